@@ -214,13 +214,13 @@ def test_what_is_not_a_setting_is_explained(bridge: dict[object, object], messag
     ("settings", "fails", "rules"),
     [
         (BridgeSettings(), False, False),
-        (BridgeSettings(strict=True), True, True),
+        (BridgeSettings(strict=True), True, False),
         (BridgeSettings(fail_on_fault=True), True, False),
         (BridgeSettings(reference_protocol_rules=True), False, True),
-        (BridgeSettings(strict=True, fail_on_fault=False), False, True),
+        (BridgeSettings(strict=True, fail_on_fault=False), False, False),
     ],
 )
-def test_strict_sets_two_settings_that_may_also_be_set_alone(
+def test_strict_makes_warnings_count_and_does_not_set_the_protocol_rules(
     settings: BridgeSettings, fails: bool, rules: bool
 ) -> None:
     assert (settings.fails_on_fault, settings.follows_reference_protocol_rules) == (fails, rules)

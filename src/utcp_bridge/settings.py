@@ -311,14 +311,18 @@ class PolicySettings(_Frozen):
         description="Folders in which callers may name files, to be read for arguments of bytes, and to be written "
         "with `output_path`. Relative to the configuration. Without folders, no file is read or written.",
     )
-    strict: bool = Field(default=False, description="Sets both `fail_on_fault` and `reference_protocol_rules`.")
+    strict: bool = Field(
+        default=False,
+        description="Warnings count like errors: `serve` exits at the start, and `check` and `doctor` end with an exit "
+        "code, if the configuration, a manual or a tool has a fault or a warning.",
+    )
     fail_on_fault: bool | None = Field(
-        default=None, description="Exit at the start if any manual or tool has a fault. null does what `strict` says."
+        default=None, description="Another name of `strict`, which it replaces if it is set."
     )
     reference_protocol_rules: bool | None = Field(
         default=None,
         description="Refuse tools of a type that differs from their manual's, as the reference library does, also in "
-        "local manuals. null does what `strict` says.",
+        "local manuals. In version 0.1.0 `strict` did that too; set both for the same effect.",
     )
     validation: ArgumentCheck = Field(
         default="strict",
@@ -345,13 +349,13 @@ class PolicySettings(_Frozen):
 
     @property
     def fails_on_fault(self) -> bool:
-        """Whether a fault at the start ends the program."""
+        """Whether a fault or a warning at the start ends the program."""
         return self.strict if self.fail_on_fault is None else self.fail_on_fault
 
     @property
     def follows_reference_protocol_rules(self) -> bool:
         """Whether local manuals, too, may use only their own protocol unless the operator allows more."""
-        return self.strict if self.reference_protocol_rules is None else self.reference_protocol_rules
+        return bool(self.reference_protocol_rules)
 
 
 class LogSettings(_Frozen):

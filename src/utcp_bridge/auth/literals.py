@@ -28,7 +28,7 @@ _Replace: TypeAlias = Callable[[str, str], str]
 
 
 def learn_configuration(redactor: Redactor, config: UtcpClientConfig) -> None:
-    """Let the redactor learn the secrets that a configuration, and the environment of its children, have as they are."""
+    """Let the redactor learn the secrets that a configuration and the environment of its children contain."""
     for name, value in inherited_environment(CHILDREN_INHERIT).items():
         redactor.learn(secrets_in_url(value), source=f"environment {name}", is_credential=True)
     if config.bridge.bearer_token is not None:

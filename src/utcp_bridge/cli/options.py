@@ -69,6 +69,10 @@ class Options:
         named = [word for source in self.sources for word in ("-c", source)]
         return [*named, "--quickstart"] if self.quickstart else named
 
+    def strict(self) -> Options:
+        """Return the options with warnings that count like errors."""
+        return replace(self, settings={**self.settings, "strict": True, "fail_on_fault": None})
+
     def found(self) -> tuple[str, ...]:
         """Return the named sources, or the first default file in the current folder.
 

@@ -37,6 +37,7 @@ from utcp_bridge.model import (
     Call,
     Document,
     Emit,
+    Fault,
     JsonObject,
     Outage,
     Result,
@@ -238,9 +239,10 @@ class UtcpClient:
         await self._tasks.start()
         await anyio.to_thread.run_sync(self._variables.run_commands)
         self._children = self._children or ChildrenHold()
-        for fault in (*self._part_faults, self._search.check()):
-            if fault is not None:
-                _logger.warning("%s", fault)
+        if (fault := self._search.check()) is not None:
+            self._part_faults.append(fault)
+        for fault in self._part_faults:
+            _logger.warning("%s", fault)
         self._upkeep.begin(self.config)
         await self.wait_loaded(wait)
         self._tasks.spawn(self._search.run)
@@ -305,6 +307,10 @@ class UtcpClient:
     def report(self) -> list[ManualState]:
         """Return the state of every manual."""
         return self._registration.states()
+
+    def faults(self) -> list[Fault]:
+        """Return what is wrong with the loaders, post-processors and search strategy of the configuration."""
+        return [*self._part_faults]
 
     def outages(self) -> list[Outage]:
         """Return the upstreams that did not answer, so that calls to them are refused for now."""

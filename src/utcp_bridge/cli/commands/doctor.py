@@ -59,12 +59,15 @@ Exit codes. The first step that failed determines the code:
     multiple=True,
     help="Call a tool with these arguments; may be given several times.",
 )
+@click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 @client_options("[MANUAL]...", complete=manual_names)
-def doctor(options: Options, words: tuple[str, ...], calls: tuple[str, ...], as_json: bool) -> int:
+def doctor(options: Options, words: tuple[str, ...], calls: tuple[str, ...], strict: bool, as_json: bool) -> int:
     """Find the step at which a manual fails, and what to do about it.
 
-    Without MANUAL, every manual is examined. One that fails does not stop the others. Warnings leave the exit code 0.
+    Without MANUAL, every manual is examined. One that fails does not stop the others. Warnings leave the exit code 0,
+    except with --strict.
     """
+    options = options.strict() if strict else options
     return run_async(_doctor, options, words, [_trial(call) for call in calls], as_json)
 
 
@@ -81,16 +84,20 @@ async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[Trial
         await _forget_others(client, manuals)
         _check_names(manuals, loaded, client)
         diagnosis = await diagnose(client, entries, guard=guard, trials=trials, progress=_show_progress)
-        left_out = [fault for fault in loaded.faults if fault.severity == "error"]
+        known = [*loaded.faults, *client.faults()]
+        lost = [fault for fault in known if exits.fault_code(fault) or client.settings.fails_on_fault]
+        is_strict = client.settings.fails_on_fault
+        warned = is_strict and any(step.status == "warning" for step in diagnosis.steps)
         if as_json:
-            faults = [_fault_as_json(fault) for fault in loaded.faults]
-            print_json({"faults": faults, **diagnosis.as_json()})
+            faults = [_fault_as_json(fault) for fault in known]
+            env_files = [str(file.path) for file in loaded.env_files if file.names()]
+            print_json({"faults": faults, "env_files": env_files, **diagnosis.as_json()})
         else:
             _print(diagnosis)
         error = diagnosis.error
         if error is not None:
             return exits.exit_code(error)
-        return exits.CONFIGURATION if left_out and not manuals else exits.OK
+        return exits.CONFIGURATION if warned or (lost and not manuals) else exits.OK
 
 
 def _trial(text: str) -> TrialCall:

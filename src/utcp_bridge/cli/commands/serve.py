@@ -5,20 +5,21 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from utcp_bridge.cli.log_files import reopen_files
-from utcp_bridge.cli.opening import opened, run_async, wait_for_manuals
+from utcp_bridge.cli.opening import opened_parts, run_async, wait_for_manuals
 from utcp_bridge.cli.options import Options, Session, config_options, engine_options
 from utcp_bridge.cli.output import note
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.model import Fault
     from utcp_bridge.processes.ending import Ending
     from utcp_bridge.settings import BridgeSettings
 
@@ -53,7 +54,12 @@ The entry for a host that starts commands:
 @click.option(
     "--naming", type=click.Choice(["qualified", "short"]), help="MCP names of tools: manual_tool, or only tool."
 )
-@click.option("--strict", is_flag=True, default=None, help="Exit if a manual or a tool has a fault.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    default=None,
+    help="Exit if the configuration, a manual or a tool has a fault or a warning.",
+)
 @click.option(
     "--insecure", is_flag=True, default=None, help="Allow HTTP on an address other than loopback without a token."
 )
@@ -88,15 +94,17 @@ async def _serve(options: Options) -> None:
 
     async with watched_signals() as ending:
         with paused():
-            async with opened(options, quiet=False) as client, frozen_when_loaded(client):
+            async with AsyncExitStack() as stack:
+                loaded, client = await opened_parts(options, stack, quiet=False)
+                await stack.enter_async_context(frozen_when_loaded(client))
                 with _reopening_files(ending, client.settings):
-                    await _serve_client(client, ending)
+                    await _serve_client(client, ending, loaded.faults)
 
 
-async def _serve_client(client: UtcpClient, ending: Ending) -> None:
+async def _serve_client(client: UtcpClient, ending: Ending, faults: Sequence[Fault]) -> None:
     if client.settings.fails_on_fault:
         await wait_for_manuals(client)
-        _insist(client)
+        _insist(client, [*faults, *client.faults()])
     if client.settings.transport == "http":
         ending.survives_hangup = True
         await _serve_http(client)
@@ -177,13 +185,15 @@ def _entry(settings: BridgeSettings, url: str) -> dict[str, Any]:
     return entry
 
 
-def _insist(client: UtcpClient) -> None:
-    """Raise the first fault, as `strict` demands.
+def _insist(client: UtcpClient, faults: Sequence[Fault]) -> None:
+    """Raise the first fault or warning, as `strict` demands.
 
-    :raises UtcpError: a manual failed, or has a fault.
+    :raises UtcpError: a manual failed, or the configuration, a manual or a tool has a fault or a warning.
     """
     from utcp_bridge.errors import ConfigError
 
+    for fault in faults:
+        raise ConfigError(str(fault), remedy="The setting `strict` is on. `utcp-bridge check` lists every fault.")
     for state in client.report():
         if state.error is not None:
             raise state.error
