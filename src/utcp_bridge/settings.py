@@ -115,6 +115,7 @@ class MetaToolNames(_Frozen):
     search: str | None = "search_tools"
     call: str | None = "call_tool"
     read: str | None = "read_result"
+    status: str | None = "bridge_status"
 
 
 class ExposureLimits(_Frozen):
@@ -185,6 +186,12 @@ class ExposureSettings(_Frozen):
     )
     meta_tools: MetaToolNames = Field(
         default=MetaToolNames(), description="Names of the meta-tools. null leaves one out."
+    )
+    list_status: bool = Field(
+        default=False,
+        description="List the meta-tool `bridge_status`, which reports the manuals that are not loaded. Hosts can call it "
+        "all the same: searches without a result and errors about unknown tools name it when a manual has failed. So it "
+        "costs no tokens while all is well.",
     )
     page_size: int | None = Field(
         default=None,

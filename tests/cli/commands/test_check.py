@@ -95,7 +95,7 @@ UNASKED = {"call_template_type": "tcp", "host": "127.0.0.1", "port": 9}
 
 
 def tools(*names, template=LOCAL):
-    listed = [{"name": name, "tool_call_template": template} for name in names]
+    listed = [{"name": name, "description": "d", "tool_call_template": template} for name in names]
     return {"utcp_version": "1.0.1", "manual_version": "1", "tools": listed}
 
 
