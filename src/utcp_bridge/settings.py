@@ -189,9 +189,14 @@ class ExposureSettings(_Frozen):
     )
     list_status: bool = Field(
         default=False,
-        description="List the meta-tool `bridge_status`, which reports the manuals that are not loaded. Hosts can call it "
-        "all the same: searches without a result and errors about unknown tools name it when a manual has failed. So it "
-        "costs no tokens while all is well.",
+        description="List the meta-tool `bridge_status`, which reports the manuals that are not loaded. Hosts can call "
+        "it in any case: searches without a result and errors about unknown tools name it when a manual has failed. So "
+        "it costs no tokens while all is well.",
+    )
+    follow_configuration: bool = Field(
+        default=True,
+        description="`serve` reads its configuration again when one of its files, or `.env`, changes: manuals are "
+        "added, replaced and removed without a restart. Settings take effect at the next start.",
     )
     page_size: int | None = Field(
         default=None,

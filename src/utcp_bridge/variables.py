@@ -157,6 +157,11 @@ class Variables:
             elif value is not None:
                 self._flat[key] = _text(value, key)
 
+    def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Replace `variables` of the configuration."""
+        fresh = Variables(config)
+        self.config, self._flat, self._pairs = config, fresh._flat, fresh._pairs
+
     def run_commands(self) -> None:
         """Run the commands of all loaders at once, and wait for their values. It blocks its thread."""
         threads = [thread for loader in self.loaders if isinstance(loader, ExecLoader) for thread in loader.threads()]
@@ -261,7 +266,7 @@ class Variables:
         return self._from_outside(key) if value is None else value
 
     def _from_outside(self, key: str) -> str | None:
-        """Look a key up in the loaders, the environment, the `.env` files. An empty value counts as none, as in UTCP."""
+        """Look a key up in loaders, environment and `.env` files. An empty value counts as none, as in UTCP."""
         for loader in self.loaders:
             if value := loader.get(key):
                 return value
@@ -711,7 +716,7 @@ _NETWORK: Final = (
 )  # fmt: skip
 _WINDOWS: Final = (
     "APPDATA", "COMSPEC", "HOMEDRIVE", "HOMEPATH", "LOCALAPPDATA", "PATHEXT", "PROCESSOR_ARCHITECTURE", "PROGRAMDATA",
-    "PROGRAMFILES", "PROGRAMFILES(X86)", "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "TMP", "USERNAME", "USERPROFILE", "WINDIR",
+    "PROGRAMFILES", "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "TMP", "USERNAME", "USERPROFILE", "WINDIR",
 )  # fmt: skip
 CHILDREN_INHERIT: Final = (*_NETWORK, *map(str.lower, _NETWORK), *(_WINDOWS if os.name == "nt" else ()))
 """What every command and MCP server receives from the bridge besides its own few: proxies and certificates, which

@@ -27,7 +27,7 @@ from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.client.streaming import StreamingRun
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
-from utcp_bridge.errors import ConfigError, ManualError, UnknownTool, UtcpError
+from utcp_bridge.errors import ConfigError, UnknownTool, UtcpError
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
@@ -300,6 +300,14 @@ class UtcpClient:
         self._retry.forget(name)
         return await self._upkeep.deregister(name)
 
+    async def reconfigure(self, config: UtcpClientConfig) -> None:
+        """Take over the manuals and the variables of a configuration that was read again; the rest stays as it was."""
+        learn_configuration(self.redactor, config)
+        self._variables.reconfigure(config.variables)
+        self._targets.clear()
+        before, self.config = self.config, config
+        await self._upkeep.reconfigure(before, config)
+
     async def refresh(self, name: str) -> None:
         """Read a manual again. Its present tools stay until the new ones are there."""
         await self._upkeep.refresh(name)
@@ -520,7 +528,7 @@ class UtcpClient:
             then.
         """
         state = await self.register_manual(manual_provider)
-        error = state.error or _unusable(state)
+        error = state.error or state.unusable
         if error is not None:
             await self.deregister_manual(state.name)
             raise error
@@ -681,16 +689,6 @@ def _certain(tool: Tool, states: Iterable[ManualState]) -> Tool:
                 remedy=f"Use the full name: {tool.qualified_name}.",
             )
     return tool
-
-
-def _unusable(state: ManualState) -> ManualError | None:
-    """Return why no tool of a manual can be used; None if some can, or if the manual has no tools."""
-    fault = next((fault for fault in state.faults if fault.severity == "error"), None)
-    if state.tools or fault is None:
-        return None
-    return ManualError(
-        f"No tool of manual {state.name!r} can be used. {fault.where}: {fault.what}", remedy=fault.remedy
-    )
 
 
 def _as_object(tool: Tool) -> JsonObject:

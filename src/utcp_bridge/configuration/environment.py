@@ -57,7 +57,7 @@ def variables_of_settings(environ: Mapping[str, str] | None = None) -> dict[str,
 
 
 def reads_env_file(settings: JsonObject) -> bool:
-    """Return what the setting `dotenv` says, before the settings as a whole are checked. A wrong value counts as yes."""
+    """Return what the setting `dotenv` says, before all settings are checked. A wrong value counts as yes."""
     try:
         return BridgeSettings.model_validate({"dotenv": settings.get("dotenv", True)}).dotenv
     except ValidationError:

@@ -45,7 +45,7 @@ from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.urls import bare_url
 from utcp_bridge.variables import EnvFile, Variables, load_variable_loaders, variable_names
 
-__all__ = ["ConfigLike", "LoadedConfig", "Template", "as_config", "as_entry", "load_config"]
+__all__ = ["ConfigLike", "LoadedConfig", "Template", "as_config", "as_entry", "files_of", "load_config"]
 
 
 class _Model(Protocol):
@@ -370,6 +370,23 @@ async def _root_of(sources: Iterable[str | Path]) -> Path:
             resolved = await path.resolve()
             return Path(resolved if await path.is_dir() else resolved.parent)
     return Path.cwd()
+
+
+def files_of(sources: Iterable[str | Path]) -> list[Path]:
+    """Return the local files and folders of a configuration, and the `.env` next to each, which may be missing.
+
+    :raises OSError: a folder cannot be read.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        if is_url(str(source)):
+            continue
+        path = Path(source).absolute()
+        is_folder = path.is_dir()
+        folder = path if is_folder else path.parent
+        inside = [one for one in folder.iterdir() if one.suffix.lower() in DOCUMENT_SUFFIXES] if is_folder else []
+        found |= dict.fromkeys((path, *inside, folder / ENV_FILE))
+    return list(found)
 
 
 async def _folder_of(source: str | Path) -> Path:
