@@ -19,7 +19,7 @@ from utcp_bridge.cli.output import note, print_json, print_line, print_table
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.configuration.loading import LoadedConfig
-    from utcp_bridge.doctor import Diagnosis, DoctorStep, TrialCall
+    from utcp_bridge.doctor import Diagnosis, DoctorStep, ManualSteps, TrialCall
     from utcp_bridge.model import Fault, JsonObject
 
 __all__ = ["doctor"]
@@ -40,6 +40,7 @@ Steps. Each needs the steps before it:
   discovery       the manual can be loaded; its tools and every fault
   tools           the schemas and names are those that an MCP host accepts
   requests        the request of each tool can be built from sample arguments; nothing is sent
+  target          the address in `base_url` accepts connections
   call            with --call: the call succeeds
 \b
 Examples:
@@ -167,7 +168,7 @@ def _show_progress(names: Sequence[str]) -> None:
 def _print(diagnosis: Diagnosis) -> None:
     if not diagnosis.manuals:
         note("There are no manuals.")
-    rows = [row for manual in diagnosis.manuals for step in manual.steps for row in _rows(manual.name, step)]
+    rows = [row for manual in diagnosis.manuals for row in _rows_of(manual)]
     rows += [row for step in diagnosis.other_calls for row in _rows("-", step)]
     if rows:
         print_table(_COLUMNS, rows)
@@ -181,6 +182,23 @@ def _print(diagnosis: Diagnosis) -> None:
     counted = ", ".join(f"{number} {word}" for word, number in counts if number)
     if counted:
         print_line(f"{len(found)} {'manual' if len(found) == 1 else 'manuals'}: {counted}.")
+
+
+def _rows_of(manual: ManualSteps) -> list[tuple[str, ...]]:
+    """Return the rows of a manual: one if all is well, otherwise those of the steps that say something."""
+    calls = [step for step in manual.steps if step.name == "call"]
+    if manual.status != "ok":
+        shown = [step for step in manual.steps if step.status in {"failed", "warning"} or step in calls]
+        return [row for step in shown for row in _rows(manual.name, step)]
+    discovery = manual.step("discovery")
+    what = discovery.message if discovery is not None else ""
+    time = f"{sum(step.seconds for step in manual.steps) * 1000:.0f} ms"
+    notes = [row for step in manual.steps if step not in calls for row in _rows(manual.name, step)[1:]]
+    return [
+        (manual.name, "all", "ok", time, what),
+        *notes,
+        *(row for step in calls for row in _rows(manual.name, step)),
+    ]
 
 
 def _rows(manual: str, step: DoctorStep) -> list[tuple[str, ...]]:
