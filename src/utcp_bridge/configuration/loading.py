@@ -28,6 +28,7 @@ from utcp_bridge.configuration.hosts.files import host_configuration
 from utcp_bridge.configuration.hosts.reading import HostConfiguration, as_configuration, unread_in_entry
 from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, fetch_url, hint_of, is_url, parsed, read_file
 from utcp_bridge.dialects import KnownFields, ManualEntry, ParsedConfig, Shape, detect, read_config
+from utcp_bridge.dialects.fields import nearest, word
 from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, UtcpError, VariableNotFound
 from utcp_bridge.model import Document, Fault, Faults, JsonObject, Trust, is_list, is_object
@@ -57,6 +58,7 @@ Template: TypeAlias = Mapping[str, Any] | _Model
 
 ConfigLike: TypeAlias = UtcpClientConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path | None
 _MAX_AT_ONCE: Final = 32
+_ENTRY_KEYS: Final = ("manual_call_templates", "providers", "mcpServers")
 _CONFIG_SHAPES = frozenset({Shape.CONFIG, Shape.CONFIG_ENTRIES, Shape.TEMPLATE})
 _MANUAL_SHAPES = frozenset({Shape.MANUAL, Shape.OPENAPI, Shape.TOOLS, Shape.MCP_TOOLS})
 
@@ -321,7 +323,7 @@ async def _read_document(path: Path) -> tuple[bool, Any, _Add]:
         elif shape is Shape.REGISTRY:
             gathered.add_bare_registry(str(path), str(path))
         else:
-            raise _unknown_shape()
+            raise _unknown_shape(document)
         return True
 
     return shape in _CONFIG_SHAPES, document, add
@@ -349,7 +351,7 @@ async def _read_url(url: str) -> _Add:
         elif shape is Shape.REGISTRY:
             gathered.add_bare_registry(url, url)
         else:
-            raise _unknown_shape()
+            raise _unknown_shape(document)
         return True
 
     return add
@@ -474,7 +476,10 @@ def _anchored_registry(registry: JsonObject, folder: Path | None) -> JsonObject:
     return registry if is_url(place) else {**registry, "registry": _anchored({"file_path": place}, folder)["file_path"]}
 
 
-def _unknown_shape() -> ConfigError:
+def _unknown_shape(document: Any) -> ConfigError:
+    for key in document if is_object(document) else ():
+        if near := nearest(key, _ENTRY_KEYS):
+            return ConfigError(f"This is not a configuration: nothing reads the key {word(key)!r}.", remedy=near)
     return ConfigError(
         "This is neither a configuration, nor a manual, nor an OpenAPI description.",
         remedy='A configuration has "manual_call_templates" or is a list of providers. A manual has "tools".',

@@ -40,8 +40,8 @@ Examples:
   utcp-bridge check utcp.yaml --json
   utcp-bridge check utcp.yaml --strict         for CI: warnings count like errors
 \b
-Exit codes. The first manual that failed determines the code. If none failed, it is the first part that is lost: an
-entry, a key that nothing reads, a tool, an MCP server:
+Exit codes. The first manual that failed determines the code. If none failed, the first
+part that is lost does: an entry, a key that nothing reads, a tool, an MCP server:
 """
     + exits.listed(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.UPSTREAM, exits.POLICY, exits.DEADLINE)
 )
