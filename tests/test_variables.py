@@ -636,6 +636,8 @@ def test_a_missing_variable_names_the_line_to_add_and_its_file(tmp_path):
     with pytest.raises(VariableNotFound) as caught:
         Variables({"A": "${KEY}"}, [loader], {}, env_files=[file]).lookup("m", "A", OPERATOR)
     assert f"Add the line `KEY=…` to {loader.path}, or set KEY in the environment" in caught.value.remedy
+
+
 def test_a_dotenv_file_is_read_as_variables(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     with pytest.raises(ConfigError, match="does not exist"):

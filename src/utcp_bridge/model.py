@@ -492,7 +492,9 @@ class FaultCollector(Generic[WhereT, FaultT]):
         if (self._limit is None or len(self.faults) < self._limit) and (where, what) not in self._seen:
             self._seen.add((where, what))
             fault: Any = self._make(where, what, remedy, severity)
-            self.faults.append(replace(fault, code=code) if code and isinstance(fault, Fault) else fault)
+            if code and isinstance(fault, Fault):
+                fault = replace(fault, code=code)
+            self.faults.append(fault)
 
 
 class Faults(FaultCollector[str, Fault]):

@@ -19,7 +19,6 @@ import os
 import re
 import threading
 import time
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -33,22 +32,19 @@ from stat import S_IRGRP, S_IROTH, S_ISDIR, S_ISREG
 from typing import Any, Final, Protocol, TypeAlias
 
 from dotenv import dotenv_values
-from dotenv.parser import parse_stream
 
 from utcp_bridge.errors import ConfigError, VariableNotFound
-from utcp_bridge.foreign import decode
+from utcp_bridge.foreign import dotenv_content
 from utcp_bridge.model import Fault, JsonObject, Trust, is_list, is_object
 from utcp_bridge.processes.output import CommandFailed, output_of
 
 __all__ = [
-    "CHILDREN_INHERIT",
     "EnvFile",
     "ExecLoader",
     "LookedUp",
     "VariableLoader",
     "Variables",
     "flat_key",
-    "inherited_environment",
     "load_variable_loaders",
     "looked_up",
     "names_credential",
@@ -68,7 +64,6 @@ _FLAT_KEY = re.compile(r"(?P<manual>(?:__|[^_])+)_(?P<name>[^_].*)", re.DOTALL)
 _MAX_DEPTH = 200
 _MAX_SECRET_BYTES: Final = 64 * 1024
 _MAX_DOTENV_BYTES: Final = 1024 * 1024
-_DOTENV_NAME: Final = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 _SWITCH_OFF: Final = "Mend it, or set `dotenv` to false, so that the bridge does not read it."
 _MAX_EXEC_SECONDS: Final = 31_536_000
 _FAILURE_SECONDS: Final = 10.0
@@ -415,7 +410,7 @@ class DotenvLoader:
                         f"The dotenv file {self.path} is not a file of at most {_MAX_DOTENV_BYTES} bytes.",
                         remedy="Name a file with lines such as `NAME=value`.",
                     )
-                self._values, self._misread = _dotenv_content(self.path.read_bytes())
+                self._values, self._misread = dotenv_content(self.path.read_bytes())
                 self._seen = seen
         except FileNotFoundError:
             self._seen, self._values, self._misread = None, {}, []
@@ -486,18 +481,6 @@ class EnvFile(DotenvLoader):
             what = f"Other users of this machine can read {self.path}."
             yield Fault(where, what, f"Run `chmod 600 {quote(str(self.path))}`.", "warning")
         yield from self._faults_of_lines(where)
-
-
-def _dotenv_content(data: bytes) -> tuple[dict[str, str | None], list[int]]:
-    """Return the variables of a dotenv file, and the numbers of the lines that have none and are not comments.
-
-    :raises UnicodeDecodeError: the file is neither UTF-8 nor UTF-16 with its mark, as PowerShell writes it.
-    """
-    text = decode(data) if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else data.decode("utf-8-sig")
-    bindings = [*parse_stream(StringIO(text))]
-    values = dotenv_values(stream=StringIO("".join(one.original.string for one in bindings if not one.error)))
-    lost = (one for one in bindings if one.error or (one.key is not None and not _DOTENV_NAME.fullmatch(one.key)))
-    return values, [one.original.line for one in lost]
 
 
 class ExecLoader:
@@ -708,25 +691,6 @@ def read_dotenv(path: Path) -> dict[str, str]:
             remedy="Make it a readable file in UTF-8.",
         ) from error
     return {key: value for key, value in values.items() if value is not None}
-
-
-_NETWORK: Final = (
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
-)  # fmt: skip
-_WINDOWS: Final = (
-    "APPDATA", "COMSPEC", "HOMEDRIVE", "HOMEPATH", "LOCALAPPDATA", "PATHEXT", "PROCESSOR_ARCHITECTURE", "PROGRAMDATA",
-    "PROGRAMFILES", "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "TMP", "USERNAME", "USERPROFILE", "WINDIR",
-)  # fmt: skip
-CHILDREN_INHERIT: Final = (*_NETWORK, *map(str.lower, _NETWORK), *(_WINDOWS if os.name == "nt" else ()))
-"""What every command and MCP server receives from the bridge besides its own few: proxies and certificates, which
-programs need to download what they run, and on Windows what programs need to start."""
-
-
-def inherited_environment(names: Iterable[str]) -> dict[str, str]:
-    """Return the variables of the process environment with these names, for a child process."""
-    environ = os.environ  # noqa: TID251 - this module reads the environment for the others
-    return {name: environ[name] for name in names if name in environ}
 
 
 def names_credential(name: str) -> bool:

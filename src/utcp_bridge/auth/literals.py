@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.model import is_list, is_object
+from utcp_bridge.processes.inherited import CHILDREN_INHERIT, inherited_environment
 from utcp_bridge.settings import UtcpClientConfig
-from utcp_bridge.variables import CHILDREN_INHERIT, inherited_environment, names_credential
+from utcp_bridge.variables import names_credential
 
 __all__ = ["learn_configuration", "literal_secrets", "without_literals"]
 

@@ -34,12 +34,12 @@ from utcp_bridge.net.reply import json_or_text, parse_json
 from utcp_bridge.net.stream import Collector
 from utcp_bridge.placement.compiling import compiled_property
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
+from utcp_bridge.processes.inherited import CHILDREN_INHERIT, inherited_environment
 from utcp_bridge.tasks import heavy_turn, in_slices
 from utcp_bridge.transport import Program, Target, Transport
 from utcp_bridge.transports.cli.process import Command, Finished, run_command
 from utcp_bridge.transports.cli.scripts import CommandStep, Script, bash_script, powershell_script
 from utcp_bridge.transports.cli.words import ArgvTemplate, argument_text, flags, refuse_batch_values
-from utcp_bridge.variables import CHILDREN_INHERIT, inherited_environment
 
 __all__ = ["TRANSPORT", "CliTemplate", "CliTransport"]
 

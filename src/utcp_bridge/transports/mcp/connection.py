@@ -15,13 +15,14 @@ import anyio
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.model import Source, Trust
+from utcp_bridge.processes.inherited import CHILDREN_INHERIT, inherited_environment
 from utcp_bridge.tasks import Opening
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.child import ChildProcess
 from utcp_bridge.transports.mcp.failures import Attempt
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate
 from utcp_bridge.urls import endpoint_of_url, origin_of
-from utcp_bridge.variables import CHILDREN_INHERIT, inherited_environment, read_dotenv
+from utcp_bridge.variables import read_dotenv
 
 if TYPE_CHECKING:
     from utcp_bridge.transports.mcp.hosts.asking import Asking
