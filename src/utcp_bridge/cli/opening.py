@@ -228,7 +228,7 @@ def report_failures(client: UtcpClient) -> list[ManualState]:
     counts = [(found.count("error"), "fault"), (found.count("warning"), "warning")]
     if found:
         shown = " and ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts if number)
-        note(f"{shown} in manuals. `utcp-bridge check` lists {'it' if len(found) == 1 else 'them'}.")
+        note(f"{shown} in manuals. `utcp-bridge check` lists them.")
     return failed
 
 

@@ -12,7 +12,7 @@ from utcp_bridge.errors import UtcpError
 from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry
 from utcp_bridge.manuals.registries import KIND as REGISTRY
 from utcp_bridge.manuals.registries import Registries
-from utcp_bridge.model import first_few, grouped_faults
+from utcp_bridge.model import first_few
 from utcp_bridge.settings import UtcpClientConfig
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Services
@@ -91,7 +91,7 @@ class Upkeep:
         if state.error is not None:
             _logger.warning("%s %s: %s", _noun(state), state.name, self._redactor(str(state.error)))
         rest = f"more faults in {_noun(state).lower()} {state.name}. `utcp-bridge check` lists them."
-        for text in first_few(grouped_faults(state.faults), rest):
+        for text in first_few(state.faults, rest):
             _logger.warning("%s", self._redactor(text))
         await self._maintain(state)
 

@@ -407,7 +407,7 @@ def _note_variables(
     for file in beside:
         findings.take((), file.check())
     try:
-        variables = raw["variables"] if is_object(raw.get("variables")) else {}
+        variables: JsonObject = raw["variables"] if is_object(raw.get("variables")) else {}
         sources = Variables(variables, loaders, environ, env_files=beside)
     except ConfigError:
         sources = Variables({}, loaders, environ, env_files=beside)  # already reported

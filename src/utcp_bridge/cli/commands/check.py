@@ -60,7 +60,7 @@ async def _check(options: Options, as_json: bool) -> int:
     async with AsyncExitStack() as stack:
         loaded, client = await opened_parts(options, stack, reports=False)
         await wait_for_manuals(client)
-        found = _Found(client, loaded, [*loaded.faults, *client.faults()])
+        found = _Outcome(client, loaded, [*loaded.faults, *client.faults()])
         if as_json:
             print_json(found.as_json())
         else:
@@ -69,7 +69,7 @@ async def _check(options: Options, as_json: bool) -> int:
 
 
 @dataclass(slots=True)
-class _Found:
+class _Outcome:
     """What loading has found. `faults` are those of the configuration; the manuals have their own."""
 
     client: UtcpClient
@@ -165,7 +165,7 @@ def _cut_schemas(client: UtcpClient) -> dict[str, list[Fault]]:
     }
 
 
-def _print(found: _Found) -> None:
+def _print(found: _Outcome) -> None:
     from utcp_bridge.client.offered import offer_lines
 
     client, states = found.client, found.states
