@@ -5,6 +5,7 @@ import re
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from utcp_bridge.configuration.environment import settings_from_environment
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.settings import (
     GROUPS,
@@ -18,8 +19,6 @@ from utcp_bridge.settings import (
     nearest_setting,
     setting_named,
     settings_fault,
-    settings_from_environment,
-    variables_of_settings,
 )
 
 CANARY = "canary-91d0"
@@ -125,47 +124,6 @@ def test_an_explanation_counts_the_other_faults() -> None:
     assert explain(caught.value).startswith("the value: ")
 
 
-def test_environment_variables_are_read_as_json_or_text() -> None:
-    found = settings_from_environment(
-        {
-            "UTCP_BRIDGE_PORT": "9000",
-            "UTCP_BRIDGE_STRICT": "true",
-            "UTCP_BRIDGE_RATE_LIMIT": "2.5",
-            "UTCP_BRIDGE_META_TOOLS": '{"call": null}',
-            "UTCP_BRIDGE_HOST": "127.0.0.1",
-            "UTCP_BRIDGE_BEARER_TOKEN": "12345",
-            "UTCP_BRIDGE_AUDIT_LOG": "null",
-            "UTCP_BRIDGE_EXPOSURE": "search",
-            "UTCP_BRIDGE_RETRIES": "",
-            "PATH": "/bin",
-        }
-    )
-    settings = BridgeSettings.model_validate(found)
-    assert (settings.port, settings.strict, settings.rate_limit) == (9000, True, 2.5)
-    assert settings.meta_tools == MetaToolNames(call=None)
-    assert settings.bearer_token == SecretStr("12345"), "a text setting stays text, also if it looks like a number"
-    assert (settings.audit_log, settings.exposure) == ("null", "search")
-    assert "retries" not in found
-
-
-def test_lists_come_by_commas_or_as_json() -> None:
-    found = settings_from_environment(
-        {"UTCP_BRIDGE_PINNED": "shop.*, files.read ,", "UTCP_BRIDGE_ALLOW_NETWORKS": ' ["10.0.0.0/8"]'}
-    )
-    assert found == {"pinned": ["shop.*", "files.read"], "allow_networks": ["10.0.0.0/8"]}
-
-
-def test_an_unknown_variable_of_the_bridge_is_an_error_that_names_it() -> None:
-    with pytest.raises(ConfigError, match="UTCP_BRIDGE_PROT is not a setting") as caught:
-        settings_from_environment({"UTCP_BRIDGE_PROT": CANARY})
-    assert CANARY not in str(caught.value)
-
-
-def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UTCP_BRIDGE_PORT", "8123")
-    assert settings_from_environment()["port"] == 8123
-
-
 def test_every_setting_belongs_to_exactly_one_group() -> None:
     grouped = [key for model in GROUPS.values() for key in model.model_fields]
     assert sorted(grouped) == sorted(BridgeSettings.model_fields)
@@ -222,32 +180,6 @@ def test_a_setting_with_two_values_is_an_error_that_names_both_spellings() -> No
     assert flat_settings({"concurrency": 8, "limits": {"concurrency": 8}}) == {"concurrency": 8}
 
 
-def test_a_group_in_the_environment_is_separated_by_two_underscores() -> None:
-    environ = {
-        "UTCP_BRIDGE_LIMITS__CONCURRENCY": "8",
-        "UTCP_BRIDGE_EXPOSURE__PINNED": "a.*,b",
-        "UTCP_BRIDGE_TIMEOUTS": '{"call_timeout": 7}',
-        "UTCP_BRIDGE_PORT": "1",
-    }
-    assert settings_from_environment(environ) == {
-        "concurrency": 8,
-        "pinned": ["a.*", "b"],
-        "call_timeout": 7,
-        "port": 1,
-    }
-    assert variables_of_settings(environ) == {
-        "concurrency": "UTCP_BRIDGE_LIMITS__CONCURRENCY",
-        "pinned": "UTCP_BRIDGE_EXPOSURE__PINNED",
-        "call_timeout": "UTCP_BRIDGE_TIMEOUTS",
-        "port": "UTCP_BRIDGE_PORT",
-    }
-
-
-def test_two_variables_of_one_setting_with_different_values_are_an_error() -> None:
-    with pytest.raises(ConfigError, match="'concurrency' has two values"):
-        settings_from_environment({"UTCP_BRIDGE_LIMITS__CONCURRENCY": "8", "UTCP_BRIDGE_CONCURRENCY": "4"})
-
-
 @pytest.mark.parametrize(
     ("wrong", "near"),
     [
@@ -282,13 +214,13 @@ def test_what_is_not_a_setting_is_explained(bridge: dict[object, object], messag
     ("settings", "fails", "rules"),
     [
         (BridgeSettings(), False, False),
-        (BridgeSettings(strict=True), True, True),
+        (BridgeSettings(strict=True), True, False),
         (BridgeSettings(fail_on_fault=True), True, False),
         (BridgeSettings(reference_protocol_rules=True), False, True),
-        (BridgeSettings(strict=True, fail_on_fault=False), False, True),
+        (BridgeSettings(strict=True, fail_on_fault=False), False, False),
     ],
 )
-def test_strict_sets_two_settings_that_may_also_be_set_alone(
+def test_strict_makes_warnings_count_and_does_not_set_the_protocol_rules(
     settings: BridgeSettings, fails: bool, rules: bool
 ) -> None:
     assert (settings.fails_on_fault, settings.follows_reference_protocol_rules) == (fails, rules)

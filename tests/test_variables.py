@@ -1,5 +1,6 @@
 """Variables: pairs and their flat keys, sources and their order, substitution, dotenv files, loaders."""
 
+import os
 import sys
 import threading
 from importlib.metadata import EntryPoint
@@ -14,6 +15,7 @@ from utcp_bridge.errors import ConfigError, VariableNotFound
 from utcp_bridge.model import Trust
 from utcp_bridge.variables import (
     DotenvLoader,
+    EnvFile,
     Variables,
     flat_key,
     load_variable_loaders,
@@ -23,6 +25,7 @@ from utcp_bridge.variables import (
     variable_names,
 )
 
+CANARY = "canary-91bd"
 OPERATOR, REMOTE = Trust.OPERATOR, Trust.REMOTE
 
 
@@ -301,7 +304,7 @@ def test_an_unchanged_dotenv_file_is_not_read_again(tmp_path, monkeypatch):
     loader = DotenvLoader(tmp_path / ".env")
     loader.get("A")
     reads = []
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: reads.append(1) or "")
+    monkeypatch.setattr(Path, "read_bytes", lambda *_, **__: reads.append(1) or b"")
 
     assert loader.get("A") == "1"
     assert reads == []
@@ -521,6 +524,118 @@ def test_files_that_are_not_paths_are_a_fault(tmp_path: Path, more) -> None:
     loaders, faults = load_variable_loaders([{"type": "file", **more}], root=tmp_path)
     assert loaders == []
     assert "needs `files`" in str(faults[0])
+
+
+# --- the `.env` next to a configuration ---------------------------------------------------------
+
+
+def env_file(folder, text, mode=0o600):
+    path = folder / ".env"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path.chmod(mode)
+    return EnvFile(path)
+
+
+def test_an_env_file_is_asked_after_the_loaders_and_the_environment(tmp_path):
+    file = env_file(tmp_path, "A=file\nB=file\nC=file\nD=file\n")
+    variables = Variables({"A": "config"}, [Shelf(B="loader")], {"C": "process", "D": ""}, env_files=[file])
+    found = [variables.lookup("m", name, OPERATOR) for name in "ABCD"]
+    assert found == ["config", "loader", "process", "file"]
+
+
+def test_a_fetched_manual_sees_only_its_own_pairs_of_an_env_file(tmp_path):
+    variables = Variables(environ={}, env_files=[env_file(tmp_path, "m_A=own\nB=bare\n")])
+    assert [variables.lookup("m", name, REMOTE) for name in "AB"] == ["own", None]
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
+def test_an_env_file_that_others_can_read_is_named_with_the_command_to_run(tmp_path, mode):
+    folder = tmp_path / "my proj"
+    folder.mkdir()
+    file = env_file(folder, f"A={CANARY}\n", mode)
+    [fault] = file.check()
+    assert fault.severity == "warning"
+    assert str(file.path) in fault.what
+    assert fault.remedy == f"Run `chmod 600 '{file.path}'`."
+    assert file.get("A") == CANARY
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "others"),
+    [
+        (f"A=1\n{CANARY}: v\nB=2\n", 2, 0),
+        (f"A=1\n\n# a remark\nB='{CANARY}\nC=2\n", 4, 0),
+        (f'{{\n"A": "{CANARY}"\n}}\n', 1, 2),
+        (f"A=1\n= {CANARY}\n- {CANARY}\n", 2, 1),
+    ],
+)
+def test_lines_that_are_not_pairs_are_named_by_number_and_never_shown(tmp_path, caplog, capfd, text, line, others):
+    file = env_file(tmp_path, text)
+    [fault] = file.check()
+    assert fault.severity == "warning"
+    assert f"Line {line} of {file.path} is not" in fault.what
+    assert (f"{others} line" in fault.what) == bool(others)
+    assert CANARY not in str(fault) + caplog.text + "".join(capfd.readouterr()) + repr(file)
+
+
+def test_the_lines_around_a_bad_one_are_used(tmp_path):
+    file = env_file(tmp_path, "A=1\nB: v\nC=${A}3\nexport D = 'x y' # why\n")
+    assert [file.get(name) for name in "ABCD"] == ["1", None, "13", "x y"]
+    assert file.names() == 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_an_env_file_of_powershell_or_a_windows_editor_is_read(tmp_path, encoding):
+    file = env_file(tmp_path, "A=grüße\r\nB=2\r\n".encode(encoding))
+    assert [file.get(name) for name in "AB"] == ["grüße", "2"]
+    assert list(file.check()) == []
+
+
+@pytest.mark.parametrize("content", [b"A=\xff\xfe", b"A=" + b"x" * 1024 * 1024], ids=["bytes", "huge"])
+def test_an_env_file_that_cannot_be_read_is_named_and_fails_nothing(tmp_path, content):
+    file = env_file(tmp_path, content)
+    [fault] = file.check()
+    assert (fault.severity, str(file.path) in fault.what) == ("warning", True)
+    assert "`dotenv` to false" in fault.remedy
+    assert Variables(environ={"A": "process"}, env_files=[file]).lookup("m", "A", OPERATOR) == "process"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_place_of_an_env_file_is_named_and_not_read(tmp_path):
+    os.mkfifo(tmp_path / ".env", 0o600)
+    [fault] = EnvFile(tmp_path / ".env").check()
+    assert "is not a file" in fault.what
+
+
+@pytest.mark.parametrize("make", [lambda _path: None, lambda path: path.mkdir()], ids=["missing", "folder"])
+def test_no_env_file_and_a_virtual_environment_of_its_name_are_not_faults(tmp_path, make):
+    make(tmp_path / ".env")
+    assert list(EnvFile(tmp_path / ".env").check()) == []
+    assert EnvFile(tmp_path / ".env").get("A") is None
+
+
+@given(data=st.binary(max_size=300))
+def test_no_bytes_of_an_env_file_raise_or_are_shown(tmp_path_factory, data):
+    file = env_file(tmp_path_factory.mktemp("env"), data)
+    faults = list(file.check())
+    assert all(fault.severity == "warning" for fault in faults)
+    assert file.names() >= 0
+
+
+def test_a_missing_variable_names_the_line_to_add_and_its_file(tmp_path):
+    file = EnvFile(tmp_path / ".env")
+    with pytest.raises(VariableNotFound) as caught:
+        Variables(environ={}, env_files=[file]).resolve("${KEY}", manual="m", trust=OPERATOR)
+    assert caught.value.remedy == (
+        f"Add the line `KEY=…` to {file.path}, or set m_KEY or KEY in `variables` or in the environment."
+    )
+    with pytest.raises(VariableNotFound) as caught:
+        Variables(environ={}, env_files=[file]).resolve("${KEY}", manual="m", trust=REMOTE)
+    assert f"`m_KEY=…` to {file.path}" in caught.value.remedy
+    loader = DotenvLoader(tmp_path / "keys.env")
+    with pytest.raises(VariableNotFound) as caught:
+        Variables({"A": "${KEY}"}, [loader], {}, env_files=[file]).lookup("m", "A", OPERATOR)
+    assert f"Add the line `KEY=…` to {loader.path}, or set KEY in the environment" in caught.value.remedy
 
 
 def test_a_dotenv_file_is_read_as_variables(tmp_path: Path) -> None:

@@ -99,16 +99,20 @@ class ConfigError(OperatorError):
 
 
 class VariableNotFound(OperatorError):
-    """A template names a variable that no source has; `key` is the exact name to set."""
+    """A template names a variable that no source has; `key` is the exact name to set.
+
+    `file` is the path of the dotenv file to which a line can be added, if the configuration has one.
+    """
 
     code = "variable_not_found"
 
-    def __init__(self, key: str, *, where: str, remedy: str | None = None) -> None:
+    def __init__(self, key: str, *, where: str, remedy: str | None = None, file: str | None = None) -> None:
         super().__init__(
             f"Variable {key!r} is not set ({where}).",
             remedy=remedy or f"Set {key} in `variables`, in a dotenv file or in the environment.",
         )
         self.key = key
+        self.file = file
 
 
 class MissingExtra(OperatorError):

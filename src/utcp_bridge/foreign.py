@@ -39,6 +39,7 @@ __all__ = [
     "StreamDecoder",
     "TooManyValues",
     "decode",
+    "dotenv_content",
     "encodable",
     "escape_line_ends",
     "has_more_values",
@@ -177,6 +178,7 @@ _ASCII_CONTROLS: Final = bytes([*range(9), *range(11, 32), 127])
 _HARMLESS_LEADS: Final = bytes(sorted(set(range(256)) - {0xCD, 0xE1, 0xE3, 0xEF, 0xF3}))
 """All bytes but those that start the UTF-8 of a character that is printable for Python and invisible to people."""
 _JSON_CONTROL: Final = re.compile(rb"\\(?:u00|[bf]|r(?!\\n))|\x7f")
+_DOTENV_NAME: Final = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 _JSON_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
@@ -494,6 +496,23 @@ def _wide(data: bytes) -> str | None:
         (True, False, True, False): "utf-16-be",
         (False, True, False, True): "utf-16-le",
     }.get(cast("Any", zeros))
+
+
+def dotenv_content(data: bytes) -> tuple[dict[str, str | None], list[int]]:
+    """Return the variables of a dotenv file, and the numbers of the lines that have none and are not comments.
+
+    :raises UnicodeDecodeError: the file is neither UTF-8 nor UTF-16 with its mark, as PowerShell writes it.
+    """
+    from io import StringIO
+
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    text = decode(data) if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else data.decode("utf-8-sig")
+    bindings = [*parse_stream(StringIO(text))]
+    values = dotenv_values(stream=StringIO("".join(one.original.string for one in bindings if not one.error)))
+    lost = (one for one in bindings if one.error or (one.key is not None and not _DOTENV_NAME.fullmatch(one.key)))
+    return values, [one.original.line for one in lost]
 
 
 # --- text ------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from fnmatch import translate
 from functools import lru_cache
@@ -23,6 +23,7 @@ from utcp_bridge.foreign import is_heavy
 
 __all__ = [
     "CALLER",
+    "MISREAD",
     "Binary",
     "Call",
     "CallTemplate",
@@ -33,6 +34,7 @@ __all__ = [
     "Emit",
     "Fault",
     "FaultCollector",
+    "FaultGroup",
     "Faults",
     "Json",
     "JsonObject",
@@ -48,6 +50,7 @@ __all__ = [
     "defers",
     "discard",
     "first_few",
+    "grouped_faults",
     "has_steps",
     "in_seconds",
     "is_list",
@@ -399,10 +402,50 @@ class Fault:
     remedy: str = ""
     severity: str = "error"
     """`error`: a part is not used; `warning`: it is used, but should be checked."""
+    code: str = ""
+    """The code of the error that left a part out (`errors`), if there was one. `misread`: a key of a configuration that
+    has no effect as it is written."""
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}"
         return f"{text} {self.remedy}" if self.remedy else text
+
+
+MISREAD: Final = "misread"
+
+
+_MAX_NAMED: Final = 3
+_TOOL: Final = ", tool "
+
+
+@dataclass(frozen=True, slots=True)
+class FaultGroup:
+    """Equal faults of several tools of one manual, or one fault."""
+
+    faults: tuple[Fault, ...]
+
+    @property
+    def where(self) -> str:
+        """The place of the only fault; of several, their number and the first few tools."""
+        first, count = self.faults[0].where, len(self.faults)
+        if count == 1:
+            return first
+        names = [fault.where.rpartition(_TOOL)[2] for fault in self.faults[:_MAX_NAMED]]
+        more = f" and {count - _MAX_NAMED:,} more" if count > _MAX_NAMED else ""
+        return f"{first.rpartition(_TOOL)[0]}, {count:,} tools ({', '.join(names)}{more})"
+
+    def __str__(self) -> str:
+        return str(replace(self.faults[0], where=self.where))
+
+
+def grouped_faults(faults: Iterable[Fault]) -> list[FaultGroup]:
+    """Return faults in their order, with equal ones of several tools as one group."""
+    groups: dict[tuple[str, ...], list[Fault]] = {}
+    for fault in faults:
+        manual, is_tool, _ = fault.where.rpartition(_TOOL)
+        place = manual if is_tool else f"{fault.where}:"
+        groups.setdefault((place, fault.severity, fault.what, fault.remedy, fault.code), []).append(fault)
+    return [FaultGroup(tuple(group)) for group in groups.values()]
 
 
 _MAX_TOLD: Final = 10
@@ -446,11 +489,18 @@ class FaultCollector(Generic[WhereT, FaultT]):
         """Add a fault of something that is used all the same, but that a person should look at."""
         self.add(where, what, remedy, severity="warning")
 
-    def add(self, where: WhereT, what: str, remedy: str = "", *, severity: str = "warning") -> None:
-        """Add a fault, unless it is there already or the limit is reached; `severity` as in `Fault`."""
+    def misread(self, where: WhereT, what: str, remedy: str = "") -> None:
+        """Add a warning about a key of a configuration that has no effect as it is written."""
+        self.add(where, what, remedy, code=MISREAD)
+
+    def add(self, where: WhereT, what: str, remedy: str = "", *, severity: str = "warning", code: str = "") -> None:
+        """Add a fault, unless it is there already or the limit is reached; `severity` and `code` as in `Fault`."""
         if (self._limit is None or len(self.faults) < self._limit) and (where, what) not in self._seen:
             self._seen.add((where, what))
-            self.faults.append(self._make(where, what, remedy, severity))
+            fault: Any = self._make(where, what, remedy, severity)
+            if code and isinstance(fault, Fault):
+                fault = replace(fault, code=code)
+            self.faults.append(fault)
 
 
 class Faults(FaultCollector[str, Fault]):
@@ -462,4 +512,4 @@ class Faults(FaultCollector[str, Fault]):
     def extend(self, faults: Iterable[Fault]) -> None:
         """Add the faults that another reader found."""
         for fault in faults:
-            self.add(fault.where, fault.what, fault.remedy, severity=fault.severity)
+            self.add(fault.where, fault.what, fault.remedy, severity=fault.severity, code=fault.code)

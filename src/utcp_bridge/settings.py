@@ -11,7 +11,6 @@ A secret setting can also come from a file: `bearer_token_file` for `bearer_toke
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +28,7 @@ __all__ = [
     "FILE_SETTINGS",
     "GENERATED_TOKEN",
     "GROUPS",
+    "SEE_SETTINGS",
     "ArgumentCheck",
     "BridgeSettings",
     "Exposure",
@@ -53,15 +53,13 @@ __all__ = [
     "nearest_setting",
     "setting_named",
     "settings_fault",
-    "settings_from_environment",
     "spellings",
     "unknown_setting",
-    "variables_of_settings",
     "with_secret_files",
 ]
 
-_ENVIRONMENT_PREFIX: Final = "UTCP_BRIDGE_"
-_SEE_SETTINGS: Final = "`utcp-bridge help settings` lists the settings."
+SEE_SETTINGS: Final = "`utcp-bridge help settings` lists the settings."
+"""The remedy for a wrong setting."""
 FILE_SETTINGS: Final = {f"{name}_file": name for name in ("bearer_token", "proxy", "state_key", "token_store")}
 """The settings that name a file with a secret, and the secret setting that each gives."""
 GENERATED_TOKEN: Final = "generate"  # noqa: S105 - asks for a token
@@ -117,6 +115,7 @@ class MetaToolNames(_Frozen):
     search: str | None = "search_tools"
     call: str | None = "call_tool"
     read: str | None = "read_result"
+    status: str | None = "bridge_status"
 
 
 class ExposureLimits(_Frozen):
@@ -187,6 +186,17 @@ class ExposureSettings(_Frozen):
     )
     meta_tools: MetaToolNames = Field(
         default=MetaToolNames(), description="Names of the meta-tools. null leaves one out."
+    )
+    list_status: bool = Field(
+        default=False,
+        description="List the meta-tool `bridge_status`, which reports the manuals that are not loaded. Hosts can call "
+        "it in any case: searches without a result and errors about unknown tools name it when a manual has failed. So "
+        "it costs no tokens while all is well.",
+    )
+    follow_configuration: bool = Field(
+        default=True,
+        description="`serve` reads its configuration again when one of its files, or `.env`, changes: manuals are "
+        "added, replaced and removed without a restart. Settings take effect at the next start.",
     )
     page_size: int | None = Field(
         default=None,
@@ -313,14 +323,18 @@ class PolicySettings(_Frozen):
         description="Folders in which callers may name files, to be read for arguments of bytes, and to be written "
         "with `output_path`. Relative to the configuration. Without folders, no file is read or written.",
     )
-    strict: bool = Field(default=False, description="Sets both `fail_on_fault` and `reference_protocol_rules`.")
+    strict: bool = Field(
+        default=False,
+        description="Warnings count like errors: `serve` exits at the start, and `check` and `doctor` end with an exit "
+        "code, if the configuration, a manual or a tool has a fault or a warning.",
+    )
     fail_on_fault: bool | None = Field(
-        default=None, description="Exit at the start if any manual or tool has a fault. null does what `strict` says."
+        default=None, description="Another name of `strict`, which it replaces if it is set."
     )
     reference_protocol_rules: bool | None = Field(
         default=None,
         description="Refuse tools of a type that differs from their manual's, as the reference library does, also in "
-        "local manuals. null does what `strict` says.",
+        "local manuals. In version 0.1.0 `strict` did that too; set both for the same effect.",
     )
     validation: ArgumentCheck = Field(
         default="strict",
@@ -333,6 +347,11 @@ class PolicySettings(_Frozen):
         description="What to do with a tool of others whose definition changed: nothing (`off`), a log line (`warn`), "
         "or withhold it (`refuse`). If you set it, the approved hashes last in `utcp.lock`.",
     )
+    dotenv: bool = Field(
+        default=True,
+        description="Read variables from the file `.env` next to the configuration, after all other sources. A "
+        "configuration that comes from a URL has no such file.",
+    )
     token_store: str = Field(
         default="file",
         repr=False,
@@ -342,13 +361,13 @@ class PolicySettings(_Frozen):
 
     @property
     def fails_on_fault(self) -> bool:
-        """Whether a fault at the start ends the program."""
+        """Whether a fault or a warning at the start ends the program."""
         return self.strict if self.fail_on_fault is None else self.fail_on_fault
 
     @property
     def follows_reference_protocol_rules(self) -> bool:
         """Whether local manuals, too, may use only their own protocol unless the operator allows more."""
-        return self.strict if self.reference_protocol_rules is None else self.reference_protocol_rules
+        return bool(self.reference_protocol_rules)
 
 
 class LogSettings(_Frozen):
@@ -628,7 +647,7 @@ def settings_fault(error: ValidationError, where_of: Callable[[str], str]) -> Co
     key = str(first["loc"][0]) if first["loc"] else ""
     place = f"{where_of(key)}: " if where_of(key) else ""
     if first["type"] != "extra_forbidden" or len(first["loc"]) > 1:
-        return ConfigError(f"{place}Setting {explain(error)}.", remedy=_SEE_SETTINGS)
+        return ConfigError(f"{place}Setting {explain(error)}.", remedy=SEE_SETTINGS)
     return unknown_setting(key, place)
 
 
@@ -641,60 +660,5 @@ def unknown_setting(name: str, place: str = "") -> ConfigError:
         )
     near = nearest_setting(name)
     return ConfigError(
-        f"{place}{name[:80]!r} is not a setting.", remedy=f"Did you mean {near!r}?" if near else _SEE_SETTINGS
+        f"{place}{name[:80]!r} is not a setting.", remedy=f"Did you mean {near!r}?" if near else SEE_SETTINGS
     )
-
-
-def settings_from_environment(environ: Mapping[str, str] | None = None) -> JsonObject:
-    """Read `UTCP_BRIDGE_<KEY>` and `UTCP_BRIDGE_<GROUP>__<KEY>` variables: JSON where it parses, lists also by commas.
-
-    Returns flat keys, only those that are set.
-
-    :raises ConfigError: a variable does not name a setting, or two variables give a setting two values.
-    """
-    return flat_settings({name: value for name, _, value in _environment(environ)})
-
-
-def variables_of_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment variable that gives each setting, by the setting's flat key."""
-    pairs = ((spellings({name: value}), variable) for name, variable, value in _environment(environ))
-    return {one.key or one.name: variable for found, variable in pairs for one in found}
-
-
-def _environment(environ: Mapping[str, str] | None) -> Iterator[tuple[str, str, Any]]:
-    """Yield the name of each setting in the environment, the variable, and the value as read."""
-    environ = os.environ if environ is None else environ  # noqa: TID251 - settings come from the environment
-    for variable, text in environ.items():
-        if not variable.startswith(_ENVIRONMENT_PREFIX):
-            continue
-        name = variable.removeprefix(_ENVIRONMENT_PREFIX).lower().replace("__", ".")
-        key = setting_named(name)
-        if not text and key != "bearer_token":  # an empty token is a mistake that would leave the door open
-            continue
-        if key is None and name not in GROUPS:
-            near = nearest_setting(name)
-            remedy = f"Did you mean {_variable(near)}?" if near else _SEE_SETTINGS
-            raise ConfigError(f"{variable} is not a setting.", remedy=remedy)
-        yield name, variable, _parse(text, key)
-
-
-def _variable(grouped: str) -> str:
-    return _ENVIRONMENT_PREFIX + grouped.upper().replace(".", "__")
-
-
-def _parse(text: str, key: str | None) -> Any:
-    setting = BridgeSettings.model_fields.get(key or "")
-    if key in FILE_SETTINGS or (setting is not None and _is_text(setting.annotation)):
-        return text
-    if setting is not None and isinstance(setting.default, tuple) and not text.lstrip().startswith("["):
-        return [part.strip() for part in text.split(",") if part.strip()]
-    import orjson
-
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text
-
-
-def _is_text(annotation: Any) -> bool:
-    return annotation in {str, str | None} or "SecretStr" in repr(annotation)

@@ -27,21 +27,24 @@ from importlib.metadata import entry_points
 from io import StringIO
 from math import inf
 from pathlib import Path
+from shlex import quote
+from stat import S_IRGRP, S_IROTH, S_ISDIR, S_ISREG
 from typing import Any, Final, Protocol, TypeAlias
 
 from dotenv import dotenv_values
 
 from utcp_bridge.errors import ConfigError, VariableNotFound
+from utcp_bridge.foreign import dotenv_content
 from utcp_bridge.model import Fault, JsonObject, Trust, is_list, is_object
 from utcp_bridge.processes.output import CommandFailed, output_of
 
 __all__ = [
+    "EnvFile",
     "ExecLoader",
     "LookedUp",
     "VariableLoader",
     "Variables",
     "flat_key",
-    "inherited_environment",
     "load_variable_loaders",
     "looked_up",
     "names_credential",
@@ -60,6 +63,8 @@ _JSON_REFERENCE = re.compile(r"\$ref(?![A-Za-z0-9_])")
 _FLAT_KEY = re.compile(r"(?P<manual>(?:__|[^_])+)_(?P<name>[^_].*)", re.DOTALL)
 _MAX_DEPTH = 200
 _MAX_SECRET_BYTES: Final = 64 * 1024
+_MAX_DOTENV_BYTES: Final = 1024 * 1024
+_SWITCH_OFF: Final = "Mend it, or set `dotenv` to false, so that the bridge does not read it."
 _MAX_EXEC_SECONDS: Final = 31_536_000
 _FAILURE_SECONDS: Final = 10.0
 """Seconds after which a command that failed runs again."""
@@ -124,6 +129,7 @@ class Variables:
 
     `config` is `variables` of the configuration: flat keys and bare names with text or numbers, and manuals with
     objects of names. A value may contain `${NAME}`, which is looked up by this name in the loaders and the environment.
+    `env_files` are the `.env` files next to the configuration, which are asked last.
     `on_resolved` receives the key of each variable that is used, and its value.
 
     :raises ConfigError: a value is not text, a number or an object of these.
@@ -133,6 +139,7 @@ class Variables:
     loaders: Sequence[VariableLoader] = field(default=(), repr=False)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)  # noqa: TID251 - a source of variables
     on_resolved: Callable[[str, str], None] | None = field(default=None, repr=False)
+    env_files: Sequence[EnvFile] = field(default=(), repr=False)
     _flat: dict[str, str] = field(init=False, repr=False)
     _pairs: dict[tuple[str, str], str] = field(init=False, repr=False)
 
@@ -144,6 +151,11 @@ class Variables:
                     self._pairs[key, name] = _text(member, f"{key}.{name}")
             elif value is not None:
                 self._flat[key] = _text(value, key)
+
+    def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Replace `variables` of the configuration."""
+        fresh = Variables(config)
+        self.config, self._flat, self._pairs = config, fresh._flat, fresh._pairs
 
     def run_commands(self) -> None:
         """Run the commands of all loaders at once, and wait for their values. It blocks its thread."""
@@ -240,7 +252,7 @@ class Variables:
                 return value
             if name in scope.arguments:
                 return f"${{{name}}}"
-            raise _missing(scope, name)
+            raise self._missing(scope, name)
 
         return pattern.sub(replacement, text)
 
@@ -249,11 +261,37 @@ class Variables:
         return self._from_outside(key) if value is None else value
 
     def _from_outside(self, key: str) -> str | None:
-        """Look a key up in the loaders, then in the environment. An empty value counts as none, as in UTCP."""
+        """Look a key up in loaders, environment and `.env` files. An empty value counts as none, as in UTCP."""
         for loader in self.loaders:
             if value := loader.get(key):
                 return value
-        return self.environ.get(key) or None
+        if value := self.environ.get(key):
+            return value
+        return next((value for file in self.env_files if (value := file.get(key))), None)
+
+    def _how_to_set(self, *keys: str, configured: str = "in `variables` or ") -> str:
+        """Return the remedy for a variable that is not set. Each of the keys would do; the last is the shortest."""
+        place, named = self._file(), " or ".join(keys)
+        if place is None:
+            return f"Set {named} {configured}in a dotenv file or in the environment."
+        return f"Add the line `{keys[-1]}=…` to {place}, or set {named} {configured}in the environment."
+
+    def _file(self) -> str | None:
+        """Return the path of the first dotenv file, which may be missing."""
+        files = (one.path for one in (*self.loaders, *self.env_files) if isinstance(one, DotenvLoader))
+        path = next(files, None)
+        return None if path is None else str(path)
+
+    def _missing(self, scope: _Lookup, name: str) -> VariableNotFound:
+        key = flat_key(scope.manual, name)
+        keys = [key] if key else []
+        if scope.trust is Trust.OPERATOR:
+            keys.append(name)
+        where = f"manual {scope.manual!r}"
+        if not keys:
+            pair = f'"variables": {{"{scope.manual}": {{"{name}": …}}}}'
+            return VariableNotFound(name, where=where, remedy=f"Set it in the configuration as {pair}.")
+        return VariableNotFound(keys[0], where=where, remedy=self._how_to_set(*keys), file=self._file())
 
     def _configured(self, text: str | None, where: str) -> str | None:
         if text is None or "$" not in text:
@@ -264,11 +302,8 @@ class Variables:
                 return "$"
             name = _name_of(match)
             if (value := self._from_outside(name)) is None and (value := _default_of(match)) is None:
-                raise VariableNotFound(
-                    name,
-                    where=where,
-                    remedy=f"Set {name} in a dotenv file or in the environment, or write $$ for a dollar sign.",
-                )
+                remedy = f"{self._how_to_set(name, configured='').removesuffix('.')}, or write $$ for a dollar sign."
+                raise VariableNotFound(name, where=where, remedy=remedy)
             return value
 
         return _ANY.sub(replacement, text)
@@ -347,8 +382,8 @@ def load_variable_loaders(
             faults.append(Fault("load_variables_from", error.message, error.remedy or ""))
             continue
         loaders.append(loader)
-        if isinstance(loader, DotenvLoader) and (fault := loader.check()):
-            faults.append(fault)
+        if isinstance(loader, DotenvLoader):
+            faults.extend(loader.check())
     return loaders, faults
 
 
@@ -356,9 +391,10 @@ class DotenvLoader:
     """A dotenv file, which is read again when it changes."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._seen: tuple[int, ...] | None = None
         self._values: dict[str, str | None] = {}
+        self._misread: list[int] = []
 
     def get(self, key: str) -> str | None:
         """Return the value of a key; None while the file does not exist.
@@ -366,34 +402,85 @@ class DotenvLoader:
         :raises ConfigError: the file exists and cannot be read.
         """
         try:
-            state = self._path.stat()
+            state = self.path.stat()
             seen = (state.st_mtime_ns, state.st_size, state.st_ino)
             if seen != self._seen:
-                self._values = dotenv_values(stream=StringIO(self._path.read_text(encoding="utf-8-sig")))
+                if not S_ISREG(state.st_mode) or state.st_size > _MAX_DOTENV_BYTES:
+                    raise ConfigError(
+                        f"The dotenv file {self.path} is not a file of at most {_MAX_DOTENV_BYTES} bytes.",
+                        remedy="Name a file with lines such as `NAME=value`.",
+                    )
+                self._values, self._misread = dotenv_content(self.path.read_bytes())
                 self._seen = seen
         except FileNotFoundError:
-            self._seen, self._values = None, {}
+            self._seen, self._values, self._misread = None, {}, []
         except (OSError, UnicodeDecodeError, ValueError) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8"
             raise ConfigError(
-                f"The dotenv file {self._path} cannot be read ({type(error).__name__}).",
-                remedy="Make it a readable file in UTF-8.",
+                f"The dotenv file {self.path} cannot be read: {why}.", remedy="Make it a readable file in UTF-8."
             ) from error
         return self._values.get(key)
 
-    def check(self) -> Fault | None:
-        """Return the fault of the file, if there is one now."""
+    def check(self) -> Iterator[Fault]:
+        """Yield what is wrong with the file now. A fault has no text of the file."""
         try:
             self.get("")
         except ConfigError as error:
-            return Fault("load_variables_from", error.message, error.remedy or "")
+            yield Fault("load_variables_from", error.message, error.remedy or "")
+            return
         if self._seen is None:
-            return Fault(
+            yield Fault(
                 "load_variables_from",
-                f"The dotenv file {self._path} does not exist.",
+                f"The dotenv file {self.path} does not exist.",
                 "The bridge reads it as soon as it exists.",
                 "warning",
             )
-        return None
+        yield from self._faults_of_lines("load_variables_from")
+
+    def _faults_of_lines(self, where: str) -> Iterator[Fault]:
+        if not self._misread:
+            return
+        first, others = self._misread[0], len(self._misread) - 1
+        more = f" The same is true of {others} {'line' if others == 1 else 'lines'} after it." if others else ""
+        what = f"Line {first} of {self.path} is not `NAME=value`, so the bridge leaves it out.{more}"
+        yield Fault(where, what, "Correct it, or put the value between quotation marks.", "warning")
+
+
+class EnvFile(DotenvLoader):
+    """The `.env` next to a configuration. It is asked after the process environment, and it may be missing."""
+
+    def get(self, key: str) -> str | None:
+        """Return the value of a key; None if the file does not have it or cannot be read. Raise nothing."""
+        try:
+            return super().get(key)
+        except ConfigError:
+            return None
+
+    def names(self) -> int:
+        """Return the number of variables that the file has."""
+        self.get("")
+        return sum(value is not None for value in self._values.values())
+
+    def check(self) -> Iterator[Fault]:
+        """Yield what is wrong with the file now: it cannot be read, has other lines, or others can read it."""
+        where = self.path.name
+        try:
+            state = self.path.stat()
+            if S_ISDIR(state.st_mode):  # a virtual environment may have this name
+                return
+            super().get("")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            yield Fault(where, f"{self.path} cannot be read: {error.strerror}.", _SWITCH_OFF, "warning")
+            return
+        except ConfigError as error:
+            yield Fault(where, error.message, _SWITCH_OFF, "warning")
+            return
+        if os.name != "nt" and state.st_mode & (S_IRGRP | S_IROTH):
+            what = f"Other users of this machine can read {self.path}."
+            yield Fault(where, what, f"Run `chmod 600 {quote(str(self.path))}`.", "warning")
+        yield from self._faults_of_lines(where)
 
 
 class ExecLoader:
@@ -577,20 +664,6 @@ def _name_of(match: re.Match[str]) -> str:
     return str(match.groupdict().get("braced") or match.groupdict().get("bare"))
 
 
-def _missing(scope: _Lookup, name: str) -> VariableNotFound:
-    key = flat_key(scope.manual, name)
-    keys = [key] if key else []
-    if scope.trust is Trust.OPERATOR:
-        keys.append(name)
-    where = f"manual {scope.manual!r}"
-    if not keys:
-        pair = f'"variables": {{"{scope.manual}": {{"{name}": …}}}}'
-        return VariableNotFound(name, where=where, remedy=f"Set it in the configuration as {pair}.")
-    return VariableNotFound(
-        keys[0], where=where, remedy=f"Set {' or '.join(keys)} in `variables`, in a dotenv file or in the environment."
-    )
-
-
 def _members(value: Any) -> Iterator[tuple[str, Any]]:
     return ((str(name), member) for name, member in value.items() if member is not None)
 
@@ -618,12 +691,6 @@ def read_dotenv(path: Path) -> dict[str, str]:
             remedy="Make it a readable file in UTF-8.",
         ) from error
     return {key: value for key, value in values.items() if value is not None}
-
-
-def inherited_environment(names: Iterable[str]) -> dict[str, str]:
-    """Return the variables of the process environment with these names, for a child process."""
-    environ = os.environ  # noqa: TID251 - this module reads the environment for the others
-    return {name: environ[name] for name in names if name in environ}
 
 
 def names_credential(name: str) -> bool:

@@ -72,6 +72,39 @@ async def test_a_folder_is_its_json_and_yaml_files_in_order(tmp_path: Path) -> N
     assert [entry["name"] for entry in config.manual_call_templates] == ["maps", "weather"]
 
 
+@pytest.mark.parametrize("place", ["intercom.yaml", "./intercom.yaml", "{folder}/intercom.yaml", "file:intercom.yaml"])
+async def test_a_file_that_a_configuration_of_the_folder_names_is_not_a_manual_again(
+    tmp_path: Path, place: str
+) -> None:
+    write(tmp_path / "intercom.yaml", OPENAPI)
+    write(tmp_path / "authority.json", "{ not read")
+    write(tmp_path / "zoo.json", MANUAL)
+    entry = {
+        "name": "intercom",
+        "call_template_type": "file",
+        "file_path": place.format(folder=tmp_path),
+        "base_url": "http://127.0.0.1:4511",
+        "ca_cert": "authority.json",
+    }
+    write(tmp_path / "utcp.yaml", {"manual_call_templates": [entry]})
+    loaded = await load_config([tmp_path], environ={})
+    assert loaded.faults == []
+    first, second = loaded.config.manual_call_templates
+    assert (first["name"], first["base_url"]) == ("intercom", "http://127.0.0.1:4511")
+    assert second["name"] == "zoo"
+
+
+async def test_the_entries_of_a_folder_come_before_its_bare_manuals(tmp_path: Path) -> None:
+    write(tmp_path / "maps.json", MANUAL)
+    write(tmp_path / "utcp.json", {"manual_call_templates": [ENTRY]})
+    loaded = await load_config([tmp_path], environ={})
+    assert loaded.faults == []
+    assert [(entry["name"], entry["call_template_type"]) for entry in loaded.config.manual_call_templates] == [
+        ("maps", "http"),
+        ("maps_2", "file"),
+    ]
+
+
 async def test_settings_in_groups_and_flat_settings_of_several_places_meet(tmp_path: Path) -> None:
     path = write(tmp_path / "c.json", {"manual_call_templates": [], "bridge": {"limits": {"queue": 1, "retries": 1}}})
     environ = {"UTCP_BRIDGE_LIMITS__RETRIES": "2"}
@@ -188,9 +221,12 @@ async def test_a_client_key_of_the_wrong_type_is_a_fault_that_names_it(tmp_path:
     assert any("post_processing" in str(fault) for fault in loaded.faults)
 
 
-async def test_an_unknown_environment_setting_is_named() -> None:
-    with pytest.raises(ConfigError, match="UTCP_BRIDGE_PROT"):
-        await load_config([], environ={"UTCP_BRIDGE_PROT": "1"})
+async def test_an_unknown_environment_setting_is_a_warning_that_names_it() -> None:
+    loaded = await load_config([], environ={"UTCP_BRIDGE_PROT": "1", "UTCP_BRIDGE_PORT": "9000"})
+    assert [(fault.severity, fault.where) for fault in loaded.faults] == [
+        ("warning", "the environment variable UTCP_BRIDGE_PROT")
+    ]
+    assert loaded.config.bridge.port == 9000
 
 
 async def test_urls_are_read_as_configuration_or_as_manual() -> None:
@@ -373,3 +409,71 @@ async def test_a_secret_and_its_file_in_one_place_are_an_error(tmp_path: Path) -
     config = bridge_of(tmp_path, {"bearer_token": TOKEN, "bearer_token_file": "door.txt"})
     with pytest.raises(ConfigError, match="Both 'bearer_token' and 'bearer_token_file' are set"):
         await load_config([config], environ={})
+
+
+# --- `.env` next to the configuration ------------------------------------------------------------
+
+KEYED = {"manual_call_templates": [{**ENTRY, "headers": {"X-Key": "${KEY}"}}], "bridge": {"bearer_token": "${TOKEN}"}}
+
+
+def env_file(folder: Path, text: str) -> Path:
+    path = write(folder / ".env", text)
+    path.chmod(0o600)
+    return path
+
+
+async def test_settings_and_manuals_get_variables_from_the_env_file_next_to_the_configuration(tmp_path: Path) -> None:
+    path = write(tmp_path / "utcp.json", KEYED)
+    beside = env_file(tmp_path, "KEY=of-the-file\nTOKEN=0123456789abcdef\n")
+    loaded = await load_config([path], environ={})
+    assert loaded.faults == []
+    assert [file.path for file in loaded.env_files] == [beside]
+    token = loaded.config.bridge.bearer_token
+    assert token is not None
+    assert token.get_secret_value() == "0123456789abcdef"
+    assert "0123456789abcdef" not in repr(loaded)
+
+
+@pytest.mark.parametrize("form", ["file", "link", "folder", "several"])
+async def test_the_env_file_is_next_to_the_place_that_is_named(tmp_path: Path, form: str) -> None:
+    folder, elsewhere = tmp_path / "here", tmp_path / "there"
+    folder.mkdir()
+    elsewhere.mkdir()
+    written = write((elsewhere if form == "link" else folder) / "utcp.json", {"manual_call_templates": [ENTRY]})
+    if form == "link":
+        (folder / "utcp.json").symlink_to(written)
+    beside = env_file(folder, "KEY=1\n")
+    other = write(folder / "more.json", [PROVIDER])
+    sources = {"folder": [folder], "several": [folder / "utcp.json", other]}.get(form, [folder / "utcp.json"])
+    loaded = await load_config(sources, environ={})
+    assert [file.path for file in loaded.env_files] == [beside]
+
+
+async def test_a_fetched_configuration_has_no_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    env_file(tmp_path, "KEY=1\n")
+    async with HttpService() as service:
+        assert (await load_config([f"{service.base}/utcp"], environ={})).env_files == ()
+    assert (await load_config([], environ={})).env_files == ()
+    assert (await as_config({"manual_call_templates": [ENTRY]}, root=tmp_path)).env_files == ()
+
+
+@pytest.mark.parametrize("where", ["file", "environment", "command line"])
+async def test_the_setting_dotenv_switches_the_env_file_off(tmp_path: Path, where: str) -> None:
+    bridge = {**KEYED["bridge"], "dotenv": False} if where == "file" else KEYED["bridge"]  # type: ignore[dict-item]
+    path = write(tmp_path / "utcp.json", {**KEYED, "bridge": bridge})
+    env_file(tmp_path, "TOKEN=0123456789abcdef\nbroken: line\n")
+    environ = {"UTCP_BRIDGE_DOTENV": "off"} if where == "environment" else {}
+    overrides = {"dotenv": False} if where == "command line" else {}
+    with pytest.raises(ConfigError, match="TOKEN, which is not set") as caught:
+        await load_config([path], environ=environ, overrides=overrides)
+    assert ".env" not in str(caught.value)
+    loaded = await load_config([path], environ={**environ, "TOKEN": "0123456789abcdef"}, overrides=overrides)
+    assert (loaded.env_files, loaded.faults) == ((), [])
+
+
+async def test_a_missing_variable_of_a_setting_names_the_line_to_add_and_its_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "utcp.json", KEYED)
+    with pytest.raises(ConfigError) as caught:
+        await load_config([path], environ={})
+    assert f"Add the line `TOKEN=…` to {tmp_path / '.env'}" in str(caught.value)

@@ -6,7 +6,8 @@ import shlex
 from pathlib import Path
 
 from utcp_bridge.cli.command import every_command
-from utcp_bridge.settings import BridgeSettings, settings_from_environment
+from utcp_bridge.configuration.environment import settings_from_environment
+from utcp_bridge.settings import BridgeSettings
 
 ROOT = Path(__file__).parents[2]
 RECIPE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")

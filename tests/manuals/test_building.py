@@ -123,10 +123,12 @@ def test_a_fetched_manual_cannot_widen_its_own_protocols() -> None:
     assert len(build([tool_object("other", template)], protocols=("http", "text")).tools) == 1
 
 
-def test_strict_keeps_a_local_manual_to_its_own_kind() -> None:
+def test_the_reference_protocol_rules_keep_a_local_manual_to_its_own_kind_and_strict_does_not() -> None:
     assert len(build([tool_object("web")]).tools) == 1
-    strict = build([tool_object("web")], settings=BridgeSettings(strict=True))
-    assert strict.tools == []
+    assert len(build([tool_object("web")], settings=BridgeSettings(strict=True)).tools) == 1
+    by_the_rules = build([tool_object("web")], settings=BridgeSettings(reference_protocol_rules=True))
+    assert by_the_rules.tools == []
+    assert [fault.code for fault in by_the_rules.faults.faults] == ["policy"]
 
 
 def test_targets_that_the_operator_wrote_are_exempt_from_the_address_gate() -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.support.host_rules import COMPOSED_RULES, INPUT_RULES, broken
 from tests.support.server_client import StandIn
 
+from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.model import discard
 from utcp_bridge.search.query import SEARCH_TOOLS_OUTPUT_SCHEMA
@@ -237,3 +238,66 @@ async def test_a_search_above_the_budget_has_fewer_tools_and_says_so():
 def test_a_meta_tool_name_that_no_host_accepts_is_an_error(names):
     with pytest.raises(ConfigError, match="cannot be the name of a meta-tool"):
         server_of(meta_tools=names)
+
+
+# --- manuals that are not loaded -----------------------------------------------------------------
+
+DOWN = {
+    "manual_call_templates": [
+        {"name": "well", "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": []}},
+        {"name": "gh", "call_template_type": "http", "url": "http://127.0.0.1:9/?token=canary-5e1f"},
+        {"name": "keyed", "call_template_type": "http", "url": "http://127.0.0.1:9/", "headers": {"X": "${MY_KEY}"}},
+        {
+            "name": "pair",
+            "call_template_type": "mcp",
+            "config": {"mcpServers": {"one": {"command": "no-such-one"}, "two": {"command": "no-such-two"}}},
+        },
+    ],
+    "bridge": {"retries": 0},
+}
+
+
+async def test_a_search_without_results_and_an_unknown_tool_name_the_manuals_that_failed():
+    async with await UtcpClient.create(DOWN) as client:
+        server = BridgeServer(client)
+        found = (await call(server, "search_tools", {"query": "create an issue"}))["structuredContent"]
+        jsonschema_rs.validate(SEARCH_TOOLS_OUTPUT_SCHEMA, found)
+        unknown = server.meta_tools.unknown("create_issue")
+    for text in (found["note"], str(unknown)):
+        assert "gh (failed), keyed (failed)" in text
+        assert "bridge_status says why" in text
+
+
+async def test_the_status_names_each_part_its_cause_and_the_remedy_and_no_secret():
+    async with await UtcpClient.create(DOWN) as client:
+        server = BridgeServer(client)
+        direct = await call(server, "bridge_status", {})
+        assert await call(server, "call_tool", {"name": "bridge_status"}) == direct
+    down = {one["name"]: one for one in direct["structuredContent"]["down"]}
+    assert {"gh", "keyed"} <= down.keys()
+    assert any(name.startswith("pair") for name in down)
+    assert "127.0.0.1:9" in down["gh"]["cause"]
+    assert "MY_KEY" in down["keyed"]["cause"]
+    assert "MY_KEY" in down["keyed"]["remedy"]
+    assert direct["structuredContent"]["ready"]["manuals"] >= 1
+    text = direct["content"][0]["text"]
+    assert "gh: failed. " in text
+    assert "canary-5e1f" not in orjson.dumps(direct).decode()
+
+
+async def test_nothing_is_added_while_all_manuals_are_loaded():
+    server = server_of()
+    assert "note" not in (await call(server, "search_tools", {"query": "weather"}))["structuredContent"]
+    assert "bridge_status" not in str(server.meta_tools.unknown("nothing_like_it"))
+    assert (await call(server, "bridge_status", {}))["structuredContent"]["down"] == []
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_the_status_is_listed_if_the_setting_says_so(wanted):
+    names = [one["name"] for one in server_of(list_status=wanted).catalogue.meta_tools]
+    assert ("bridge_status" in names) == wanted
+
+
+async def test_the_status_can_have_another_name_or_none():
+    assert "well" in server_of(meta_tools=Names(status="well")).meta_tools
+    assert "bridge_status" not in server_of(meta_tools=Names(status=None)).meta_tools

@@ -200,6 +200,7 @@ def test_embedded_manuals_are_passed_on_with_their_place():
 
 def test_variables_are_reported_by_key_with_whether_they_are_set(tmp_path):
     (tmp_path / ".env").write_text("my__api_FROM_FILE=1\n")
+    (tmp_path / ".env").chmod(0o600)
     entry = {"name": "my_api", "call_template_type": "http", "url": "https://${HOST}/${GIVEN}/${FROM_FILE}/${MISSING}"}
     document = {
         "variables": {"my_api": {"GIVEN": "x"}},

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.model import is_list, is_object
+from utcp_bridge.processes.inherited import CHILDREN_INHERIT, inherited_environment
 from utcp_bridge.settings import UtcpClientConfig
 from utcp_bridge.variables import names_credential
 
@@ -28,7 +29,9 @@ _Replace: TypeAlias = Callable[[str, str], str]
 
 
 def learn_configuration(redactor: Redactor, config: UtcpClientConfig) -> None:
-    """Let the redactor learn the secrets that a configuration has as they are."""
+    """Let the redactor learn the secrets that a configuration and the environment of its children contain."""
+    for name, value in inherited_environment(CHILDREN_INHERIT).items():
+        redactor.learn(secrets_in_url(value), source=f"environment {name}", is_credential=True)
     if config.bridge.bearer_token is not None:
         redactor.learn([config.bridge.bearer_token.get_secret_value()], is_credential=True)
     redactor.learn(secrets_in_url(config.bridge.token_store))

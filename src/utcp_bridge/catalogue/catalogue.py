@@ -403,7 +403,7 @@ class Catalogue:
         self._make_meta_tools = meta_tools
         self._meta_tools: list[JsonObject] | None = None
         names = self._settings.meta_tools
-        self._reserved = tuple(name for name in (names.search, names.call, names.read) if name)
+        self._reserved = tuple(name for name in (names.search, names.call, names.read, names.status) if name)
         self._generation: int | None = None
         self._entries: dict[str, Entry] = {}
         self._by_alias: dict[str, Entry] = {}

@@ -51,6 +51,17 @@ _REMARKS: Final = {
 }
 
 
+_SYNONYMS: Final = {
+    "run": "serve",
+    "start": "serve",
+    "list": "tools",
+    "ls": "tools",
+    "test": "check",
+    "lint": "validate",
+}
+"""What other programs call a verb."""
+
+
 class _ReaderLeft(Exception):
     """The program that read stdout has ended (`| head`). This is not a failure."""
 
@@ -68,6 +79,20 @@ class _Bridge(NamedGroup):
         if cmd_name in _VERBS and cmd_name not in self.commands:
             self.add_command(_imported(cmd_name))
         return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the verb; for an unknown one, suggest the nearest, or the one that other programs call so."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            near = [_SYNONYMS[args[0]]] if args[0] in _SYNONYMS else get_close_matches(args[0], self.list_commands(ctx))
+            if not near or "mean" in error.message:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {' or '.join(map(repr, near))}?", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each part of the journey."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
 
 from utcp_bridge.errors import (
     CallerError,
+    ConfigError,
     DeadlineExceeded,
     InternalError,
     OperatorError,
@@ -13,6 +15,9 @@ from utcp_bridge.errors import (
     UnknownTool,
     UtcpError,
 )
+
+if TYPE_CHECKING:
+    from utcp_bridge.model import Fault
 
 __all__ = [
     "ARGUMENTS",
@@ -28,6 +33,7 @@ __all__ = [
     "UPSTREAM",
     "USAGE",
     "exit_code",
+    "fault_code",
     "listed",
 ]
 
@@ -70,6 +76,27 @@ _CODES: Final[tuple[tuple[type[UtcpError], int], ...]] = (
 def listed(*codes: int) -> str:
     """Return lines for the help of a verb that ends with these codes, or with any code if none is given."""
     return "\n".join(f"  {code:<4}{MEANINGS[code].partition(';')[0]}" for code in codes or MEANINGS)
+
+
+def fault_code(fault: Fault, usual: type[UtcpError] = ConfigError) -> int:
+    """Return the exit code of a fault; OK for a warning, unless a key of the configuration is misread.
+
+    `usual` is the error of a fault that does not name one.
+    """
+    from utcp_bridge.model import MISREAD
+
+    if fault.code == MISREAD:
+        return CONFIGURATION
+    if fault.severity != "error":
+        return OK
+    known = {kind.code: kind for kind in _kinds(UtcpError)}
+    kind = known.get(fault.code, usual)
+    return next((code for parent, code in _CODES if issubclass(kind, parent)), UPSTREAM)
+
+
+def _kinds(kind: type[UtcpError]) -> Iterator[type[UtcpError]]:
+    for child in kind.__subclasses__():
+        yield from (child, *_kinds(child))
 
 
 def exit_code(error: UtcpError) -> int:

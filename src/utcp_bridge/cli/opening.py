@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from utcp_bridge.settings import UtcpClientConfig
 
 __all__ = [
+    "env_file_lines",
     "load",
     "open_loaded",
     "opened",
     "opened_for",
+    "opened_parts",
     "report_failures",
     "run_async",
     "show_progress",
@@ -56,14 +58,25 @@ async def opened(options: Options, *, only: str | None = None, quiet: bool = Tru
     :raises ConfigError: there is no configuration, or it cannot be read.
     """
     async with AsyncExitStack() as stack:
-        if options.settings.get("log_format") == "json":  # also for what goes wrong before the settings are known
-            from utcp_bridge.auth.redaction import Redactor
+        _, client = await opened_parts(options, stack, only=only, quiet=quiet)
+        yield client
 
-            configure_logging("info", "json", Redactor())
-        loaded = await load(options, stack)
-        if only is not None:
-            loaded = replace(loaded, config=_for_tool(loaded.config, only))
-        yield await open_loaded(loaded, stack, quiet=quiet)
+
+async def opened_parts(
+    options: Options, stack: AsyncExitStack, *, only: str | None = None, quiet: bool = True, reports: bool = True
+) -> tuple[LoadedConfig, UtcpClient]:
+    """Return the configuration and what `opened` yields; `stack` closes it. `reports` is as in `open_loaded`.
+
+    :raises ConfigError: there is no configuration, or it cannot be read.
+    """
+    if options.settings.get("log_format") == "json":  # also for what goes wrong before the settings are known
+        from utcp_bridge.auth.redaction import Redactor
+
+        configure_logging("info", "json", Redactor())
+    loaded = await load(options, stack)
+    if only is not None:
+        loaded = replace(loaded, config=_for_tool(loaded.config, only))
+    return loaded, await open_loaded(loaded, stack, quiet=quiet, reports=reports)
 
 
 @asynccontextmanager
@@ -95,9 +108,17 @@ async def opened_for(options: Options, manual: str | None) -> AsyncGenerator[Utc
 
 
 async def open_loaded(
-    loaded: LoadedConfig, stack: AsyncExitStack, *, quiet: bool = True, guard: Guard | None = None
+    loaded: LoadedConfig,
+    stack: AsyncExitStack,
+    *,
+    quiet: bool = True,
+    guard: Guard | None = None,
+    reports: bool = True,
 ) -> UtcpClient:
-    """Return a client for a loaded configuration; `stack` closes it. `guard` replaces the client's address policy."""
+    """Return a client for a loaded configuration; `stack` closes it. `guard` replaces the client's address policy.
+
+    With `reports`, the faults of the configuration and the `.env` files are reported on stderr.
+    """
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.client.client import Extensions, UtcpClient
     from utcp_bridge.net.gate.connection_watch import watched
@@ -110,8 +131,10 @@ async def open_loaded(
     stack.enter_context(log_file(settings.log_file, loaded.root))
     stack.enter_context(unblocked_stderr(serving=not quiet))
     rest = "more faults in the configuration. `utcp-bridge check` lists them."
-    for fault in loaded.faults if quiet else first_few(loaded.faults, rest):
+    for fault in () if not reports else loaded.faults if quiet else first_few(loaded.faults, rest):
         complain(str(fault))
+    for line in env_file_lines(loaded) if reports else ():
+        note(line)
     if settings.check_connections:
         stack.enter_context(watched())
     sink = stack.enter_context(audit_sink(settings.audit_log, loaded.root))
@@ -121,15 +144,24 @@ async def open_loaded(
         guard=guard,
         documents=loaded.documents,
         lock_file=loaded.lock_file,
+        env_files=loaded.env_files,
         host=None if quiet else HostAhead.of_server(settings.transport),
     )
     client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
     return await stack.enter_async_context(client)
 
 
+def env_file_lines(loaded: LoadedConfig) -> Iterator[str]:
+    """Yield a line for each `.env` that the bridge reads variables from. It shows no name and no value."""
+    for file in loaded.env_files:
+        if number := file.names():
+            variables = "variable" if number == 1 else "variables"
+            yield f"The bridge reads {file.path}, which has {number} {variables} for what no other source sets."
+
+
 async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
     """Return the configuration. With `--quickstart`, start the sample service on `stack` and add its tools."""
-    from utcp_bridge.configuration.loading import LoadedConfig, as_config, load_config
+    from utcp_bridge.configuration.loading import as_config, load_config
 
     loaded = await load_config(options.found(), overrides=options.settings)
     if options.makes_token:
@@ -142,7 +174,7 @@ async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
     sample = await as_config(configuration(places), root=FOLDER)
     entries = (*loaded.config.manual_call_templates, *sample.config.manual_call_templates)
     config = loaded.config.model_copy(update={"manual_call_templates": entries})
-    return LoadedConfig(config, loaded.root, [*loaded.faults, *sample.faults], loaded.documents, loaded.lock_file)
+    return replace(loaded, config=config, faults=[*loaded.faults, *sample.faults])
 
 
 def _with_token(config: UtcpClientConfig) -> UtcpClientConfig:
@@ -192,9 +224,11 @@ def report_failures(client: UtcpClient) -> list[ManualState]:
     failed = [state for state in client.report() if state.status == "failed"]
     for state in failed:
         complain(client.redactor(f"Manual {state.name} failed: {state.error}"))
-    faults = sum(len(state.faults) for state in client.report())
-    if faults:
-        note(f"{faults} {'fault' if faults == 1 else 'faults'} in manuals. `utcp-bridge check` lists them.")
+    found = [fault.severity for state in client.report() for fault in state.faults]
+    counts = [(found.count("error"), "fault"), (found.count("warning"), "warning")]
+    if found:
+        shown = " and ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts if number)
+        note(f"{shown} in manuals. `utcp-bridge check` lists them.")
     return failed
 
 

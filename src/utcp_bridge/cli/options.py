@@ -69,6 +69,10 @@ class Options:
         named = [word for source in self.sources for word in ("-c", source)]
         return [*named, "--quickstart"] if self.quickstart else named
 
+    def strict(self) -> Options:
+        """Return the options with warnings that count like errors."""
+        return replace(self, settings={**self.settings, "strict": True, "fail_on_fault": None})
+
     def found(self) -> tuple[str, ...]:
         """Return the named sources, or the first default file in the current folder.
 
@@ -217,7 +221,8 @@ def overrides(pairs: tuple[str, ...]) -> JsonObject:
     """
     if not pairs:
         return {}
-    from utcp_bridge.settings import setting_named, settings_from_environment, unknown_setting
+    from utcp_bridge.configuration.environment import settings_from_environment
+    from utcp_bridge.settings import setting_named, unknown_setting
 
     environ: dict[str, str] = {}
     for pair in pairs:

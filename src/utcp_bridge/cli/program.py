@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Final
 
 import click
 
-__all__ = ["CONTEXT", "DEFAULT", "NAMES", "REGISTRY", "NamedGroup", "started_as", "under_name"]
+__all__ = ["CONTEXT", "DEFAULT", "NAMES", "REGISTRY", "NamedGroup", "command_line", "started_as", "under_name"]
 
 DEFAULT: Final = "utcp-bridge"
 REGISTRY: Final = "utcp-registry"
@@ -35,6 +36,18 @@ def started_as() -> str:
     """Return the program's name from `sys.argv`: the default for `python -m utcp_bridge` and for other programs."""
     name = Path(sys.argv[0] if sys.argv else "").name.removesuffix(".exe")
     return name if name in NAMES else DEFAULT
+
+
+def command_line(*words: str) -> str:
+    """Return a command for a shell, with the program's name before its words. Words with blanks are quoted."""
+    line = [started_as(), *words]
+    if os.name == "nt":
+        from subprocess import list2cmdline
+
+        return list2cmdline(line)
+    from shlex import join
+
+    return join(line)
 
 
 def under_name(command: click.Command, program: str) -> click.Command:

@@ -27,7 +27,7 @@ from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.client.streaming import StreamingRun
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
-from utcp_bridge.errors import AuthRequired, ConfigError, ManualError, UnknownTool, UtcpError
+from utcp_bridge.errors import AuthRequired, ConfigError, UnknownTool, UtcpError
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
@@ -37,6 +37,7 @@ from utcp_bridge.model import (
     Call,
     Document,
     Emit,
+    Fault,
     JsonObject,
     Outage,
     Result,
@@ -70,7 +71,14 @@ from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.upstream import CallingHost, Hear, HostAhead, ServerState, Upstream
-from utcp_bridge.variables import VariableLoader, Variables, flat_key, load_variable_loaders, names_credential
+from utcp_bridge.variables import (
+    EnvFile,
+    VariableLoader,
+    Variables,
+    flat_key,
+    load_variable_loaders,
+    names_credential,
+)
 
 __all__ = ["Extensions", "UtcpClient"]
 
@@ -94,6 +102,8 @@ class Extensions:
     """The client asks these before the loaders of the configuration."""
     documents: Mapping[str, Document] = field(default_factory=dict[str, Document], repr=False)
     """Manuals that were fetched already, by URL. Each is used once, for an entry that has only this URL."""
+    env_files: Sequence[EnvFile] = field(default=(), repr=False)
+    """The client asks these after all other sources of variables."""
     host: CallingHost | HostAhead | None = None
     """Answers MCP servers that ask for something during a call. Without it they cannot ask."""
     lock_file: Path | None = None
@@ -126,7 +136,9 @@ class UtcpClient:
         processors, processor_faults = read_post_processors(config.post_processing)
         self._part_faults = [*loader_faults, *processor_faults]
         all_loaders = (*extensions.variable_loaders, *loaders)
-        self._variables = Variables(config.variables, all_loaders, on_resolved=self._learn)
+        self._variables = Variables(
+            config.variables, all_loaders, on_resolved=self._learn, env_files=extensions.env_files
+        )
         self._registry = TransportRegistry(extensions.transports)
         tokens = TokenCache(self._http, on_token=self._learn_secret, logins=self._logins)
         binder = Binder(self._variables, tokens, self._learn_secret)
@@ -212,6 +224,8 @@ class UtcpClient:
             _logger.warning("%s", text)
         if loaded.documents:
             extensions = replace(extensions, documents=loaded.documents)
+        if loaded.env_files:
+            extensions = replace(extensions, env_files=loaded.env_files)
         if loaded.lock_file is not None and extensions.lock_file is None:
             extensions = replace(extensions, lock_file=loaded.lock_file)
         client = cls(loaded.config, root=loaded.root, extensions=extensions)
@@ -225,9 +239,10 @@ class UtcpClient:
         await self._tasks.start()
         await anyio.to_thread.run_sync(self._variables.run_commands)
         self._children = self._children or ChildrenHold()
-        for fault in (*self._part_faults, self._search.check()):
-            if fault is not None:
-                _logger.warning("%s", fault)
+        if (fault := self._search.check()) is not None:
+            self._part_faults.append(fault)
+        for fault in self._part_faults:
+            _logger.warning("%s", fault)
         self._upkeep.begin(self.config)
         await self.wait_loaded(wait)
         self._tasks.spawn(self._search.run)
@@ -285,6 +300,14 @@ class UtcpClient:
         self._retry.forget(name)
         return await self._upkeep.deregister(name)
 
+    async def reconfigure(self, config: UtcpClientConfig) -> None:
+        """Take over the manuals and the variables of a configuration that was read again; the rest stays as it was."""
+        learn_configuration(self.redactor, config)
+        self._variables.reconfigure(config.variables)
+        self._targets.clear()
+        before, self.config = self.config, config
+        await self._upkeep.reconfigure(before, config)
+
     async def refresh(self, name: str) -> None:
         """Read a manual again. Its present tools stay until the new ones are there."""
         await self._upkeep.refresh(name)
@@ -292,6 +315,10 @@ class UtcpClient:
     def report(self) -> list[ManualState]:
         """Return the state of every manual."""
         return self._registration.states()
+
+    def faults(self) -> list[Fault]:
+        """Return what is wrong with the loaders, post-processors and search strategy of the configuration."""
+        return [*self._part_faults]
 
     def outages(self) -> list[Outage]:
         """Return the upstreams that did not answer, so that calls to them are refused for now."""
@@ -501,7 +528,7 @@ class UtcpClient:
             then.
         """
         state = await self.register_manual(manual_provider)
-        error = state.error or _unusable(state)
+        error = state.error or state.unusable
         if error is not None:
             await self.deregister_manual(state.name)
             raise error
@@ -665,16 +692,6 @@ def _certain(tool: Tool, states: Iterable[ManualState]) -> Tool:
                 remedy=f"Use the full name: {tool.qualified_name}.",
             )
     return tool
-
-
-def _unusable(state: ManualState) -> ManualError | None:
-    """Return why no tool of a manual can be used; None if some can, or if the manual has no tools."""
-    fault = next((fault for fault in state.faults if fault.severity == "error"), None)
-    if state.tools or fault is None:
-        return None
-    return ManualError(
-        f"No tool of manual {state.name!r} can be used. {fault.where}: {fault.what}", remedy=fault.remedy
-    )
 
 
 def _as_object(tool: Tool) -> JsonObject:

@@ -7,7 +7,7 @@ one call template, a manual, an OpenAPI description, an MCP host's file. For key
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,13 +17,21 @@ import anyio
 import anyio.to_thread
 from pydantic import ValidationError
 
+from utcp_bridge.configuration.environment import (
+    ENV_FILE,
+    reads_env_file,
+    settings_from_environment,
+    unknown_variables,
+    variables_of_settings,
+)
 from utcp_bridge.configuration.hosts.files import host_configuration
 from utcp_bridge.configuration.hosts.reading import HostConfiguration, as_configuration, unread_in_entry
 from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, fetch_url, hint_of, is_url, parsed, read_file
 from utcp_bridge.dialects import KnownFields, ManualEntry, ParsedConfig, Shape, detect, read_config
+from utcp_bridge.dialects.fields import nearest, word
 from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, UtcpError, VariableNotFound
-from utcp_bridge.model import Document, Fault, Faults, JsonObject, Trust
+from utcp_bridge.model import Document, Fault, Faults, JsonObject, Trust, is_list, is_object
 from utcp_bridge.settings import (
     FILE_SETTINGS,
     BridgeSettings,
@@ -32,15 +40,13 @@ from utcp_bridge.settings import (
     flat_settings,
     merged_settings,
     settings_fault,
-    settings_from_environment,
-    variables_of_settings,
     with_secret_files,
 )
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.urls import bare_url
-from utcp_bridge.variables import Variables, load_variable_loaders, variable_names
+from utcp_bridge.variables import EnvFile, Variables, load_variable_loaders, variable_names
 
-__all__ = ["ConfigLike", "LoadedConfig", "Template", "as_config", "as_entry", "load_config"]
+__all__ = ["ConfigLike", "LoadedConfig", "Template", "as_config", "as_entry", "files_of", "load_config"]
 
 
 class _Model(Protocol):
@@ -52,6 +58,7 @@ Template: TypeAlias = Mapping[str, Any] | _Model
 
 ConfigLike: TypeAlias = UtcpClientConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path | None
 _MAX_AT_ONCE: Final = 32
+_ENTRY_KEYS: Final = ("manual_call_templates", "providers", "mcpServers")
 _CONFIG_SHAPES = frozenset({Shape.CONFIG, Shape.CONFIG_ENTRIES, Shape.TEMPLATE})
 _MANUAL_SHAPES = frozenset({Shape.MANUAL, Shape.OPENAPI, Shape.TOOLS, Shape.MCP_TOOLS})
 
@@ -67,6 +74,8 @@ class LoadedConfig:
     """The manuals among the sources that were URLs, by URL, so that the client need not fetch them again."""
     lock_file: Path | None = None
     """Where the hashes of approved tools belong: beside the first source, if that is a file."""
+    env_files: tuple[EnvFile, ...] = field(default=(), repr=False)
+    """The `.env` next to each source that is a file or a folder. They may be missing."""
 
 
 @dataclass(slots=True)
@@ -82,6 +91,7 @@ class _Gathered:
     setting_error: ConfigError | None = None
     """Why the settings of a source cannot be read."""
     faults: Faults = field(default_factory=Faults)
+    env_files: tuple[EnvFile, ...] = ()
     documents: dict[str, Document] = field(default_factory=dict[str, Document])
 
     def add_document(self, document: Any, *, where: str, folder: Path | None, shape: Shape | None = None) -> None:
@@ -177,8 +187,15 @@ async def load_config(
         raise ConfigError(f"{first.where}: {first.what}", remedy=first.remedy or None)
     root = await _root_of(sources)
     await _add_providers_file(gathered, root)
+    folders = [await _folder_of(source) for source in sources if not is_url(str(source))]
+    gathered.env_files = tuple(EnvFile(folder / ENV_FILE) for folder in dict.fromkeys(folders))
     config = _build(gathered, root, environ, overrides)
-    return LoadedConfig(config, root, gathered.faults.faults, gathered.documents, await _lock_of(sources))
+    gathered.faults.extend(unknown_variables(environ))
+    for file in gathered.env_files:
+        gathered.faults.extend(file.check())
+    return LoadedConfig(
+        config, root, gathered.faults.faults, gathered.documents, await _lock_of(sources), gathered.env_files
+    )
 
 
 async def as_config(config: ConfigLike, *, root: Path | None, known_fields: KnownFields | None = None) -> LoadedConfig:
@@ -253,22 +270,49 @@ def _raise(error: UtcpError, _gathered: _Gathered) -> bool:
 
 
 async def _read_folder(folder: Path) -> _Add:
+    """Read the documents of a folder: first the configurations, then the manuals that none of them names."""
     names = sorted(
         [path.name async for path in anyio.Path(folder).iterdir() if path.suffix.lower() in DOCUMENT_SUFFIXES]
     )
     if not names:
         raise ConfigError("The folder contains no JSON or YAML file.", remedy="Name a file, or add one to the folder.")
-    files = [(str(folder / name), await _read_source(str(folder / name))) for name in names]
-    return lambda gathered: sum(_add(gathered, source, add) for source, add in files) > 0
+    start = Path(await anyio.Path(folder).absolute())
+    files: dict[bool, list[tuple[str, _Add]]] = {True: [], False: []}
+    named: set[str] = set()
+    for name in names:
+        is_config = False
+        try:
+            is_config, document, add = await _read_document(start / name)
+            named |= set(_paths_in(document, start)) if is_config else set()
+        except UtcpError as error:
+            add = partial(_raise, error)
+        files[is_config].append((str(folder / name), add))
+    bare = [(source, add) for source, add in files[False] if str(start / Path(source).name) not in named]
+    return lambda gathered: sum(_add(gathered, source, add) for source, add in (*files[True], *bare)) > 0
+
+
+def _paths_in(part: Any, folder: Path) -> Iterator[str]:
+    """Yield each text of a configuration as a path that starts at its folder."""
+    if isinstance(part, str):
+        path = part.removeprefix("file:").removeprefix("//")
+        yield os.path.normpath(folder / os.path.expanduser(path))  # noqa: PTH111 - any text, also one without a home
+    elif is_object(part) or is_list(part):
+        for member in part.values() if is_object(part) else part:
+            yield from _paths_in(member, folder)
 
 
 async def _read_file(named: Path) -> _Add:
-    path = Path(await anyio.Path(named).absolute())
+    _, _, add = await _read_document(Path(await anyio.Path(named).absolute()))
+    return add
+
+
+async def _read_document(path: Path) -> tuple[bool, Any, _Add]:
+    """Return whether a file is a configuration, its document, and the function that adds it."""
     jsonc = path.suffix in {".json", ".jsonc"}
     document = await parsed(await read_file(path), hint=hint_of(path), jsonc=jsonc, where="The file")
     host = await anyio.to_thread.run_sync(host_configuration, document, path)
     if host is not None:
-        return partial(_add_host_file, host, path)
+        return True, document, partial(_add_host_file, host, path)
     shape = detect(document)
 
     def add(gathered: _Gathered) -> bool:
@@ -279,10 +323,10 @@ async def _read_file(named: Path) -> _Add:
         elif shape is Shape.REGISTRY:
             gathered.add_bare_registry(str(path), str(path))
         else:
-            raise _unknown_shape()
+            raise _unknown_shape(document)
         return True
 
-    return add
+    return shape in _CONFIG_SHAPES, document, add
 
 
 def _add_host_file(host: HostConfiguration, path: Path, gathered: _Gathered) -> bool:
@@ -307,7 +351,7 @@ async def _read_url(url: str) -> _Add:
         elif shape is Shape.REGISTRY:
             gathered.add_bare_registry(url, url)
         else:
-            raise _unknown_shape()
+            raise _unknown_shape(document)
         return True
 
     return add
@@ -330,6 +374,29 @@ async def _root_of(sources: Iterable[str | Path]) -> Path:
     return Path.cwd()
 
 
+def files_of(sources: Iterable[str | Path]) -> list[Path]:
+    """Return the local files and folders of a configuration, and the `.env` next to each, which may be missing.
+
+    :raises OSError: a folder cannot be read.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        if is_url(str(source)):
+            continue
+        path = Path(source).absolute()
+        is_folder = path.is_dir()
+        folder = path if is_folder else path.parent
+        inside = [one for one in folder.iterdir() if one.suffix.lower() in DOCUMENT_SUFFIXES] if is_folder else []
+        found |= dict.fromkeys((path, *inside, folder / ENV_FILE))
+    return list(found)
+
+
+async def _folder_of(source: str | Path) -> Path:
+    """Return the folder of a file as it is named, or the folder itself. Links are not followed."""
+    path = anyio.Path(await anyio.Path(source).absolute())
+    return Path(path if await path.is_dir() else path.parent)
+
+
 async def _lock_of(sources: Sequence[str | Path]) -> Path | None:
     """Return the lock file of a configuration: beside its first file; None if the first source is not a file."""
     if not sources or not await anyio.Path(sources[0]).is_file():
@@ -345,6 +412,8 @@ def _build(
     from_command_line = flat_settings(overrides or {})
     places = gathered.places | variables_of_settings(environ) | dict.fromkeys(from_command_line, "the command line")
     settings = merged_settings(gathered.bridge, settings_from_environment(environ), from_command_line)
+    if not reads_env_file(settings):
+        gathered.env_files = ()
     try:
         bridge = BridgeSettings.model_validate(with_secret_files(_filled_in(settings, gathered, root, environ, places)))
     except ValidationError as error:
@@ -371,7 +440,7 @@ def _filled_in(
         return settings
     loaders, _ = load_variable_loaders(gathered.client.get("load_variables_from", ()), root=root)
     environ = os.environ if environ is None else environ  # noqa: TID251 - a source of variables
-    variables = Variables(gathered.client.get("variables", {}), loaders, environ)
+    variables = Variables(gathered.client.get("variables", {}), loaders, environ, env_files=gathered.env_files)
     filled: JsonObject = {}
     for key, value in settings.items():
         try:
@@ -380,7 +449,7 @@ def _filled_in(
             place = f"{places[key]}: " if places.get(key) else ""
             raise ConfigError(
                 f"{place}Setting {key} contains the variable {error.key}, which is not set.",
-                remedy=f"Set {error.key} in the environment, in `variables` or in a dotenv file.",
+                remedy=error.remedy,
             ) from None
         filled.update(one)
     return filled
@@ -407,7 +476,10 @@ def _anchored_registry(registry: JsonObject, folder: Path | None) -> JsonObject:
     return registry if is_url(place) else {**registry, "registry": _anchored({"file_path": place}, folder)["file_path"]}
 
 
-def _unknown_shape() -> ConfigError:
+def _unknown_shape(document: Any) -> ConfigError:
+    for key in document if is_object(document) else ():
+        if near := nearest(key, _ENTRY_KEYS):
+            return ConfigError(f"This is not a configuration: nothing reads the key {word(key)!r}.", remedy=near)
     return ConfigError(
         "This is neither a configuration, nor a manual, nor an OpenAPI description.",
         remedy='A configuration has "manual_call_templates" or is a list of providers. A manual has "tools".',

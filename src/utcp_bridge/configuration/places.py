@@ -92,6 +92,8 @@ async def read_file(path: Path) -> bytes:
 
     def read() -> bytes:
         if not path.is_file():
+            if path.is_symlink() and not path.exists():
+                raise ConfigError("The link leads nowhere, or in a circle.", remedy="Correct the link.")
             what = "There is no such file." if not path.exists() else "This is not a regular file."
             raise ConfigError(what, remedy="Check the path.")
         if path.stat().st_size > MAX_BYTES:

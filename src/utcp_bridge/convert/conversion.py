@@ -63,7 +63,7 @@ async def convert(
     for place in places:
         shown = "stdin" if place == STDIN else bare_url(place) if is_url(place) else place
         tell(f"{'Fetching' if is_url(place) else 'Reading'} {shown}")
-        placed = await read_place(place, read_stdin=read_stdin)
+        placed = await _placed(place, read_stdin)
         tell(f"Converting {shown}")
         parts.append(await _converted(placed, _name_of(placed, parts), wishes))
     for line in mcp_servers:
@@ -105,8 +105,16 @@ def openapi_to_utcp(
     return run_blocking(partial(_openapi_at, str(source), wishes)).document
 
 
+async def _placed(place: str, read_stdin: Callable[[], bytes] | None = None) -> Placed:
+    """Return the document at a place; an error about a file names it."""
+    try:
+        return await read_place(place, read_stdin=read_stdin)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error.message}", remedy=error.remedy) from None
+
+
 async def _openapi_at(place: str, wishes: Wishes) -> Converted:
-    placed = await read_place(place)
+    placed = await _placed(place)
     if not is_object(placed.document):
         raise ManualError(f"{placed.shown} is not an OpenAPI description.")
     return await openapi_manual(placed.document, url=placed.url, name=placed.shown, wishes=wishes)

@@ -217,7 +217,7 @@ def _read_loaders(loaders: list[Any], where: str, notes: Notes) -> Iterator[Json
 def _warn_of_unknown_keys(raw: JsonObject, where: str, notes: Notes) -> None:
     for key in raw:
         if key not in v1.CONFIG_KEYS and not word(key).startswith(("$", "_", "x-")):
-            notes.warn(where, f"nothing reads the key {word(key)!r}.", nearest(key, v1.CONFIG_KEYS))
+            notes.misread(where, f"nothing reads the key {word(key)!r}.", nearest(key, v1.CONFIG_KEYS))
 
 
 def _dialect(raw: JsonObject, notes: Notes) -> str:
@@ -286,5 +286,5 @@ def _known_keys(raw: JsonObject, where: str, notes: Notes) -> JsonObject:
                 "To trust a manual, list it in `manual_call_templates`.",
             )
         elif key not in REGISTRY_KEYS and not key.startswith(("$", "_", "x-")):
-            notes.warn(where, f"nothing reads the key {word(key)!r}.", nearest(key, REGISTRY_KEYS))
+            notes.misread(where, f"nothing reads the key {word(key)!r}.", nearest(key, REGISTRY_KEYS))
     return {key: value for key, value in raw.items() if key in REGISTRY_KEYS}

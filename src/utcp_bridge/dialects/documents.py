@@ -40,6 +40,9 @@ __all__ = [
 ]
 
 MAX_DEPTH = 200
+_MAX_START: Final = 1_024
+_NAME_A_DOCUMENT: Final = "Name a JSON or YAML file."
+_PAGE: Final = re.compile(r"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 MAX_ALIASED_NODES = 1_000_000
 """The number of nodes that the aliases of a document may stand for in total; more is an alias bomb."""
 MAX_DOCUMENT_VALUES = most_values(16 * 1024 * 1024)
@@ -152,6 +155,10 @@ def decoded(data: bytes | str, where: str) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
+        if encoding == "utf-8" and b"\0" in data[:_MAX_START]:
+            raise ManualError(
+                f"{where} is a binary file, such as an image or an archive, not text.", remedy=_NAME_A_DOCUMENT
+            ) from error
         line = data.count(b"\n", 0, error.start) + 1
         raise ManualError(
             f"{where} is not {encoding.upper()} text (line {line}).", line=line, remedy="Save it as UTF-8."
@@ -189,11 +196,13 @@ def _parse_json(text: str, where: str, most: int) -> Any:
 
 
 def _json_problem(error: orjson.JSONDecodeError, where: str) -> ManualError:
-    return ManualError(
-        f"{where} is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno}).",
-        line=error.lineno,
-        column=error.colno,
-    )
+    message = f"{where} is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})."
+    remedy = None
+    if _PAGE.match(error.doc):
+        message, remedy = f"{where} is a web page (HTML), not JSON.", "Save the JSON document itself, not the page."
+    elif "escape" in error.msg:
+        remedy = "Write each backslash twice, or write paths with `/`."
+    return ManualError(message, line=error.lineno, column=error.colno, remedy=remedy)
 
 
 def _parse_yaml(text: str, where: str, most: int, *, instead_of: orjson.JSONDecodeError | None = None) -> Any:
@@ -205,6 +214,8 @@ def _parse_yaml(text: str, where: str, most: int, *, instead_of: orjson.JSONDeco
         place = f" (line {problem.line}, column {problem.column})" if problem.line else ""
         message = f"{where} is not usable YAML: {problem.what}{place}."
         remedy = _FEWER_VALUES if problem.is_limit and "values" in problem.what else None
+        if "cannot start any token" in problem.what and "\t" in text:
+            remedy = "Indent with spaces: YAML takes no tabs."
         raise ManualError(message, line=problem.line, column=problem.column, remedy=remedy) from problem
 
 

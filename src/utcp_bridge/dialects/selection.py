@@ -158,10 +158,10 @@ class _Rule:
             elif key == "annotations" and is_object(value):
                 self._hints.update(value)
             elif key == "annotations":
-                faults.warn(f"`{section}`", f"`annotations` must be an object, not {sort_of(value)}.")
+                faults.misread(f"`{section}`", f"`annotations` must be an object, not {sort_of(value)}.")
             else:
                 what = f"{word(key)!r} is not a key of `{section}`, and is ignored."
-                faults.warn(f"`{section}`", what, nearest(key, _RULE_KEYS))
+                faults.misread(f"`{section}`", what, nearest(key, _RULE_KEYS))
         self._patterns = {key: patterns for key, patterns in self._patterns.items() if patterns}
         self.asks_hints = bool(self._hints)
 
@@ -189,7 +189,7 @@ def _read_patterns(section: str, key: str, value: Any, faults: Faults) -> Iterat
         if isinstance(item, str):
             yield _Pattern(section, key, item)
         else:
-            faults.warn(f"`{section}`", f"`{key}` must hold text, not {sort_of(item)}.")
+            faults.misread(f"`{section}`", f"`{key}` must hold text, not {sort_of(item)}.")
 
 
 class _Overrides:
@@ -233,9 +233,9 @@ def _check_override(name: str, override: Mapping[str, Any], faults: Faults) -> N
     for key, value in override.items():
         if key not in _OVERRIDE_KEYS:
             what = f"{word(key)!r} of {word(name)!r} is not a key of an override, and is ignored."
-            faults.warn("`overrides`", what, nearest(key, _OVERRIDE_KEYS))
+            faults.misread("`overrides`", what, nearest(key, _OVERRIDE_KEYS))
         elif key in _TEXT_KEYS and not isinstance(value, str):
-            faults.warn("`overrides`", f"`{key}` of {word(name)!r} must be text, not {sort_of(value)}.")
+            faults.misread("`overrides`", f"`{key}` of {word(name)!r} must be text, not {sort_of(value)}.")
 
 
 def _lay_over(found: JsonObject, override: Mapping[str, Any]) -> None:

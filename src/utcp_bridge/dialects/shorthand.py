@@ -22,6 +22,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _SERVER_NAME = "server"
 _GENERIC = frozenset({"", "utcp", "manual", "openapi", "swagger", "index", "tools", "mcp", "api", "utcp_manual", "v1"})
 _PLACES = ("url", "file_path", "command_name", "command", "host", "server_url", "signaling_server")
+_COMMANDS = frozenset({"command_name", "command"})
+_ARGUMENT = re.compile(r"""\s+(?=[-/"'~.]|[A-Za-z]:[\\/])""")
+"""The blanks before an option or a path, which follow the program in a command line."""
 
 
 def expand_shorthand(text: str) -> JsonObject:
@@ -55,8 +58,10 @@ def host_file_entry(servers: object) -> JsonObject:
 
 def suggest_name(template: JsonObject, taken: Iterable[str]) -> str:
     """Return a name for an entry without one, made from its place. Equal configurations give equal names."""
-    place = next((text_of(template[key]) for key in _PLACES if text_of(template.get(key))), "")
-    base = safe_name(_stem(place) or _server_name(template) or text_of(template.get("call_template_type"))) or "manual"
+    key = next((key for key in _PLACES if text_of(template.get(key))), "")
+    place = text_of(template.get(key))
+    stem = _stem(_program(place) if key in _COMMANDS else place)
+    base = safe_name(stem or _server_name(template) or text_of(template.get("call_template_type"))) or "manual"
     taken = set(taken)
     name, number = base, 2
     while name in taken:
@@ -89,20 +94,34 @@ def _server_name(template: JsonObject) -> str:
     if url := text_of(server.get("url")):
         return _stem(url)
     words = [
-        text_of(server.get("command")),
+        _program(text_of(server.get("command"))),
         *(cast("list[object]", server["args"]) if is_list(server.get("args")) else ()),
     ]
     return next((_stem(text_of(word)) for word in reversed(words) if not text_of(word).startswith("-")), "")
 
 
+def _program(command: str) -> str:
+    """Return the program of a command line, whose path may have blanks.
+
+    `/opt/my tools/weather --utcp` → `/opt/my tools/weather`, `weather utcp` → `weather`.
+    """
+    command = command.strip()
+    if command[:1] in {'"', "'"}:
+        return command[1:].partition(command[0])[0]
+    program = _ARGUMENT.split(command, 1)[0]
+    folder = re.match(r".*[\\/]", program)
+    start = folder.end() if folder else 0
+    return program[:start] + program[start:].split(" ", 1)[0]
+
+
 def _stem(place: str) -> str:
-    """`https://api.example.com/utcp` → `api_example_com`, `./tools/weather.json` → `weather`."""
+    """`https://api.example.com/utcp` → `api_example_com`, `./my tools/weather.json` → `weather`."""
     try:
         parts = urlsplit(place) if "://" in place else None
         host = parts.hostname or "" if parts else ""
     except ValueError:
         parts, host = None, ""
-    path = parts.path if parts else place.split(" ", 1)[0]
+    path = parts.path if parts else place
     last = re.split(r"[\\/]", path.rstrip("/\\"))[-1]
     stem = last.rsplit(".", 1)[0] if "." in last.lstrip(".") else last
     return host if host and stem.lower() in _GENERIC else stem

@@ -65,7 +65,7 @@ def warn_of_unknown_fields(template: JsonObject, known: frozenset[str], where: s
     known = known | v1.BASE_FIELDS | v1.OPERATOR_KEYS
     for key in template:
         if key not in known and not word(key).startswith(("$", "_", "x-")):
-            notes.warn(where, f"nothing reads the key {word(key)!r}.", nearest(key, known))
+            notes.misread(where, f"nothing reads the key {word(key)!r}.", nearest(key, known))
 
 
 def _guess(raw: JsonObject) -> str:
@@ -79,7 +79,7 @@ def _read_timeout(template: JsonObject, where: str, notes: Notes) -> None:
     in_milliseconds = template["call_template_type"] in v0.MILLISECONDS
     timeout = seconds(stated, milliseconds=in_milliseconds)
     if timeout is None:
-        notes.warn(where, "`timeout` is not a positive number, so the default is used.")
+        notes.misread(where, "`timeout` is not a positive number, so the default is used.")
         return
     template["timeout"] = timeout
     if timeout < 0.1:
@@ -93,7 +93,7 @@ def read_protocols(raw: JsonObject, where: str, notes: Notes) -> list[str] | Non
         return None
     if is_list(allowed) and all(isinstance(kind, str) for kind in allowed):
         return [v0.canonical_kind(kind) for kind in allowed]
-    notes.warn(where, "`allowed_communication_protocols` is not a list of types and is ignored.")
+    notes.misread(where, "`allowed_communication_protocols` is not a list of types and is ignored.")
     return None
 
 

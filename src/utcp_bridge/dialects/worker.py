@@ -173,7 +173,7 @@ class DocumentJob:
         writer = ToolWriter()
         for tool in found.tools:
             yield writer.line(tool)
-        faults = [[one.where, one.what, one.remedy, one.severity] for one in found.faults]
+        faults = [[one.where, one.what, one.remedy, one.severity, one.code] for one in found.faults]
         yield last_line(
             {
                 "faults": faults,

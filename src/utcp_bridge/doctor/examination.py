@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from utcp_bridge.doctor import probes
@@ -29,6 +30,7 @@ Probe = Callable[[Need], Awaitable[StepResult | None]]
 
 _AUTH: Final = "auth"
 _CHECK_HOST: Final = "Check the host in the manual and this machine's name resolution."
+_CHECK_BASE: Final = "Start the service, or correct `base_url` of the manual."
 _CHECK_PEER: Final = "Check that the server is running and that this is its port."
 _REFUSALS: Final = frozenset({401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED"})
 
@@ -59,6 +61,19 @@ class Examination:
         await take(_AUTH, self._auth)
         await take("discovery", self._discover)
         _judge_credentials(self.manual, self._credentials)
+
+    async def reach_target(self) -> None:
+        """Take the step `target`, if the operator wrote where the calls of the manual's tools go."""
+        base = self.entry.get("base_url")
+        tool = next((tool for tool in self.client.tools() if tool.manual == self.manual.name), None)
+        if isinstance(base, str) and "://" in base and "$" not in base and tool is not None:
+            await self.manual.take("target", partial(self._target, base, tool.source), _CHECK_BASE)
+
+    async def _target(self, base: str, source: Source) -> StepResult:
+        peer = probes.peer_of(Endpoint(base), source, self.guard)
+        found = await probes.probe_connection(peer, self.guard)
+        await probes.probe_tls(peer, self.guard)
+        return found or StepResult("The address of the calls is not checked.", "skipped")
 
     async def _read(self) -> StepResult:
         try:
@@ -139,7 +154,8 @@ def result_of(state: ManualState) -> StepResult:
 def _all_missing(keys: list[str], first: VariableNotFound) -> VariableNotFound:
     """Name all missing variables at once, so that one run is enough to learn them."""
     first.message = f"{len(keys)} variables are not set: {', '.join(keys)}."
-    first.remedy = "Set them in `variables`, in a dotenv file or in the environment."
+    place = "a dotenv file" if first.file is None else f"{first.file} (lines such as `{keys[0]}=…`)"
+    first.remedy = f"Set them in `variables`, in {place} or in the environment."
     return first
 
 

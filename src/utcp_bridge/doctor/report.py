@@ -96,10 +96,12 @@ async def diagnose(
     await _examine(examinations, progress)
     catalogue = Catalogue(client)
     manuals = [one.manual for one in examinations]
-    for manual in manuals:
+    for examination in examinations:
+        manual = examination.manual
         if manual.kind != "registry":
             await manual.take("tools", partial(_tools, catalogue, manual.name))
             await manual.take("requests", partial(_requests, client, manual.name))
+            await examination.reach_target()
             if reports := offered(client, manual.name):
                 await manual.take("offers", partial(_offers, reports))
     diagnosis = Diagnosis(manuals)

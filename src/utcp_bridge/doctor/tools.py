@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrialCall", "build_requests", "example_arguments", "look_at", "manual_of", "try_call"]
 
+_MAX_NAMED: Final = 3
 _MAX_REQUESTS: Final = 500
 """Tools of one manual whose request is built; a fault of a manual shows in fewer."""
 _BAD_SCHEMA: Final = "Correct the schemas in the manual: the bridge cannot check the arguments of these tools."
@@ -93,9 +94,24 @@ async def build_requests(client: UtcpClient, tools: Sequence[Tool]) -> StepResul
         notes.append(f"note: only the first {_MAX_REQUESTS} of {len(tools)} tools were examined")
     if not failed:
         return StepResult(f"{counted(built, 'request')} can be built; nothing was sent.", details=tuple(notes))
-    errors = [f"error: {name}: {error}" for name, error in failed]
+    errors = [f"error: {_named(names)}: {text}" for text, names in _by_text(failed).items()]
     message = f"{counted(built, 'request')} can be built, {len(failed)} cannot."
     return StepResult(message, "warning", "See the details of each tool.", (*errors, *notes))
+
+
+def _by_text(failed: Iterable[tuple[str, UtcpError]]) -> dict[str, list[str]]:
+    """Return the tools of each error: one missing variable can be that of a hundred tools."""
+    found: dict[str, list[str]] = {}
+    for name, error in failed:
+        found.setdefault(str(error), []).append(name)
+    return found
+
+
+def _named(names: list[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return f"{counted(len(names), 'tool')} ({', '.join(names[:_MAX_NAMED])}{more})"
 
 
 # Example arguments.

@@ -102,7 +102,8 @@ class ToolBuilder:
                 judged = self._judge(one, entry.template, source, allowed, built)
                 usable.append((self._patient(one, judged.kind, entry.template, source, built), judged))
             except UtcpError as error:
-                built.faults.error(f"manual {source.name!r}, tool {one.name!r}", error.message, error.remedy or "")
+                where = f"manual {source.name!r}, tool {one.name!r}"
+                built.faults.add(where, error.message, error.remedy or "", severity="error", code=error.code)
             yield
         shared = replace(source, exempt=source.exempt | built.exempt)
         for one, judged in usable:

@@ -305,7 +305,7 @@ def _is_near(place: str, url: str | None) -> bool:
 
 
 def _within(where: str, fault: Fault) -> Fault:
-    return Fault(f"{where}, {fault.where}", fault.what, fault.remedy, fault.severity)
+    return Fault(f"{where}, {fault.where}", fault.what, fault.remedy, fault.severity, fault.code)
 
 
 def _says_jsonc(raw: bytes | str, hint: str) -> bool:

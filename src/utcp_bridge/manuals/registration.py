@@ -102,6 +102,15 @@ class ManualState:
         return self.status == "ready"
 
     @property
+    def unusable(self) -> ManualError | None:
+        """Why no tool of the manual can be used; None if some can, or if the manual has no tools."""
+        fault = next((fault for fault in self.faults if fault.severity == "error"), None)
+        if self.tools or fault is None:
+            return None
+        message = f"No tool of manual {self.name!r} can be used. {fault.where}: {fault.what}"
+        return ManualError(message, remedy=fault.remedy)
+
+    @property
     def errors(self) -> list[str]:
         """The error and the faults, as sentences."""
         return [*([str(self.error)] if self.error is not None else []), *map(str, self.faults)]

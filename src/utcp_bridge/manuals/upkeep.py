@@ -7,6 +7,7 @@ import logging
 import anyio
 
 from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry
 from utcp_bridge.manuals.registries import KIND as REGISTRY
@@ -44,6 +45,24 @@ class Upkeep:
                     _logger.error("%s", error)  # noqa: TRY400 - an operator needs the sentence, not the traceback
         for state in announced:
             self._start(state)
+
+    async def reconfigure(self, before: UtcpClientConfig, after: UtcpClientConfig) -> None:
+        """Load the manuals that are new or changed, and remove those that are gone.
+
+        Manuals that only the operator could repair are loaded again, because the operator may have done so elsewhere.
+        """
+        old = {safe_name(str(entry.get("name"))): entry for entry in before.manual_call_templates}
+        new = {safe_name(str(entry.get("name"))): entry for entry in after.manual_call_templates}
+        for name in (name for name in old if new.get(name) != old[name]):
+            await self.deregister(name)
+        states = {state.name: state for state in self._registration.states()}
+        changed = [entry for name, entry in new.items() if name not in states]
+        self.begin(after.model_copy(update={"manual_call_templates": tuple(changed), "registries": ()}))
+        for state in states.values():
+            if state.status == "failed" and state.next_try is None:
+                self._start(state)
+        _logger.info("The configuration was read again; it has %d manuals.", len(new))
+        self._tasks.tell()
 
     def keep(self, state: ManualState) -> None:
         """Retry and refresh a manual that was loaded already."""

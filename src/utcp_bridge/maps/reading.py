@@ -137,7 +137,9 @@ class MapFaults(FaultCollector[Path, Fault]):
 
     def __init__(self, manual: str) -> None:
         super().__init__(
-            lambda path, what, remedy, severity: Fault(", ".join(_in_words(manual, path)), what, remedy, severity)
+            lambda path, what, remedy, severity: Fault(
+                ", ".join(_in_words(manual, path)), what, remedy, severity, "config" if severity == "error" else ""
+            )
         )
 
 
@@ -422,7 +424,7 @@ class _MapReader:
     def _check_keys(self, raw: JsonObject, known: frozenset[str], path: Path) -> None:
         for key in raw:
             if key not in known and not word(key).startswith(_FREE_KEYS):
-                self._faults.warn((*path, key), f"nothing reads the key {word(key)!r}.", nearest(key, known))
+                self._faults.misread((*path, key), f"nothing reads the key {word(key)!r}.", nearest(key, known))
 
 
 def _name_of(uri: str) -> str:

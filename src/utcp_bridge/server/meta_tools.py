@@ -1,14 +1,15 @@
-"""The bridge's own tools: `search_tools`, `call_tool` and `read_result`.
+"""The bridge's own tools: `search_tools`, `call_tool`, `read_result` and `bridge_status`.
 
 The first two find and call tools of every manual. They serve hosts that take a limited number of tools, or that ignore
 `list_changed`: a tool that a search finds can be called at once. A search never changes what is listed. `read_result`
-reads what a result did not show. This module does not use the MCP SDK.
+reads what a result did not show. `bridge_status` reports the manuals that are not loaded, so that a model can say why a
+tool is missing. This module does not use the MCP SDK.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -63,6 +64,10 @@ _HOW_TO_CALL: Final = 'Send {"name": "...", "arguments": {...}}: the name of a t
 _MAX_MESSAGE_BYTES: Final = 1_000_000
 _MAX_KNOWN_CALLERS: Final = 1_000
 _NOTE_BYTES: Final = 900
+_MAX_DOWN: Final = 30
+_MAX_NAMED_PARTS: Final = 5
+_MAX_CAUSE: Final = 400
+"""Characters of a cause and of a remedy in `bridge_status`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,13 @@ class MetaTools:
         read = names.read if client.settings.max_kept_bytes else None
         self.show: Show | None = None
         self._calls: dict[str, Callable[[JsonObject, Emit, Caller], Awaitable[JsonObject]]] = {}
-        for name, function in ((names.search, self._search), (names.call, self._call), (read, self._read)):
+        functions = (
+            (names.search, self._search),
+            (names.call, self._call),
+            (read, self._read),
+            (names.status, self._status),
+        )
+        for name, function in functions:
             if name is None:
                 continue
             if not NAME_PATTERN.fullmatch(name) or name in self._calls:
@@ -198,8 +209,9 @@ class MetaTools:
         return name in self._calls
 
     def is_search(self, name: str) -> bool:
-        """Return whether this is the name of the search, which needs no certain tool."""
-        return name == self._client.settings.meta_tools.search
+        """Return whether this is the name of a meta-tool that needs no certain tool: the search, or the status."""
+        names = self._client.settings.meta_tools
+        return name in {names.search, names.status}
 
     async def call(self, name: str, arguments: JsonObject, emit: Emit, caller: Caller = ANYONE) -> JsonObject:
         """Run a meta-tool for a caller. Every failure is a result with `isError`."""
@@ -211,6 +223,7 @@ class MetaTools:
             return error
         search = self._client.settings.meta_tools.search
         remedy = f"Find the right name with {search}." if search else "Call tools/list for the names."
+        remedy = f"{remedy} {self._about_failures()}".rstrip()
         return unknown_tool(clean(name, 128), self._catalogue.entries, remedy=remedy)
 
     async def _search(self, arguments: JsonObject, _emit: Emit, caller: Caller) -> JsonObject:
@@ -230,7 +243,32 @@ class MetaTools:
             found = search_tools(arguments, context, note=note)
         except InvalidArguments as error:
             return render_error(error)
+        if not _has_results(found) and (about := self._about_failures()):
+            found["note"] = f"{found['note']} {about}" if found.get("note") else about
         return _found_result(found, self._budgets.of(caller).max_bytes)
+
+    def _about_failures(self) -> str:
+        """Return which manuals are not loaded, for a model that misses a tool; an empty text if all are."""
+        down = [*down_parts(self._client)]
+        if not down:
+            return ""
+        named = ", ".join(f"{one['name']} ({one['state']})" for one in down[:_MAX_NAMED_PARTS])
+        more = f" and {len(down) - _MAX_NAMED_PARTS} more" if len(down) > _MAX_NAMED_PARTS else ""
+        status = self._client.settings.meta_tools.status
+        how = f" {status} says why." if status else ""
+        return f"These manuals do not offer all their tools now: {named}{more}.{how}"
+
+    async def _status(self, _arguments: Any, _emit: Emit, caller: Caller) -> JsonObject:
+        states = [state for state in self._client.report() if state.status == "ready"]
+        down = [*down_parts(self._client)]
+        tools = sum(state.tools for state in states)
+        lines = [f"Ready: {len(states):,} manuals with {tools:,} tools."]
+        lines += [f"{one['name']}: {one['state']}. {one['cause']} {one['remedy']}".rstrip() for one in down]
+        ready = {"manuals": len(states), "tools": tools}
+        shown = {"ready": ready, "down": down[:_MAX_DOWN], "more": max(len(down) - _MAX_DOWN, 0)}
+        if len(down) > _MAX_DOWN:
+            lines[_MAX_DOWN + 1 :] = [f"{len(down) - _MAX_DOWN:,} more are not loaded."]
+        return fitted(text_result("\n".join(lines), shown), self._budgets.of(caller), compact)
 
     async def _call(self, arguments: JsonObject, emit: Emit, caller: Caller) -> JsonObject:
         keys = [key for key in _NAME_KEYS if isinstance(arguments.get(key), str)]
@@ -242,6 +280,8 @@ class MetaTools:
         rest = {other: value for other, value in arguments.items() if other != key}
         if name == self._client.settings.meta_tools.read and name in self._calls:
             return await self._read(_inner_arguments(rest, frozenset()), emit, caller)
+        if name == self._client.settings.meta_tools.status:
+            return await self._status({}, emit, caller)
         if name in self._calls:
             return fault_result(f"Call {clean(name, 64)} directly, not through another tool.")
         entry = self._catalogue.resolve(name)
@@ -293,6 +333,33 @@ class MetaTools:
                 remedy="Call the tool again, and use the handle in its notice, or ask the tool for less.",
             )
         return kept
+
+
+def down_parts(client: UtcpClient) -> Iterator[JsonObject]:
+    """Yield {name, state, cause, remedy} of each manual or MCP server that is not ready. It contains no secrets.
+
+    The texts may come from other programs, so they are clean, and each is short.
+    """
+    for state in client.report():
+        if state.status != "ready":
+            error = state.error
+            cause, remedy = ("", "") if error is None else (error.message, error.remedy or "")
+            yield _down(client, state.name, "loading" if error is None else "failed", cause, remedy)
+    loaded = {state.name for state in client.report() if state.status == "ready"}
+    for server in client.servers():
+        if server.manual in loaded and server.failure and server.status not in {"ready", "disabled"}:
+            name = server.manual if server.name == "server" else f"{server.manual}.{server.name}"
+            yield _down(client, name, server.status, server.failure, "")
+
+
+def _down(client: UtcpClient, name: str, state: str, cause: str, remedy: str) -> JsonObject:
+    texts = {"cause": cause, "remedy": remedy}
+    shown = {key: clean(client.redactor(text), _MAX_CAUSE) for key, text in texts.items()}
+    return {"name": clean(name, 128), "state": state, **shown}
+
+
+def _has_results(found: JsonObject) -> bool:
+    return any(part.get("results") for part in (found, *found.get("groups", ())))
 
 
 def _found_result(found: JsonObject, max_bytes: int) -> JsonObject:
@@ -348,6 +415,8 @@ def _listed(settings: BridgeSettings, counts: Mapping[str, int]) -> list[JsonObj
         entries.append(_call_entry(names.call, names.search))
     elif names.read and settings.max_kept_bytes:
         entries.append(_read_entry(names.read))
+    if names.status and settings.list_status:
+        entries.append(_status_entry(names.status))
     return entries
 
 
@@ -406,6 +475,16 @@ def _read_entry(name: str) -> JsonObject:
         "description": "Read the rest of a result that was cut, by the handle in its notice. Start at an offset, or "
         "select with JMESPath, or search for a text.",
         "inputSchema": READ_INPUT,
+        "annotations": {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False},
+    }
+
+
+def _status_entry(name: str) -> JsonObject:
+    return {
+        "name": name,
+        "title": "Status of the bridge",
+        "description": "Report which providers are not loaded, why, and what the user can do about it.",
+        "inputSchema": {"type": "object", "properties": {}},
         "annotations": {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False},
     }
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import anyio.to_thread
 from pydantic import BaseModel, ValidationError
 
+from utcp_bridge.configuration.environment import ENV_FILE, reads_env_file
 from utcp_bridge.configuration.hosts.files import host_configuration
 from utcp_bridge.configuration.hosts.reading import HostConfiguration, as_configuration, unread_in_entry
 from utcp_bridge.configuration.places import STDIN, is_url, read_place
@@ -32,7 +33,7 @@ from utcp_bridge.registry.listing import read_page
 from utcp_bridge.settings import BridgeSettings, ManualOptions, expectation, flat_settings, spellings, unknown_setting
 from utcp_bridge.validate.findings import Finding, Findings, Report
 from utcp_bridge.validate.manuals import check_manual, check_openapi, check_template
-from utcp_bridge.variables import ExecLoader, Variables, flat_key, load_variable_loaders
+from utcp_bridge.variables import EnvFile, ExecLoader, Variables, flat_key, load_variable_loaders
 
 __all__ = ["CheckedConfig", "check_config", "check_document", "check_place"]
 
@@ -381,6 +382,16 @@ def _model_faults(model: type[BaseModel], values: JsonObject) -> list[tuple[str,
     return []
 
 
+def _env_files(document: JsonObject, folder: FilePath | None) -> list[EnvFile]:
+    """Return the `.env` next to a configuration, unless its settings say that it is not read."""
+    bridge = document.get("bridge")
+    try:
+        is_read = reads_env_file(flat_settings(bridge if is_object(bridge) else {}))
+    except ConfigError:
+        is_read = True
+    return [EnvFile(folder / ENV_FILE)] if is_read and folder is not None else []
+
+
 def _note_variables(
     checked: CheckedConfig, document: Any, folder: FilePath | None, environ: Mapping[str, str], findings: Findings
 ) -> None:
@@ -392,10 +403,14 @@ def _note_variables(
     findings.take(("load_variables_from",), faults)
     commands = [loader for loader in loaders if isinstance(loader, ExecLoader)]
     loaders = [loader for loader in loaders if not isinstance(loader, ExecLoader)]  # nothing is run to validate a file
+    beside = _env_files(raw, folder)
+    for file in beside:
+        findings.take((), file.check())
     try:
-        sources = Variables(raw["variables"] if is_object(raw.get("variables")) else {}, loaders, environ)
+        variables: JsonObject = raw["variables"] if is_object(raw.get("variables")) else {}
+        sources = Variables(variables, loaders, environ, env_files=beside)
     except ConfigError:
-        sources = Variables({}, loaders, environ)  # already reported
+        sources = Variables({}, loaders, environ, env_files=beside)  # already reported
     for entry in checked.entries:
         name = str(entry["name"])
         for variable in names_in_template(entry):

@@ -1,6 +1,7 @@
 """`utcp-bridge doctor` in this process and in its own process."""
 
 import json
+import socket
 import subprocess
 import sys
 
@@ -31,16 +32,18 @@ def rows(outcome):
     return {(row[0], row[1]): row[2] for row in found if row[2:] and row[2] in {"ok", "warning", "failed", "skipped"}}
 
 
-def test_each_step_of_each_manual_has_a_row(command, manual):
+def test_each_step_that_failed_or_warns_has_a_row_and_a_good_manual_has_one(command, manual, tmp_path):
     outcome = command("doctor", "-c", manual)
     assert outcome.code == 5
     assert outcome.out.splitlines()[0].split() == ["MANUAL", "STEP", "STATUS", "TIME", "WHAT"]
     found = rows(outcome)
     assert found["notices", "discovery"] == "warning"
     assert found["gone", "name"] == "failed"
-    assert found["gone", "discovery"] == "skipped"
+    assert [step for name, step in found if name == "gone"] == ["name"]
     assert "'broken'" in outcome.out
-    assert "skipped because name failed." in outcome.out
+    assert rows(command("doctor", configured(tmp_path, text("weather", "a")))) == {("weather", "all"): "ok"}
+    steps = json.loads(command("doctor", "-c", manual, "--json").out)["manuals"][1]["steps"]
+    assert ("discovery", "skipped") in [(step["step"], step["status"]) for step in steps]
     assert outcome.out.splitlines()[-1] == "2 manuals: 1 with warnings, 1 failed."
     assert "no_such_type" in outcome.err
 
@@ -140,3 +143,28 @@ def test_the_process_prints_the_same_and_no_secret(tmp_path):
             assert "The API key was refused (401)." in done.stdout
             assert "Connection refused" in done.stdout
         assert any(SECRET in request.target for request in service.requests)
+
+
+def test_a_base_url_that_is_down_fails_the_step_target(command, tmp_path):
+    operation = {"operationId": "get", "responses": {"200": {"description": "ok"}}}
+    document = {"openapi": "3.0.3", "info": {"title": "t", "version": "1"}, "paths": {"/x": {"get": operation}}}
+    (tmp_path / "api.json").write_text(json.dumps(document))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        base = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        entry = {"name": "shop", "call_template_type": "file", "file_path": "api.json", "base_url": base}
+        path = configured(tmp_path, entry)
+        assert command("doctor", path).code == 0
+    outcome = command("doctor", path)
+    assert outcome.code == 5
+    assert rows(outcome)["shop", "target"] == "failed"
+    assert f"No connection to {base.removeprefix('http://')}" in outcome.out
+    assert "base_url" in outcome.out
+
+
+def test_one_error_of_many_tools_is_one_line(command, tmp_path):
+    template = {"call_template_type": "http", "url": "http://127.0.0.1:9/", "headers": {"X": "${KEY}"}}
+    tools = [{"name": f"t{number}", "description": "d", "tool_call_template": template} for number in range(10)]
+    entry = {"name": "shop", "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": tools}}
+    outcome = command("doctor", configured(tmp_path, entry))
+    assert outcome.out.count("shop_KEY' is not set (manual") == 1
+    assert "10 tools" in outcome.out

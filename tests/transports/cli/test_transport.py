@@ -201,6 +201,15 @@ async def test_a_command_sees_only_its_own_environment(monkeypatch: pytest.Monke
     assert await _call(argv("/usr/bin/env", inherit_env_vars=["A_SECRET"])) == "A_SECRET=s3cret-value"
 
 
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+async def test_a_command_gets_proxies_and_certificates_unless_its_variables_are_chosen(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "/etc/ssl/company.pem")
+    assert f"{name}=/etc/ssl/company.pem" in await _call(argv("env"))
+    assert name not in await _call(argv("/usr/bin/env", inherit_env_vars=["HOME"]))
+
+
 async def test_output_above_the_limit_ends_the_command() -> None:
     for stream in ("", " >&2"):
         with pytest.raises(ReplyTooLarge, match="1000 bytes"):

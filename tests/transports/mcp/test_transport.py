@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,6 +22,7 @@ from tests.upstreams.mcp_server import PNG, http_server, sse_server
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.auth.tokens import TokenCache
+from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.errors import CircuitOpen, ConnectionLost, PolicyError, Rejected, ReplyTooLarge, Unreachable, UtcpError
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Source, Trust, discard
 from utcp_bridge.settings import BridgeSettings
@@ -383,3 +385,23 @@ async def test_a_reply_of_too_many_values_is_named_and_the_next_call_works(way: 
     async with way_to_a_server(way) as template:
         result = await _with(template, use, settings=BridgeSettings(max_reply_bytes=700_000))
     assert result.structured == {"text": "[{," * 100_000}
+
+
+async def test_a_server_gets_proxies_and_certificates_and_what_it_names_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("HTTPS_PROXY", "no_proxy", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "DOCKER_HOST")
+    for name in (*given, "SECRET_OF_OTHERS"):
+        monkeypatch.setenv(name, f"http://u:pa55-of-{name}@127.0.0.1:3128")
+    seen = tmp_path / "seen.json"
+    code = "import json, os, sys; json.dump(dict(os.environ), open(sys.argv[1], 'w')); sys.exit(os.environ['no_proxy'])"
+    server = {"command": sys.executable, "args": ["-c", code, str(seen)], "inherit_env_vars": ["DOCKER_HOST"]}
+    async with await UtcpClient.create({"mcpServers": {"s": server}}) as client:
+        [state] = client.report()
+        shown = client.redactor(str(state.error))
+    environment = json.loads(seen.read_text())
+    assert all(environment[name] == f"http://u:pa55-of-{name}@127.0.0.1:3128" for name in given)
+    assert {"PATH", "HOME"} <= environment.keys()
+    assert "SECRET_OF_OTHERS" not in environment
+    assert state.status == "failed"
+    assert "pa55-of-no_proxy" not in shown

@@ -13,7 +13,7 @@ from utcp_bridge.cli.finding import find_tool, summary
 from utcp_bridge.cli.opening import opened, report_failures, run_async, wait_for_manuals
 from utcp_bridge.cli.options import Options, client_options, tool_names
 from utcp_bridge.cli.output import heading, print_json, print_line, print_table
-from utcp_bridge.cli.program import started_as
+from utcp_bridge.cli.program import command_line
 
 if TYPE_CHECKING:
     from utcp_bridge.model import JsonObject, Tool
@@ -65,8 +65,8 @@ def _print(tool: Tool, mcp_name: str, options: Options) -> None:
         print_table(("ARGUMENT", "TYPE", "", "DESCRIPTION"), rows)
     else:
         print_line("The tool has no arguments.")
-    words = [started_as(), "call", *options.words(), tool.qualified_name]
-    print_line(f"\n  {shlex.join(words)}{_sample_arguments(tool.inputs)}")
+    line = command_line("call", *options.words(), tool.qualified_name)
+    print_line(f"\n  {line}{_sample_arguments(tool.inputs)}")
 
 
 def _remarks(tool: Tool) -> Iterator[str]:

@@ -19,7 +19,7 @@ from utcp_bridge.cli.output import note, print_json, print_line, print_table
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.configuration.loading import LoadedConfig
-    from utcp_bridge.doctor import Diagnosis, DoctorStep, TrialCall
+    from utcp_bridge.doctor import Diagnosis, DoctorStep, ManualSteps, TrialCall
     from utcp_bridge.model import Fault, JsonObject
 
 __all__ = ["doctor"]
@@ -40,6 +40,7 @@ Steps. Each needs the steps before it:
   discovery       the manual can be loaded; its tools and every fault
   tools           the schemas and names are those that an MCP host accepts
   requests        the request of each tool can be built from sample arguments; nothing is sent
+  target          the address in `base_url` accepts connections
   call            with --call: the call succeeds
 \b
 Examples:
@@ -59,12 +60,15 @@ Exit codes. The first step that failed determines the code:
     multiple=True,
     help="Call a tool with these arguments; may be given several times.",
 )
+@click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 @client_options("[MANUAL]...", complete=manual_names)
-def doctor(options: Options, words: tuple[str, ...], calls: tuple[str, ...], as_json: bool) -> int:
+def doctor(options: Options, words: tuple[str, ...], calls: tuple[str, ...], strict: bool, as_json: bool) -> int:
     """Find the step at which a manual fails, and what to do about it.
 
-    Without MANUAL, every manual is examined. One that fails does not stop the others. Warnings leave the exit code 0.
+    Without MANUAL, every manual is examined. One that fails does not stop the others. Warnings leave the exit code 0,
+    except with --strict.
     """
+    options = options.strict() if strict else options
     return run_async(_doctor, options, words, [_trial(call) for call in calls], as_json)
 
 
@@ -81,16 +85,20 @@ async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[Trial
         await _forget_others(client, manuals)
         _check_names(manuals, loaded, client)
         diagnosis = await diagnose(client, entries, guard=guard, trials=trials, progress=_show_progress)
-        left_out = [fault for fault in loaded.faults if fault.severity == "error"]
+        known = [*loaded.faults, *client.faults()]
+        lost = [fault for fault in known if exits.fault_code(fault) or client.settings.fails_on_fault]
+        is_strict = client.settings.fails_on_fault
+        warned = is_strict and any(step.status == "warning" for step in diagnosis.steps)
         if as_json:
-            faults = [_fault_as_json(fault) for fault in loaded.faults]
-            print_json({"faults": faults, **diagnosis.as_json()})
+            faults = [_fault_as_json(fault) for fault in known]
+            env_files = [str(file.path) for file in loaded.env_files if file.names()]
+            print_json({"faults": faults, "env_files": env_files, **diagnosis.as_json()})
         else:
             _print(diagnosis)
         error = diagnosis.error
         if error is not None:
             return exits.exit_code(error)
-        return exits.CONFIGURATION if left_out and not manuals else exits.OK
+        return exits.CONFIGURATION if warned or (lost and not manuals) else exits.OK
 
 
 def _trial(text: str) -> TrialCall:
@@ -160,7 +168,7 @@ def _show_progress(names: Sequence[str]) -> None:
 def _print(diagnosis: Diagnosis) -> None:
     if not diagnosis.manuals:
         note("There are no manuals.")
-    rows = [row for manual in diagnosis.manuals for step in manual.steps for row in _rows(manual.name, step)]
+    rows = [row for manual in diagnosis.manuals for row in _rows_of(manual)]
     rows += [row for step in diagnosis.other_calls for row in _rows("-", step)]
     if rows:
         print_table(_COLUMNS, rows)
@@ -174,6 +182,23 @@ def _print(diagnosis: Diagnosis) -> None:
     counted = ", ".join(f"{number} {word}" for word, number in counts if number)
     if counted:
         print_line(f"{len(found)} {'manual' if len(found) == 1 else 'manuals'}: {counted}.")
+
+
+def _rows_of(manual: ManualSteps) -> list[tuple[str, ...]]:
+    """Return the rows of a manual: one if all is well, otherwise those of the steps that say something."""
+    calls = [step for step in manual.steps if step.name == "call"]
+    if manual.status != "ok":
+        shown = [step for step in manual.steps if step.status in {"failed", "warning"} or step in calls]
+        return [row for step in shown for row in _rows(manual.name, step)]
+    discovery = manual.step("discovery")
+    what = discovery.message if discovery is not None else ""
+    time = f"{sum(step.seconds for step in manual.steps) * 1000:.0f} ms"
+    notes = [row for step in manual.steps if step not in calls for row in _rows(manual.name, step)[1:]]
+    return [
+        (manual.name, "all", "ok", time, what),
+        *notes,
+        *(row for step in calls for row in _rows(manual.name, step)),
+    ]
 
 
 def _rows(manual: str, step: DoctorStep) -> list[tuple[str, ...]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import run_async
 from utcp_bridge.cli.options import debug_option
 from utcp_bridge.cli.output import complain, note
+from utcp_bridge.cli.program import command_line
 
 if TYPE_CHECKING:
     from utcp_bridge.cli.sources import AuthWay, ToolSource
@@ -73,9 +73,9 @@ def init(
         complain(warning)
     note(f"Wrote {file}." + (f" The backup is {backup}." if backup else ""))
     if draft.variables:
-        note(f"Set {', '.join(draft.variables)} in the environment, or in the file .env beside {file.name}.")
-    quoted = shlex.quote(str(file))
-    note(f"Next: utcp-bridge check -c {quoted}, then utcp-bridge install HOST {quoted}.")
+        lines = ", ".join(f"`{name}=…`" for name in draft.variables)
+        note(f"Add {lines} to {file.absolute().parent / '.env'}, or set the variables in the environment.")
+    note(f"Next: `{command_line('check', str(file))}`, then `{command_line('install', 'HOST', str(file))}`.")
     return exits.OK
 
 

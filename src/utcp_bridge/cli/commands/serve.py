@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import sys
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from utcp_bridge.cli.log_files import reopen_files
-from utcp_bridge.cli.opening import opened, run_async, wait_for_manuals
+from utcp_bridge.cli.opening import opened_parts, run_async, wait_for_manuals
 from utcp_bridge.cli.options import Options, Session, config_options, engine_options
 from utcp_bridge.cli.output import note
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.configuration.loading import LoadedConfig
+    from utcp_bridge.model import Fault
     from utcp_bridge.processes.ending import Ending
     from utcp_bridge.settings import BridgeSettings
 
-__all__ = ["frozen_when_loaded", "paused", "serve"]
+__all__ = ["following", "frozen_when_loaded", "paused", "serve"]
 
+_logger = logging.getLogger(__name__)
 _GROWTH: Final = 1.5
 _MORE_OBJECTS: Final = 300_000
 _COUNTED_EVERY: Final = 20
@@ -53,7 +57,12 @@ The entry for a host that starts commands:
 @click.option(
     "--naming", type=click.Choice(["qualified", "short"]), help="MCP names of tools: manual_tool, or only tool."
 )
-@click.option("--strict", is_flag=True, default=None, help="Exit if a manual or a tool has a fault.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    default=None,
+    help="Exit if the configuration, a manual or a tool has a fault or a warning.",
+)
 @click.option(
     "--insecure", is_flag=True, default=None, help="Allow HTTP on an address other than loopback without a token."
 )
@@ -88,20 +97,95 @@ async def _serve(options: Options) -> None:
 
     async with watched_signals() as ending:
         with paused():
-            async with opened(options, quiet=False) as client, frozen_when_loaded(client):
+            async with AsyncExitStack() as stack:
+                loaded, client = await opened_parts(options, stack, quiet=False)
+                await stack.enter_async_context(frozen_when_loaded(client))
+                if client.settings.follow_configuration and not options.quickstart:
+                    await stack.enter_async_context(following(options, loaded, client))
                 with _reopening_files(ending, client.settings):
-                    await _serve_client(client, ending)
+                    await _serve_client(client, ending, loaded.faults)
 
 
-async def _serve_client(client: UtcpClient, ending: Ending) -> None:
+async def _serve_client(client: UtcpClient, ending: Ending, faults: Sequence[Fault]) -> None:
     if client.settings.fails_on_fault:
         await wait_for_manuals(client)
-        _insist(client)
+        _insist(client, [*faults, *client.faults()])
     if client.settings.transport == "http":
         ending.survives_hangup = True
         await _serve_http(client)
     else:
         await _serve_stdio(client)
+
+
+@asynccontextmanager
+async def following(options: Options, loaded: LoadedConfig, client: UtcpClient) -> AsyncGenerator[None]:
+    """Read the configuration again when one of its files changes. A broken edit is logged, and changes nothing."""
+    import anyio
+
+    from utcp_bridge.configuration.loading import files_of
+    from utcp_bridge.net.files.local_file import FileWatcher
+
+    changes = anyio.Event()
+
+    def changed(_path: str) -> None:
+        changes.set()
+
+    def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+        scope = anyio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                await work()
+
+        group.start_soon(run)
+        return scope.cancel
+
+    async def follow() -> None:
+        nonlocal changes, loaded
+        while True:
+            await changes.wait()
+            changes = anyio.Event()
+            loaded = await _read_again(options, loaded, client)
+            watch()
+
+    def watch() -> None:
+        with suppress(OSError):  # a folder may be gone for a moment
+            for path in files_of(sources):
+                if str(path) not in watched:
+                    watched.add(str(path))
+                    watcher.watch(str(path), path)
+
+    sources, watched = options.found(), set[str]()
+    async with anyio.create_task_group() as group:
+        watcher = FileWatcher(changed, spawn)
+        watch()
+        group.start_soon(follow)
+        yield
+        group.cancel_scope.cancel()
+
+
+async def _read_again(options: Options, before: LoadedConfig, client: UtcpClient) -> LoadedConfig:
+    """Return the configuration that is in use from now on: the new one, or the one before if the new one is worse."""
+    from utcp_bridge.configuration.loading import load_config
+    from utcp_bridge.errors import UtcpError
+
+    try:
+        after = await load_config(options.found(), overrides=options.settings)
+        worse = next((one for one in after.faults if one.severity == "error" and one not in before.faults), None)
+        if worse is None:
+            await client.reconfigure(after.config)
+    except UtcpError as error:
+        _logger.warning("The changed configuration is not used: %s", client.redactor(str(error)))
+        return before
+    if worse is not None:
+        _logger.warning("The changed configuration is not used: %s", client.redactor(str(worse)))
+        return before
+    kept = {"manual_call_templates", "variables"}
+    old, new = (one.config.model_dump(exclude=kept | {"bridge"}) for one in (before, after))
+    settings = [one.config.bridge.model_dump(exclude={"bearer_token"}) for one in (before, after)]
+    if old != new or settings[0] != settings[1]:
+        _logger.warning("Changes of settings, registries, loaders and post-processing take effect at the next start.")
+    return after
 
 
 @contextmanager
@@ -177,13 +261,15 @@ def _entry(settings: BridgeSettings, url: str) -> dict[str, Any]:
     return entry
 
 
-def _insist(client: UtcpClient) -> None:
-    """Raise the first fault, as `strict` demands.
+def _insist(client: UtcpClient, faults: Sequence[Fault]) -> None:
+    """Raise the first fault or warning, as `strict` demands.
 
-    :raises UtcpError: a manual failed, or has a fault.
+    :raises UtcpError: a manual failed, or the configuration, a manual or a tool has a fault or a warning.
     """
     from utcp_bridge.errors import ConfigError
 
+    for fault in faults:
+        raise ConfigError(str(fault), remedy="The setting `strict` is on. `utcp-bridge check` lists every fault.")
     for state in client.report():
         if state.error is not None:
             raise state.error

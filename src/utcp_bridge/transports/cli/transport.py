@@ -34,6 +34,7 @@ from utcp_bridge.net.reply import json_or_text, parse_json
 from utcp_bridge.net.stream import Collector
 from utcp_bridge.placement.compiling import compiled_property
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
+from utcp_bridge.processes.inherited import CHILDREN_INHERIT, inherited_environment
 from utcp_bridge.processes.systems import (
     find_program,
     join_command,
@@ -52,12 +53,12 @@ from utcp_bridge.transports.cli.words import (
     refuse_batch_values,
     refuse_powershell_values,
 )
-from utcp_bridge.variables import inherited_environment
 
 __all__ = ["TRANSPORT", "CliTemplate", "CliTransport"]
 
-_INHERITED = variables_of_commands(
-    ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "USER", "LOGNAME", "SHELL", "TZ", "TERM")
+_INHERITED = (
+    *variables_of_commands(("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "USER", "LOGNAME", "SHELL", "TZ", "TERM")),
+    *CHILDREN_INHERIT,
 )
 _MAX_DETAIL = 4096
 _MAX_LOGGED_LINES = 100

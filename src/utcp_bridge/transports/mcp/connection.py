@@ -15,6 +15,7 @@ import anyio
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.model import Source, Trust
+from utcp_bridge.processes.inherited import CHILDREN_INHERIT, inherited_environment
 from utcp_bridge.processes.systems import merge_environment
 from utcp_bridge.tasks import Opening
 from utcp_bridge.transport import Services, Target
@@ -22,18 +23,13 @@ from utcp_bridge.transports.mcp.child import ChildProcess
 from utcp_bridge.transports.mcp.failures import Attempt
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate
 from utcp_bridge.urls import endpoint_of_url, origin_of
-from utcp_bridge.variables import inherited_environment, read_dotenv
+from utcp_bridge.variables import read_dotenv
 
 if TYPE_CHECKING:
     from utcp_bridge.transports.mcp.hosts.asking import Asking
 
 __all__ = ["McpConnection", "McpDialer"]
 
-_NETWORK: Final = (
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS",
-    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-)  # fmt: skip
-"""Variables that commands need to download what they run: proxies and certificates."""
 _ASKED_TOO_EARLY: Final = re.compile("initiali[sz]e", re.IGNORECASE)
 """What servers say that end at a request before `initialize`."""
 _LEADS_ON: Final = frozenset({400, 404, 405, 406})
@@ -207,7 +203,7 @@ class McpDialer:
                 self._folder,
                 self._services.settings.max_reply_bytes,
                 self._place,
-                inherited=inherited_environment((*_NETWORK, *map(str.lower, _NETWORK), *server.inherit_env_vars)),
+                inherited=inherited_environment((*CHILDREN_INHERIT, *server.inherit_env_vars)),
             )
             return connection.child.streams()
         if source.trust is Trust.OPERATOR:

@@ -24,6 +24,7 @@ from utcp_bridge.errors import Rejected, Unreachable, UtcpError
 from utcp_bridge.foreign import write_json
 from utcp_bridge.model import Call, Document, Emit, Fault, JsonObject, Outage, Source
 from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.processes.inherited import inherited_environment
 from utcp_bridge.processes.systems import merge_environment
 from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
 from utcp_bridge.transports.mcp.servers import (
@@ -36,7 +37,6 @@ from utcp_bridge.transports.mcp.supervisor import LONGEST_PAUSE, McpSupervisor
 from utcp_bridge.transports.mcp.tasks import as_task
 from utcp_bridge.upstream import TASK_WISH, ServerState, Upstream
 from utcp_bridge.urls import origin_of
-from utcp_bridge.variables import inherited_environment
 
 if TYPE_CHECKING:
     from utcp_bridge.auth.login.port import PossibleLogin

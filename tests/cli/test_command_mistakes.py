@@ -1,0 +1,111 @@
+"""Mistakes that users make at first contact: what each message says, and the exit code. No mistake has a traceback."""
+
+import json
+
+import pytest
+
+JSON_ENTRY = {"name": "a", "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": []}}
+
+
+def entries(*listed, **more):
+    return json.dumps({"manual_call_templates": list(listed), **more})
+
+
+FILES = {
+    "image": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff", 2, ["binary file", "Name a JSON or YAML file"]),
+    "tab": ("manual_call_templates:\n\t- name: x\n", 2, ["line 2", "Indent with spaces"]),
+    "web page": ("<!DOCTYPE html><html><body>Sign in</body></html>", 2, ["web page", "Save the JSON document"]),
+    "empty file": ("", 2, ["is empty"]),
+    "backslashes": (r'{"manual_call_templates": [{"file_path": "C:\Users\ada"}]}', 2, ["backslash twice"]),
+    "readme": ("# A readme\n\nSome text.\n", 2, ["neither a configuration", "manual_call_templates"]),
+    "misspelt entries": ('{"manual_call_template": []}', 2, ["'manual_call_template'", "'manual_call_templates'"]),
+    "no entries": ("{}", 2, ["neither a configuration"]),
+    "misspelt type": (entries({**JSON_ENTRY, "call_template_type": "txet"}), 2, ["'txet'", "Did you mean 'text'?"]),
+    "no type": (entries({"name": "a", "url": "http://127.0.0.1:9/"}), 2, ["call_template_type", "http"]),
+    "misspelt key": (entries({**JSON_ENTRY, "exlude": {}}), 2, ["'exlude'", "Did you mean 'exclude'?"]),
+    "misspelt setting": (entries(JSON_ENTRY, bridge={"exposur": "all"}), 2, ["'exposur'", "Did you mean"]),
+    "two of one name": (entries(JSON_ENTRY, JSON_ENTRY), 2, ["another entry is also named 'a'", "its own name"]),
+    "url without scheme": (
+        entries({"name": "a", "call_template_type": "http", "url": "api.example.com/utcp"}),
+        2,
+        ["no scheme", "Write scheme://host"],
+    ),
+    "unset variable": (
+        entries({"name": "a", "call_template_type": "http", "url": "${BASE_URL}/x"}),
+        2,
+        ["'a_BASE_URL' is not set", "Add the line `BASE_URL=…` to ", ".env"],
+    ),
+    "missing file": (
+        entries({"name": "a", "call_template_type": "file", "file_path": "gone.json"}),
+        5,
+        ["gone.json", "Check the path"],
+    ),
+    "server not installed": (
+        json.dumps({"mcpServers": {"files": {"command": "no-such-server"}}}),
+        5,
+        ["'no-such-server' of MCP server 'files'", "Install it"],
+    ),
+    "server that ends": (
+        json.dumps({"mcpServers": {"files": {"command": "sh", "args": ["-c", "echo no database >&2; exit 3"]}}}),
+        5,
+        ["MCP server 'files'", "exit code 3", "no database", "Run the command by hand"],
+    ),
+    "nothing listens": (
+        entries({"name": "a", "call_template_type": "http", "url": "http://127.0.0.1:9/utcp"}),
+        5,
+        ["127.0.0.1:9", "refused"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", list(FILES))
+def test_a_mistake_in_a_file_is_named_with_what_to_do(command, tmp_path, mistake):
+    content, code, words = FILES[mistake]
+    path = tmp_path / ("page.yaml" if mistake in {"tab", "readme"} else "page.json")
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    outcome = command("check", str(path))
+    said = outcome.out + outcome.err
+    assert outcome.code == code, said
+    assert [one for one in words if one not in said] == [], said
+    assert path.name in said or "a: " in said or "files: " in said
+    assert "Traceback" not in said
+
+
+LINES = {
+    "misspelt verb": (["serv"], 1, ["Did you mean", "serve"]),
+    "verb of another program": (["run"], 1, ["'run'", "Did you mean 'serve'?"]),
+    "misspelt option": (["check", "--strct"], 1, ["'--strct'", "--strict"]),
+    "no configuration": (["tools"], 2, ["There is no configuration", "utcp-bridge init"]),
+    "no such file": (["check", "nope.json"], 2, ["nope.json", "Check the path"]),
+    "convert of no file": (["convert", "nope.json"], 2, ["nope.json", "Check the path"]),
+    "validate of no file": (["validate", "nope.json"], 2, ["nope.json", "Check the path"]),
+    "migrate of no file": (["migrate", "nope.json"], 1, ["nope.json"]),
+    "unknown host": (["install", "nohost"], 1, ["nohost", "claude-code"]),
+    "misspelt setting": (["check", "--set", "prot=1"], 2, ["'prot' is not a setting", "server.port"]),
+    "setting without value": (["check", "--set", "port"], 1, ["KEY=VALUE"]),
+    "misspelt tool": (["call", "--quickstart", "desk.convert_unit"], 3, ["Did you mean desk.convert_units"]),
+    "missing argument": (["call", "--quickstart", "desk.convert_units", "value:=1"], 4, ["from", "required"]),
+    "wrong argument": (
+        ["call", "--quickstart", "desk.convert_units", "value=x", "from=km", "to=mi"],
+        4,
+        ["value", "number"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", list(LINES))
+def test_a_mistake_on_the_command_line_is_named_with_what_to_do(command, mistake):
+    arguments, code, words = LINES[mistake]
+    outcome = command(*arguments)
+    said = outcome.out + outcome.err
+    assert outcome.code == code, said
+    assert [one for one in words if one not in said] == [], said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("target", ["loop.json", "nowhere.json"])
+def test_a_link_that_leads_nowhere_is_named_as_a_link(command, tmp_path, target):
+    (tmp_path / "loop.json").symlink_to(target)
+    outcome = command("check", "loop.json")
+    assert outcome.code == 2
+    assert "loop.json: The link leads nowhere, or in a circle. Correct the link." in outcome.err
