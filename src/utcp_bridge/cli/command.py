@@ -28,10 +28,17 @@ JOURNEY: Final[dict[str, tuple[str, ...]]] = {
     "Look": ("tools", "search", "describe", "call"),
     "Log in": ("login", "logout", "auth"),
     "Mend": ("check", "validate", "doctor", "explain"),
+    "Approve": ("lock", "diff", "approve"),
     "Make": ("convert", "registry"),
     "Help": ("help", "completion"),
 }
-"""The verbs as a user meets them. A verb `x` is the command `x` of `commands/x.py`."""
+"""The verbs as a user meets them. A verb `x` is the command `x` of `commands/x.py`, or of the module in `_TOGETHER`."""
+
+_TOGETHER: Final = {
+    "diff": "lock",
+    "approve": "lock",
+}
+"""The module of each verb that shares one with its counterpart."""
 
 _REMARKS: Final = {
     "Mend": "Use `check` to load every manual and see what is wrong, `validate` to test a file without the network,"
@@ -79,7 +86,7 @@ _VERBS: Final = frozenset(name for names in JOURNEY.values() for name in names)
 
 
 def _imported(name: str) -> click.Command:
-    module = import_module(f"utcp_bridge.cli.commands.{name}")
+    module = import_module(f"utcp_bridge.cli.commands.{_TOGETHER.get(name, name)}")
     return cast("click.Command", getattr(module, name))
 
 
