@@ -342,10 +342,10 @@ class PolicySettings(_Frozen):
         "or write a log line and send them (`warn`). `off` sends arguments unread and unchecked. Arguments that the "
         "tool does not declare are refused (`strict`) or left out.",
     )
-    pin: Literal["off", "warn", "refuse"] = Field(
+    pin: Literal["off", "warn", "refuse", "quarantine"] = Field(
         default="warn",
-        description="What to do with a tool of others whose definition changed: nothing (`off`), a log line (`warn`), "
-        "or withhold it (`refuse`). If you set it, the approved hashes last in `utcp.lock`.",
+        description="What to do with a tool of others that changed: nothing (`off`), a log line (`warn`), withhold it "
+        "(`refuse`), or withhold new tools too (`quarantine`). If you set it, approved hashes last in `utcp.lock`.",
     )
     dotenv: bool = Field(
         default=True,

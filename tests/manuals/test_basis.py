@@ -188,7 +188,7 @@ async def test_a_line_that_leaves_the_lock_file_counts(work: Work, tmp_path: Pat
             service.files["/utcp"] = manual("a", description="new")
             await client.refresh("m")
             assert client.tools() == ()
-            (tmp_path / "utcp.lock").write_text('{"tools": {}, "version": 1}')
+            (tmp_path / "utcp.lock").write_text('{"tools": {}, "version": 2}')
             await client.refresh("m")
             assert described(client) == {"a": "new"}
 

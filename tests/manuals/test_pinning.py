@@ -65,7 +65,7 @@ async def test_an_endpoint_that_moved_is_a_change_too(tmp_path: Path) -> None:
         assert await echo_of(configuration(tmp_path, other)) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"tools": [], "version": 1}', b'{"tools": {}, "version": 2}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"tools": [], "version": 2}', b'{"tools": {}, "version": 1}'])
 async def test_a_lock_file_that_cannot_be_read_is_kept_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
@@ -154,7 +154,7 @@ def test_a_tool_that_went_and_comes_back_changed_is_noticed() -> None:
 
 
 def test_names_that_come_and_go_for_ever_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("utcp_bridge.manuals.pinning._MAX_ENTRIES", 10)
+    monkeypatch.setattr("utcp_bridge.manuals.pinning.MAX_TOOLS", 10)
     approved: Approved = {}
     for number in range(20):
         at_once(pinned([make_tool(f"a{number}", source=FETCHED)], approved, "warn"))

@@ -29,6 +29,7 @@ JOURNEY: Final[dict[str, tuple[str, ...]]] = {
     "Look": ("list", "status", "tools", "search", "describe", "call"),
     "Log in": ("login", "logout", "auth"),
     "Mend": ("check", "validate", "doctor", "explain"),
+    "Approve": ("lock", "diff", "approve"),
     "Make": ("convert", "registry"),
     "Help": ("help", "completion"),
 }
@@ -40,6 +41,9 @@ _TOGETHER: Final = {
     "list": "status",
     "logout": "login",
     "completion": "help",
+    "auth": "login",
+    "diff": "lock",
+    "approve": "lock",
 }
 """The module of each verb that shares one with its counterpart."""
 

@@ -31,6 +31,7 @@ from utcp_bridge.errors import (
 from utcp_bridge.manuals.basis import Basis, digest_of
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair
+from utcp_bridge.manuals.lock import document_line
 from utcp_bridge.manuals.pinning import Approved, Pins
 from utcp_bridge.manuals.reading import LoadedManual, ManualReader
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, same_definition
@@ -396,7 +397,7 @@ class Registration:
             built = await in_slices(steps)
         async with state.turn:
             live = await in_slices(_kept(self._repository, built.tools))
-            tools, withheld = await self._pins.kept(live, state.approved)
+            tools, withheld = await self._pins.kept(live, state.approved, document_line(source, found.digest))
             lock = await self._pins.state()
             if self._states.get(state.name) is not state:
                 return None
