@@ -14,7 +14,6 @@ from tests.support.work import calls_made_by
 
 from utcp_bridge import foreign
 from utcp_bridge.foreign import (
-    Excerpt,
     StreamDecoder,
     TooManyValues,
     decode,
@@ -171,17 +170,6 @@ def test_only_what_is_seen_stays(text: str, shown: str) -> None:
 def test_a_carriage_return_starts_a_line_of_a_terminal_again() -> None:
     assert visible("10%\r100%", terminal=True) == "100%"
     assert visible("a\r\nb\r\r\n\r", terminal=True) == "a\r\nb\r\n"
-
-
-@given(st.lists(st.binary(max_size=30), max_size=8))
-def test_an_excerpt_keeps_both_ends(chunks: list[bytes]) -> None:
-    excerpt, whole = Excerpt(20), b"".join(chunks)
-    for chunk in chunks:
-        excerpt.add(chunk)
-    assert excerpt.size == len(whole)
-    assert excerpt.data().startswith(whole[:10])
-    assert excerpt.data().endswith(whole[-10:])
-    assert (excerpt.data() == whole) is (len(whole) <= 20)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,6 @@ import orjson
 __all__ = [
     "MAX_DEPTH",
     "MAX_VALUES",
-    "Excerpt",
     "StreamDecoder",
     "TooManyValues",
     "decode",
@@ -265,41 +264,6 @@ class StreamDecoder:
                 break
         self._decoder = codecs.getincrementaldecoder(name)("replace")
         return data[length:]
-
-
-class Excerpt:
-    """The beginning and the end of a stream of bytes, with a note of what is missing between them."""
-
-    __slots__ = ("_half", "_head", "_tail", "size")
-
-    def __init__(self, limit: int = 16_384) -> None:
-        self._half = limit // 2
-        self._head = b""
-        self._tail = b""
-        self.size = 0
-
-    def add(self, data: bytes) -> None:
-        """Take the next bytes."""
-        self.size += len(data)
-        room = self._half - len(self._head)
-        if room > 0:
-            self._head += data[:room]
-            data = data[room:]
-        if data:
-            self._tail = (self._tail + data)[-self._half :]
-
-    def data(self) -> bytes:
-        """Return what was kept."""
-        missing = self.size - len(self._head) - len(self._tail)
-        note = f"\n[… {missing} bytes …]\n".encode() if missing else b""
-        return self._head + note + self._tail
-
-    @classmethod
-    def of(cls, data: bytes, limit: int) -> bytes:
-        """Return an excerpt of all the bytes, of about `limit` bytes."""
-        excerpt = cls(limit)
-        excerpt.add(data)
-        return excerpt.data()
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def test_an_invalid_one_line_form_is_refused_with_the_reason(text):
     ("template", "name"),
     [
         ({"file_path": "./tools/my-weather.v2.json"}, "my_weather_v2"),
-        ({"file_path": "/home/ada/my proj/petstore.yaml"}, "petstore"),
+        ({"file_path": "/srv/ada/my proj/petstore.yaml"}, "petstore"),
         ({"file_path": r"C:\Users\John Smith\petstore.yaml"}, "petstore"),
         ({"file_path": "./my petstore.yaml"}, "my_petstore"),
         ({"file_path": "./a b/"}, "a_b"),

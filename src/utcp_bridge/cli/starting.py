@@ -28,7 +28,7 @@ from utcp_bridge.cli import exits
 from utcp_bridge.cli.output import complain, note, print_line
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import JsonObject, is_list, is_object
-from utcp_bridge.variables import inherited_environment
+from utcp_bridge.processes.inherited import inherited_environment
 
 if TYPE_CHECKING:
     from utcp_bridge.configuration.hosts.table import Host

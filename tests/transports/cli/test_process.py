@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.descendants import descendants, needs_proc, open_descriptors
 
 from utcp_bridge.errors import InvalidArguments, ReplyTooLarge, Unreachable
-from utcp_bridge.transports.cli.process import Command, Finished, _Outputs, run_command
+from utcp_bridge.transports.cli.process import Command, Excerpt, Finished, _Outputs, run_command
 
 pytestmark = pytest.mark.anyio
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
@@ -142,3 +142,14 @@ async def test_nothing_is_left_of_a_command_that_is_cancelled_at_any_step(steps:
 async def _run_and_ignore(command: Command) -> None:
     with suppress(ReplyTooLarge):
         await run_command(command)
+
+
+@given(st.lists(st.binary(max_size=30), max_size=8))
+def test_an_excerpt_keeps_both_ends(chunks: list[bytes]) -> None:
+    excerpt, whole = Excerpt(20), b"".join(chunks)
+    for chunk in chunks:
+        excerpt.add(chunk)
+    assert excerpt.size == len(whole)
+    assert excerpt.data().startswith(whole[:10])
+    assert excerpt.data().endswith(whole[-10:])
+    assert (excerpt.data() == whole) is (len(whole) <= 20)

@@ -20,13 +20,12 @@ import anyio
 from anyio.abc import ByteReceiveStream
 
 from utcp_bridge.errors import InvalidArguments, ReplyTooLarge, Unreachable
-from utcp_bridge.foreign import Excerpt
 from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.processes.child import Child, Launch
 from utcp_bridge.processes.children import start_child
 
-__all__ = ["Command", "Finished", "run_command"]
+__all__ = ["Command", "Excerpt", "Finished", "run_command"]
 
 _CHUNK: Final = 65_536
 _LAST_WORDS_SECONDS: Final = 0.2
@@ -34,6 +33,41 @@ _LAST_WORDS_SECONDS: Final = 0.2
 _OUR_LIMITS: Final = frozenset({errno.ENOMEM, errno.EAGAIN})
 OnLine = Callable[[bytes], Awaitable[bool | None]]
 """Receives a line of stdout. It returns False to end the command."""
+
+
+class Excerpt:
+    """The beginning and the end of a stream of bytes, with a note of what is missing between them."""
+
+    __slots__ = ("_half", "_head", "_tail", "size")
+
+    def __init__(self, limit: int = 16_384) -> None:
+        self._half = limit // 2
+        self._head = b""
+        self._tail = b""
+        self.size = 0
+
+    def add(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self.size += len(data)
+        room = self._half - len(self._head)
+        if room > 0:
+            self._head += data[:room]
+            data = data[room:]
+        if data:
+            self._tail = (self._tail + data)[-self._half :]
+
+    def data(self) -> bytes:
+        """Return what was kept."""
+        missing = self.size - len(self._head) - len(self._tail)
+        note = f"\n[… {missing} bytes …]\n".encode() if missing else b""
+        return self._head + note + self._tail
+
+    @classmethod
+    def of(cls, data: bytes, limit: int) -> bytes:
+        """Return an excerpt of all the bytes, of about `limit` bytes."""
+        excerpt = cls(limit)
+        excerpt.add(data)
+        return excerpt.data()
 
 
 @dataclass(frozen=True, slots=True)

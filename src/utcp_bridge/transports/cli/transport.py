@@ -27,7 +27,7 @@ import orjson
 from pydantic import AliasChoices, Field, model_validator
 
 from utcp_bridge.errors import ManualError, Rejected
-from utcp_bridge.foreign import Excerpt, TooManyValues, decode, is_heavy, load_json, visible, visible_steps
+from utcp_bridge.foreign import TooManyValues, decode, is_heavy, load_json, visible, visible_steps
 from utcp_bridge.model import Call, CallTemplate, Deferred, Document, Emit, JsonObject, Result, defers, is_object
 from utcp_bridge.net.preview import MASK, NativeRequest
 from utcp_bridge.net.reply import json_or_text, parse_json
@@ -44,7 +44,7 @@ from utcp_bridge.processes.systems import (
 )
 from utcp_bridge.tasks import heavy_turn, in_slices
 from utcp_bridge.transport import Program, Target, Transport
-from utcp_bridge.transports.cli.process import Command, Finished, run_command
+from utcp_bridge.transports.cli.process import Command, Excerpt, Finished, run_command
 from utcp_bridge.transports.cli.scripts import CommandStep, Script, bash_script, powershell_script
 from utcp_bridge.transports.cli.words import (
     ArgvTemplate,
