@@ -24,6 +24,7 @@ from utcp_bridge.client.explaining import Explainer, redact_error
 from utcp_bridge.client.logins import LoginDesk, open_logins
 from utcp_bridge.client.mapped import MappedOffers
 from utcp_bridge.client.search import FoundTools, ToolSearch
+from utcp_bridge.client.shadowing import Shadowing
 from utcp_bridge.client.streaming import StreamingRun
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
@@ -147,7 +148,10 @@ class UtcpClient:
         )
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy, self.find)
-        self._limits = Limits(self._allowance)
+        self._limits, self._shadowing = (
+            Limits(self._allowance),
+            Shadowing(self, self._tasks.spawn, extensions.lock_file),
+        )
         self._breakers = Breakers(self._breaker_rule, self._peer)
         self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
         folders, most = self.settings.file_roots, self.settings.max_file_bytes
@@ -188,6 +192,7 @@ class UtcpClient:
             Policy(extensions.rules),
             LargeReplies(self._seconds),
             self._output_path,
+            self._shadowing,
             self._validation,
             self._file_arguments,
             PostProcessing(processors),
@@ -263,6 +268,7 @@ class UtcpClient:
         if self._children is not None:
             self._children.hasten()
         await self._tasks.stop()
+        await self._shadowing.aclose()
         await self._registration.aclose()
         await self._http.aclose()
         await self._logins.aclose()
