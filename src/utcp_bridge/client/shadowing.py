@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
@@ -37,9 +37,6 @@ from utcp_bridge.net.files.writing import exclusive, write_file
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.differences import Ignored, has_failed, own_tools, paired_tools, reply_differences
 from utcp_bridge.upstream import InputRequired, ProtocolError
-
-if TYPE_CHECKING:
-    from utcp_bridge.client.client import UtcpClient
 
 __all__ = ["OUTCOMES", "ShadowRecord", "Shadowing", "read_record", "record_file"]
 
@@ -141,11 +138,16 @@ class Shadowing:
     """The layer of the pipeline. It leaves itself out for tools that write, and for manuals without `shadow`."""
 
     def __init__(
-        self, client: UtcpClient, spawn: Callable[[Callable[[], Any]], object], lock_file: Path | None
+        self,
+        call: Callable[[Tool, JsonObject], Awaitable[Result]],
+        tools: Callable[[], Iterable[Tool]],
+        spawn: Callable[[Callable[[], Any]], object],
+        record: ShadowRecord,
     ) -> None:
-        self._client = client
+        self._call = call
+        self._tools = tools
         self._spawn = spawn
-        self._record = ShadowRecord(lock_file, client.redactor)
+        self._record = record
         self._running = 0
         self._is_writing = False
 
@@ -188,7 +190,7 @@ class Shadowing:
             new = self._replacement(tool, options)
             name = new.qualified_name
             with anyio.fail_after(_MAX_SECONDS):
-                reply = await self._client.call(new, arguments)
+                reply = await self._call(new, arguments)
             found = await anyio.to_thread.run_sync(_differences, old, reply, options)
             self._count(tool, name, "different" if found else "equal", found)
         except TimeoutError:
@@ -203,7 +205,7 @@ class Shadowing:
 
         :raises UtcpError: the new manual does not have it, or it may write.
         """
-        every = list(self._client.tools())
+        every = list(self._tools())
         old, new = own_tools(every, tool.manual), own_tools(every, options.new)
         own = next((name for name, one in old.items() if one is tool), tool.name)
         other = new.get(paired_tools(old, new).get(own, ""))
