@@ -24,7 +24,7 @@ from utcp_bridge.client.explaining import Explainer, redact_error
 from utcp_bridge.client.logins import LoginDesk, open_logins
 from utcp_bridge.client.mapped import MappedOffers
 from utcp_bridge.client.search import FoundTools, ToolSearch
-from utcp_bridge.client.shadowing import Shadowing
+from utcp_bridge.client.shadowing import Shadowing, ShadowRecord
 from utcp_bridge.client.streaming import StreamingRun
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
@@ -148,10 +148,7 @@ class UtcpClient:
         )
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy, self.find)
-        self._limits, self._shadowing = (
-            Limits(self._allowance),
-            Shadowing(self, self._tasks.spawn, extensions.lock_file),
-        )
+        self._limits, self._shadowing = Limits(self._allowance), self._shadows(extensions.lock_file)
         self._breakers = Breakers(self._breaker_rule, self._peer)
         self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
         folders, most = self.settings.file_roots, self.settings.max_file_bytes
@@ -168,6 +165,9 @@ class UtcpClient:
         self._peers: dict[Tool, str | None] = {}
         self._call_ids = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
         self.repository.subscribe(self._on_change)
+
+    def _shadows(self, lock_file: Path | None) -> Shadowing:
+        return Shadowing(self.call, self.tools, self._tasks.spawn, ShadowRecord(lock_file, self.redactor))
 
     def _make_services(self, guard: Guard, root: Path) -> Services:
         """What transports get."""
