@@ -14,9 +14,9 @@ from enum import IntEnum
 from fnmatch import translate
 from functools import lru_cache
 from math import ceil
-from typing import Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.foreign import is_heavy
@@ -43,6 +43,7 @@ __all__ = [
     "LogReceiver",
     "Outage",
     "Result",
+    "ShadowOptions",
     "Source",
     "TlsOptions",
     "Tool",
@@ -199,6 +200,19 @@ class CallTemplate(BaseModel):
         return f"<{type(self).__name__} {self.call_template_type} {self.name!r}>"
 
     __str__ = __repr__
+
+
+class ShadowOptions(BaseModel):
+    """A manual whose tools are to replace those of another one, and which calls are compared (docs/sameness.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    new: str
+    """The name of the manual that also receives the calls."""
+    tools: tuple[str, ...] = ()
+    """Patterns of tools; by default every tool that is known to be read-only."""
+    ignore: tuple[Annotated[str, Field(pattern="^/")], ...] = ()
+    """JSON pointers of members of replies that differ by nature."""
 
 
 @dataclass(frozen=True, slots=True)

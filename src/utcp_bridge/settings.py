@@ -4,9 +4,8 @@ A value comes, in falling order, from the command line, a `UTCP_BRIDGE_<KEY>` en
 section of a configuration file, and the default. Each setting has a flat key (`concurrency`) and a key in its group
 (`limits.concurrency`). Both work in files, variables and on the command line. Code reads the flat attribute; code that
 needs one group only takes that group's class, which `BridgeSettings` inherits from. The keys of `UtcpClientConfig` are
-those of UTCP v1 (and `providers_file_path` of v0.2).
-
-A secret setting can also come from a file: `bearer_token_file` for `bearer_token`, `proxy_file` for `proxy`.
+those of UTCP v1 (and `providers_file_path` of v0.2). A secret setting can also come from a file: `bearer_token_file`
+for `bearer_token`, `proxy_file` for `proxy`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_core import PydanticCustomError
 
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.model import JsonObject, ShadowOptions, is_object
 
 __all__ = [
     "FILE_SETTINGS",
@@ -465,6 +464,7 @@ class ManualOptions(_Frozen):
     validation: ArgumentCheck | None = None
     refresh_interval: float | None = Field(default=None, ge=0)
     sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
+    shadow: ShadowOptions | None = None
     registry: str | None = None
     registry_namespace: str | None = None
 

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import TypeVar
 
 from tests.upstreams.http_service import HttpService
+
+T = TypeVar("T")
 
 
 @contextmanager
 def threaded_service() -> Iterator[HttpService]:
     """Return the HTTP service when it is ready."""
-    started: Future[tuple[HttpService, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+    with threaded(HttpService) as service:
+        yield service
+
+
+@contextmanager
+def threaded(make: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
+    """Return the service that `make` opens when it is ready."""
+    started: Future[tuple[T, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:
         ended = asyncio.Event()
-        async with HttpService() as service:
+        async with make() as service:
             started.set_result((service, asyncio.get_running_loop(), ended))
             await ended.wait()
 

@@ -30,6 +30,7 @@ JOURNEY: Final[dict[str, tuple[str, ...]]] = {
     "Log in": ("login", "logout", "auth"),
     "Mend": ("check", "validate", "doctor", "explain"),
     "Approve": ("lock", "diff", "approve"),
+    "Compare": ("compare", "shadow"),
     "Make": ("convert", "registry"),
     "Help": ("help", "completion"),
 }
@@ -39,6 +40,8 @@ _TOGETHER: Final = {
     "remove": "add",
     "uninstall": "install",
     "list": "status",
+    "search": "tools",
+    "shadow": "compare",
     "logout": "login",
     "completion": "help",
     "auth": "login",

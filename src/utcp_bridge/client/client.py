@@ -24,6 +24,7 @@ from utcp_bridge.client.explaining import Explainer, redact_error
 from utcp_bridge.client.logins import LoginDesk, open_logins
 from utcp_bridge.client.mapped import MappedOffers
 from utcp_bridge.client.search import FoundTools, ToolSearch
+from utcp_bridge.client.shadowing import Shadowing, ShadowRecord
 from utcp_bridge.client.streaming import StreamingRun
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
@@ -147,7 +148,7 @@ class UtcpClient:
         )
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy, self.find)
-        self._limits = Limits(self._allowance)
+        self._limits, self._shadowing = Limits(self._allowance), self._shadows(extensions.lock_file)
         self._breakers = Breakers(self._breaker_rule, self._peer)
         self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
         folders, most = self.settings.file_roots, self.settings.max_file_bytes
@@ -164,6 +165,9 @@ class UtcpClient:
         self._peers: dict[Tool, str | None] = {}
         self._call_ids = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
         self.repository.subscribe(self._on_change)
+
+    def _shadows(self, lock_file: Path | None) -> Shadowing:
+        return Shadowing(self.call, self.tools, self._tasks.spawn, ShadowRecord(lock_file, self.redactor))
 
     def _make_services(self, guard: Guard, root: Path) -> Services:
         """What transports get."""
@@ -188,6 +192,7 @@ class UtcpClient:
             Policy(extensions.rules),
             LargeReplies(self._seconds),
             self._output_path,
+            self._shadowing,
             self._validation,
             self._file_arguments,
             PostProcessing(processors),
@@ -263,6 +268,7 @@ class UtcpClient:
         if self._children is not None:
             self._children.hasten()
         await self._tasks.stop()
+        await self._shadowing.aclose()
         await self._registration.aclose()
         await self._http.aclose()
         await self._logins.aclose()
@@ -557,7 +563,7 @@ class UtcpClient:
         needed = dict.fromkeys(flat_key(entry.name, one) or one for one in names_in_template(entry.template))
         scratch = self.config.model_copy(update={"manual_call_templates": (entry.template,), "registries": ()})
         async with await type(self).create(scratch) as client:
-            needed |= dict.fromkeys(variables_of_tools(map(_as_object, client.tools()), entry.name))
+            needed |= dict.fromkeys(variables_of_tools(client.tools(), entry.name))
         return list(needed)
 
     async def get_required_variables_for_registered_tool(self, tool_name: str | Tool) -> list[str]:
@@ -566,7 +572,7 @@ class UtcpClient:
         :raises UnknownTool: no tool has this name.
         """
         tool = self.find_tool(tool_name)
-        return list(variables_of_tools([_as_object(tool)], tool.source.owner))
+        return list(variables_of_tools([tool], tool.source.owner))
 
     # --- inside ---
 
@@ -692,7 +698,3 @@ def _certain(tool: Tool, states: Iterable[ManualState]) -> Tool:
                 remedy=f"Use the full name: {tool.qualified_name}.",
             )
     return tool
-
-
-def _as_object(tool: Tool) -> JsonObject:
-    return {"name": tool.name, "inputs": tool.inputs, "tool_call_template": tool.template}

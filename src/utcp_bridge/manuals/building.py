@@ -33,6 +33,7 @@ _LIMIT_KEYS = (
     "queue",
     "rate_limit",
     "retries",
+    "shadow",
     "validation",
 )
 

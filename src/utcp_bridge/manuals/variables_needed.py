@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from utcp_bridge.dialects.v1 import MAP_KEYS
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.model import JsonObject, Tool, is_object
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.variables import flat_key, variable_names
 
@@ -33,10 +33,15 @@ def names_in_template(template: JsonObject) -> list[str]:
     return variable_names(template, raw_fields=transport.raw_fields, braced_only=transport.braced_only)
 
 
-def variables_of_tools(tools: Iterable[JsonObject], manual: str) -> dict[str, list[str]]:
-    """Return, for each key to set, the names of the v1 tools that need it. Names of arguments are not variables."""
+def variables_of_tools(tools: Iterable[JsonObject | Tool], manual: str) -> dict[str, list[str]]:
+    """Return, for each key to set, the names of the tools that need it. Names of arguments are not variables.
+
+    Tools that are not loaded have the form of UTCP v1.
+    """
     needed: dict[str, list[str]] = {}
-    for tool in tools:
+    for one in tools:
+        is_loaded = isinstance(one, Tool)
+        tool = {"name": one.name, "inputs": one.inputs, "tool_call_template": one.template} if is_loaded else one
         template, inputs = tool.get("tool_call_template"), tool.get("inputs")
         if not is_object(template):
             continue

@@ -95,7 +95,7 @@ def test_each_description_has_its_own_key_in_its_own_header(command, tmp_path):
     assert "# or a user name and a password: ADYEN_USERNAME, ADYEN_PASSWORD" in text
     assert 'allowed_origins: ["http://127.0.0.1:9"]' in text
     assert "The calls of figma go to http://127.0.0.1:9." in done.err
-    assert "Set FIGMA_API_KEY, ADYEN_API_KEY" in done.err
+    assert "Add `FIGMA_API_KEY=…`, `ADYEN_API_KEY=…` to " in done.err
     own = command("init", "own.yaml", "--openapi", "figma.json", "--openapi", "adyen.json", "--api-key", "X-Own")
     assert own.code == 0
     entries = yaml.safe_load((tmp_path / "own.yaml").read_text())["manual_call_templates"]

@@ -45,13 +45,13 @@ class _Choices:
 @click.command(
     epilog="""\b
 Examples:
-  utcp-bridge migrate                                   the hosts that are here, and their servers
-  utcp-bridge migrate cursor --dry-run                  show what would change, secrets masked
-  utcp-bridge migrate cursor                            every server of the user's file, behind one entry
-  utcp-bridge migrate --all                             every server of every host
-  utcp-bridge migrate .mcp.json --only github           one server of a project's file
-  utcp-bridge migrate .mcp.json --keep browser          all except this one
-  utcp-bridge migrate .mcp.json --undo                  take the last move back
+  utcp-bridge migrate                          the hosts that are here, and their servers
+  utcp-bridge migrate cursor --dry-run         show what would change, secrets masked
+  utcp-bridge migrate cursor                   every server of the user's file, behind one entry
+  utcp-bridge migrate --all                    every server of every host
+  utcp-bridge migrate .mcp.json --only github  one server of a project's file
+  utcp-bridge migrate .mcp.json --keep browser all except this one
+  utcp-bridge migrate .mcp.json --undo         take the last move back
 """
 )
 @click.argument("hosts", nargs=-1, metavar="[HOST|FILE]...")
@@ -69,7 +69,7 @@ Examples:
     "--drop",
     multiple=True,
     metavar="KEY",
-    help="Move servers with this key, which the bridge does not have, without it.",
+    help="Move servers with this key, which the bridge does not have, without it; may be given several times.",
 )
 @click.option("--dry-run", "after", flag_value="show", help="Show what would change and write nothing.")
 @click.option("--no-check", "after", flag_value="leave", help="Do not connect to the moved servers at the end.")

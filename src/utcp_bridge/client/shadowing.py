@@ -1,0 +1,259 @@
+"""Shadowing: calls of a read-only tool also go to the tool that is to replace it, and the replies are compared.
+
+The host gets the old reply, as soon as it is there and as it is. The second call begins after it, in a task of its own.
+At most four of these run at once; further calls are counted as skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import Context
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import orjson
+
+from utcp_bridge.errors import ConfigError, UtcpError
+from utcp_bridge.model import (
+    Binary,
+    Call,
+    ContentBlocks,
+    Deferred,
+    Emit,
+    JsonObject,
+    Result,
+    ShadowOptions,
+    Tool,
+    is_list,
+    is_object,
+    matches_glob,
+)
+from utcp_bridge.net.files.writing import exclusive, write_file
+from utcp_bridge.pipeline import Next
+from utcp_bridge.pipeline.differences import Ignored, has_failed, own_tools, paired_tools, reply_differences
+from utcp_bridge.upstream import InputRequired, ProtocolError
+
+__all__ = ["OUTCOMES", "ShadowRecord", "Shadowing", "read_record", "record_file"]
+
+_logger = logging.getLogger(__name__)
+OUTCOMES: Final = ("equal", "different", "new_failed", "old_failed", "skipped")
+"""How a shadowed call may end. `skipped`: the old reply was too large, or too many calls were running."""
+_MAX_RUNNING: Final = 4
+_MAX_SECONDS: Final = 60.0
+_MAX_COMPARED_BYTES: Final = 1024 * 1024
+_MAX_TOOLS: Final = 1000
+_MAX_KEPT: Final = 5
+_MAX_TEXT: Final = 500
+_MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
+_BETWEEN_WRITES: Final = 1.0
+
+
+def record_file(lock_file: Path | None) -> Path | None:
+    """Return where the differences of a configuration are kept: next to its lock file; None for memory alone."""
+    return None if lock_file is None else lock_file.with_name("utcp-shadow.json")
+
+
+def read_record(path: Path) -> dict[str, JsonObject]:
+    """Return what is recorded of each tool, by its UTCP name; nothing if the file is missing or cannot be read.
+
+    Each entry has `new` (the UTCP name of the other tool), a count for each of `OUTCOMES`, and `last`, the last texts.
+    """
+    try:
+        with path.open("rb") as file:
+            found = orjson.loads(file.read(_MAX_RECORD_BYTES))
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    tools = found.get("tools") if is_object(found) else None
+    return {name: _entry(one) for name, one in tools.items() if is_object(one)} if is_object(tools) else {}
+
+
+def _entry(found: JsonObject) -> JsonObject:
+    counts = {name: value if isinstance(value := found.get(name), int) else 0 for name in OUTCOMES}
+    last = found.get("last")
+    texts = [str(one)[:_MAX_TEXT] for one in last if isinstance(one, str)] if is_list(last) else []
+    return {"new": str(found.get("new") or ""), **counts, "last": texts[-_MAX_KEPT:]}
+
+
+class ShadowRecord:
+    """Counts how shadowed calls end, and writes that into a file that only its owner can read.
+
+    Several bridges may serve one configuration: each adds what it counted to what the file has.
+    """
+
+    def __init__(self, lock_file: Path | None, redact: Callable[[str], str]) -> None:
+        self._path = record_file(lock_file)
+        self._redact = redact
+        self._fresh: dict[str, JsonObject] = {}
+        self._reported: set[str] = set()
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the file has everything that was counted."""
+        return not self._fresh or self._path is None
+
+    def add(self, old: str, new: str, outcome: str, texts: Sequence[str] = ()) -> None:
+        """Count one call of a tool. The first difference or failure of each tool is logged."""
+        if old not in self._fresh and len(self._fresh) >= _MAX_TOOLS:
+            return
+        entry = self._fresh.setdefault(old, _entry({}))
+        entry["new"] = new or entry["new"]
+        entry[outcome] += 1
+        kept = [self._redact(text)[:_MAX_TEXT].encode(errors="replace").decode() for text in texts]
+        entry["last"] = [*entry["last"], *kept][-_MAX_KEPT:]
+        if kept and old not in self._reported:
+            self._reported.add(old)
+            message = "Shadow: %s and %s: %s `utcp-bridge shadow` shows all tools."
+            _logger.warning(message, old, new or "its replacement", kept[0])
+
+    def write(self) -> None:
+        """Add what was counted to the file. A file that cannot be written is logged."""
+        if self._path is None or not self._fresh:
+            return
+        fresh, self._fresh = self._fresh, {}
+        try:
+            with exclusive(self._path):
+                tools = read_record(self._path)
+                for name, counted in fresh.items():
+                    tools[name] = _together(tools.get(name), counted)
+                kept = dict(list(tools.items())[-_MAX_TOOLS:])
+                write_file(self._path, orjson.dumps({"tools": kept}, option=orjson.OPT_INDENT_2), private=True)
+        except (ConfigError, OSError) as error:
+            _logger.warning("Shadow: the differences cannot be written into %s: %s", self._path, error)
+
+
+def _together(known: JsonObject | None, counted: JsonObject) -> JsonObject:
+    """Return two counts as one; a count of another replacement is dropped."""
+    if known is None or (counted["new"] and known["new"] and known["new"] != counted["new"]):
+        return counted
+    sums = {name: known[name] + counted[name] for name in OUTCOMES}
+    return {"new": counted["new"] or known["new"], **sums, "last": [*known["last"], *counted["last"]][-_MAX_KEPT:]}
+
+
+class Shadowing:
+    """The layer of the pipeline. It leaves itself out for tools that write, and for manuals without `shadow`."""
+
+    def __init__(
+        self,
+        call: Callable[[Tool, JsonObject], Awaitable[Result]],
+        tools: Callable[[], Iterable[Tool]],
+        spawn: Callable[[Callable[[], Any]], object],
+        record: ShadowRecord,
+    ) -> None:
+        self._call = call
+        self._tools = tools
+        self._spawn = spawn
+        self._record = record
+        self._running = 0
+        self._is_writing = False
+
+    def __call__(self, tool: Tool, inner: Next) -> Next:
+        """Return the step; `inner` itself for a tool that is not shadowed."""
+        options = tool.limits.get("shadow")
+        if not isinstance(options, ShadowOptions) or not _is_shadowed(tool, options):
+            return inner
+
+        async def shadowed(call: Call, emit: Emit) -> Result:
+            try:
+                result = await inner(call, emit)
+            except UtcpError:
+                self._count(tool, "", "old_failed")
+                raise
+            if has_failed(result):
+                self._count(tool, "", "old_failed")
+            elif isinstance(result.value, Deferred) or self._running >= _MAX_RUNNING:
+                self._count(tool, "", "skipped")
+            else:
+                self._running += 1
+                work = partial(self._compare, tool, options, call.arguments, result)
+                Context().run(self._spawn, work)  # the second call has no host, no log and no deadline of the first
+            return result
+
+        return shadowed
+
+    async def aclose(self) -> None:
+        """Write what was counted. The tasks have ended."""
+        if not self._record.is_written:
+            await anyio.to_thread.run_sync(self._record.write)
+
+    async def _compare(self, tool: Tool, options: ShadowOptions, arguments: JsonObject, old: Result) -> None:
+        """Call the new tool, compare the replies, and count the outcome."""
+        name = ""
+        try:
+            if await anyio.to_thread.run_sync(_size, old) > _MAX_COMPARED_BYTES:
+                self._count(tool, name, "skipped")
+                return
+            new = self._replacement(tool, options)
+            name = new.qualified_name
+            with anyio.fail_after(_MAX_SECONDS):
+                reply = await self._call(new, arguments)
+            found = await anyio.to_thread.run_sync(_differences, old, reply, options)
+            self._count(tool, name, "different" if found else "equal", found)
+        except TimeoutError:
+            self._count(tool, name, "new_failed", [f"No reply within {_MAX_SECONDS:g} seconds."])
+        except (UtcpError, ProtocolError, InputRequired) as error:
+            self._count(tool, name, "new_failed", [f"The call failed: {error or 'it needs input of the host'}"])
+        finally:
+            self._running -= 1
+
+    def _replacement(self, tool: Tool, options: ShadowOptions) -> Tool:
+        """Return the tool that is to replace this one.
+
+        :raises UtcpError: the new manual does not have it, or it may write.
+        """
+        every = list(self._tools())
+        old, new = own_tools(every, tool.manual), own_tools(every, options.new)
+        own = next((name for name, one in old.items() if one is tool), tool.name)
+        other = new.get(paired_tools(old, new).get(own, ""))
+        if other is None:
+            raise UtcpError(f"The manual {options.new!r} has no tool {own!r}, or it is not loaded.")
+        if other.annotations.get("readOnlyHint") is not True:
+            raise UtcpError(
+                f"{other.qualified_name} may write, so it was not called.",
+                remedy='If it only reads, add "overrides" with "annotations": {"readOnlyHint": true} to its manual.',
+            )
+        return other
+
+    def _count(self, tool: Tool, new: str, outcome: str, texts: Sequence[str] = ()) -> None:
+        self._record.add(tool.qualified_name, new, outcome, texts)
+        if not self._is_writing and not self._record.is_written:
+            self._is_writing = True
+            Context().run(self._spawn, self._write)
+
+    async def _write(self) -> None:
+        try:
+            while not self._record.is_written:
+                await anyio.to_thread.run_sync(self._record.write)
+                await anyio.sleep(_BETWEEN_WRITES)
+        finally:
+            self._is_writing = False
+
+
+def _is_shadowed(tool: Tool, options: ShadowOptions) -> bool:
+    """Return whether calls of a tool may be made twice: it is known to be read-only, or the operator lists it and
+    nothing says that it writes.
+    """
+    server = str((tool.overlay or {}).get("server") or "")
+    names = (tool.name, tool.name.removeprefix(f"{server}."))
+    is_listed = any(matches_glob(glob, name) for glob in options.tools for name in names)
+    hint = tool.annotations.get("readOnlyHint")
+    return (is_listed and hint is not False) if options.tools else hint is True
+
+
+def _size(result: Result) -> int:
+    """Return about how many characters a reply has."""
+    value = result.value
+    if isinstance(value, Binary):
+        return len(value.data)
+    parts = [value.content, value.structured] if isinstance(value, ContentBlocks) else value
+    return len(json.dumps(parts, default=repr))
+
+
+def _differences(old: Result, new: Result, options: ShadowOptions) -> list[str]:
+    found = reply_differences("reply", old, new, Ignored(options.ignore))
+    texts = [str(one) for one in found if not one.explained]
+    return [*texts[:3], *([f"{len(texts) - 3} more differences in this reply."] if len(texts) > 3 else [])]
