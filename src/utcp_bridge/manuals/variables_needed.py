@@ -40,14 +40,15 @@ def variables_of_tools(tools: Iterable[JsonObject | Tool], manual: str) -> dict[
     """
     needed: dict[str, list[str]] = {}
     for one in tools:
-        is_loaded = isinstance(one, Tool)
-        tool = {"name": one.name, "inputs": one.inputs, "tool_call_template": one.template} if is_loaded else one
-        template, inputs = tool.get("tool_call_template"), tool.get("inputs")
+        if isinstance(one, Tool):
+            tool_name, template, inputs = one.name, one.template, one.inputs
+        else:
+            tool_name, template, inputs = str(one.get("name")), one.get("tool_call_template"), one.get("inputs")
         if not is_object(template):
             continue
         properties = inputs.get("properties") if is_object(inputs) else None
         arguments = set(properties) if is_object(properties) else set[str]()
         for name in names_in_template(template):
             if name not in arguments:
-                needed.setdefault(flat_key(manual, name) or name, []).append(str(tool.get("name")))
+                needed.setdefault(flat_key(manual, name) or name, []).append(tool_name)
     return needed
