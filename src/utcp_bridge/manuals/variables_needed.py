@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from utcp_bridge.dialects.v1 import MAP_KEYS
 from utcp_bridge.errors import ConfigError
@@ -40,6 +41,8 @@ def variables_of_tools(tools: Iterable[JsonObject | Tool], manual: str) -> dict[
     """
     needed: dict[str, list[str]] = {}
     for one in tools:
+        template: Any
+        inputs: Any
         if isinstance(one, Tool):
             tool_name, template, inputs = one.name, one.template, one.inputs
         else:
