@@ -226,7 +226,7 @@ def press_tab(line, **environ):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("utcp-bridge comp", ["completion"]),
+        ("utcp-bridge compl", ["completion"]),
         ("utcp desc", ["describe"]),
         ("utcp help securi", ["security"]),
         ("utcp help transports/stre", ["transports/streamable_http"]),
