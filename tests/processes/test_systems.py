@@ -95,18 +95,16 @@ def test_a_batch_file_receives_its_words_and_cmd_evaluates_none(words: list[str]
 
 
 @given(PERCENT, NAMES)
-def test_a_line_with_a_variable_that_cmd_would_replace_is_refused(words: list[str], environment: dict[str, str]) -> None:
-    try:
-        line = batch_line("x.cmd", words, environment)
-    except OSError as error:
-        assert "cmd.exe would replace" in str(error)
-        plain = " ".join(f'"{word.replace(chr(34), chr(34) * 2)}"' for word in ("x.cmd", *words))
-        assert replaced(plain, environment) != plain or replaced(plain, environment, "!") != plain
+def test_a_line_is_refused_if_cmd_would_replace_a_variable_in_it(words: list[str], environment: dict[str, str]) -> None:
+    plain = " ".join(f'"{word.replace(chr(34), chr(34) * 2)}"' for word in ("x.cmd", *words))
+    if {replaced(plain, environment), replaced(plain, environment, "!")} == {plain}:
+        assert batch_line("x.cmd", words, environment) == plain
     else:
-        assert replaced(line, environment) == replaced(line, environment, "!") == line
+        with pytest.raises(OSError, match=r"cmd\.exe would replace"):
+            batch_line("x.cmd", words, environment)
 
 
-@pytest.mark.parametrize("word", ["%PATH%", "a%20b%path:~0,1%", "%=ExitCode%", "%=c:%", "%token%", "%TOKEN:x", "!RANDOM!"])
+@pytest.mark.parametrize("word", ["%PATH%", "a%20b%path:~0,1%", "%=ExitCode%", "%=c:%", "%token%", "%TOKEN:x", "!CD!"])
 def test_a_variable_in_a_word_of_a_batch_file_is_named(word: str) -> None:
     with pytest.raises(OSError, match=r"cmd\.exe would replace ([%!])=?\w+\1 in its arguments") as caught:
         batch_line("x.cmd", [word, "50%"], {"Token": "s3cret"})

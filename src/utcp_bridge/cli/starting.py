@@ -11,7 +11,6 @@ import json
 import os
 import queue
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from utcp_bridge.cli.output import complain, note, print_line
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.processes.inherited import inherited_environment
-from utcp_bridge.processes.systems import settings_folder
+from utcp_bridge.processes.systems import settings_folder, split_command
 
 if TYPE_CHECKING:
     from utcp_bridge.configuration.hosts.table import Host
@@ -223,7 +222,7 @@ def _programs(value: Any) -> Iterator[str]:
 
 def _first_word(command: str) -> str:
     try:
-        return (shlex.split(command) or [command])[0]
+        return (split_command(command) or [command])[0]
     except ValueError:
         return command.split(maxsplit=1)[0]
 
