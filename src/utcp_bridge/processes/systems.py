@@ -78,7 +78,7 @@ def settings_folder(home: Path, system: str | None = None, environment: Mapping[
     """
     system = system or sys.platform
     if environment is None:
-        own = system == sys.platform and home == Path(os.path.expanduser("~"))  # noqa: PTH111 - any text, also one without a home
+        own = system == sys.platform and home == _home()
         environment = os.environ if own else {}  # noqa: TID251 - variables of the system, which hold no secrets
     if system == "darwin":
         return home / "Library" / "Application Support"
@@ -90,9 +90,13 @@ def settings_folder(home: Path, system: str | None = None, environment: Mapping[
     return Path(named) if named.startswith("/") else home / ".config"
 
 
+def _home() -> Path:
+    return Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home raises for a user without one
+
+
 def own_folder() -> Path:
     """Return the folder of this user's own files of the bridge: logins, and what `migrate` moved."""
-    return settings_folder(Path(os.path.expanduser("~"))) / "utcp-bridge"  # noqa: PTH111 - any text, also one without a home
+    return settings_folder(_home()) / "utcp-bridge"
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -131,12 +135,10 @@ def batch_line(program: str, words: Sequence[str], environment: Mapping[str, str
         raise OSError(errno.EINVAL, "a batch file cannot receive a line break")
     known = _OF_CMD.union(map(str.upper, environment))
     for sign, text in _REPLACED.findall(line):
-        name = text.partition(":")[0].upper()
-        if known & {name, text.upper()}:
-            raise OSError(
-                errno.EINVAL,
-                f"it is a batch file, and cmd.exe would replace {sign + text.partition(':')[0] + sign} in its arguments",
-            )
+        name = text.partition(":")[0]
+        if known & {name.upper(), text.upper()}:
+            found = f"{sign}{name}{sign}"
+            raise OSError(errno.EINVAL, f"it is a batch file, and cmd.exe would replace {found} in its arguments")
     return line
 
 
