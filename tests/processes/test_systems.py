@@ -205,7 +205,7 @@ PLACES = {"win32": "AppData/Roaming", "darwin": "Library/Application Support", "
 def test_settings_are_in_the_folder_of_the_system_and_a_variable_counts_if_it_is_a_whole_path(
     data: st.DataObject, system: str
 ) -> None:
-    home, usual = Path("/home/ada"), Path("/home/ada") / PLACES[system]
+    home, usual = Path("/h/ada"), Path("/h/ada") / PLACES[system]
     part = data.draw(st.sampled_from(["", "x", "C:", "C:x", "~/a", "\\x", "a/b", "a\\b"]))
     assert settings_folder(home, system, dict.fromkeys(READ.values(), part)) == usual
     for other, pattern in WHOLE.items():
@@ -215,7 +215,7 @@ def test_settings_are_in_the_folder_of_the_system_and_a_variable_counts_if_it_is
 
 
 def test_an_unknown_system_counts_as_linux() -> None:
-    assert settings_folder(Path("/home/ada"), "freebsd14") == Path("/home/ada/.config")
+    assert settings_folder(Path("/h/ada"), "freebsd14") == Path("/h/ada/.config")
 
 
 def test_variables_of_this_process_count_for_its_user_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
