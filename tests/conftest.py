@@ -3,14 +3,18 @@ to another machine.
 """
 
 import asyncio
+import inspect
 import logging
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.support.garbage import Leftovers
 from tests.support.own_machine import is_own_address
+from tests.support.posix import names_at_import, needs_of
 
 from utcp_bridge.net.gate.connection_watch import watched
 from utcp_bridge.processes.children import ChildrenHold
@@ -22,6 +26,22 @@ pytest_plugins = ["utcp_bridge.testing.plugin"]
 
 
 _leftovers = Leftovers()
+
+
+if sys.platform == "win32":
+
+    def pytest_ignore_collect(collection_path: Path) -> bool | None:
+        """Leave out files that cannot be imported without POSIX."""
+        is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+        return (is_test and bool(names_at_import(collection_path))) or None
+
+    def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+        """Skip tests that need POSIX. The marker `posix` is for those whose need is in a helper."""
+        for item in items:
+            needs = needs_of(inspect.getsource(item.function)) if isinstance(item, pytest.Function) else set()
+            if needs or item.get_closest_marker("posix"):
+                what = ", ".join(sorted(needs)) or "what a helper calls"
+                item.add_marker(pytest.mark.skip(reason=f"Windows lacks {what}"))
 
 
 def pytest_collection_finish() -> None:
@@ -75,6 +95,15 @@ def no_tracing_elsewhere() -> Iterator[None]:
         for product in ("LANGSMITH", "LANGCHAIN"):
             for switch in ("TRACING", "TRACING_V2"):
                 patch.delenv(f"{product}_{switch}", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_a_developer() -> Iterator[None]:
+    """A test that sets a home folder has the settings in it, not in the folder that a developer's variables name."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("APPDATA", "XDG_CONFIG_HOME"):
+            patch.delenv(name, raising=False)
         yield
 
 

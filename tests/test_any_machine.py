@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.garbage import Leftovers
+from tests.support.posix import names_at_import, needs_of, posix_names
 from tests.support.work import calls_made_by
 
 TESTS = Path(__file__).parent
@@ -27,23 +28,6 @@ def sources() -> Iterator[tuple[str, ast.Module]]:
         yield path.relative_to(TESTS).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
 
 
-POSIX_MODULES = {"fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"}
-POSIX_NAMES = {
-    "os": {
-        "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "fchmod", "fchown", "fork", "forkpty", "geteuid", "getegid",
-        "getgid", "getpgid", "getuid", "killpg", "mkfifo", "nice", "openpty", "pidfd_open", "register_at_fork",
-        "setpgid", "setsid", "statvfs", "sysconf", "uname", "waitstatus_to_exitcode", "WNOHANG",
-    },
-    "signal": {
-        "SIGALRM", "SIGCHLD", "SIGHUP", "SIGKILL", "SIGQUIT", "SIGUSR1", "SIGUSR2", "alarm", "pause", "pthread_kill",
-        "pthread_sigmask", "setitimer", "sigwait",
-    },
-    "select": {"epoll", "kqueue", "poll"},
-    "socket": {"AF_UNIX", "SO_REUSEPORT", "recv_fds", "send_fds"},
-}  # fmt: skip
-"""What Python for Windows lacks. A name that is asked for with `getattr` has its own answer there."""
-LOOP_METHODS = {"add_reader", "add_signal_handler", "add_writer", "connect_read_pipe", "connect_write_pipe"}
-"""Methods that the event loop of Windows lacks, or that fail there with pipes."""
 SEAMS = {
     "cli/line_writer.py": {"select.poll"},
     "net/asgi_server.py": {"resource"},
@@ -63,24 +47,6 @@ SEAMS = {
 """Where a call of POSIX has its twin: a choice by the system, an error that is caught, or a module for POSIX alone."""
 
 
-def posix_names(module: ast.Module) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(module):
-        if isinstance(node, ast.Import):
-            found |= {one.name for one in node.names} & POSIX_MODULES
-        elif isinstance(node, ast.ImportFrom):
-            found |= {node.module or ""} & POSIX_MODULES
-            names = POSIX_NAMES.get(node.module or "", set())
-            found |= {f"{node.module}.{one.name}" for one in node.names if one.name in names}
-        elif isinstance(node, ast.Attribute):
-            owner = node.value.id if isinstance(node.value, ast.Name) else ""
-            if node.attr in POSIX_NAMES.get(owner, set()):
-                found.add(f"{owner}.{node.attr}")
-            elif node.attr in LOOP_METHODS:
-                found.add(node.attr)
-    return found
-
-
 def test_calls_of_posix_are_in_the_seams_alone() -> None:
     source = TESTS.parent / "src" / "utcp_bridge"
     found = {
@@ -94,6 +60,27 @@ def test_calls_of_posix_are_in_the_seams_alone() -> None:
 def test_a_call_of_posix_is_found() -> None:
     text = "import fcntl\nfrom signal import SIGKILL\nos.fork()\nloop.add_reader(1, f)\ngetattr(os, 'fork', None)"
     assert posix_names(ast.parse(text)) == {"fcntl", "signal.SIGKILL", "os.fork", "add_reader"}
+
+
+def test_what_a_test_needs_of_posix_is_found() -> None:
+    text = """
+        async def test_x(tmp_path):
+            # a comment about /proc/self, which counts for nothing
+            (tmp_path / "a").symlink_to(tmp_path)
+            os.kill(1, signal.SIGKILL)
+            assert run(["/bin/echo"], "sh", stat.S_IMODE(x.st_mode))
+    """
+    assert needs_of(text) == {".symlink_to", "signal.SIGKILL", "/bin/", "sh", ".st_mode"}
+    assert needs_of("def test_x():\n    assert dish.show() == 'shop'") == set()
+
+
+def test_what_a_file_of_tests_needs_of_posix_when_it_is_imported_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "test_x.py"
+    file.write_text("import os\n@mark(signal.SIGHUP)\ndef test_x():\n    os.fork()\nclass X:\n    import pty")
+    assert names_at_import(file) == {"signal.SIGHUP", "pty"}
+    file = tmp_path / "test_y.py"
+    file.write_text("from tests.support.bounded import x\ndef y():\n    import pty")
+    assert names_at_import(file) == {"resource"}
 
 
 def called(node: ast.Call) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,17 @@ from utcp_bridge.processes.systems import (
     is_batch_file,
     join_command,
     merge_environment,
+    own_folder,
+    settings_folder,
     split_command,
     started_words,
 )
 
 WORDS = st.lists(st.text(st.characters(blacklist_characters="\0\r\n", blacklist_categories=["Cs"]), max_size=12))
 HOSTILE = st.lists(st.text('a"\\%&|<>^()! ', max_size=8))
+PARTS = st.lists(st.sampled_from(["%", "%", "!", "a", "PATH", "path", ":", "=", "~1", " ", "cd", '"']), max_size=8)
+PERCENT = st.lists(PARTS.map("".join), max_size=4)
+NAMES = st.dictionaries(st.sampled_from(["a", "A:", "PATHa", "path", "x"]), st.just("value"))
 
 
 def words_of_c(line: str) -> list[str]:
@@ -50,9 +56,28 @@ def words_of_c(line: str) -> list[str]:
     return words + ([] if word is None else [word])
 
 
+def replaced(line: str, environment: Mapping[str, str], sign: str = "%") -> str:
+    """Return a command line after cmd.exe has replaced its variables: an unknown name stays, and its first sign too."""
+    known = {"CD", "RANDOM", "PATH"} | {name.upper() for name in environment}
+    done, position = "", 0
+    while position < len(line):
+        if line[position] == sign:
+            end = position + 1
+            while end < len(line) and line[end] not in {sign, ":"}:
+                end += 1
+            if line[end : end + 2] == f":{sign}":  # the colon is a part of the name
+                end += 1
+            last = line.find(sign, end)
+            if last >= 0 and line[position + 1 : end].upper() in known:
+                done, position = done + "value", last + 1
+                continue
+        done, position = done + line[position], position + 1
+    return done
+
+
 def after_cmd(line: str) -> str:
     """Return what cmd.exe passes on; fail if it would evaluate a part."""
-    line = line.replace("%cd:~,%", "")  # the value of this variable is empty
+    assert replaced(replaced(line, {}), {}, "!") == line
     outside = re.sub('"[^"]*"', "", line)
     assert not re.search(r'[&|<>^()"]', outside), outside
     return line
@@ -66,19 +91,35 @@ def test_the_words_of_a_line_are_those_that_were_joined(words: list[str]) -> Non
 
 @given(WORDS | HOSTILE)
 def test_a_batch_file_receives_its_words_and_cmd_evaluates_none(words: list[str]) -> None:
-    assert words_of_c(after_cmd(batch_line("C:\\a b\\x.cmd", words))) == ["C:\\a b\\x.cmd", *words]
+    assert words_of_c(after_cmd(batch_line("C:\\a b\\x.cmd", words, {}))) == ["C:\\a b\\x.cmd", *words]
 
 
-@given(WORDS)
-def test_no_pair_of_percent_signs_surrounds_a_name(words: list[str]) -> None:
-    line = batch_line("x.cmd", words)
-    assert line.count("%%cd:~,%") * 3 == line.count("%")
+@given(PERCENT, NAMES)
+def test_a_line_is_refused_if_cmd_would_replace_a_variable_in_it(words: list[str], environment: dict[str, str]) -> None:
+    plain = " ".join(f'"{word.replace(chr(34), chr(34) * 2)}"' for word in ("x.cmd", *words))
+    if {replaced(plain, environment), replaced(plain, environment, "!")} == {plain}:
+        assert batch_line("x.cmd", words, environment) == plain
+    else:
+        with pytest.raises(OSError, match=r"cmd\.exe would replace"):
+            batch_line("x.cmd", words, environment)
+
+
+@pytest.mark.parametrize("word", ["%PATH%", "a%20b%path:~0,1%", "%=ExitCode%", "%=c:%", "%token%", "%TOKEN:x", "!CD!"])
+def test_a_variable_in_a_word_of_a_batch_file_is_named(word: str) -> None:
+    with pytest.raises(OSError, match=r"cmd\.exe would replace ([%!])=?\w+\1 in its arguments") as caught:
+        batch_line("x.cmd", [word, "50%"], {"Token": "s3cret"})
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["100%", "a%20b%20c", "%NONE%", "%%", "!important!", "%PATHS%", "?a=%=%"])
+def test_other_percent_signs_stay_as_they_are(word: str) -> None:
+    assert batch_line("x.cmd", [word], {"A": "1"}) == f'"x.cmd" "{word}"'
 
 
 @pytest.mark.parametrize("word", ["a\nb", "a\r"])
 def test_a_batch_file_receives_no_line_break(word: str) -> None:
     with pytest.raises(OSError, match="line break"):
-        batch_line("x.cmd", [word])
+        batch_line("x.cmd", [word], {})
 
 
 @pytest.mark.parametrize(
@@ -153,3 +194,36 @@ def test_a_missing_program_of_windows_is_an_error_of_the_system() -> None:
     with pytest.raises(FileNotFoundError):
         started_words(["no-such-program"], {}, Path())
     assert started_words([sys.executable, "-V"], {}, Path()) == [sys.executable, "-V"]
+
+
+READ = {"win32": "APPDATA", "linux": "XDG_CONFIG_HOME"}
+WHOLE = {"win32": r"([A-Z]:[\\/]|\\\\[a-z]{1,3}\\[a-z]{1,3}\\)[a-z ]{0,5}", "linux": "/[a-z/ ]{0,5}"}
+PLACES = {"win32": "AppData/Roaming", "darwin": "Library/Application Support", "linux": ".config"}
+
+
+@given(st.data(), st.sampled_from(sorted(PLACES)))
+def test_settings_are_in_the_folder_of_the_system_and_a_variable_counts_if_it_is_a_whole_path(
+    data: st.DataObject, system: str
+) -> None:
+    home, usual = Path("/h/ada"), Path("/h/ada") / PLACES[system]
+    part = data.draw(st.sampled_from(["", "x", "C:", "C:x", "~/a", "\\x", "a/b", "a\\b"]))
+    assert settings_folder(home, system, dict.fromkeys(READ.values(), part)) == usual
+    for other, pattern in WHOLE.items():
+        whole = data.draw(st.from_regex(pattern, fullmatch=True))
+        expected = Path(whole) if other == system else usual
+        assert settings_folder(home, system, {READ[other]: whole}) == expected
+
+
+def test_an_unknown_system_counts_as_linux() -> None:
+    assert settings_folder(Path("/h/ada"), "freebsd14") == Path("/h/ada/.config")
+
+
+def test_variables_of_this_process_count_for_its_user_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for name in READ.values():
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    named = sys.platform in READ
+    assert (settings_folder(tmp_path) == tmp_path / "elsewhere") == named
+    assert own_folder() == settings_folder(tmp_path) / "utcp-bridge"
+    assert settings_folder(tmp_path / "other").is_relative_to(tmp_path / "other")

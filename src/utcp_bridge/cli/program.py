@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
 import sys
 from pathlib import Path
@@ -40,14 +39,9 @@ def started_as() -> str:
 
 def command_line(*words: str) -> str:
     """Return a command for a shell, with the program's name before its words. Words with blanks are quoted."""
-    line = [started_as(), *words]
-    if os.name == "nt":
-        from subprocess import list2cmdline
+    from utcp_bridge.processes.systems import join_command
 
-        return list2cmdline(line)
-    from shlex import join
-
-    return join(line)
+    return join_command([started_as(), *words])
 
 
 def under_name(command: click.Command, program: str) -> click.Command:

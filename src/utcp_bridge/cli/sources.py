@@ -7,7 +7,6 @@ the name of a recipe.
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 
 from utcp_bridge.errors import AuthRequired, ConfigError, ManualError, Rejected, UtcpError
 from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.processes.systems import has_folder, split_command
 
 if TYPE_CHECKING:
     from utcp_bridge.configuration.places import Placed
@@ -190,7 +190,7 @@ async def examine(
 def is_command_line(text: str) -> bool:
     """Return whether a text is the command line of a program that this machine has, and not the path of a file."""
     try:
-        words = shlex.split(text)
+        words = split_command(text)
     except ValueError:
         return False
     return bool(words) and not Path(text).exists() and shutil.which(words[0]) is not None
@@ -499,12 +499,12 @@ def _is_address(host: str) -> bool:
 def _package(command: str) -> str:
     """Return the package or program of a command line: `npx -y @scope/server-memory@1 /data` → `server-memory`."""
     try:
-        words = shlex.split(command)
+        words = split_command(command)
     except ValueError:
         words = command.split()
     launched, skips = False, False
     for word in words:
-        stem = PurePath(word).stem if "/" in word and not word.startswith("@") else word
+        stem = PurePath(word).stem if has_folder(word) and not word.startswith("@") else word
         if skips or word.startswith("-") or (launched and word in _VERBS_OF_LAUNCHERS):
             skips = not skips and word in _WITH_VALUE
         elif stem in _LAUNCHERS or _PYTHON.fullmatch(stem):

@@ -11,7 +11,6 @@ import json
 import os
 import queue
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from utcp_bridge.cli.output import complain, note, print_line
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.processes.inherited import inherited_environment
+from utcp_bridge.processes.systems import settings_folder, split_command
 
 if TYPE_CHECKING:
     from utcp_bridge.configuration.hosts.table import Host
@@ -57,7 +57,7 @@ _DESKTOP_PATH: Final = {
 _USUAL_FOLDERS: Final = (
     ".local/bin", "bin", ".cargo/bin", ".bun/bin", ".deno/bin", ".volta/bin", ".npm-global/bin", ".asdf/shims",
     ".local/share/mise/shims", ".pyenv/shims", "/opt/homebrew/bin", "/usr/local/bin",
-    "/snap/bin", "AppData/Roaming/npm",
+    "/snap/bin",
 )  # fmt: skip
 """Folders in which installers put programs, below the home folder or absolute. Those of nvm are added."""
 _PASSED_ON: Final = (
@@ -222,7 +222,7 @@ def _programs(value: Any) -> Iterator[str]:
 
 def _first_word(command: str) -> str:
     try:
-        return (shlex.split(command) or [command])[0]
+        return (split_command(command) or [command])[0]
     except ValueError:
         return command.split(maxsplit=1)[0]
 
@@ -250,6 +250,7 @@ def _usual_folders() -> Iterator[Path]:
     with suppress(ConfigError):
         home = home_folder()
         yield from (home / folder for folder in _USUAL_FOLDERS)
+        yield settings_folder(home) / "npm"  # npm of Windows
         yield from sorted((home / ".nvm" / "versions" / "node").glob("*/bin"), reverse=True)
 
 

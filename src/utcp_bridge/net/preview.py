@@ -8,7 +8,6 @@ protocol itself adds. What is not known to be harmless is `***`.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +16,7 @@ from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
 import orjson
 
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
+from utcp_bridge.processes.systems import join_command, split_command
 from utcp_bridge.urls import origin_of
 from utcp_bridge.variables import names_credential
 
@@ -164,7 +164,7 @@ def _hidden_query(query: str, visible: Visible) -> str:
 def _hidden_command(line: str, visible: Visible) -> str:
     """Return a command line with its program and the names of its options."""
     try:
-        first, *words = shlex.split(line)
+        first, *words = split_command(line)
     except ValueError:
         return MASK
     shown = [first]
@@ -172,7 +172,7 @@ def _hidden_command(line: str, visible: Visible) -> str:
         option, mark, value = word.partition("=") if word.startswith("-") else ("", "", word)
         name = option if not option or visible.has_words(option.lstrip("-")) or len(option) == 2 else MASK
         shown.append(f"{name}{mark}{value if visible.has(value) else MASK}" if mark or not name else name)
-    return shlex.join(shown).replace(f"'{MASK}'", MASK)
+    return join_command(shown).replace(f"'{MASK}'", MASK)
 
 
 def _hidden_message(message: bytes, visible: Visible) -> bytes:

@@ -1,8 +1,8 @@
-"""What differs between systems when a program is started: its words, its file, its variables, and how its tree ends.
+"""What differs between systems: folders of settings; words, file, variables and end of a program that is started.
 
 The functions without side effects take `windows`, so that both ways can be tried on any machine. On Windows a command
 line is one text, a program is found without its ending, the names of variables have no case, and a batch file
-is read by cmd.exe, which evaluates its arguments. A job object ends a program with all that it started.
+is read by cmd.exe, which evaluates some of its words. A job object ends a program with all that it started.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any, Final
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "is_batch_file",
     "join_command",
     "merge_environment",
+    "own_folder",
+    "settings_folder",
     "split_command",
     "started_words",
     "variables_of_commands",
@@ -48,12 +51,52 @@ _ENDINGS: Final = (".com", ".exe", ".bat", ".cmd")
 """Those that Windows can start. `PATHEXT` has more, which belong to other programs."""
 _BATCH: Final = re.compile(r"(?is).*\.(?:bat|cmd)[ .]*")
 _LINE_BREAK: Final = re.compile("[\r\n]")
+_REPLACED: Final = re.compile("(?=([%!])(.+?)\\1)")
+"""A name between two signs, with what may follow it: `%NAME%`, `%NAME:a=b%`, and `!NAME!` where that is switched on."""
+_OF_CMD: Final = frozenset({
+    "CD", "CMDCMDLINE", "CMDEXTVERSION", "COMSPEC", "DATE", "ERRORLEVEL", "HIGHESTNUMANODENUMBER", "PATH", "PATHEXT",
+    "PROMPT", "RANDOM", "TIME", "__APPDIR__", "__CD__", "=EXITCODE", "=EXITCODEASCII",
+    *(f"={drive}:" for drive in ascii_uppercase),
+})  # fmt: skip
+"""Variables that cmd.exe has whatever the environment is."""
 _BACKSLASHES: Final = re.compile(r'(\\*)("|$)')
 
 
 def variables_of_commands(posix: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the variables that a command receives: those of Windows there, `posix` elsewhere."""
     return ("PATH", *WINDOWS_VARIABLES) if _WINDOWS else tuple(posix)
+
+
+# --- folders -------------------------------------------------------------------------------------
+
+
+def settings_folder(home: Path, system: str | None = None, environment: Mapping[str, str] | None = None) -> Path:
+    """Return the folder in which programs of a system (`sys.platform`) keep the settings of a user.
+
+    `environment` is that of the user. If it is None, the variables of this process count for `home` if it is the home
+    folder of this user, as they name folders of no other one. A variable without a whole path does not count.
+    """
+    system = system or sys.platform
+    if environment is None:
+        own = system == sys.platform and home == _home()
+        environment = os.environ if own else {}  # noqa: TID251 - variables of the system, which hold no secrets
+    if system == "darwin":
+        return home / "Library" / "Application Support"
+    if system == "win32":
+        named = environment.get("APPDATA", "")
+        drive, rest = ntpath.splitdrive(named)
+        return Path(named) if drive and rest.startswith(("\\", "/")) else home / "AppData" / "Roaming"
+    named = environment.get("XDG_CONFIG_HOME", "")
+    return Path(named) if named.startswith("/") else home / ".config"
+
+
+def _home() -> Path:
+    return Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home raises for a user without one
+
+
+def own_folder() -> Path:
+    """Return the folder of this user's own files of the bridge: logins, and what `migrate` moved."""
+    return settings_folder(_home()) / "utcp-bridge"
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -77,22 +120,30 @@ def join_command(words: Sequence[str], *, windows: bool = _WINDOWS) -> str:
     return subprocess.list2cmdline(words) if windows else shlex.join(words)
 
 
-def batch_line(program: str, words: Sequence[str]) -> str:
+def batch_line(program: str, words: Sequence[str], environment: Mapping[str, str]) -> str:
     r"""Return a command line of cmd.exe that starts a batch file with these words, none of which it evaluates.
 
-    Each word is in quotation marks, where `& | < > ( ) ^` are plain characters. A quotation mark becomes two, and `%`
-    is followed by a variable whose value is empty, so that no pair of `%` surrounds a name.
+    Each word is in quotation marks, where `& | < > ( ) ^` are plain characters, and a quotation mark becomes two.
+    Quotation does not keep `%NAME%` from being replaced, and a command line of cmd.exe has no escape for `%`, so a
+    line with a variable of the environment is refused. cmd.exe leaves any other `%`, such as that of `%20`, as it is.
 
-    :raises OSError: a word has a line break, where cmd.exe would end the command.
+    :raises OSError: a word has a line break, where cmd.exe would end the command, or names a variable. Its
+        `strerror` continues a sentence.
     """
-    if any(_LINE_BREAK.search(word) for word in (program, *words)):
+    line = " ".join(_batch_word(word) for word in (program, *words))
+    if _LINE_BREAK.search(line):
         raise OSError(errno.EINVAL, "a batch file cannot receive a line break")
-    return " ".join(_batch_word(word) for word in (program, *words))
+    known = _OF_CMD.union(map(str.upper, environment))
+    for sign, text in _REPLACED.findall(line):
+        name = text.partition(":")[0]
+        if known & {name.upper(), text.upper()}:
+            found = f"{sign}{name}{sign}"
+            raise OSError(errno.EINVAL, f"it is a batch file, and cmd.exe would replace {found} in its arguments")
+    return line
 
 
 def _batch_word(word: str) -> str:
-    doubled = _BACKSLASHES.sub(lambda found: found[1] * 2 + ('""' if found[2] else ""), word)
-    return '"' + doubled.replace("%", "%%cd:~,%") + '"'
+    return '"' + _BACKSLASHES.sub(lambda found: found[1] * 2 + ('""' if found[2] else ""), word) + '"'
 
 
 # --- programs ------------------------------------------------------------------------------------
@@ -152,7 +203,7 @@ def started_words(argv: Sequence[str], environment: Mapping[str, str], folder: P
     program = find_program(argv[0], path, folder) if argv else None
     if program is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    return batch_line(program, argv[1:]) if is_batch_file(program) else [program, *argv[1:]]
+    return batch_line(program, argv[1:], environment) if is_batch_file(program) else [program, *argv[1:]]
 
 
 # --- trees ---------------------------------------------------------------------------------------

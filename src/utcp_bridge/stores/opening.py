@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.processes.systems import own_folder
 from utcp_bridge.stores.port import MemoryStore, Store
 
 __all__ = ["open_store", "open_user_store"]
@@ -15,9 +16,7 @@ def open_user_store(name: str, *, root: Path) -> Store:
 
     :raises ConfigError: the name is unknown, or the package of the store is not installed.
     """
-    from click import get_app_dir
-
-    return open_store(name, folder=Path(get_app_dir("utcp-bridge")) / "logins", root=root)
+    return open_store(name, folder=own_folder() / "logins", root=root)
 
 
 def open_store(name: str, *, folder: Path, root: Path) -> Store:

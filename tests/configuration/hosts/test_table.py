@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from utcp_bridge.configuration.hosts.recognition import find_section
-from utcp_bridge.configuration.hosts.table import HOSTS, settings_folder
+from utcp_bridge.configuration.hosts.table import HOSTS
 from utcp_bridge.errors import ConfigError
 
 HOME, PROJECT = Path("/home/user/"), Path("/srv/shop")
@@ -101,8 +101,7 @@ def test_each_host_has_its_file_on_each_system(
     assert HOSTS[host].file(home=HOME, project=PROJECT) == (project and PROJECT / project)
 
 
-def test_an_unknown_system_counts_as_linux() -> None:
-    assert settings_folder(HOME, "freebsd14") == HOME / ".config"
+def test_an_unknown_system_has_the_files_of_linux() -> None:
     assert HOSTS["vscode"].file(home=HOME, system="freebsd14") == HOME / ".config/Code/User/mcp.json"
 
 

@@ -119,6 +119,10 @@ def test_a_missing_command_is_named_with_the_path_and_the_place_where_it_is(
     there.touch(mode=0o755)
     assert f"It is at {there}" in str(handshake_failure(missing, attempt()))
     assert "it does not exist" in str(handshake_failure(missing, attempt(command=f".{os.sep}run")))
+    refused = OSError(22, "it is a batch file, and cmd.exe would replace %PATH% in its arguments")
+    for command in ("run", f".{os.sep}run"):
+        error = str(handshake_failure(refused, attempt(command=command)))
+        assert "does not start: it is a batch file, and cmd.exe would replace %PATH% in its arguments. Change" in error
     assert "folder '/nowhere' does not exist" in str(handshake_failure(missing, attempt(folder=Path("/nowhere"))))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from utcp_bridge.cli.opening import opened_for, run_async, wait_for_manuals
 from utcp_bridge.cli.options import Options, Session, config_options, debug_option, manual_names
 from utcp_bridge.cli.output import complain, note, print_json, print_line, print_table
 from utcp_bridge.errors import ConfigError, UtcpError
+from utcp_bridge.processes.systems import join_command
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -140,7 +140,7 @@ def _place(options: Options, words: tuple[str, ...]) -> tuple[str, tuple[str, ..
         words, sources = sources, ()
     if not words:
         raise click.UsageError("Missing argument 'PLACE'.")
-    return words[0] if len(words) == 1 else shlex.join(words), sources
+    return words[0] if len(words) == 1 else join_command(words), sources
 
 
 def _file(sources: tuple[str, ...]) -> Path:
@@ -474,7 +474,7 @@ def _offer_install(file: Path, wishes: _Wishes, hosts: tuple[str, ...]) -> int:
         answer = click.prompt(question, default="", show_default=False, err=True)
         hosts = tuple(str(answer).replace(",", " ").split())
     if not hosts:
-        note(f"Next: `utcp-bridge install HOST {shlex.quote(str(file))}`. `utcp-bridge install` lists the hosts.")
+        note(f"Next: `utcp-bridge install HOST {join_command([str(file)])}`. `utcp-bridge install` lists the hosts.")
     return next((code for code in [install_into(host, file) for host in hosts] if code), exits.OK)
 
 

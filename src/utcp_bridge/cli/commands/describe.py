@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from utcp_bridge.cli.opening import opened, report_failures, run_async, wait_for
 from utcp_bridge.cli.options import Options, client_options, tool_names
 from utcp_bridge.cli.output import heading, print_json, print_line, print_table
 from utcp_bridge.cli.program import command_line
+from utcp_bridge.processes.systems import join_command
 
 if TYPE_CHECKING:
     from utcp_bridge.model import JsonObject, Tool
@@ -136,7 +136,7 @@ def _shown(value: Any) -> str:
 def _sample_arguments(inputs: JsonObject) -> str:
     """Return the required arguments, for the user to fill in."""
     parts = [_sample(name, schema, inputs) for name, schema in _properties(inputs) if _is_required(name, inputs)]
-    return "".join(f" {shlex.quote(part)}" for part in parts)
+    return "".join(f" {join_command([part])}" for part in parts)
 
 
 def _example(name: str, inputs: JsonObject) -> str:

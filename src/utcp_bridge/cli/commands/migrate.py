@@ -190,11 +190,9 @@ def _within(path: Path) -> Path | None:
 
 def quoted(path: Path) -> str:
     """Return a path as it can be pasted into a shell."""
-    import shlex
-    import subprocess
-    import sys
+    from utcp_bridge.processes.systems import join_command
 
-    return subprocess.list2cmdline([str(path)]) if sys.platform == "win32" else shlex.quote(str(path))
+    return join_command([str(path)])
 
 
 def _undo(path: Path) -> None:

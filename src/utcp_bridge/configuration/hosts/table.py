@@ -18,19 +18,12 @@ import orjson
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject
+from utcp_bridge.processes.systems import settings_folder
 
-__all__ = ["HOSTS", "Entries", "Host", "settings_folder"]
+__all__ = ["HOSTS", "Entries", "Host"]
 
 _SYSTEMS: Final = ("linux", "darwin", "win32")
 _SETTINGS: Final = "@settings/"
-
-
-def settings_folder(home: Path, system: str | None = None) -> Path:
-    """Return the folder in which programs of a system (`sys.platform`) keep their settings."""
-    system = system or sys.platform
-    if system == "darwin":
-        return home / "Library" / "Application Support"
-    return home / "AppData" / "Roaming" if system == "win32" else home / ".config"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from utcp_bridge.configuration.hosts.table import HOSTS
 from utcp_bridge.dialects.documents import decoded
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.processes.systems import own_folder
 
 __all__ = ["MANUALS", "Written", "is_undoable", "remember", "undo"]
 
@@ -74,10 +75,8 @@ def _digest(data: bytes | None) -> str:
 
 def _record(host_file: Path) -> Path:
     """Return where the moves from a file are written down: in the user's folder, where nobody else puts a record."""
-    from click import get_app_dir
-
     name = hashlib.sha256(os.fsencode(host_file.absolute())).hexdigest()[:32]
-    return Path(get_app_dir("utcp-bridge")) / "moves" / f"{name}.json"
+    return own_folder() / "moves" / f"{name}.json"
 
 
 def is_undoable(host_file: Path) -> bool:

@@ -167,6 +167,8 @@ async def _open(command: Command, descriptors: Mapping[str, int]) -> Child:
         remedy = "Check `command`, `working_dir` and the PATH of the command."
         if error.errno in _OUR_LIMITS:
             remedy = "The bridge has reached a limit of this machine: raise the limit, or lower `concurrency`."
+        if error.errno == errno.EINVAL:
+            remedy = "Change `args`, or write the program that the batch file starts as `command`."
         raise Unreachable(f"The command {command.name!r} cannot be started: {error.strerror}.", remedy=remedy) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from utcp_bridge.errors import MalformedReply, Rejected, Unreachable, UtcpError
 from utcp_bridge.foreign import visible
 from utcp_bridge.model import in_seconds
 from utcp_bridge.net.gate.shortage import descriptor_shortage
-from utcp_bridge.processes.systems import find_program, has_folder
+from utcp_bridge.processes.systems import find_program, has_folder, settings_folder
 
 __all__ = ["Attempt", "handshake_failure", "is_end_of_session", "is_end_of_stream", "late_failure", "response_failure"]
 
@@ -23,7 +24,7 @@ _CONNECTION_CLOSED: Final = -32000
 _END_OF_SESSION: Final = "Connection closed"
 _END_OF_STREAM: Final = re.compile(r"SSE stream (?:ended|failed)")
 _FOLDERS: Final = ("~/.local/bin", "/opt/homebrew/bin", "/usr/local/bin", "~/.cargo/bin", "~/.bun/bin", "~/.deno/bin",
-                   "~/.volta/bin", "~/go/bin", "~/bin", "~/AppData/Roaming/npm", "~/scoop/shims",
+                   "~/.volta/bin", "~/go/bin", "~/bin", "~/scoop/shims",
                    "C:/Program Files/nodejs")  # fmt: skip
 """Where installers put commands that desktop programs do not find."""
 _REMEDIES: Final[Mapping[int | str, str]] = {
@@ -138,14 +139,18 @@ def _not_started(cause: OSError, attempt: Attempt) -> Unreachable:
         what = f"{attempt.where} does not start: its folder {str(attempt.folder)!r} does not exist."
         return Unreachable(what, remedy="Check `cwd` of the server.")
     what = f"The command {command!r} of {attempt.where} does not start:"
+    if cause.errno == errno.EINVAL:
+        remedy = "Change `args` of the server, or write the program that the batch file starts as `command`."
+        return Unreachable(f"{what} {cause.strerror}.", remedy=remedy)
     if has_folder(command):
         reason = "it does not exist" if isinstance(cause, FileNotFoundError) else cause.strerror or "it is refused"
         return Unreachable(f"{what} {reason}.", remedy="Check its path, and that it may be executed.")
     if not isinstance(cause, FileNotFoundError):
         return Unreachable(f"{what} {cause.strerror}.", remedy="Check that it may be executed.")
     looked = attempt.path or os.defpath
-    folders = os.pathsep.join(os.path.expanduser(folder) for folder in _FOLDERS)  # noqa: PTH111
-    found = find_program(command, folders, attempt.folder)
+    folders = [os.path.expanduser(folder) for folder in _FOLDERS]  # noqa: PTH111
+    npm = settings_folder(Path(os.path.expanduser("~"))) / "npm"  # noqa: PTH111
+    found = find_program(command, os.pathsep.join([*folders, str(npm)]), attempt.folder)
     remedy = (
         f"It is at {found}: write this path as `command`, or add its folder to PATH in `env`."
         if found
