@@ -48,7 +48,8 @@ def preview(path: Path, before: str, after: str, key: Sequence[str]) -> list[str
     :raises ConfigError: a text cannot be parsed.
     """
     form = form_of(path)
-    texts, learned = [], set[str]()
+    texts: list[list[str]] = []
+    learned = set[str]()
     for text in (before, after):
         content = parse_text(text, form, where=str(path))
         entries = _entries(content, key)
@@ -56,7 +57,7 @@ def preview(path: Path, before: str, after: str, key: Sequence[str]) -> list[str
         changes = {name: masked(entry) for name, entry in entries.items()}
         texts.append(edit(text, form, key, changes, where=str(path)).splitlines())
     forms = sorted({form for one in learned for form in _forms(one)}, key=len, reverse=True)
-    lines = [*unified_diff(*texts, str(path), f"{path} (new)", lineterm="")]
+    lines = [*unified_diff(texts[0], texts[1], str(path), f"{path} (new)", lineterm="")]
     return [*lines[:2], *(_without(masked_line(line), forms) for line in lines[2:])]
 
 
