@@ -278,7 +278,7 @@ def _words(words: Iterable[Any], give: _Give) -> Iterator[Any]:
 
 
 def _argument(text: str, give: _Give) -> str:
-    """Return one argument: `--token=X`, `--header=Authorization: X`, `TOKEN=X`, or a JSON text with a credential."""
+    """Return one argument: an option with its value, `TOKEN=X`, `Header: X`, or a JSON text with a credential."""
     flag = _FLAG.fullmatch(text)
     if flag and flag["value"]:
         name = flag["flag"].lstrip("-")
