@@ -389,3 +389,19 @@ def test_a_source_is_named_after_what_it_is(place, title, name):
     assert sources.suggested_name(place, title, ()) == name
     assert sources.suggested_name(place, title, [name]) == f"{name}_2"
     assert yaml.safe_load(f"name: {name}") == {"name": name}
+
+
+def test_a_preview_of_remove_has_no_secrets(command, tmp_path):
+    (tmp_path / "utcp.yaml").write_text(
+        """manual_call_templates:
+  - {name: a, call_template_type: http, url: "https://a.example", headers: {X-Api-Key: s3cret-1}}
+  - name: b
+    call_template_type: mcp
+    command: x
+    env: {TOKEN: s3cret-2}
+"""
+    )
+    shown = command("remove", "b", "-c", "utcp.yaml", "--dry-run")
+    assert shown.code == 0
+    assert "-  - name: b" in shown.out
+    assert "s3cret" not in shown.out

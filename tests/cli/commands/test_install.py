@@ -87,10 +87,26 @@ def test_dry_run_print_and_link_write_nothing(command, home, config):
     assert list(home.iterdir()) == []
 
 
+def test_previews_of_install_and_uninstall_have_no_secrets(command, home, config):
+    file = home / ".cursor" / "mcp.json"
+    file.parent.mkdir()
+    servers = {"other": {"command": "x", "env": {"TOKEN": "s3cret-1"}}}
+    file.write_text(json.dumps({"mcpServers": servers}, indent=2))
+    header = ("--header", "Authorization: Bearer s3cret-2")
+    shown = command("install", "cursor", "https://a.example/mcp", *header, "--dry-run")
+    assert '"Authorization": "Bearer ***"' in shown.out
+    assert "s3cret" not in shown.out
+    assert command("install", "cursor", str(config), "--env", "A_TOKEN=s3cret-3", "--no-check").code == 0
+    shown = command("uninstall", "cursor", "--dry-run")
+    assert '-    "utcp"' in shown.out
+    assert "s3cret" not in shown.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["cursor", "missing.yaml"], "no file missing.yaml"),
+        (["cursor", "CONFIG", "--name", " "], "--name must not be empty"),
         (["cursor"], "init"),
         (["windsurf", "CONFIG", "--project", "."], "no file for a project"),
         (["codex", "CONFIG", "--link"], "no deep links"),

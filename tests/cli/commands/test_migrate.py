@@ -419,3 +419,67 @@ def test_undo_refuses_with_one_sentence_if_what_was_moved_has_been_changed(comma
     refused = command("migrate", str(host_file), "--undo")
     assert refused.code == 2
     assert [path.read_bytes() for path in sorted(host_file.parent.iterdir())] == before
+
+
+def test_entries_that_share_a_name_stay_because_a_move_would_keep_one_of_them(command, tmp_path):
+    host = tmp_path / "mcp.json"
+    text = '{"mcpServers": {"a": {"command": "one"}, "b": {"command": "x"}, /* again */ "a": {"command": "two"}}}'
+    host.write_text(text)
+    done = command("migrate", str(host), "--no-check")
+    assert done.code == 0
+    assert "a stays in the host's file: several entries of the file have its name" in done.err
+    moved = host.read_text()
+    assert '"a": {"command": "one"}' in moved
+    assert '"a": {"command": "two"}' in moved
+    assert '"b"' not in moved
+    assert command("migrate", str(host), "--undo").code == 0
+    assert host.read_text() == text
+
+
+def test_servers_do_not_move_behind_an_entry_that_is_switched_off(command, tmp_path):
+    host = tmp_path / "mcp.json"
+    own = {"command": "utcp-bridge", "args": ["serve", "utcp.json"], "disabled": True}
+    (tmp_path / "utcp.json").write_text('{"manual_call_templates": []}')
+    text = json.dumps({"mcpServers": {"utcp": own, "a": {"command": "x"}}})
+    host.write_text(text)
+    done = command("migrate", str(host), "--no-check")
+    assert done.code == 2
+    assert "is switched off, so the moved servers would not run" in done.err
+    assert host.read_text() == text
+
+
+def test_servers_join_the_bridges_entry_of_another_name(command, tmp_path):
+    host = tmp_path / "mcp.json"
+    own = {"command": "utcp-bridge", "args": ["serve", "utcp.json"]}
+    host.write_text(json.dumps({"mcpServers": {"bridge": own, "a": {"command": "x"}}}))
+    done = command("migrate", str(host), "--no-check")
+    assert done.code == 0
+    assert "The entry 'bridge'" in done.err
+    assert json.loads(host.read_text()) == {"mcpServers": {"bridge": own}}
+
+
+def test_a_deleted_host_file_is_named_when_its_move_is_undone(command, host_file):
+    assert command("migrate", str(host_file), "--no-check").code == 0
+    host_file.unlink()
+    done = command("migrate", str(host_file), "--undo")
+    assert done.code == 2
+    assert "was changed after the move" in done.err
+    assert ".bak" in done.err
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "[{}]",
+        '[{"files": {}, "changes": {}, "manuals": [], "variables": []}]',
+        '[{"files": {"host": {"path": 5}}}]',
+        '[{"files": [], "changes": {}}]',
+        '[{"files": {"host": {"path": "/x", "backup": null, "within": null, "digest": 5}}, "changes": 5}]',
+    ],
+)
+def test_a_damaged_record_of_moves_is_named(command, host_file, own_home, record):
+    assert command("migrate", str(host_file), "--no-check").code == 0
+    next(own_home.rglob("moves/*.json")).write_text(record)
+    done = command("migrate", str(host_file), "--undo")
+    assert done.code == 2
+    assert "is not a record of a move" in done.err

@@ -68,3 +68,10 @@ def test_status_names_the_hosts_that_start_the_configuration(command, tmp_path, 
     assert "Started by Cursor (mine)." in done.out
     [host] = json.loads(command("status", str(path), "--json").out)["hosts"]
     assert (host["host"], host["entry"]) == ("cursor", "mine")
+
+
+def test_a_server_that_is_switched_off_is_disabled_and_not_ready(command, tmp_path):
+    (tmp_path / "mcp.json").write_text('{"mcpServers": {"a": {"command": "x", "disabled": true}}}')
+    shown = command("status", "mcp.json", "--json")
+    assert shown.code == 0
+    assert json.loads(shown.out)["manuals"][0]["state"] == "disabled"

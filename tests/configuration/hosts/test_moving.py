@@ -14,8 +14,6 @@ from utcp_bridge.cli.command import run
 from utcp_bridge.configuration.hosts.moving import (
     dotenv_text,
     is_bridge,
-    masked,
-    masked_line,
     plan_move,
     read_dotenv,
     without_variable,
@@ -58,12 +56,40 @@ def test_each_server_becomes_a_manual_whose_secrets_are_variables():
         (["--header", "Authorization: Bearer b3arer"], ["--header", "Authorization: Bearer ${A_AUTHORIZATION}"]),
         (["--api-key", "${KEY}", "--verbose"], ["--api-key", "${KEY}", "--verbose"]),
         (["--token", "--verbose"], ["--token", "--verbose"]),
+        (["--header=X-Api-Key: k3y"], ["--header=X-Api-Key: ${A_X_API_KEY}"]),
+        (["--env=TOKEN=t0ken"], ["--env=TOKEN=${A_TOKEN}"]),
+        (["--token=pre-${X}"], ["--token=${A_TOKEN}${X}"]),
+        (['{"token": "t0ken"}', "[1]", "{x"], ["${A_CONFIG}", "[1]", "{x"]),
         (["--port", "8080"], ["--port", "8080"]),
         (["--password", "-p1ss", "-v"], ["--password", "${A_PASSWORD}", "-v"]),
     ],
 )
 def test_secrets_in_arguments_become_variables(args, written):
     assert planned({"a": {"command": "x", "args": args}}).manuals["a"]["args"] == written
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("s3cret${X}end", "${A_API_KEY}${X}${A_API_KEY_2}"),
+        ("Bearer ${X}", "Bearer ${X}"),
+        ("Bearer s3c-${X}", "Bearer ${A_API_KEY}${X}"),
+        ("postgres://u:s3cret@${HOST}/db", "postgres://u:${A_PASSWORD}@${HOST}/db"),
+        ("${HOME}/key.pem", "${HOME}/key.pem"),
+    ],
+)
+def test_the_text_around_variables_is_as_secret_as_a_whole_value(value, written):
+    move = planned({"a": {"command": "x", "env": {"API_KEY": value}}})
+    assert move.manuals["a"]["env"]["API_KEY"] == written
+    filled = written
+    for name, text in move.secrets.items():
+        filled = filled.replace(f"${{{name}}}", text)
+    assert filled == value
+
+
+def test_a_command_line_in_one_text_keeps_its_words_and_hides_its_secrets():
+    move = planned({"a": {"command": "npx -y  some --api-key k3y --verbose"}})
+    assert move.manuals["a"]["command"] == "npx -y  some --api-key ${A_API_KEY} --verbose"
 
 
 def test_a_dollar_sign_of_the_host_is_a_dollar_sign_afterwards():
@@ -123,34 +149,6 @@ def test_every_form_of_the_bridges_own_entry_is_recognised():
     assert not is_bridge({"command": "x", "args": ["serve", "utcp-bridge"]})
     assert not is_bridge({"url": "https://a.example/mcp"})
     assert not is_bridge(None)
-
-
-def test_an_entry_is_masked_by_its_places():
-    entry = {
-        "command": "e1",
-        "env": {"DEBUG": "1", "MODE": "e", "KEY": 1, "PORT": 8080},
-        "oauth": {"clientSecret": "sss-111"},
-    }
-    assert masked(entry) == {
-        "command": "e1",
-        "env": {"DEBUG": "1", "MODE": "e", "KEY": "***", "PORT": 8080},
-        "oauth": {"clientSecret": "***"},
-    }
-
-
-@pytest.mark.parametrize(
-    ("line", "shown"),
-    [
-        ('   "apiKey": "abc",', '   "apiKey": "***",'),
-        (" api_key = 'abc'", ' api_key = "***"'),
-        (" token: abc", ' token: "***"'),
-        ('   "token": "${TOKEN}",', '   "token": "${TOKEN}",'),
-        ('   "theme": "dark",', '   "theme": "dark",'),
-        ('   "keys": {', '   "keys": {'),
-    ],
-)
-def test_a_line_outside_of_entries_is_masked_by_its_key(line, shown):
-    assert masked_line(line) == shown
 
 
 @given(

@@ -526,10 +526,10 @@ def remove(options: Options, words: tuple[str, ...], dry_run: bool) -> int:
 
 
 def _show_difference(file: Path, text: str, changed: str) -> None:
-    import difflib
+    from utcp_bridge.configuration.hosts.preview import preview
+    from utcp_bridge.configuration.hosts.undoing import MANUALS
 
-    lines = difflib.unified_diff(text.splitlines(), changed.splitlines(), str(file), f"{file} (new)", lineterm="")
-    print_line("\n".join(lines))
+    print_line("\n".join(preview(file, text, changed, MANUALS)))
 
 
 def _name_rest(text: str, changed: str, file: Path) -> None:

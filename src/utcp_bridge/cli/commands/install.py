@@ -141,6 +141,8 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
     session.as_json = as_json
     if host is None:
         return _list_hosts(project, as_json)
+    if not name.strip():
+        raise click.UsageError("--name must not be empty.")
     plan = _Installation(host, name, project, replaces, no_check, as_json)
     url = _address(places, sources)
     if url is not None:
@@ -357,10 +359,9 @@ def _is_same(plan: _Installation, known: Any, entry: JsonObject) -> bool:
 
 
 def _show_changes(file: HostFile, text: str) -> None:
-    import difflib
+    from utcp_bridge.configuration.hosts.preview import preview
 
-    before, after = file.text.splitlines(), text.splitlines()
-    if lines := [*difflib.unified_diff(before, after, str(file.path), f"{file.path} (new)", lineterm="")]:
+    if lines := preview(file.path, file.text, text, file.key):
         print_line("\n".join(lines))
     else:
         note(f"{file.path} has the entry already.")
@@ -430,7 +431,9 @@ def check_as_host(name: str, options: Options, project: Path | None, *, as_json:
     codes: list[int] = []
     for entry_name, entry in found:
         if entry_name:
-            note(f"The entry {entry_name!r} of {path}:")
+            is_off = any(one.name == entry_name and not one.enabled for one in own)
+            off = f" It is switched off, so {host.title} does not start it." if is_off else ""
+            note(f"The entry {entry_name!r} of {path}:{off}")
         reports.append({"host": host.name, "file": str(path), "entry": entry_name or None})
         codes.append(check_entry(host, entry, plan.folder, reports[-1], as_json=as_json))
     if as_json:

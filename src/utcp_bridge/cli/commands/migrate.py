@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -104,7 +103,7 @@ def migrate(  # noqa: PLR0913, PLR0917 - one parameter for each option
         hosts = tuple(str(path) for _, path in found if after != "undo" or is_undoable(path))
     if not hosts:
         return _list(found, after)
-    targets = [_target(one) for one in hosts]
+    targets = [_target(one, undo=after == "undo") for one in hosts]
     if len(targets) > 1 and (only or keep):
         raise click.UsageError("--only and --keep need one host, because they name its servers.")
     codes = [_one(path, host, choices, alone=len(targets) == 1) for path, host in targets]
@@ -160,19 +159,20 @@ def _list(found: Sequence[tuple[Host, Path]], after: str | None) -> int:
     return exits.OK
 
 
-def _target(text: str) -> tuple[Path, Host | None]:
-    """Return the file that an argument names, and the host if it is named."""
+def _target(text: str, *, undo: bool) -> tuple[Path, Host | None]:
+    """Return the file that an argument names, and the host if it is named. To undo, it may have been deleted."""
     from utcp_bridge.configuration.hosts.table import HOSTS
+    from utcp_bridge.configuration.hosts.undoing import is_undoable
     from utcp_bridge.dialects.fields import nearest
 
     path = Path(text)
-    if path.is_file():
+    if path.is_file() or (undo and is_undoable(path)):
         return path.absolute(), None
     host = HOSTS.get(text)
     if host is None:
         raise click.UsageError(f"{text!r} is neither a file nor a known host. {nearest(text, HOSTS)}".rstrip())
     places = list(host.files(home=Path.home()))
-    found = next((place for place in places if place.is_file()), None)
+    found = next((place for place in places if place.is_file() or (undo and is_undoable(place))), None)
     if found is None:
         raise click.UsageError(
             f"{host.title} has no file here: {', '.join(map(str, places)) or 'it has none for a user'}."
@@ -329,10 +329,12 @@ class _HostMove:
 
     def show(self) -> None:
         """Print what would change, with masked secrets."""
+        from utcp_bridge.configuration.hosts.preview import preview
         from utcp_bridge.configuration.hosts.undoing import MANUALS
 
-        for line in (*_diff(self.host, self.file.key), *_diff(self.configuration, MANUALS)):
-            print_line(line)
+        for one, key in ((self.host, self.file.key), (self.configuration, MANUALS)):
+            for line in preview(one.path, one.text, one.new, key):
+                print_line(line)
         for variable in self.move.secrets:
             print_line(f"{self.dotenv.path}: {variable}=***")
 
@@ -405,6 +407,9 @@ def _changes(file: HostFile, move: Move, path: Path, name: str) -> dict[str, Jso
 
     changes: dict[str, JsonObject | None] = dict.fromkeys(move.manuals)
     present = next((server for server in file.servers if server.name == name), None)
+    if move.manuals and present is None and (other := _serving(file, path)) is not None:
+        move.notes.append(f"The entry {other!r} of {file.path} serves {path} already, so no other entry is added.")
+        return changes
     if present is None or name in move.manuals:
         launch = own_launch([str(path)])
         entry = file.host.entry(launch.command, launch.args, {}, name=name)
@@ -417,7 +422,21 @@ def _changes(file: HostFile, move: Move, path: Path, name: str) -> dict[str, Jso
             f"The entry {name!r} of {file.path} {what}.",
             remedy="Choose another name with --name, or its configuration with --output.",
         )
+    if move.manuals and not present.enabled:
+        raise ConfigError(
+            f"The entry {name!r} of {file.path} is switched off, so the moved servers would not run.",
+            remedy="Switch it on, or choose another name with --name.",
+        )
     return changes
+
+
+def _serving(file: HostFile, path: Path) -> str | None:
+    """Return the name of an entry with which the host starts the bridge with this configuration alone."""
+    target = path.resolve()
+    found = (
+        one.name for one in file.servers if one.enabled and [*map(Path.resolve, _sources(file, one.raw))] == [target]
+    )
+    return next(found, None)
 
 
 def _at(content: JsonObject, key: Sequence[str]) -> object:
@@ -455,29 +474,6 @@ def _configured(text: str, path: Path, content: JsonObject, move: Move, dotenv: 
     if move.secrets and loader not in (content.get(_LOADERS[0]) or ()):
         text = edit(text, form, _LOADERS, {dotenv: loader}, where=str(path), listed=True)
     return edit(text, form, MANUALS, new, where=str(path), listed=True)
-
-
-def _diff(one: _Edited, key: Sequence[str]) -> Iterable[str]:
-    """Yield the changes of a file as a unified diff, with what may be secret masked by its place."""
-    from utcp_bridge.configuration.hosts.moving import masked_line
-
-    before, after = (_shown(text, one.path, key).splitlines() for text in (one.text, one.new))
-    yield from map(masked_line, difflib.unified_diff(before, after, str(one.path), f"{one.path} (new)", lineterm=""))
-
-
-def _shown(text: str, path: Path, key: Sequence[str]) -> str:
-    """Return the text of a file with its entries masked. One that has nothing to mask stays as it is written."""
-    from utcp_bridge.configuration.hosts.editing import edit, form_of, parse_text
-    from utcp_bridge.configuration.hosts.moving import masked
-    from utcp_bridge.model import is_list, is_object
-
-    form = form_of(path)
-    found = _at(parse_text(text, form, where=str(path)), key)
-    entries: dict[str, object] = found if is_object(found) else {}
-    if is_list(found):
-        entries = {str(one.get("name")): one for one in found if is_object(one)}
-    changes = {name: masked(entry) for name, entry in entries.items() if is_object(entry)}
-    return edit(text, form, key, changes, where=str(path))
 
 
 async def _report(configuration: Path, manuals: list[str]) -> None:

@@ -123,7 +123,7 @@ async def _status(options: Options, as_json: bool) -> int:
 
 def _print(client: UtcpClient, states: list[ManualState], hosts: list[JsonObject]) -> None:
     rows = [
-        (state.name, _word(state), str(state.tools), _source_of(state.entry.template), _remark(client, state))
+        (state.name, _word(client, state), str(state.tools), _source_of(state.entry.template), _remark(client, state))
         for state in states
     ]
     if rows:
@@ -136,8 +136,10 @@ def _print(client: UtcpClient, states: list[ManualState], hosts: list[JsonObject
         note("No host on this machine starts this configuration. `utcp-bridge install HOST` changes that.")
 
 
-def _word(state: ManualState) -> str:
-    """Return `ready`, `failed`, `loading`, or `degraded` for a manual that lost tools."""
+def _word(client: UtcpClient, state: ManualState) -> str:
+    """Return `ready`, `failed`, `loading`, `degraded` for one that lost tools, or `disabled` if all servers are off."""
+    if {one.status for one in client.servers() if one.manual == state.name} == {"disabled"}:
+        return "disabled"
     lost = any(fault.severity == "error" for fault in state.faults)
     return "degraded" if state.status == "ready" and lost else state.status
 
@@ -156,7 +158,7 @@ def _as_json(client: UtcpClient, state: ManualState) -> JsonObject:
     return {
         "name": state.name,
         "kind": state.kind,
-        "state": _word(state),
+        "state": _word(client, state),
         "tools": state.tools,
         "title": state.title,
         "source": _source_of(state.entry.template),

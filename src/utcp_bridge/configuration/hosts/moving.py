@@ -14,7 +14,9 @@ from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from utcp_bridge.auth.literals import without_literals
+import orjson
+
+from utcp_bridge.auth.literals import literal_secrets, without_literals
 from utcp_bridge.configuration.hosts.permissions import HostRules
 from utcp_bridge.configuration.hosts.reading import HostServer, describes
 from utcp_bridge.dialects.fields import safe_name
@@ -22,21 +24,18 @@ from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.variables import names_credential, variable_names
 
 __all__ = [
-    "MASK",
+    "SECRET_PLACES",
     "Move",
     "dotenv_text",
     "hidden",
     "is_bridge",
-    "masked",
-    "masked_line",
     "plan_move",
     "read_dotenv",
     "served",
     "without_variable",
 ]
 
-MASK: Final = "***"
-_SECRET_PLACES: Final = frozenset({"env", "environment", "envs", "env_vars", "headers", "http_headers"})
+SECRET_PLACES: Final = frozenset({"env", "environment", "envs", "env_vars", "headers", "http_headers"})
 _OWN_NAMES: Final = frozenset({"utcp-bridge", "utcp", "utcp_bridge"})
 _GUARDS: Final = ("default_tools_approval_mode", "toolPermissions", "tool_permissions", "tools")
 _RESTRICTING: Final = ("prompt", "ask", "deny", "never", "writes", "untrusted")
@@ -46,12 +45,10 @@ _HEADER: Final = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9-]*): *(?P<value>\S.*)"
 _FLAG: Final = re.compile(r"(?P<flag>--?[A-Za-z][\w.-]*)(?:=(?P<value>.+))?", re.DOTALL)
 _OPTION: Final = re.compile(r"-[A-Za-z]|--[A-Za-z][A-Za-z-]*(?:=.*)?", re.DOTALL)
 _ASSIGNED: Final = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<value>.+)", re.DOTALL)
-_USED: Final = re.compile(r"\$\$|\$\{?[A-Za-z0-9_]")
+_VARIABLE: Final = re.compile(r"\$\$|\$\{\{[^{}]*\}\}|\$\{[^{}]*\}")
+_SCHEME: Final = re.compile(r"(?:Bearer|Basic|Token|ApiKey) +", re.IGNORECASE)
 _PLAIN: Final = re.compile(
     r"\d{1,5}|\w{0,2}|true|false|yes|no|on|off|none|null|debug|info|warn|warning|error", re.IGNORECASE
-)
-_LINE: Final = re.compile(
-    r"""(?P<before>(?P<quote>["']?)(?P<name>[\w.-]{1,100})(?P=quote)\s*[:=]\s*)(?P<value>[^\s{\[].*)"""
 )
 
 _Give = Callable[[str, str], str]
@@ -221,27 +218,49 @@ def hidden(template: JsonObject, give: _Give) -> JsonObject:
     """
 
     def place(name: str, value: Any) -> Any:
-        if name in _SECRET_PLACES and is_object(value):
+        if name in SECRET_PLACES and is_object(value):
             return {key: _value(str(key), one, give) for key, one in value.items()}
         if name in {"args", "command", "cmd"} and is_list(value):
             return [*_words(value, give)]
+        if name in {"command", "cmd"} and isinstance(value, str):
+            return " ".join(_words(value.split(" "), give))
         return value
 
     made = {key: place(key, value) for key, value in template.items()}
     return {
-        key: value if key in _SECRET_PLACES else without_literals({key: value}, give)[key]
-        for key, value in made.items()
+        key: value if key in SECRET_PLACES else without_literals({key: value}, give)[key] for key, value in made.items()
     }
 
 
 def _value(name: str, value: Any, give: _Give) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value) if names_credential(name) or not _PLAIN.fullmatch(str(value)) else value
-    if not isinstance(value, str) or _has_variable(value) or (_PLAIN.fullmatch(value) and not names_credential(name)):
+    if not isinstance(value, str) or (_PLAIN.fullmatch(value) and not names_credential(name)):
         return value
     if credential := _CREDENTIAL.fullmatch(value):
-        return f"{credential['scheme']} {give(name, credential['secret'])}"
-    return give(name, value)
+        return f"{credential['scheme']} {_part(name, credential['secret'], give)}"
+    return _part(name, value, give)
+
+
+def _part(name: str, value: str, give: _Give) -> str:
+    """Return a value that may be secret. One with variables keeps them, and gives the text around them."""
+    variables = [found for found in _VARIABLE.finditer(value) if found[0] != "$$"]
+    if not variables:
+        return give(name, value)
+    if "://" in value or not names_credential(name):
+        return str(without_literals({"": value}, give)[""])
+    made, at = "", 0
+    for found in variables:
+        made += _around(name, value[at : found.start()], give) + found[0]
+        at = found.end()
+    return made + _around(name, value[at:], give)
+
+
+def _around(name: str, text: str, give: _Give) -> str:
+    scheme = _SCHEME.match(text)
+    start = scheme.end() if scheme else 0
+    is_plain = text.startswith(("/", "~")) or not any(map(str.isalnum, text[start:]))
+    return text if is_plain else text[:start] + give(name, text[start:])
 
 
 def _words(words: Iterable[Any], give: _Give) -> Iterator[Any]:
@@ -249,45 +268,35 @@ def _words(words: Iterable[Any], give: _Give) -> Iterator[Any]:
     before = ""
     for word in words:
         text = word if isinstance(word, str) else ""
-        flag = _FLAG.fullmatch(text)
-        pair = _ASSIGNED.fullmatch(text) or _HEADER.fullmatch(text)
-        if before and text and not _OPTION.fullmatch(text) and not _has_variable(text):
-            yield give(before, text)
-        elif flag and flag["value"] and names_credential(flag["flag"]) and not _has_variable(text):
-            yield f"{flag['flag']}={give(flag['flag'].lstrip('-'), flag['value'])}"
-        elif pair and names_credential(pair["name"]) and not _has_variable(text):
-            yield text[: pair.start("value")] + _value(pair["name"], pair["value"], give)
+        if before and text and not _OPTION.fullmatch(text):
+            yield _part(before, text, give)
         else:
-            yield word
+            yield _argument(text, give) if text else word
+        flag = _FLAG.fullmatch(text)
         is_option = flag is not None and flag["value"] is None and names_credential(flag["flag"])
         before = flag["flag"].lstrip("-") if flag is not None and is_option else ""
 
 
-def _has_variable(text: str) -> bool:
-    return any(found[0] != "$$" for found in _USED.finditer(text))
+def _argument(text: str, give: _Give) -> str:
+    """Return one argument: an option with its value, `TOKEN=X`, `Header: X`, or a JSON text with a credential."""
+    flag = _FLAG.fullmatch(text)
+    if flag and flag["value"]:
+        name = flag["flag"].lstrip("-")
+        value = flag["value"]
+        return f"{flag['flag']}={_part(name, value, give) if names_credential(name) else _argument(value, give)}"
+    pair = _ASSIGNED.fullmatch(text) or _HEADER.fullmatch(text)
+    if pair and names_credential(pair["name"]):
+        return text[: pair.start("value")] + str(_value(pair["name"], pair["value"], give))
+    return give("config", text) if text.startswith(("{", "[")) and _has_literals(text) else text
 
 
-def masked(entry: Any) -> Any:
-    """Return an entry for people: what is or may be secret is replaced by `***`, place by place."""
-    if is_list(entry):
-        return [masked(one) for one in entry]
-    if not is_object(entry):
-        return entry
-    shown = hidden(entry, lambda _name, _value: MASK)
-    return {
-        key: masked(value) if key not in _SECRET_PLACES and is_object(value) else value for key, value in shown.items()
-    }
-
-
-def masked_line(line: str) -> str:
-    """Return a line of a file for people: its value is replaced by `***` if its key names a credential."""
-    found = _LINE.search(line)
-    if found is None or not names_credential(found["name"]) or found["value"].strip("\"', ") in {"", MASK}:
-        return str(without_literals({"line": line}, lambda _name, _value: MASK)["line"])
-    if "${" in found["value"] or found["value"].startswith(("true", "false", "null")):
-        return line
-    end = "," if found["value"].rstrip().endswith(",") else ""
-    return f'{line[: found.start()]}{found["before"]}"{MASK}"{end}'
+def _has_literals(text: str) -> bool:
+    """Return whether a text is JSON with a credential in it."""
+    try:
+        content = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return bool(literal_secrets(content))
 
 
 def dotenv_text(before: str, values: Mapping[str, str]) -> str:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from utcp_bridge.configuration.hosts.editing import parse_text, read_text
+from utcp_bridge.configuration.hosts.editing import form_of, parse_text, read_text
 from utcp_bridge.configuration.hosts.recognition import project_of
+from utcp_bridge.configuration.hosts.splicing import repeated_in_json
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject, is_list, is_object
 
@@ -89,6 +90,7 @@ def read_rules(file: HostFile, *, home: Path) -> HostRules:
     servers = {server.name: server.raw for server in file.servers}
     rules = HostRules(raws=servers, file=file.path)
     _of_list(rules, file)
+    _of_repeated(rules, file)
     if file.host.name in {"opencode", "kilo"}:
         for server in servers:
             _of_own_file(rules, server, file)
@@ -97,6 +99,13 @@ def read_rules(file: HostFile, *, home: Path) -> HostRules:
         for place in _SETTINGS.get(file.host.name, ()):
             _of_settings(rules, servers, folder / place)
     return rules
+
+
+def _of_repeated(rules: HostRules, file: HostFile) -> None:
+    """Let servers stay whose names several entries have: a move would remove all of them, and keep one."""
+    if form_of(file.path) == "jsonc":
+        for name in repeated_in_json(file.text, file.key):
+            rules.stay[name] = "several entries of the file have its name; remove or rename all except one"
 
 
 def _of_list(rules: HostRules, file: HostFile) -> None:

@@ -17,7 +17,15 @@ import yaml
 
 from utcp_bridge.model import JsonObject, is_list, is_object
 
-__all__ = ["Changes", "has_only_comments", "name_of", "splice_json", "splice_toml", "splice_yaml"]
+__all__ = [
+    "Changes",
+    "has_only_comments",
+    "name_of",
+    "repeated_in_json",
+    "splice_json",
+    "splice_toml",
+    "splice_yaml",
+]
 
 Changes: TypeAlias = Mapping[str, JsonObject | None]
 """The new entry of each server; None removes it."""
@@ -246,6 +254,21 @@ def splice_json(text: str, key: tuple[str, ...], changes: Changes, listed: bool)
             break
         start = part.value
     return _splice_braces(text, lambda now: _json_braces(now, start), changes, writing)
+
+
+def repeated_in_json(text: str, key: Sequence[str]) -> list[str]:
+    """Return the names that several members of the object at `key` have. Readers of JSON take the last of them."""
+    opening = next((found for found in _JSON_TOKEN.finditer(text) if not found[0].startswith(_COMMENT_STARTS)), None)
+    start = None if opening is None else opening.start()
+    for step in key:
+        if start is None or text[start] != "{":
+            return []
+        parts = _json_braces(text, start).parts
+        start = next((part.value for part in reversed(parts) if part.name == step), None)
+    if start is None or text[start] != "{":
+        return []
+    names = [part.name for part in _json_braces(text, start).parts]
+    return [name for name in dict.fromkeys(names) if names.count(name) > 1]
 
 
 def _nested(key: tuple[str, ...], changes: Changes, listed: bool) -> Any:

@@ -144,7 +144,7 @@ def undo(host_file: Path) -> list[Path]:
     if not moves:
         raise ConfigError(f"Nothing was moved from {host_file}.", remedy="`utcp-bridge migrate` lists the hosts.")
     last = moves[-1]
-    files = {name: Written.of_json(one) for name, one in last["files"].items()}
+    files = _files_of(last, host_file)
     restored = [_host(last, files["host"])]
     if "configuration" in files:
         restored.append(_configuration(last, files["configuration"]))
@@ -159,6 +159,22 @@ def undo(host_file: Path) -> list[Path]:
     else:
         _record(host_file).unlink()
     return [one.file.path for one in restored]
+
+
+def _files_of(move: JsonObject, host_file: Path) -> dict[str, Written]:
+    """Return the files of a move.
+
+    :raises ConfigError: the record is damaged.
+    """
+    try:
+        files = {name: Written.of_json(one) for name, one in move["files"].items()}
+        manuals = [(one["name"], files["configuration"]) for one in move["manuals"]]
+        is_whole = is_object(move["changes"]) and is_list(move["variables"]) and "host" in files and is_list(manuals)
+    except (KeyError, TypeError, AttributeError):
+        is_whole, files = False, {}
+    if not is_whole:
+        raise ConfigError(f"{_record(host_file)} is not a record of a move.", remedy="Remove it.")
+    return files
 
 
 def _write(one: _Restored) -> None:
