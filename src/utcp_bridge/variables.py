@@ -149,7 +149,7 @@ class Variables:
         self._flat, self._pairs = {}, {}
         for key, value in self.config.items():
             if isinstance(value, Mapping):
-                members = {str(name): member for name, member in value.items() if member is not None}
+                members = {str(name): member for name, member in self.config[key].items() if member is not None}
                 self._pairs |= {(key, name): _text(member, f"{key}.{name}") for name, member in members.items()}
             elif value is not None:
                 self._flat[key] = _text(value, key)
