@@ -78,7 +78,10 @@ def split_url(url: str) -> SplitResult:
     except ValueError:
         raise ConfigError("A URL cannot be read.", remedy="Write scheme://host[:port]/path.") from None
     if not parts.scheme or not parts.hostname:
-        raise ConfigError("A URL has no scheme or no host.", remedy="Write scheme://host[:port]/path.")
+        raise ConfigError(
+            "A URL has no scheme or no host.",
+            remedy="Write scheme://host[:port]/path, such as http://127.0.0.1:8000/utcp.",
+        )
     return parts
 
 

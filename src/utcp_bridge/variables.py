@@ -23,8 +23,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from io import StringIO
+from itertools import chain
 from math import inf
 from pathlib import Path
 from shlex import quote
@@ -147,8 +149,8 @@ class Variables:
         self._flat, self._pairs = {}, {}
         for key, value in self.config.items():
             if isinstance(value, Mapping):
-                for name, member in _members(value):
-                    self._pairs[key, name] = _text(member, f"{key}.{name}")
+                members = {str(name): member for name, member in self.config[key].items() if member is not None}
+                self._pairs |= {(key, name): _text(member, f"{key}.{name}") for name, member in members.items()}
             elif value is not None:
                 self._flat[key] = _text(value, key)
 
@@ -247,7 +249,7 @@ class Variables:
             name = _name_of(match)
             value = self.lookup(scope.manual, name, scope.trust)
             if value is None:
-                value = _default_of(match)
+                value = match.groupdict().get("default")
             if value is not None:
                 return value
             if name in scope.arguments:
@@ -285,13 +287,20 @@ class Variables:
     def _missing(self, scope: _Lookup, name: str) -> VariableNotFound:
         key = flat_key(scope.manual, name)
         keys = [key] if key else []
-        if scope.trust is Trust.OPERATOR:
-            keys.append(name)
+        keys += [name] if scope.trust is Trust.OPERATOR else []
         where = f"manual {scope.manual!r}"
         if not keys:
             pair = f'"variables": {{"{scope.manual}": {{"{name}": …}}}}'
             return VariableNotFound(name, where=where, remedy=f"Set it in the configuration as {pair}.")
-        return VariableNotFound(keys[0], where=where, remedy=self._how_to_set(*keys), file=self._file())
+        return VariableNotFound(
+            keys[0], where=where, remedy=self._nearest(scope, name) + self._how_to_set(*keys), file=self._file()
+        )
+
+    def _nearest(self, scope: _Lookup, name: str) -> str:
+        files = [one.values for one in (*self.loaders, *self.env_files) if isinstance(one, DotenvLoader)]
+        known = [*self._flat, *self.environ, *chain(*files)] if scope.trust is Trust.OPERATOR else []
+        close = get_close_matches(name, known, n=1, cutoff=0.8)
+        return f"Did you mean {close[0]!r}, which is set? " if close else ""
 
     def _configured(self, text: str | None, where: str) -> str | None:
         if text is None or "$" not in text:
@@ -301,7 +310,7 @@ class Variables:
             if match["escape"]:
                 return "$"
             name = _name_of(match)
-            if (value := self._from_outside(name)) is None and (value := _default_of(match)) is None:
+            if (value := self._from_outside(name)) is None and (value := match.groupdict().get("default")) is None:
                 remedy = f"{self._how_to_set(name, configured='').removesuffix('.')}, or write $$ for a dollar sign."
                 raise VariableNotFound(name, where=where, remedy=remedy)
             return value
@@ -345,7 +354,7 @@ def renamed(value: Any, names: Mapping[str, str], raw_fields: frozenset[str] = _
         new = None if match["escape"] else names.get(_name_of(match))
         if new is None:
             return match[0]
-        default = _default_of(match)
+        default = match.groupdict().get("default")
         return f"${{{new}}}" if default is None else f"${{{new}:-{default}}}"
 
     def walk(part: Any) -> Any:
@@ -393,7 +402,7 @@ class DotenvLoader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._seen: tuple[int, ...] | None = None
-        self._values: dict[str, str | None] = {}
+        self.values: dict[str, str | None] = {}
         self._misread: list[int] = []
 
     def get(self, key: str) -> str | None:
@@ -410,16 +419,16 @@ class DotenvLoader:
                         f"The dotenv file {self.path} is not a file of at most {_MAX_DOTENV_BYTES} bytes.",
                         remedy="Name a file with lines such as `NAME=value`.",
                     )
-                self._values, self._misread = dotenv_content(self.path.read_bytes())
+                self.values, self._misread = dotenv_content(self.path.read_bytes())
                 self._seen = seen
         except FileNotFoundError:
-            self._seen, self._values, self._misread = None, {}, []
+            self._seen, self.values, self._misread = None, {}, []
         except (OSError, UnicodeDecodeError, ValueError) as error:
             why = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8"
             raise ConfigError(
                 f"The dotenv file {self.path} cannot be read: {why}.", remedy="Make it a readable file in UTF-8."
             ) from error
-        return self._values.get(key)
+        return self.values.get(key)
 
     def check(self) -> Iterator[Fault]:
         """Yield what is wrong with the file now. A fault has no text of the file."""
@@ -459,7 +468,7 @@ class EnvFile(DotenvLoader):
     def names(self) -> int:
         """Return the number of variables that the file has."""
         self.get("")
-        return sum(value is not None for value in self._values.values())
+        return sum(value is not None for value in self.values.values())
 
     def check(self) -> Iterator[Fault]:
         """Yield what is wrong with the file now: it cannot be read, has other lines, or others can read it."""
@@ -646,15 +655,11 @@ def _plugin(kind: Any, specification: JsonObject, root: Path) -> VariableLoader:
     return loader
 
 
-def _default_of(match: re.Match[str]) -> str | None:
-    return match.groupdict().get("default")
-
-
 def _names_in(value: Any, pattern: re.Pattern[str], depth: int) -> Iterator[str]:
     if isinstance(value, str):
         if not _JSON_REFERENCE.search(value):
             found = (match for match in pattern.finditer(value) if not match["escape"])
-            yield from (_name_of(match) for match in found if _default_of(match) is None)
+            yield from (_name_of(match) for match in found if match.groupdict().get("default") is None)
     elif depth <= _MAX_DEPTH and (is_object(value) or is_list(value)):
         for member in value.values() if is_object(value) else value:
             yield from _names_in(member, pattern, depth + 1)
@@ -662,10 +667,6 @@ def _names_in(value: Any, pattern: re.Pattern[str], depth: int) -> Iterator[str]
 
 def _name_of(match: re.Match[str]) -> str:
     return str(match.groupdict().get("braced") or match.groupdict().get("bare"))
-
-
-def _members(value: Any) -> Iterator[tuple[str, Any]]:
-    return ((str(name), member) for name, member in value.items() if member is not None)
 
 
 def _text(value: Any, where: str) -> str:

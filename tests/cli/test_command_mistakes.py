@@ -15,9 +15,16 @@ FILES = {
     "image": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff", 2, ["binary file", "Name a JSON or YAML file"]),
     "tab": ("manual_call_templates:\n\t- name: x\n", 2, ["line 2", "Indent with spaces"]),
     "web page": ("<!DOCTYPE html><html><body>Sign in</body></html>", 2, ["web page", "Save the JSON document"]),
-    "empty file": ("", 2, ["is empty"]),
+    "empty file": ("", 2, ["is empty", "name another file"]),
     "backslashes": (r'{"manual_call_templates": [{"file_path": "C:\Users\ada"}]}', 2, ["backslash twice"]),
     "readme": ("# A readme\n\nSome text.\n", 2, ["neither a configuration", "manual_call_templates"]),
+    "text that is no YAML": ("# A readme\n\nMade for: you, by: us\n", 2, ["line 3", "in quotes"]),
+    "backslashes in YAML": (r'manual_call_templates: ["C:\Users\ada"]', 2, ["backslash twice"]),
+    "misspelt variable": (
+        entries({"name": "a", "call_template_type": "http", "url": "${BASE_ULR}/x"}, variables={"BASE_URL": "x"}),
+        2,
+        ["'a_BASE_ULR' is not set", "Did you mean 'BASE_URL', which is set?"],
+    ),
     "misspelt entries": ('{"manual_call_template": []}', 2, ["'manual_call_template'", "'manual_call_templates'"]),
     "no entries": ("{}", 2, ["neither a configuration"]),
     "misspelt type": (entries({**JSON_ENTRY, "call_template_type": "txet"}), 2, ["'txet'", "Did you mean 'text'?"]),
@@ -57,11 +64,13 @@ FILES = {
     ),
 }
 
+YAML = {"tab", "readme", "text that is no YAML", "backslashes in YAML"}
+
 
 @pytest.mark.parametrize("mistake", list(FILES))
 def test_a_mistake_in_a_file_is_named_with_what_to_do(command, tmp_path, mistake):
     content, code, words = FILES[mistake]
-    path = tmp_path / ("page.yaml" if mistake in {"tab", "readme"} else "page.json")
+    path = tmp_path / ("page.yaml" if mistake in YAML else "page.json")
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     outcome = command("check", str(path))
     said = outcome.out + outcome.err
@@ -79,7 +88,12 @@ LINES = {
     "no such file": (["check", "nope.json"], 2, ["nope.json", "Check the path"]),
     "convert of no file": (["convert", "nope.json"], 2, ["nope.json", "Check the path"]),
     "validate of no file": (["validate", "nope.json"], 2, ["nope.json", "Check the path"]),
-    "migrate of no file": (["migrate", "nope.json"], 1, ["nope.json"]),
+    "migrate of no file": (["migrate", "nope.json"], 1, ["nope.json", "`utcp-bridge migrate` lists the hosts"]),
+    "argument as an option": (
+        ["call", "--quickstart", "desk.convert_units", "--value", "3"],
+        1,
+        ["'--value'", "write value=VALUE after the tool's name"],
+    ),
     "unknown host": (["install", "nohost"], 1, ["nohost", "claude-code"]),
     "misspelt setting": (["check", "--set", "prot=1"], 2, ["'prot' is not a setting", "server.port"]),
     "setting without value": (["check", "--set", "port"], 1, ["KEY=VALUE"]),

@@ -6,7 +6,7 @@ import pytest
 from tests.upstreams.certificates import Authority
 from tests.upstreams.faulty import faulty_server
 
-from utcp_bridge.errors import ConfigError, ConnectionLost, Unreachable
+from utcp_bridge.errors import ConfigError, ConnectionLost, MalformedReply, Unreachable
 from utcp_bridge.model import Source, TlsOptions, Trust
 from utcp_bridge.net.tls import tls_context
 from utcp_bridge.placement.request import RequestParts
@@ -80,8 +80,15 @@ async def test_a_plain_server_behind_an_https_url_is_unreachable(pool):
     async with faulty_server() as plain:
         plain.greeting = b"220 smtp.example ready\r\n"
         session = pool.session(Source("shop", exempt=frozenset({plain.endpoint})))
-        with pytest.raises(Unreachable, match="TLS handshake failed"):
+        with pytest.raises(Unreachable, match=r"TLS handshake failed.*write http://"):
             await session.request(RequestParts("GET", f"https://{plain.endpoint}/"))
+
+
+async def test_a_server_with_tls_behind_an_http_url_gets_the_advice_to_write_https(pool, authority):
+    async with faulty_server(tls=authority.server_context()) as secure:
+        session = pool.session(Source("shop", exempt=frozenset({secure.endpoint})))
+        with pytest.raises((ConnectionLost, MalformedReply), match="write https://"):
+            await session.request(RequestParts("GET", f"http://{secure.endpoint}/"))
 
 
 def test_a_missing_or_invalid_pem_file_is_a_configuration_error(tmp_path):

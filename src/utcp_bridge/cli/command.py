@@ -61,7 +61,6 @@ _REMARKS: Final = {
 _SYNONYMS: Final = {
     "run": "serve",
     "start": "serve",
-    "list": "tools",
     "ls": "tools",
     "test": "check",
     "lint": "validate",

@@ -355,8 +355,11 @@ def _start_as_host(launch: HostLaunch, host: Host, folder: Path) -> Started:
     environ = _host_environment(host, launch.env)
     program = shutil.which(launch.command, path=environ.get("PATH"))
     if program is None:
-        where = "on the PATH of the host" if os.sep not in launch.command else "there any more"
-        return Started(error=f"The command {launch.command} is not found {where}.", code=exits.CONFIGURATION)
+        words = f"The command {launch.command} is not found there any more. Install it, or run install again."
+        if os.sep not in launch.command:
+            words = f"The command {launch.command} is not found on the PATH of the host ({environ.get('PATH')}). "
+            words += "Install it in one of these folders, or leave --project out: then the entry has the whole path."
+        return Started(error=words, code=exits.CONFIGURATION)
     started = Started()
     started.listed, words = _greeted([program, *launch.args], environ, folder)
     if started.listed is None:

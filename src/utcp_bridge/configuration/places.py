@@ -97,7 +97,10 @@ async def read_file(path: Path) -> bytes:
             what = "There is no such file." if not path.exists() else "This is not a regular file."
             raise ConfigError(what, remedy="Check the path.")
         if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"The file is larger than {MAX_BYTES} bytes.", remedy="Split it.")
+            raise ConfigError(
+                f"The file has {path.stat().st_size:,} bytes; a configuration may have {MAX_BYTES:,}.",
+                remedy="Split it. Name a large description in an entry: `file_path`, with `max_manual_bytes`.",
+            )
         return path.read_bytes()
 
     try:

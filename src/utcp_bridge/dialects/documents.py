@@ -51,6 +51,7 @@ GitHub, one of the largest, has 12 MB and 420,000 values."""
 
 MAX_ALIASED_TEXT = 64 * 1024 * 1024
 """The number of characters in the texts that the aliases of a document stand for."""
+_BACKSLASHES: Final = "Write each backslash twice, or write paths with `/`."
 _FEWER_VALUES: Final = "Split it, or raise `max_manual_bytes`: a document may have one value for each 8 bytes of it."
 _INTEGER = re.compile(r"[-+]?[0-9]{1,4000}")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
@@ -96,7 +97,7 @@ def parse_document(
     """
     text = decoded(data, where)
     if not text.strip():
-        raise ManualError(f"{where} is empty.")
+        raise ManualError(f"{where} is empty.", remedy="Write or download its content again, or name another file.")
     if hint.endswith(".toml"):
         return _parse_toml(text, where)
     only_json = jsonc or _says_json(hint)
@@ -201,7 +202,7 @@ def _json_problem(error: orjson.JSONDecodeError, where: str) -> ManualError:
     if _PAGE.match(error.doc):
         message, remedy = f"{where} is a web page (HTML), not JSON.", "Save the JSON document itself, not the page."
     elif "escape" in error.msg:
-        remedy = "Write each backslash twice, or write paths with `/`."
+        remedy = _BACKSLASHES
     return ManualError(message, line=error.lineno, column=error.colno, remedy=remedy)
 
 
@@ -216,7 +217,16 @@ def _parse_yaml(text: str, where: str, most: int, *, instead_of: orjson.JSONDeco
         remedy = _FEWER_VALUES if problem.is_limit and "values" in problem.what else None
         if "cannot start any token" in problem.what and "\t" in text:
             remedy = "Indent with spaces: YAML takes no tabs."
+        remedy = remedy or next((advice for words, advice in _YAML_ADVICE.items() if words in problem.what), None)
         raise ManualError(message, line=problem.line, column=problem.column, remedy=remedy) from problem
+
+
+_YAML_ADVICE: Final = {
+    "hexdecimal": _BACKSLASHES,
+    "unknown escape": _BACKSLASHES,
+    "mapping values are not allowed": "If the file is YAML, put texts that contain `: ` in quotes.",
+}
+"""What to do, by words of the problem as libyaml has them."""
 
 
 class YamlProblem(Exception):

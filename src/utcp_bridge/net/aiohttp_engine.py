@@ -398,7 +398,7 @@ def next_hop(response: aiohttp.ClientResponse, method: str) -> str:
     if not same_origin or there.raw_user is not None:
         raise PolicyError(
             f"{bare_url(str(here))} redirects to {bare_url(str(there))}, which is another origin.",
-            remedy="If that is intended, write the new URL into the manual or the configuration.",
+            remedy="If it leads to a login, give the entry `auth`. If the address has changed, write the new URL.",
         )
     if response.status not in _KEEP_METHOD and method not in {"GET", "HEAD"}:
         raise Rejected(
@@ -436,7 +436,13 @@ def translate(error: Exception, url: str) -> UtcpError:
     for kinds, ours in _TABLE:
         if isinstance(error, kinds):
             return ours(error, url)
-    return ConnectionLost(f"The connection to {_host_of(url)} broke before the reply was complete.")
+    remedy = _perhaps_tls(url) if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError) else None
+    return ConnectionLost(f"The connection to {_host_of(url)} broke before the reply was complete.", remedy=remedy)
+
+
+def _perhaps_tls(url: str) -> str | None:
+    """Return what to do about a service that does not reply in HTTP, if its URL asks for no TLS."""
+    return "If the service expects TLS at this port, write https:// in its URL." if url[:5] == "http:" else None
 
 
 def _no_handshake(error: Exception, url: str) -> UtcpError:
@@ -455,6 +461,8 @@ def _no_handshake(error: Exception, url: str) -> UtcpError:
 def _no_connection(error: Exception, url: str) -> UtcpError:
     certificate = getattr(error, "certificate_error", None)
     remedy = _NAME_CA if getattr(certificate, "verify_code", None) in _UNKNOWN_AUTHORITY else None
+    if isinstance(error, aiohttp.ClientConnectorSSLError) and certificate is None:
+        remedy = "Check the port. If the service has no TLS, write http:// in its URL."
     return Unreachable(f"No connection to {_host_of(url)}: {_connect_reason(error)}.", remedy=remedy)
 
 
@@ -481,7 +489,7 @@ def _broken_answer(error: Exception, url: str) -> UtcpError:
         return ReplyTooLarge(f"{bare_url(url)} returned headers above {MAX_HEADER_BYTES} bytes.")
     if isinstance(error, aiohttp.ClientPayloadError):
         return ConnectionLost(f"The connection to {_host_of(url)} broke before the reply was complete.")
-    return MalformedReply(f"{bare_url(url)} returned bytes that are not HTTP.")
+    return MalformedReply(f"{bare_url(url)} returned bytes that are not HTTP.", remedy=_perhaps_tls(url))
 
 
 def _connect_reason(error: Exception) -> str:

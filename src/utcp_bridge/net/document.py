@@ -128,6 +128,8 @@ def manual_advice(max_bytes: int, credentials: Credentials | None, entry: Entry 
                 if entry == "registry"
                 else "Check the path. OpenAPI descriptions are often at /openapi.json."
             )
+        elif isinstance(error.status, int) and error.status >= 500:
+            error.remedy = error.remedy or "The service itself failed. Look into its log, or try again later."
         raise
     except ReplyTooLarge as error:
         error.remedy = (

@@ -31,7 +31,26 @@ class _Output:
     file: Path | None
 
 
+class _Call(click.Command):
+    """The command, whose unknown options are often arguments of the tool."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words; say how a tool's argument is written.
+
+        :raises click.UsageError: an option is not known.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.possibilities:
+                raise
+            name = error.option_name.lstrip("-")
+            advice = f"If it is an argument of the tool, write {name}=VALUE after the tool's name."
+            raise click.UsageError(f"{error.message} {advice}", ctx) from None
+
+
 @click.command(
+    cls=_Call,
     epilog="""\b
 Arguments:
   city=Paris          text, number, true or false, as the tool's schema says
@@ -49,7 +68,7 @@ Examples:
 \b
 Exit codes:
 """
-    + exits.listed()
+    + exits.listed(),
 )
 @click.option("--stream", is_flag=True, help="Print partial results as they arrive, one per line.")
 @click.option(

@@ -170,7 +170,8 @@ def _target(text: str, *, undo: bool) -> tuple[Path, Host | None]:
         return path.absolute(), None
     host = HOSTS.get(text)
     if host is None:
-        raise click.UsageError(f"{text!r} is neither a file nor a known host. {nearest(text, HOSTS)}".rstrip())
+        remedy = nearest(text, HOSTS) or "Without an argument, `utcp-bridge migrate` lists the hosts that are here."
+        raise click.UsageError(f"{text!r} is neither a file nor a known host. {remedy}")
     places = list(host.files(home=Path.home()))
     found = next((place for place in places if place.is_file() or (undo and is_undoable(place))), None)
     if found is None:
