@@ -103,10 +103,11 @@ def test_the_configuration_works_with_both_names_of_the_key(folder, key):
 def test_without_the_key_the_shop_is_listed_and_the_message_names_the_variable(folder):
     checked = typed("utcp-bridge check -c utcp.json", folder)
     assert (checked.returncode, checked.stdout.count(" ready ")) == (0, 3), checked.stdout
-    assert "Set shop_API_KEY or API_KEY in" in checked.stdout
+    assert "set shop_API_KEY or API_KEY in `variables` or in the environment." in checked.stdout
+    assert f"{folder / '.env'}" in checked.stdout
     called = typed("utcp-bridge call -c utcp.json shop.orders_orders_get", folder)
     assert called.returncode == 2
-    assert "Set shop_API_KEY or API_KEY in" in called.stderr
+    assert "set shop_API_KEY or API_KEY in `variables`" in called.stderr
 
 
 @pytest.mark.parametrize("line", re.findall(r"^\$ (.*)$", COMMANDS, re.MULTILINE))

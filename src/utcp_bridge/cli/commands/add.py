@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,7 +37,7 @@ class _Wishes:
 
     name: str | None
     kind: str | None
-    base_url: str | None
+    base_url: str | None = field(repr=False)
     way: int
     key_stdin: bool
     key_file: Path | None
