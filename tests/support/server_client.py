@@ -26,6 +26,7 @@ class Manual:
     next_try: float | None = None
     kind: str = "http"
     awaited: tuple[str, ...] = ()
+    error: Exception | None = None
 
     @property
     def is_loading(self):
