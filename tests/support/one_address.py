@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -46,16 +46,40 @@ async def _line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
+_LOOPBACK = ("127.0.0.1", "127.0.0.8", "127.0.0.9")
+
+
+def _port_of_none(host: str, held: ExitStack) -> int:
+    """Return a free port of `host` on whose number nothing answers at the other addresses until `held` ends.
+
+    Another program of this machine could otherwise have the same port at the address that is tried first.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        with ExitStack() as taken, socket.socket(family) as free:
+            free.bind((host, 0))
+            port = free.getsockname()[1]
+            try:
+                for other in _LOOPBACK:
+                    if other != host:
+                        taken.enter_context(socket.socket()).bind((other, port))
+            except OSError:
+                continue
+            held.push(taken.pop_all())
+            return int(port)
+
+
 @asynccontextmanager
 async def servers(host: str) -> AsyncGenerator[dict[str, JsonObject]]:
     """Yield a call template for each kind, by the kind. Each call returns "hello", or the arguments."""
+    held = ExitStack()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", _web)
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.TCPSite(runner, host, 0).start()
+    await web.TCPSite(runner, host, _port_of_none(host, held)).start()
     at = f"{NAME}:{runner.addresses[0][1]}"
-    lines = await asyncio.start_server(_line, host, 0)
+    lines = await asyncio.start_server(_line, host, _port_of_none(host, held))
     loop = asyncio.get_running_loop()
     datagrams, _ = await loop.create_datagram_endpoint(_Datagrams, local_addr=(host, 0))
     sockets = {"host": NAME, "response_format": "text"}
@@ -77,6 +101,7 @@ async def servers(host: str) -> AsyncGenerator[dict[str, JsonObject]]:
         datagrams.close()
         lines.close()
         await runner.cleanup()
+        held.close()
 
 
 def has_ipv6() -> bool:
