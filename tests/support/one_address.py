@@ -46,13 +46,10 @@ async def _line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-_LOOPBACK = ("127.0.0.1", "127.0.0.8", "127.0.0.9")
-
-
 def _port_of_none(host: str, held: ExitStack) -> int:
-    """Return a free port of `host` on whose number nothing answers at the other addresses until `held` ends.
+    """Return a free port of `host`. If that is ::1, nothing answers at this port of 127.0.0.1 until `held` ends.
 
-    Another program of this machine could otherwise have the same port at the address that is tried first.
+    Another program of this machine could otherwise have it, and a test tries that address first.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
@@ -60,9 +57,8 @@ def _port_of_none(host: str, held: ExitStack) -> int:
             free.bind((host, 0))
             port = free.getsockname()[1]
             try:
-                for other in _LOOPBACK:
-                    if other != host:
-                        taken.enter_context(socket.socket()).bind((other, port))
+                if family == socket.AF_INET6:
+                    taken.enter_context(socket.socket()).bind(("127.0.0.1", port))
             except OSError:
                 continue
             held.push(taken.pop_all())
