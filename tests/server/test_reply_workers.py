@@ -24,7 +24,7 @@ from utcp_bridge.client.client import Extensions
 from utcp_bridge.model import discard
 from utcp_bridge.server import reply_workers
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.meta_tools import ANYONE
+from utcp_bridge.server.meta_tools import ANYONE, call_entry
 from utcp_bridge.tasks import end_heavy_turn
 from utcp_bridge.workers.process import WorkerProcess
 
@@ -222,13 +222,20 @@ async def test_a_call_that_is_too_slow_ends_its_worker(started: Started) -> None
     assert text_of(result).startswith("m.slow did not finish within 1 second.")
 
 
+async def call_tool(server: BridgeServer, name: str) -> None:
+    """Call a tool as the server does for `tools/call`."""
+    entry, budget = server.catalogue.resolve(name), server.budgets.of(ANYONE)
+    assert entry is not None
+    await call_entry(server.client, entry, {}, discard, budget, server.workers, server.meta_tools.show)
+
+
 async def test_a_cancelled_call_ends_its_worker(started: Started) -> None:
     async with bridge() as (server, _):
         entry = server.catalogue.resolve("m_slow")
         assert entry is not None
         async with anyio.create_task_group() as group:
             sent = started.sent
-            group.start_soon(server._dispatch, "m_slow", {}, discard, ANYONE)
+            group.start_soon(call_tool, server, "m_slow")
             await sent.wait()
             group.cancel_scope.cancel()
         assert len(started.workers) == 1
@@ -242,7 +249,7 @@ async def test_the_end_of_the_server_ends_a_worker_at_work(started: Started) -> 
 
             async def serve() -> None:
                 async with server.workers.open():
-                    await server._dispatch("m_slow", {}, discard, ANYONE)
+                    await call_tool(server, "m_slow")
 
             sent = started.sent
             group.start_soon(serve)
@@ -257,7 +264,7 @@ async def test_each_manual_has_one_place_so_that_the_others_go_on(started: Start
     async with bridge() as (server, _), anyio.create_task_group() as group:
 
         async def call(name: str) -> None:
-            await server._dispatch(name, {}, discard, ANYONE)
+            await call_tool(server, name)
             ended.append(name)
 
         sent = started.sent
