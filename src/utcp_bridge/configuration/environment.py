@@ -31,8 +31,8 @@ ENV_FILE: Final = ".env"
 """The name of the file next to a configuration that the bridge reads variables from."""
 _PREFIX: Final = "UTCP_BRIDGE_"
 _SERVICE_LINK: Final = re.compile(
-    r"(?:[A-Z0-9_]*_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
-    r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:ADDR|PROTO|(?:PORT_)?(?:START|END)|PORT))?|ENV_.*)"
+    r"(?:[A-Z0-9_]{0,250}_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]{1,250})?"
+    r"|PORT_\d{1,5}_(?:TCP|UDP|SCTP)(?:_(?:ADDR|PROTO|(?:PORT_)?(?:START|END)|PORT))?|ENV_.*)"
 )
 """What follows the prefix in variables that describe a Service (Kubernetes) or a linked container (Docker) whose name
 begins with `utcp-bridge`. (Source: Kubernetes "Accessing the Service", Docker "Legacy container links".)"""

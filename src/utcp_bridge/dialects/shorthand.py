@@ -23,8 +23,8 @@ _SERVER_NAME = "server"
 _GENERIC = frozenset({"", "utcp", "manual", "openapi", "swagger", "index", "tools", "mcp", "api", "utcp_manual", "v1"})
 _PLACES = ("url", "file_path", "command_name", "command", "host", "server_url", "signaling_server")
 _COMMANDS = frozenset({"command_name", "command"})
-_ARGUMENT = re.compile(r"""\s+(?=[-/"'~.]|[A-Za-z]:[\\/])""")
-"""The blanks before an option or a path, which follow the program in a command line."""
+_ARGUMENT = re.compile(r"""\s(?=[-/"'~.]|[A-Za-z]:[\\/])""")
+"""The blank before an option or a path, which follow the program in a command line."""
 
 
 def expand_shorthand(text: str) -> JsonObject:
@@ -108,7 +108,7 @@ def _program(command: str) -> str:
     command = command.strip()
     if command[:1] in {'"', "'"}:
         return command[1:].partition(command[0])[0]
-    program = _ARGUMENT.split(command, 1)[0]
+    program = _ARGUMENT.split(command, 1)[0].rstrip()
     folder = re.match(r".*[\\/]", program)
     start = folder.end() if folder else 0
     return program[:start] + program[start:].split(" ", 1)[0]

@@ -59,7 +59,6 @@ _OF_CMD: Final = frozenset({
     *(f"={drive}:" for drive in ascii_uppercase),
 })  # fmt: skip
 """Variables that cmd.exe has whatever the environment is."""
-_BACKSLASHES: Final = re.compile(r'(\\*)("|$)')
 
 
 def variables_of_commands(posix: Sequence[str]) -> tuple[str, ...]:
@@ -143,7 +142,8 @@ def batch_line(program: str, words: Sequence[str], environment: Mapping[str, str
 
 
 def _batch_word(word: str) -> str:
-    return '"' + _BACKSLASHES.sub(lambda found: found[1] * 2 + ('""' if found[2] else ""), word) + '"'
+    parts = word.split('"')  # a run of backslashes before a quotation mark is doubled
+    return '"' + '""'.join(part + "\\" * (len(part) - len(part.rstrip("\\"))) for part in parts) + '"'
 
 
 # --- programs ------------------------------------------------------------------------------------
