@@ -26,14 +26,14 @@ MASK: Final = "***"
 _MIN_SECRET: Final = 6
 """Characters from which a credential is masked wherever it occurs. Shorter ones are parts of other words."""
 _LINE: Final = re.compile(
-    r"""^(?P<before>[-+ ]?\s{0,200}+(?:- {1,20})?(?P<quote>["']?)(?P<name>[\w.-]{1,100})(?P=quote)\s{0,20}[:=]\s{0,200}+)"""
-    r"""(?P<value>[^\s{\["'].*|(?:'{3}|"{3}).*)"""
+    r"""^(?P<before>[-+ ]?\s{0,200}+(?:- {1,20})?(?P<quote>["']?)(?P<name>[\w.-]{1,100})(?P=quote)"""
+    r"""\s{0,20}[:=]\s{0,200}+)(?P<value>[^\s{\["'].*|(?:'{3}|"{3}).*)"""
 )
 _FLOW: Final = re.compile(r"""(?P<before>[{,]\s*(?P<name>[\w.-]{1,100}):\s+)(?P<value>[^\s"'{}\[\],][^{}\[\],]*)""")
 """A member of an object of YAML in braces, without quotes."""
 _PAIR: Final = re.compile(
-    r"""(?P<before>(?P<quote>["']?)(?P<name>[\w.-]{1,100})(?P=quote)\s{0,20}[:=]\s{0,200}+)"""
-    r"""(?P<value>"(?!"")(?:[^"\\]|\\.)*"|'(?!'')[^']*')"""
+    r"""(?P<before>(?P<quote>["']?)(?P<name>[\w.-]{1,100})(?P=quote)"""
+    r"""\s{0,20}[:=]\s{0,200}+)(?P<value>"(?!"")(?:[^"\\]|\\.)*"|'(?!'')[^']*')"""
 )
 _KEPT: Final = re.compile(
     r"\$\{\{[^{}]*\}\}|\$\{[\w:.]+\}|\{(?:env|file):[^{}]*\}|\b(?:Bearer|Basic|Token|ApiKey) +(?=[$*])|\*\*\*",
