@@ -35,7 +35,7 @@ def test_a_configuration_without_manuals_is_reported(command, tmp_path):
     (tmp_path / "utcp.yaml").write_text("manual_call_templates: []")
     outcome = command("check")
     assert (outcome.code, outcome.out) == (0, "")
-    assert "There are no manuals." in outcome.err
+    assert "The configuration has no manuals." in outcome.err
 
 
 def test_what_a_manual_offers_besides_tools_is_counted(command, tmp_path):

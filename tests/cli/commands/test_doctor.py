@@ -113,7 +113,7 @@ def test_a_long_list_is_cut_in_the_table_and_complete_in_json(command, tmp_path)
 def test_a_configuration_without_manuals_is_reported(command, tmp_path):
     outcome = command("doctor", "-c", configured(tmp_path))
     assert (outcome.code, outcome.out) == (0, "")
-    assert "There are no manuals." in outcome.err
+    assert "The configuration has no manuals." in outcome.err
 
 
 def test_a_terminal_shows_what_is_examined(command, manual, terminal):

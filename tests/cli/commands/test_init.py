@@ -119,7 +119,7 @@ def test_sources_that_are_missing_are_named_and_written_all_the_same(command, tm
     done = command("init", "--openapi", "gone.yaml", "--manual", "gone.json", "--mcp", "no-such-program x")
     assert done.code == 0
     assert "gone.yaml" in done.err
-    assert "There is no file gone.json yet" in done.err
+    assert "The file gone.json does not exist yet." in done.err
     assert "The program no-such-program is not on PATH" in done.err
     names = [one["name"] for one in yaml.safe_load((tmp_path / "utcp.yaml").read_text())["manual_call_templates"]]
     assert names == ["gone", "gone_2", "no_such_program"]

@@ -256,7 +256,7 @@ def _recipe_of(place: str) -> Recipe | None:
     first = place.split(maxsplit=1)[0] if place.strip() else place
     if " " in place.strip():
         raise ConfigError(
-            f"There is no file {place}, and the program {first} is not on PATH.",
+            f"{place} is not a file, and the program {first} is not on PATH.",
             remedy="Install the program, or name it with its full path.",
         )
     remedy = (
@@ -334,7 +334,7 @@ def _asks(wishes: _Wishes) -> bool:
 def _allow(source: ToolSource, wishes: _Wishes) -> None:
     """Ask whether calls may go to other origins than that of the place.
 
-    :raises ConfigError: nobody can be asked, and `--yes` is not given.
+    :raises ConfigError: a question needs a terminal, and `--yes` is not given.
     """
     foreign = ", ".join(source.foreign)
     if not foreign or wishes.yes or wishes.dry_run:

@@ -197,7 +197,7 @@ def _print(found: _Outcome) -> None:
         ]
         print_table(("MANUAL", "KIND", "STATUS", "TOOLS", "TIME", "DIALECT"), rows)
     else:
-        note("There are no manuals.")
+        note("The configuration has no manuals.")
     servers = [one for one in client.servers() if one.status != "ready" or _has_others(one, client)]
     if servers:
         lines = [(one.manual, one.shown, one.status, str(one.tools)) for one in servers]

@@ -167,7 +167,7 @@ def _show_progress(names: Sequence[str]) -> None:
 
 def _print(diagnosis: Diagnosis) -> None:
     if not diagnosis.manuals:
-        note("There are no manuals.")
+        note("The configuration has no manuals.")
     rows = [row for manual in diagnosis.manuals for row in _rows_of(manual)]
     rows += [row for step in diagnosis.other_calls for row in _rows("-", step)]
     if rows:

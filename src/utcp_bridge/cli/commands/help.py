@@ -274,7 +274,7 @@ def completion(shell: str) -> None:
     kind = kinds.get(PurePath(shell).stem)  # $SHELL is a path
     if kind is None:
         raise click.UsageError(
-            f"There is no completion for {shell or 'an unnamed shell'}. Choose one of {', '.join(_SHELLS)}."
+            f"Completion does not exist for {shell or 'an unnamed shell'}. Choose one of {', '.join(_SHELLS)}."
         )
     for name in NAMES:
         click.echo(_script(kind, name))

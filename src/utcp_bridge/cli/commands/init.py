@@ -206,7 +206,7 @@ class _Draft:
 
     def _look_for_file(self, place: str) -> None:
         if not _is_url(place) and not (self.folder / place).exists():
-            self.warnings.append(f"There is no file {place} yet. The entry is written all the same.")
+            self.warnings.append(f"The file {place} does not exist yet. The entry is written all the same.")
 
 
 def _is_url(place: str) -> bool:

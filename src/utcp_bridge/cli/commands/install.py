@@ -238,7 +238,7 @@ def _insist_on_files(sources: Sequence[str]) -> None:
     for source in sources:
         if not is_url(source) and not Path(source).exists():
             raise ConfigError(
-                f"There is no file {source}.", remedy="Check the path, or make a configuration with `utcp-bridge init`."
+                f"{source} does not exist.", remedy="Check the path, or make a configuration with `utcp-bridge init`."
             )
 
 
@@ -404,7 +404,7 @@ def _checked(plan: _Installation, entry: JsonObject) -> int:
 def install_into(name: str, file: Path) -> int:
     """Write the entry of a configuration into the user's file of a host, and check it, as `install` does.
 
-    :raises UsageError: there is no such host, or it has no file for the user.
+    :raises UsageError: the host is unknown, or has no file for the user.
     """
     host = _host_named(name)
     plan = _Installation(host, _NAME, None, replaces=False, no_check=False, as_json=False)
@@ -500,7 +500,7 @@ def uninstall(host: Host | None, name: str | None, project: Path | None, dry_run
 def _chosen(file: HostFile, name: str | None) -> str:
     """Return the name of the entry to remove.
 
-    :raises ConfigError: there is no such entry, it is of another program, or several start a bridge.
+    :raises ConfigError: the file does not have the entry, it is of another program, or several start a bridge.
     """
     from utcp_bridge.cli.starting import launch_of, sources_of
 

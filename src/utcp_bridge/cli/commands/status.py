@@ -57,7 +57,7 @@ async def _list(options: Options, as_json: bool) -> int:
     elif rows:
         print_table(("MANUAL", "KIND", "SOURCE"), [tuple(row.values()) for row in rows])
     else:
-        note("There are no manuals. `utcp-bridge add` adds one.")
+        note("The configuration has no manuals. `utcp-bridge add` adds one.")
     return exits.CONFIGURATION if any(fault.severity == "error" for fault in loaded.faults) else exits.OK
 
 
@@ -129,7 +129,7 @@ def _print(client: UtcpClient, states: list[ManualState], hosts: list[JsonObject
     if rows:
         print_table(("MANUAL", "STATE", "TOOLS", "SOURCE", "REMARK"), rows)
     else:
-        note("There are no manuals. `utcp-bridge add` adds one.")
+        note("The configuration has no manuals. `utcp-bridge add` adds one.")
     if hosts:
         print_line("Started by " + ", ".join(f"{one['title']} ({one['entry']})" for one in hosts) + ".")
     else:
