@@ -105,7 +105,7 @@ def test_previews_of_install_and_uninstall_have_no_secrets(command, home, config
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["cursor", "missing.yaml"], "no file missing.yaml"),
+        (["cursor", "missing.yaml"], "missing.yaml does not exist"),
         (["cursor", "CONFIG", "--name", " "], "--name must not be empty"),
         (["cursor"], "init"),
         (["windsurf", "CONFIG", "--project", "."], "no file for a project"),
