@@ -83,7 +83,7 @@ def test_a_mistake_in_a_file_is_named_with_what_to_do(command, tmp_path, mistake
 LINES = {
     "misspelt verb": (["serv"], 1, ["Did you mean", "serve"]),
     "verb of another program": (["run"], 1, ["'run'", "Did you mean 'serve'?"]),
-    "misspelt option": (["check", "--strct"], 1, ["'--strct'", "--strict"]),
+    "misspelt option": (["check", "--strct"], 1, ["No such option", "--strct", "--strict"]),
     "no configuration": (["tools"], 2, ["There is no configuration", "utcp-bridge init"]),
     "no such file": (["check", "nope.json"], 2, ["nope.json", "Check the path"]),
     "convert of no file": (["convert", "nope.json"], 2, ["nope.json", "Check the path"]),
@@ -92,7 +92,7 @@ LINES = {
     "argument as an option": (
         ["call", "--quickstart", "desk.convert_units", "--value", "3"],
         1,
-        ["'--value'", "write value=VALUE after the tool's name"],
+        ["No such option", "--value", "write value=VALUE after the tool's name"],
     ),
     "unknown host": (["install", "nohost"], 1, ["nohost", "claude-code"]),
     "misspelt setting": (["check", "--set", "prot=1"], 2, ["'prot' is not a setting", "server.port"]),

@@ -88,6 +88,16 @@ class KeptErrors:
         return self._errors.pop(int(words[1]), None) if words else None
 
 
+def _drop_bad_location(response: httpx2.Response) -> None:
+    """Remove a `Location` that is not a URL. Some versions of httpx2 would end the connection for it."""
+    location = response.headers.get("location")
+    if location is not None:
+        try:
+            httpx2.URL(location)
+        except httpx2.InvalidURL:
+            del response.headers["location"]
+
+
 class LenientHttp(httpx2.AsyncBaseTransport):
     """An HTTP transport whose JSON and event streams can be encoded, and whose failures are those of one request.
 
@@ -153,6 +163,7 @@ class LenientHttp(httpx2.AsyncBaseTransport):
             if request.method != "POST" or not self._is_open():
                 raise
             return self._instead(request, 200, _ours(error))
+        _drop_bad_location(response)
         if (session := response.headers.get(_SESSION_HEADER)) is not None:
             self._has_session = True
             if not _SESSION_ID.fullmatch(session):
