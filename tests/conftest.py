@@ -107,6 +107,15 @@ def no_settings_of_a_developer() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder for one test, in which the bridge keeps its own files too."""
+    folder = tmp_path_factory.mktemp("home")
+    for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.setenv(name, str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_connection_past_the_gate() -> Iterator[None]:
     """Bridges that tests start connect only where the gate has been asked; this process, also to its own machine."""

@@ -43,6 +43,7 @@ __all__ = [
     "seconds_left",
     "setting",
     "slice_clock",
+    "spawning_in",
 ]
 
 _logger = logging.getLogger(__name__)
@@ -113,6 +114,22 @@ class Background:
             started.set()
             await self._stopping.wait()
             group.cancel_scope.cancel()
+
+
+def spawning_in(group: TaskGroup) -> Spawn:
+    """Return what starts work in a task group. Its failure is that of the group."""
+
+    def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+        scope = anyio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                await work()
+
+        group.start_soon(run)
+        return scope.cancel
+
+    return spawn
 
 
 class Opening:

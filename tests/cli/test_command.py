@@ -67,7 +67,7 @@ def test_no_configuration_is_exit_code_2_and_one_line(command):
     outcome = command("tools")
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.count("\n") == 1
-    assert outcome.err.startswith("utcp-bridge: There is no configuration.")
+    assert outcome.err.startswith("utcp-bridge: The current folder has no configuration.")
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ LINES = {
     "misspelt verb": (["serv"], 1, ["Did you mean", "serve"]),
     "verb of another program": (["run"], 1, ["'run'", "Did you mean 'serve'?"]),
     "misspelt option": (["check", "--strct"], 1, ["No such option", "--strct", "--strict"]),
-    "no configuration": (["tools"], 2, ["There is no configuration", "utcp-bridge init"]),
+    "no configuration": (["tools"], 2, ["The current folder has no configuration", "utcp-bridge init"]),
     "no such file": (["check", "nope.json"], 2, ["nope.json", "Check the path"]),
     "convert of no file": (["convert", "nope.json"], 2, ["nope.json", "Check the path"]),
     "validate of no file": (["validate", "nope.json"], 2, ["nope.json", "Check the path"]),

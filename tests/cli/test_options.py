@@ -29,7 +29,7 @@ def test_the_quickstart_needs_no_file():
 
 
 def test_the_error_without_a_configuration_says_how_to_give_one():
-    with pytest.raises(ConfigError, match="There is no configuration") as caught:
+    with pytest.raises(ConfigError, match="The current folder has no configuration") as caught:
         Options().found()
     assert "--quickstart" in caught.value.remedy
 
@@ -100,7 +100,7 @@ def test_a_configuration_is_an_argument_or_an_option_of_every_verb(command, tool
     assert (by_argument.code, by_argument.err) == (by_option.code, by_option.err)
     assert by_argument.out.count("two") == by_option.out.count("two") > 0 or verb in {"check", "doctor", "validate"}
     assert by_default.code == 2
-    assert json.loads(by_default.out)["error"]["message"] == "There is no configuration."
+    assert json.loads(by_default.out)["error"]["message"] == "The current folder has no configuration."
 
 
 def test_a_call_takes_its_configuration_before_the_tool(command, tool_file):

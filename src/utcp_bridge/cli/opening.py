@@ -55,7 +55,7 @@ async def opened(options: Options, *, only: str | None = None, quiet: bool = Tru
     `only` is a tool's name: if it begins with the name of a manual, no other manual is loaded. With `quiet`, the log
     contains only errors, unless the operator sets `log_level`: the verbs that use it report failures themselves.
 
-    :raises ConfigError: there is no configuration, or it cannot be read.
+    :raises ConfigError: the configuration is missing, or cannot be read.
     """
     async with AsyncExitStack() as stack:
         _, client = await opened_parts(options, stack, only=only, quiet=quiet)
@@ -67,7 +67,7 @@ async def opened_parts(
 ) -> tuple[LoadedConfig, UtcpClient]:
     """Return the configuration and what `opened` yields; `stack` closes it. `reports` is as in `open_loaded`.
 
-    :raises ConfigError: there is no configuration, or it cannot be read.
+    :raises ConfigError: the configuration is missing, or cannot be read.
     """
     if options.settings.get("log_format") == "json":  # also for what goes wrong before the settings are known
         from utcp_bridge.auth.redaction import Redactor

@@ -30,6 +30,7 @@ __all__ = [
     "engine_options",
     "manual_names",
     "overrides",
+    "source_options",
     "tool_names",
 ]
 
@@ -84,7 +85,7 @@ class Options:
             if Path(name).is_file():
                 return (name,)
         raise ConfigError(
-            "There is no configuration.",
+            "The current folder has no configuration.",
             remedy="Name a file, a folder or a URL, set UTCP_CONFIG_FILE, or make utcp.yaml with"
             " `utcp-bridge init`. `utcp-bridge tools --quickstart` shows sample tools.",
         )
@@ -108,6 +109,26 @@ debug_option = click.option(
 # --- options of verbs that take a configuration --------------------------------------------------
 
 
+def source_options(help_text: str) -> Command:
+    """Return a decorator that adds `-c`, as `sources`, and the variable of the environment, as `fallback`."""
+
+    def decorate(command: Command) -> Command:
+        # One source, whatever characters it contains: click would split a repeatable option's variable at spaces.
+        fallback = click.option("--environment-config", "fallback", envvar="UTCP_CONFIG_FILE", hidden=True)
+        option = click.option(
+            "-c",
+            "--config",
+            "sources",
+            metavar="CONFIG",
+            multiple=True,
+            shell_complete=documents,
+            help=help_text,
+        )
+        return option(fallback(command))
+
+    return decorate
+
+
 def config_options(arguments: str = "", *, required: int = 0, complete: Complete | None = None) -> Command:
     """Return a decorator that lets a verb take CONFIG, as an argument or with `-c`.
 
@@ -124,19 +145,11 @@ def config_options(arguments: str = "", *, required: int = 0, complete: Complete
             nargs=-1,
             shell_complete=_words_completed(complete, required) if complete else documents,
         )
-        @click.option(
-            "-c",
-            "--config",
-            "sources",
-            metavar="CONFIG",
-            multiple=True,
-            shell_complete=documents,
-            help="File, folder or URL; may be given several times. "
+        @source_options(
+            "File, folder or URL; may be given several times. "
             + (first if arguments else "The same as the argument CONFIG. ")
-            + f"Default: {_DEFAULTS}.",
+            + f"Default: {_DEFAULTS}."
         )
-        # One source, whatever characters it contains: click would split a repeatable option's variable at spaces.
-        @click.option("--environment-config", "fallback", envvar="UTCP_CONFIG_FILE", hidden=True)
         @wraps(command)
         def wrapped(words: tuple[str, ...], sources: tuple[str, ...], fallback: str | None, **rest: Any) -> Any:
             if arguments:
@@ -149,7 +162,7 @@ def config_options(arguments: str = "", *, required: int = 0, complete: Complete
                 sources = (*sources, *words)
             return command(options=Options(sources or ((fallback,) if fallback else ())), **rest)
 
-        return wrapped
+        return cast("Command", wrapped)
 
     return decorate
 

@@ -172,7 +172,7 @@ async def examine(
     `kind` (openapi, manual, mcp, graphql) skips the detection. `base_url` replaces the servers of a description.
     `trial` is the path of a harmless GET. Commands run in `folder`. `headers` are those for an MCP server.
 
-    :raises ConfigError: the place is not a source of tools, or there is no such file.
+    :raises ConfigError: the place is not a source of tools, or the file does not exist.
     :raises UtcpError: it cannot be reached.
     """
     if place.lower().startswith(("ws://", "wss://")):

@@ -22,12 +22,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
 import mcp_types as types
+from anyio.abc import AsyncResource, ObjectReceiveStream
 from mcp.server.runner import modern_error_data, modern_on_request
 from mcp.shared.dispatcher import CallOptions
 from mcp.shared.exceptions import NoBackChannelError
@@ -117,33 +117,13 @@ def _claimed_standard_streams() -> Generator[tuple[int, int]]:
             os.close(descriptor)
 
 
-class _Stream:
+class _Stream(AsyncResource):
     async def aclose(self) -> None:
         """Do nothing: the code that opened the descriptors closes them."""
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-class _Incoming(_Stream):
+class _Incoming(_Stream, ObjectReceiveStream[SessionMessage | Exception]):
     """A stream of messages from the client. Subclasses say how to receive one."""
-
-    async def receive(self) -> SessionMessage | Exception:
-        raise NotImplementedError
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
 
 
 class InFlight:

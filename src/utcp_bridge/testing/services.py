@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from utcp_bridge.model import Call, JsonObject, Source, Tool
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.tasks import spawning_in
 from utcp_bridge.transport import Services, Target, Transport
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
@@ -34,19 +35,10 @@ async def open_services(
     pool = HttpPool(guard)
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
-
-        def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-            scope = anyio.CancelScope()
-
-            async def run() -> None:
-                with scope:
-                    await work()
-
-            group.start_soon(run)
-            return scope.cancel
-
         try:
-            yield Services(http=pool, guard=guard, settings=settings, root=root, spawn=spawn, changed=changed)
+            yield Services(
+                http=pool, guard=guard, settings=settings, root=root, spawn=spawning_in(group), changed=changed
+            )
         except Exception as error:  # noqa: BLE001 - the task group would wrap it into a group of one
             failure = error
         finally:

@@ -11,21 +11,13 @@ from mcp import StdioServerParameters
 from mcp.client import Client
 from tests.support.source import DOCS, TESTS
 
+pytestmark = pytest.mark.usefixtures("own_home")
 SERVER = TESTS / "upstreams" / "mcp_server.py"
 
 
 def server(name):
     env = {"PYTHONPATH": str(SERVER.parents[2]), "TOKEN": f"s3cret of {name}"}
     return {"command": sys.executable, "args": [str(SERVER), name], "env": env}
-
-
-@pytest.fixture(autouse=True)
-def own_home(tmp_path_factory, monkeypatch):
-    """A home folder, in which records of moves are kept."""
-    folder = tmp_path_factory.mktemp("home")
-    for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME", "APPDATA"):
-        monkeypatch.setenv(name, str(folder))
-    return folder
 
 
 @pytest.fixture

@@ -167,6 +167,7 @@ def test_values_survive_the_dotenv_file_and_leave_it_again(values):
 
 # --- every host ------------------------------------------------------------------------------------------------------
 
+pytestmark = pytest.mark.usefixtures("own_home")
 READ = {"command", "cmd", "args", "url", "httpUrl", "serverUrl", "uri", "type", "env", "environment", "envs", "name"}
 """Keys that are in the manual under their own or another name."""
 names = st.sampled_from(["files", "far away", "a-b", "a_b", "x.y", "ü"])
@@ -233,15 +234,6 @@ def read_back(host, path):
     for step in host.key:
         found = found[step]
     return {one["name"]: one for one in found} if isinstance(found, list) else found
-
-
-@pytest.fixture(autouse=True)
-def own_home(tmp_path_factory, monkeypatch):
-    """A home folder, in which records of moves are kept."""
-    folder = tmp_path_factory.mktemp("home")
-    for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME", "APPDATA"):
-        monkeypatch.setenv(name, str(folder))
-    return folder
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

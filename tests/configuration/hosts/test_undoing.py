@@ -11,17 +11,9 @@ from utcp_bridge.configuration.hosts.files import read_host_file
 from utcp_bridge.configuration.hosts.undoing import Written, _merged, is_undoable, remember, undo
 from utcp_bridge.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures("own_home")
 TEXT = '{\n  "mcpServers": {\n    "a": {"command": "x"}, // a\n    "b": {"command": "y"}\n  }\n}\n'
 ENTRY = {"command": "utcp-bridge", "args": ["serve"]}
-
-
-@pytest.fixture(autouse=True)
-def own_home(tmp_path_factory, monkeypatch):
-    """A home folder, in which records of moves are kept."""
-    folder = tmp_path_factory.mktemp("home")
-    for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME", "APPDATA"):
-        monkeypatch.setenv(name, str(folder))
-    return folder
 
 
 @pytest.fixture

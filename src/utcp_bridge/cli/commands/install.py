@@ -12,7 +12,7 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import run_async
-from utcp_bridge.cli.options import Options, Session, debug_option, documents
+from utcp_bridge.cli.options import Options, Session, debug_option, documents, source_options
 from utcp_bridge.cli.output import complain, note, print_json, print_line, print_table
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import JsonObject, is_object
@@ -81,16 +81,7 @@ Exit codes: those of the first manual that fails when the bridge is started as t
 )
 @host_argument
 @click.argument("places", metavar="[CONFIG|URL]...", nargs=-1, shell_complete=documents)
-@click.option(
-    "-c",
-    "--config",
-    "sources",
-    metavar="CONFIG",
-    multiple=True,
-    shell_complete=documents,
-    help="File, folder or URL of a configuration; may be given several times. Default: as for every verb.",
-)
-@click.option("--environment-config", "fallback", envvar="UTCP_CONFIG_FILE", hidden=True)
+@source_options("File, folder or URL of a configuration; may be given several times. Default: as for every verb.")
 @click.option("--name", default=_NAME, show_default=True, help="The entry's name.")
 @project_option
 @click.option(

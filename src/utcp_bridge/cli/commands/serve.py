@@ -6,7 +6,7 @@ import gc
 import json
 import logging
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -124,21 +124,12 @@ async def following(options: Options, loaded: LoadedConfig, client: UtcpClient) 
 
     from utcp_bridge.configuration.loading import files_of
     from utcp_bridge.net.files.local_file import FileWatcher
+    from utcp_bridge.tasks import spawning_in
 
     changes = anyio.Event()
 
     def changed(_path: str) -> None:
         changes.set()
-
-    def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-        scope = anyio.CancelScope()
-
-        async def run() -> None:
-            with scope:
-                await work()
-
-        group.start_soon(run)
-        return scope.cancel
 
     async def follow() -> None:
         nonlocal changes, loaded
@@ -157,7 +148,7 @@ async def following(options: Options, loaded: LoadedConfig, client: UtcpClient) 
 
     sources, watched = options.found(), set[str]()
     async with anyio.create_task_group() as group:
-        watcher = FileWatcher(changed, spawn)
+        watcher = FileWatcher(changed, spawning_in(group))
         watch()
         group.start_soon(follow)
         yield

@@ -27,7 +27,7 @@ class HostFile:
 
     path: Path
     text: str = field(repr=False)
-    """Without a byte order mark; empty if there is no such file."""
+    """Without a byte order mark; empty if the file does not exist."""
     data: bytes | None = field(repr=False)
     """The bytes as they were read; None if the file does not exist."""
     content: JsonObject = field(repr=False)

@@ -13,15 +13,14 @@ import re
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from contextvars import Context, ContextVar
-from types import TracebackType
-from typing import Any, Final, Self, get_args
+from typing import Any, Final, get_args
 from urllib.parse import urljoin
 
 import anyio
 import httpx2
 import mcp_types as types
 import orjson
-from anyio.abc import TaskStatus
+from anyio.abc import ObjectReceiveStream, TaskStatus
 from mcp.shared._httpx_utils import sse_within_origin
 from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
@@ -107,7 +106,7 @@ async def lenient(
         yield _LenientReader(read, requests, max_bytes, ended), _LenientWriter(write, requests)
 
 
-class WrappedStream:
+class WrappedStream(ObjectReceiveStream[SessionMessage | Exception]):
     """One of the two message streams of a connection, around another one."""
 
     def __init__(self, inner: Any) -> None:
@@ -127,14 +126,6 @@ class WrappedStream:
         """Close the inner stream."""
         await self._inner.aclose()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
     async def receive(self) -> SessionMessage | Exception:
         """Return the next message.
 
@@ -142,15 +133,6 @@ class WrappedStream:
         """
         message: SessionMessage | Exception = await self._inner.receive()
         return message
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
 
 
 class _LenientWriter(WrappedStream):
