@@ -177,6 +177,14 @@ def test_lines_of_a_manual_that_cannot_be_loaded_stay(command, published, config
     assert command("diff", configured).code == 0
 
 
+def test_without_tools_of_others_no_file_is_written(command, published, configured, tmp_path):
+    published.tools = None
+    outcome = command("lock", configured)
+    assert outcome.code == 5
+    assert "No tool needs approval" in outcome.err
+    assert not (tmp_path / "utcp.lock").exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 1, "tools": {}}', b'{"version": 2, "tools": 1}'])
 def test_a_file_that_cannot_be_read_is_named_and_replaced_only_with_force(command, configured, tmp_path, content):
     (tmp_path / "utcp.lock").write_bytes(content)

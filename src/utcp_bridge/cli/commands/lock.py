@@ -62,7 +62,11 @@ async def _lock(options: Options, force: bool, as_json: bool) -> int:
             " with `utcp-bridge approve`, or all of them with --force."
         )
         return exits.FAULTS
-    note(f"{path} has {count:,} {'tool' if count == 1 else 'tools'} of {len(found.now.documents):,} manuals.")
+    if after.tools or found.file.exists:
+        number = len(after.tools)
+        note(f"{path} has {number:,} {'tool' if number == 1 else 'tools'}.")
+    else:
+        note(f"No tool needs approval, so {path} is not written.")
     return found.code
 
 
