@@ -136,6 +136,8 @@ class HostileMcp:
         finally:
             self._tasks.discard(task)
             writer.close()
+            with suppress(OSError):  # asyncio reports the error of a broken connection if nothing asks for it
+                await writer.wait_closed()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
