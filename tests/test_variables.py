@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.descendants import needs_proc, until_gone
 
 from utcp_bridge import variables as module
 from utcp_bridge.errors import ConfigError, VariableNotFound
@@ -450,17 +451,15 @@ def test_a_command_without_a_value_is_reported_without_its_output(tmp_path, argv
     assert "canary" not in f"{caught.value} {loader!r} {capfd.readouterr()}"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="process groups are of POSIX")
-def test_a_command_that_takes_too_long_ends_with_its_children(tmp_path: Path) -> None:
+@needs_proc
+async def test_a_command_that_takes_too_long_ends_with_its_children(tmp_path: Path) -> None:
     child = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(300)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     loader = exec_loader({"KEY": python(parent)}, tmp_path, seconds=3)
     with pytest.raises(ConfigError, match="did not end"):
         loader.get("KEY")
     if (tmp_path / "pid").exists():
-        pid = int((tmp_path / "pid").read_text())
-        state = Path(f"/proc/{pid}/stat")
-        assert not state.exists() or state.read_text().split()[2] == "Z"
+        await until_gone(int((tmp_path / "pid").read_text()))
 
 
 def test_a_value_that_is_too_old_is_replaced_and_a_failure_keeps_it(tmp_path: Path) -> None:

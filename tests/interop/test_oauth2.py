@@ -147,7 +147,7 @@ async def _notes(issuer: str, listener: socket.socket) -> AsyncIterator[None]:
         """Read a note."""
         return f"the note {name}"
 
-    running = uvicorn.Server(uvicorn.Config(server.streamable_http_app(), log_level="critical"))
+    running = uvicorn.Server(uvicorn.Config(server.streamable_http_app(), log_config=None))
     running.install_signal_handlers = lambda: None
     async with anyio.create_task_group() as group:
         group.start_soon(running.serve, [listener])

@@ -9,6 +9,9 @@ import re
 _LATE = re.compile(r"destroyed but it is pending|never retrieved|^Unclosed")
 """What asyncio and aiohttp log when the collector finds an object that was not closed."""
 
+_SERVERS_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
+"""uvicorn sets their levels for the whole process unless its `log_config` is None, and later tests look at their lines."""
+
 _MANY = 50_000
 """Objects that a test keeps, such as a cache of syntax trees, and that would make each later `collect` slow."""
 
@@ -34,9 +37,14 @@ class Leftovers(logging.Filter):
         return not late
 
     def collect(self) -> list[str]:
-        """Collect garbage now. Return what was logged about it and about earlier garbage."""
+        """Collect garbage now. Return what was logged about it and about earlier garbage, and loggers that were set."""
         gc.collect()
         if len(gc.get_objects()) > _MANY:
             gc.freeze()
         found, self._found = self._found, []
+        for logger in map(logging.getLogger, _SERVERS_LOGGERS):
+            if logger.level or not logger.propagate:
+                found.append(f"the level of the logger {logger.name} or its own handlers")
+                logger.setLevel(logging.NOTSET)
+                logger.propagate = True
         return found

@@ -224,7 +224,7 @@ async def oauth_mcp_service(*, registers: bool = True, **knobs: Any) -> AsyncIte
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         await service._serve(app, scope, receive, send)
 
-    config = uvicorn.Config(serve, log_level="critical", lifespan="on", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(serve, log_config=None, lifespan="on", timeout_graceful_shutdown=1)
     running = uvicorn.Server(config)
     running.install_signal_handlers = lambda: None
     failure: BaseException | None = None
