@@ -12,7 +12,7 @@ _LATE = re.compile(r"destroyed but it is pending|never retrieved|^Unclosed")
 _SERVERS_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
 """uvicorn sets their levels for the whole process unless its `log_config` is None. Later tests look at their lines."""
 
-_MANY = 50_000
+_MANY = 10_000
 """Objects that a test keeps, such as a cache of syntax trees, and that would make each later `collect` slow."""
 
 
