@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from utcp_bridge.errors import ConnectionLost
 from utcp_bridge.model import Faults, JsonObject
-from utcp_bridge.transports.mcp.listing import read_list, usable_resources, usable_templates, usable_tools
+from utcp_bridge.transports.mcp.listing import LISTS, read_list, tidy, usable_templates, usable_tools
 from utcp_bridge.transports.mcp.schemas import usable_schema
 from utcp_bridge.upstream import ProtocolError
 
@@ -81,8 +81,10 @@ def test_a_good_tool_survives_any_neighbour_and_what_is_listed_is_well_formed(od
 def test_no_list_of_anything_raises_or_costs_a_good_tool(entries: list[Any]) -> None:
     tools = usable_tools([*entries, GOOD], "s", Faults())
     assert sum(tool == GOOD for tool in tools) == 1 or any(tool["name"] == "good" for tool in tools[:-1])
-    usable_resources([*entries, {"uri": "a:b"}], "s", Faults())
-    usable_templates([*entries, {"uriTemplate": "a:{b}"}], "s", Faults())
+    resources, _ = tidy(LISTS["resources"], [*entries, {"uri": "a:b"}])
+    assert resources[-1]["uri"] == "a:b"
+    templates, _ = tidy(LISTS["resource_templates"], [*entries, {"uriTemplate": "a:{b}"}])
+    assert usable_templates(templates, "s", Faults())[-1].variables == {"b": True}
 
 
 @given(JSON)

@@ -6,7 +6,7 @@ this module knows nothing of connections.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -27,7 +27,6 @@ __all__ = [
     "icons_of",
     "read_list",
     "tidy",
-    "usable_resources",
     "usable_templates",
     "usable_tools",
 ]
@@ -49,7 +48,7 @@ class Listed:
     """What a server lists: its tools, and its resources and templates if they are wanted."""
 
     tools: list[JsonObject] = field(default_factory=list[JsonObject])
-    resources: list[JsonObject] = field(default_factory=list[JsonObject])
+    resources: Sequence[JsonObject] = ()
     templates: list[ResourceTemplate] = field(default_factory=list[ResourceTemplate])
     faults: Faults = field(default_factory=lambda: Faults(limit=_MAX_FAULTS))
 
@@ -200,17 +199,12 @@ def _usable_annotations(raw: Any, here: str, faults: Faults) -> JsonObject:
     return kept
 
 
-def usable_resources(entries: list[Any], where: str, faults: Faults) -> list[JsonObject]:
-    """Return the resources that can be read. Each entry that cannot is a fault."""
-    return _named(entries, "resource", "uri", where, faults)
-
-
-def usable_templates(entries: list[Any], where: str, faults: Faults) -> list[ResourceTemplate]:
+def usable_templates(entries: Iterable[JsonObject], where: str, faults: Faults) -> list[ResourceTemplate]:
     """Return the templates of resources whose variables can be filled in. Each one that cannot is a fault."""
     from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
 
     templates: list[ResourceTemplate] = []
-    for template in _named(entries, "resource template", "uriTemplate", where, faults):
+    for template in entries:
         try:
             pattern = UriTemplate.parse(template["uriTemplate"])
         except InvalidUriTemplate:
@@ -219,18 +213,6 @@ def usable_templates(entries: list[Any], where: str, faults: Faults) -> list[Res
         required = {name: name not in pattern.query_variable_names for name in pattern.variable_names}
         templates.append(ResourceTemplate(template, required))
     return templates
-
-
-def _named(entries: list[Any], noun: str, key: str, where: str, faults: Faults) -> list[JsonObject]:
-    kept: list[JsonObject] = []
-    for number, entry in enumerate(entries, 1):
-        if is_object(entry) and isinstance(entry.get(key), str) and entry[key]:
-            texts = {name: entry.get(name) for name in ("name", "title", "description", "mimeType")}
-            kept.append({key: entry[key], **{name: one for name, one in texts.items() if isinstance(one, str)}})
-        else:
-            what = f"it has no `{key}`" if is_object(entry) else f"it is {sort_of(entry)}, not an object"
-            faults.error(f"{where}, {noun} {number}", f"{what}, and is left out.")
-    return kept
 
 
 # --- what is offered besides tools ---
