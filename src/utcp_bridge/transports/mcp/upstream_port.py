@@ -24,7 +24,7 @@ from utcp_bridge.model import (
 )
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.hearing import Calmed, Levels, LogRoutes, Updates, listen_to_lists, log_message
-from utcp_bridge.transports.mcp.listing import LISTS, read_list, tidy
+from utcp_bridge.transports.mcp.listing import LISTS, Limits, read_list, tidy
 from utcp_bridge.transports.mcp.servers import McpTemplate, shown_name
 from utcp_bridge.upstream import HOST, Offers, ProtocolError, Upstream
 
@@ -152,13 +152,17 @@ class McpUpstream(Upstream):
         """Put one list into `lists`; what is wrong with it is a fault, and with `is_missed` also that it is unknown."""
         kind, where = LISTS[field], self._shown
         ask, most = partial(self._session.request, reads_manual=True), self._services.settings.max_tools
-        cause = f"it did not answer within {LIST_SECONDS:g} seconds"
+        limits = Limits(most + 1, self._services.settings.max_manual_bytes, LIST_SECONDS)
         try:
-            with anyio.move_on_after(LIST_SECONDS):
-                found = await read_list(ask, kind.method, kind.field, limit=most, where=where, faults=faults)
-                lists[field], wrong = tidy(kind, found[:most])
-                faults.extend(_left_out(where, wrong))
-                return
+            found = await read_list(ask, kind.method, kind.field, limits=limits, where=where, faults=faults)
+            lists[field], wrong = tidy(kind, found[:most])
+            faults.extend(_left_out(where, wrong))
+            if len(found) > most:
+                what = f"`{kind.method}` has more than {most:,} entries. The bridge uses the first ones."
+                faults.warn(where, what, "Raise `max_tools` if you need the others.")
+            return
+        except TimeoutError:
+            cause = f"it did not answer within {LIST_SECONDS:g} seconds"
         except ProtocolError as error:
             if error.code == METHOD_NOT_FOUND:
                 lists[field] = ()
