@@ -248,8 +248,13 @@ class TimeoutSettings(_Frozen):
 class LimitSettings(_Frozen):
     """How much, and how many at once."""
 
-    max_manual_bytes: Size = Field(default=16 * 1024 * 1024, description="Most bytes of one fetched manual, decoded.")
-    max_tools: Size = Field(default=20_000, description="Most tools of one manual.")
+    max_manual_bytes: Size = Field(
+        default=16 * 1024 * 1024,
+        description="Most bytes of one fetched manual, decoded, and of all pages of one list of an MCP server.",
+    )
+    max_tools: Size = Field(
+        default=20_000, description="Most tools of one manual, and most entries of one list of an MCP server."
+    )
     max_reply_bytes: Size = Field(default=10 * 1024 * 1024, description="Most bytes of one upstream reply, decoded.")
     max_result_bytes: Size = Field(
         default=100_000,

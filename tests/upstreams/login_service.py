@@ -41,6 +41,8 @@ class LoginService:
     public_key: str = ""
     key_type: str = "RSA"
     algorithms: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    """The methods of PKCE that its metadata announces."""
     url: str = ""
     asked: list[dict[str, str]] = field(default_factory=list)
     forms: list[dict[str, str]] = field(default_factory=list)
@@ -67,7 +69,9 @@ class LoginService:
             "token_endpoint": "token",
             "device_authorization_endpoint": "device",
         }
-        return web.json_response({"issuer": self.url, **{key: f"{self.url}/{path}" for key, path in endpoints.items()}})
+        found: dict[str, Any] = {key: f"{self.url}/{path}" for key, path in endpoints.items()}
+        methods = {"code_challenge_methods_supported": self.methods} if self.methods else {}
+        return web.json_response({"issuer": self.url, **found, **methods})
 
     async def resource(self, _request: web.Request) -> web.Response:
         return web.json_response({"resource": self.items_url, "authorization_servers": [self.issuer]})

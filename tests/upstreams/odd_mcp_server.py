@@ -6,6 +6,7 @@ Keys of the configuration, all optional:
 
     version     of the protocol: 2025-06-18 by default, or 2026-07-28
     replies     by method, what the result of each request is; the last one is repeated. A text is written as it is
+    endless     by method of a list, how many bytes a page has; each page has a new entry and names another page
     ignores     methods that get no reply; "*" means all
     starts      path of a file to which each start adds a line with the number of the process
     asked       path of a file to which each method is added that is asked for
@@ -60,6 +61,8 @@ class OddServer:
     def result(self, method: str, params: dict[str, Any]) -> Any:
         """Return the members of the answer after its envelope, or their text."""
         replies = self.config.get("replies", {}).get(method)
+        if method in self.config.get("endless", {}):
+            replies = [endless_page(method, params.get("cursor", "0"), self.config["endless"][method])]
         if replies is not None:
             number = self.asked[method] = self.asked[method] + 1
             found = replies[min(number, len(replies) - 1)]
@@ -74,6 +77,14 @@ class OddServer:
         if method == "tools/call":
             return {"result": {"content": [{"type": "text", "text": f"called {params['name']}"}]}}
         return {"error": {"code": -32601, "message": f"There is no {method}."}}
+
+
+def endless_page(method: str, cursor: str, size: int) -> dict[str, Any]:
+    """Return the page of a list that follows a cursor: one entry, about `size` bytes, and another cursor."""
+    field = {"resources/templates/list": "resourceTemplates"}.get(method, method.partition("/")[0])
+    entry = {"name": f"n{cursor}", "uri": f"memo://{cursor}", "uriTemplate": f"memo://{cursor}/{{x}}"}
+    entry["description"] = "x" * size
+    return {field: [entry], "nextCursor": str(int(cursor) + 1), "resultType": "complete"}
 
 
 def main(config: dict[str, Any]) -> None:

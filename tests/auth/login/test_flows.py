@@ -55,6 +55,20 @@ async def test_an_entry_completes_what_the_document_says() -> None:
         assert await client.call_tool("shop.items", {}) == {"items": [1, 2]}
 
 
+@pytest.mark.parametrize("methods", [(), ("plain", "S256"), ("plain",), ("s256",)])
+async def test_pkce_with_s256_must_be_possible(methods: tuple[str, ...]) -> None:
+    person = Clicking()
+    async with login_service(methods=methods) as service:
+        auth = {**LOGIN, "client_secret": SECRET, "issuer": service.issuer}
+        async with await opened(api(service, auth_tools=auth)) as client:
+            if not methods or "S256" in methods:
+                await client.login_desk.log_in("shop", person)
+                return
+            with pytest.raises(LoginFailed, match="does not support PKCE with S256"):
+                await client.login_desk.log_in("shop", person)
+    assert not person.visited
+
+
 async def test_an_issuer_is_enough() -> None:
     async with login_service() as service:
         auth = {**LOGIN, "client_secret": SECRET, "issuer": service.issuer, "audience": "shop", "resource": "urn:shop"}

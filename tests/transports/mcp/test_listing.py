@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+from functools import partial
 from typing import Any
 
+import anyio
 import jsonschema_rs
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from utcp_bridge.errors import ConnectionLost
 from utcp_bridge.model import Faults, JsonObject
-from utcp_bridge.transports.mcp.listing import read_list, usable_resources, usable_templates, usable_tools
+from utcp_bridge.transports.mcp.listing import LISTS, Limits, read_list, tidy, usable_templates, usable_tools
 from utcp_bridge.transports.mcp.schemas import usable_schema
 from utcp_bridge.upstream import ProtocolError
 
@@ -81,8 +83,10 @@ def test_a_good_tool_survives_any_neighbour_and_what_is_listed_is_well_formed(od
 def test_no_list_of_anything_raises_or_costs_a_good_tool(entries: list[Any]) -> None:
     tools = usable_tools([*entries, GOOD], "s", Faults())
     assert sum(tool == GOOD for tool in tools) == 1 or any(tool["name"] == "good" for tool in tools[:-1])
-    usable_resources([*entries, {"uri": "a:b"}], "s", Faults())
-    usable_templates([*entries, {"uriTemplate": "a:{b}"}], "s", Faults())
+    resources, _ = tidy(LISTS["resources"], [*entries, {"uri": "a:b"}])
+    assert resources[-1]["uri"] == "a:b"
+    templates, _ = tidy(LISTS["resource_templates"], [*entries, {"uriTemplate": "a:{b}"}])
+    assert usable_templates(templates, "s", Faults())[-1].variables == {"b": True}
 
 
 @given(JSON)
@@ -129,7 +133,7 @@ def test_of_two_tools_with_one_name_the_first_is_used_and_equal_ones_are_one() -
 # --- pages ---
 
 
-async def read(pages: Any, limit: int = 1_000) -> tuple[list[Any], list[str], int]:
+async def read(pages: Any, limit: int = 1_000, size: int = 1 << 24) -> tuple[list[Any], list[str], int]:
     """Return the entries of pages, the faults, and how often was asked. `pages` yields results or errors."""
     replies, asked, faults = iter(pages), itertools.count(), Faults()
 
@@ -140,7 +144,7 @@ async def read(pages: Any, limit: int = 1_000) -> tuple[list[Any], list[str], in
             raise reply
         return reply
 
-    found = await read_list(ask, "tools/list", "tools", limit=limit, where="s", faults=faults)
+    found = await read_list(ask, "tools/list", "tools", limits=Limits(limit, size), where="s", faults=faults)
     return found, [str(fault) for fault in faults.faults], next(asked)
 
 
@@ -173,6 +177,32 @@ async def test_pages_without_end_end() -> None:
     new = ({"tools": [number], "nextCursor": str(number)} for number in itertools.count())
     found, faults, asked = await read(new, limit=50)
     assert (len(found), asked, faults) == (50, 50, [])
+
+
+async def test_the_bytes_of_all_pages_are_limited_and_the_cut_is_named() -> None:
+    page = {"tools": [1], "nextCursor": "a"}
+    junk = ({**page, "tools": [number], "nextCursor": str(number), "_meta": "x" * 100} for number in itertools.count())
+    found, faults, asked = await read(junk, size=1_000)
+    assert (found, asked) == (list(range(8)), 8)
+    assert "the pages of `tools/list` have more than 1,000 bytes. The bridge uses the first 8." in faults[0]
+    found, faults, asked = await read([{"tools": ["x" * 2_000]}], size=1_000)  # the whole list is there
+    assert (len(found), asked, faults) == (1, 1, [])
+
+
+async def test_what_came_before_a_late_page_is_kept() -> None:
+    faults, limits = Faults(), Limits(10, 1_000, 0.01)
+
+    async def ask(_method: str, params: JsonObject) -> JsonObject:
+        return await anyio.sleep_forever() if params else {"tools": [1], "nextCursor": "a"}  # type: ignore[return-value]
+
+    assert await read_list(ask, "tools/list", "tools", limits=limits, where="s", faults=faults) == [1]
+    assert "page 2 of `tools/list` could not be read: it took more than 0.01 seconds." in str(faults.faults[0])
+    with pytest.raises(TimeoutError):
+        await read_list(partial(ask_late, ask), "tools/list", "tools", limits=limits, where="s", faults=Faults())
+
+
+async def ask_late(ask: Any, method: str, _params: JsonObject) -> JsonObject:
+    return await ask(method, {"cursor": "late"})
 
 
 async def test_a_first_page_that_cannot_be_read_is_an_error() -> None:

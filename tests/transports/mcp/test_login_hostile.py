@@ -204,6 +204,21 @@ async def test_a_lie_ends_the_login_with_one_sentence(name: str, connected: list
     assert set(connected) <= {"127.0.0.1"}
 
 
+PKCE: list[Any] = [None, [], ["plain"], ["s256", "S256 "], "S256", {"S256": True}, [256], 5]
+"""What is not an announcement of S256."""
+
+
+@pytest.mark.parametrize("announced", PKCE, ids=str)
+async def test_no_login_at_a_server_that_does_not_announce_pkce_with_s256(announced: Any) -> None:
+    async with lying({"server": fields(code_challenge_methods_supported=announced)}) as (client, service):
+        assert "PKCE" in str(client.report()[0].error)
+        person = Clicking()
+        with pytest.raises(LoginFailed, match=r"PKCE.*code_challenge_methods_supported.*Ask its operator"):
+            await client.login_desk.log_in("notes", person)
+        assert not person.visited
+        assert not service.tokens
+
+
 @pytest.mark.parametrize("names_issuer", [True, False])
 async def test_a_code_of_another_issuer_is_not_used(names_issuer: bool) -> None:
     error = await failure_of({}, "&iss=https://other.example", names_issuer=names_issuer)

@@ -17,8 +17,10 @@ from utcp_bridge.errors import Unreachable, UtcpError
 from utcp_bridge.model import is_list, is_object
 from utcp_bridge.urls import bare_url
 
-__all__ = ["Challenge", "ProtectedResource", "ServerMetadata", "protected_resource", "server_metadata"]
+__all__ = ["S256", "Challenge", "ProtectedResource", "ServerMetadata", "protected_resource", "server_metadata"]
 
+S256: Final = "S256"
+"""The method of PKCE that logins use (RFC 7636)."""
 _MAX_SECONDS: Final = 20.0
 _MAX_BYTES: Final = 512 * 1024
 _PARAMETER: Final = re.compile(
@@ -80,6 +82,11 @@ class ServerMetadata:
     def list(self, name: str) -> tuple[str, ...]:
         """Return the texts of a list."""
         return _texts(self.fields.get(name))
+
+    @property
+    def challenge_methods(self) -> tuple[str, ...]:
+        """The methods of PKCE that it announces (RFC 8414)."""
+        return self.list("code_challenge_methods_supported")
 
 
 async def protected_resource(

@@ -13,13 +13,13 @@ import anyio
 import httpx2
 import orjson
 
-from utcp_bridge.auth.login.discovery import ServerMetadata, server_metadata
+from utcp_bridge.auth.login.discovery import S256, ServerMetadata, server_metadata
 from utcp_bridge.auth.login.endpoints import checked_url
 from utcp_bridge.auth.login.person import DeviceCode, Person, redirected
 from utcp_bridge.auth.login.port import PossibleLogin, united_scopes
 from utcp_bridge.auth.login.records import LoginClient, LoginRecord
 from utcp_bridge.auth.login.redirect import receiving
-from utcp_bridge.auth.login.refusals import consent_refused, issuer_mismatch, login_failed
+from utcp_bridge.auth.login.refusals import consent_refused, issuer_mismatch, login_failed, no_pkce
 from utcp_bridge.auth.token_requests import (
     TokenRefusal,
     is_token,
@@ -155,6 +155,9 @@ class _Login:
 
         if self.plan.authorization_url is None:
             raise ConfigError("`auth` has no `authorization_url`.", remedy='Write it, or `"flow": "device"`.')
+        methods = self.plan.metadata.challenge_methods if self.plan.metadata else ()
+        if methods and S256 not in methods:  # many servers support it and announce nothing
+            raise no_pkce(self.plan.issuer, self.holder.manual, methods)
         verifier = str(generate_token(64))
         challenge = cast("str", create_s256_code_challenge(verifier))  # pyright: ignore[reportUnknownVariableType]
         state = secrets.token_urlsafe(32)
@@ -166,7 +169,7 @@ class _Login:
                 "redirect_uri": receiver.uri,
                 "state": state,
                 "code_challenge": challenge,
-                "code_challenge_method": "S256",
+                "code_challenge_method": S256,
                 **({"scope": self.scope} if self.scope else {}),
                 **self.parameters,
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from utcp_bridge.errors import AuthRequired, LoginFailed
@@ -16,6 +17,7 @@ __all__ = [
     "login_failed",
     "login_needed",
     "no_metadata",
+    "no_pkce",
     "no_registration",
 ]
 
@@ -61,6 +63,18 @@ def no_registration(issuer: str, manual: str, status: int | None = None) -> Logi
         f"The authorization server {bare_url(issuer)} {how}, and the manual {manual!r} has no client id.",
         remedy="Register a client there with the redirect URI http://127.0.0.1/callback, and add "
         f'"auth": {{"auth_type": "oauth2_login", "client_id": …}} to the manual: {_HELP}.',
+    )
+
+
+def no_pkce(issuer: str, manual: str, methods: Collection[str]) -> LoginFailed:
+    """Return the error of an authorization server that does not announce PKCE with S256.
+
+    Without it, another program could use a code that it intercepts (MCP 2025-11-25, `Authorization Code Protection`).
+    """
+    what = "does not support PKCE with S256" if methods else "does not say that it supports PKCE"
+    return LoginFailed(
+        f"The authorization server {bare_url(issuer)} {what} (`code_challenge_methods_supported`), which is unsafe.",
+        remedy=f'Ask its operator to announce S256, or add "auth" with a token to the manual {manual!r}: {_HELP}.',
     )
 
 

@@ -6,10 +6,12 @@ this module knows nothing of connections.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final
 
+import anyio
 import orjson
 
 from utcp_bridge.dialects.fields import sort_of, word
@@ -22,12 +24,12 @@ from utcp_bridge.upstream import ProtocolError
 
 __all__ = [
     "LISTS",
+    "Limits",
     "ListKind",
     "Listed",
     "icons_of",
     "read_list",
     "tidy",
-    "usable_resources",
     "usable_templates",
     "usable_tools",
 ]
@@ -49,32 +51,45 @@ class Listed:
     """What a server lists: its tools, and its resources and templates if they are wanted."""
 
     tools: list[JsonObject] = field(default_factory=list[JsonObject])
-    resources: list[JsonObject] = field(default_factory=list[JsonObject])
+    resources: Sequence[JsonObject] = ()
     templates: list[ResourceTemplate] = field(default_factory=list[ResourceTemplate])
     faults: Faults = field(default_factory=lambda: Faults(limit=_MAX_FAULTS))
 
 
-async def read_list(ask: Ask, method: str, name: str, *, limit: int, where: str, faults: Faults) -> list[Any]:
-    """Return the entries of all pages of a list, at most about `limit`, in any form.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one list may take: its entries, the bytes of all its pages as JSON, and the seconds until its end."""
 
-    A list ends where its cursor is absent or repeats, or where pages bring nothing new. What came before a page that
-    fails is kept.
+    entries: int
+    bytes: int
+    seconds: float = inf
+
+
+async def read_list(ask: Ask, method: str, name: str, *, limits: Limits, where: str, faults: Faults) -> list[Any]:
+    """Return the entries of all pages of a list, in any form, and at most about as many as its limit.
+
+    A list ends where its cursor is absent or repeats, where pages bring nothing new, and at its limits. What came
+    before a page that fails or is late is kept.
 
     :raises ProtocolError: the server refused the first page.
     :raises UtcpError: the first page cannot be read.
+    :raises TimeoutError: the first page is late.
     """
     found: list[Any] = []
     seen: set[bytes] = set()
     cursors: set[bytes] = set()
     params: JsonObject = {}
-    empty = 0
+    empty = size = 0
+    deadline = anyio.current_time() + limits.seconds
     for number in range(1, _MAX_PAGES + 1):
         try:
-            page = await ask(method, params)
-        except (ProtocolError, UtcpError) as error:
+            with anyio.fail_after(deadline - anyio.current_time()):
+                page = await ask(method, params)
+        except (ProtocolError, UtcpError, TimeoutError) as error:
             if number == 1:
                 raise
-            faults.error(where, f"page {number} of `{method}` could not be read: {error} What came before is used.")
+            reason = f"it took more than {limits.seconds:g} seconds." if isinstance(error, TimeoutError) else error
+            faults.error(where, f"page {number} of `{method}` could not be read: {reason} What came before is used.")
             return found
         entries = _entries(page, name)
         if entries is None:
@@ -84,8 +99,15 @@ async def read_list(ask: Ask, method: str, name: str, *, limit: int, where: str,
         seen.update(_key(entry) for entry in entries)
         empty = 0 if len(seen) > before else empty + 1
         found += entries
+        size += len(_key(page))
         cursor = page.get("nextCursor")
-        if not cursor or len(found) >= limit:
+        if not cursor or len(found) >= limits.entries:
+            return found
+        if size > limits.bytes:
+            what = (
+                f"the pages of `{method}` have more than {limits.bytes:,} bytes. The bridge uses the first {number:,}."
+            )
+            faults.warn(where, what, "Raise `max_manual_bytes` if you need the others.")
             return found
         if _key(cursor) in cursors or empty >= _MAX_EMPTY:
             faults.warn(where, f"`{method}` names another page without end. The bridge uses the pages that came.")
@@ -200,17 +222,12 @@ def _usable_annotations(raw: Any, here: str, faults: Faults) -> JsonObject:
     return kept
 
 
-def usable_resources(entries: list[Any], where: str, faults: Faults) -> list[JsonObject]:
-    """Return the resources that can be read. Each entry that cannot is a fault."""
-    return _named(entries, "resource", "uri", where, faults)
-
-
-def usable_templates(entries: list[Any], where: str, faults: Faults) -> list[ResourceTemplate]:
+def usable_templates(entries: Iterable[JsonObject], where: str, faults: Faults) -> list[ResourceTemplate]:
     """Return the templates of resources whose variables can be filled in. Each one that cannot is a fault."""
     from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
 
     templates: list[ResourceTemplate] = []
-    for template in _named(entries, "resource template", "uriTemplate", where, faults):
+    for template in entries:
         try:
             pattern = UriTemplate.parse(template["uriTemplate"])
         except InvalidUriTemplate:
@@ -219,18 +236,6 @@ def usable_templates(entries: list[Any], where: str, faults: Faults) -> list[Res
         required = {name: name not in pattern.query_variable_names for name in pattern.variable_names}
         templates.append(ResourceTemplate(template, required))
     return templates
-
-
-def _named(entries: list[Any], noun: str, key: str, where: str, faults: Faults) -> list[JsonObject]:
-    kept: list[JsonObject] = []
-    for number, entry in enumerate(entries, 1):
-        if is_object(entry) and isinstance(entry.get(key), str) and entry[key]:
-            texts = {name: entry.get(name) for name in ("name", "title", "description", "mimeType")}
-            kept.append({key: entry[key], **{name: one for name, one in texts.items() if isinstance(one, str)}})
-        else:
-            what = f"it has no `{key}`" if is_object(entry) else f"it is {sort_of(entry)}, not an object"
-            faults.error(f"{where}, {noun} {number}", f"{what}, and is left out.")
-    return kept
 
 
 # --- what is offered besides tools ---

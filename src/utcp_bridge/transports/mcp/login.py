@@ -21,7 +21,7 @@ from mcp.client.auth.utils import issuers_match, union_scopes
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl, ValidationError
 
-from utcp_bridge.auth.login.discovery import Challenge, protected_resource, server_metadata
+from utcp_bridge.auth.login.discovery import S256, Challenge, ServerMetadata, protected_resource, server_metadata
 from utcp_bridge.auth.login.endpoints import AuthorizationTransport
 from utcp_bridge.auth.login.logins import Holder, Logins
 from utcp_bridge.auth.login.person import Person, redirected
@@ -35,6 +35,7 @@ from utcp_bridge.auth.login.refusals import (
     login_failed,
     login_needed,
     no_metadata,
+    no_pkce,
     no_registration,
 )
 from utcp_bridge.auth.models import OAuth2LoginAuth
@@ -178,11 +179,17 @@ class McpLogin(PossibleLogin):
                 return login_needed(where, manual) if resource is not None else None
             failure = no_metadata(where, manual)
             return Rejected(failure.message, status=challenge.status, remedy=failure.remedy)
+        return self._obstacle(metadata) or login_needed(where, manual)
+
+    def _obstacle(self, metadata: ServerMetadata) -> LoginFailed | None:
+        """Return why a login at an authorization server is not possible."""
+        if S256 not in metadata.challenge_methods:
+            return no_pkce(metadata.issuer, self.holder.manual, metadata.challenge_methods)
         knows_client = self.auth is not None and self.auth.client_id is not None
         reads_client = metadata.has("client_id_metadata_document_supported") and self.client_metadata_url is not None
         if not knows_client and not reads_client and metadata.url("registration_endpoint") is None:
-            return no_registration(issuer, manual)
-        return login_needed(where, manual)
+            return no_registration(metadata.issuer, self.holder.manual)
+        return None
 
     async def obtain(self, person: Person, before: LoginRecord | None, scope: str | None) -> LoginRecord:
         """Let the person log in, as the server and its authorization server describe it.
@@ -227,13 +234,14 @@ class McpLogin(PossibleLogin):
         request = httpx2.Request("POST", self.url, json=_INITIALIZE, headers=_ACCEPT)
         # A flow that is left open would end in another task, which cannot release its lock.
         async with aclosing(provider.async_auth_flow(request)) as flow:
-            return await self._driven(flow, request, challenge)
+            return await self._driven(flow, request, challenge, provider)
 
     async def _driven(
         self,
         flow: AsyncGenerator[httpx2.Request, httpx2.Response],
         request: httpx2.Request,
         challenge: Challenge | None,
+        provider: _Provider,
     ) -> int:
         own = self._services.http.session(self._source).transport
         others = self.holder.transport()
@@ -255,6 +263,7 @@ class McpLogin(PossibleLogin):
                 outgoing = await flow.asend(response)
             except StopAsyncIteration:
                 return status
+            provider.check_metadata()
 
     @property
     def client_metadata_url(self) -> str | None:
@@ -366,6 +375,7 @@ class _Provider(OAuthClientProvider):
         return found
 
     async def _perform_authorization(self) -> httpx2.Request:
+        self.check_metadata(must_exist=True)
         context = self.context
         if self._wanted:
             context.client_metadata.scope = union_scopes(self._wanted, context.client_metadata.scope)
@@ -393,6 +403,20 @@ class _Provider(OAuthClientProvider):
     def _issuer(self) -> str:
         metadata = self.context.oauth_metadata
         return str(metadata.issuer) if metadata is not None else self._expected_issuer()
+
+    def check_metadata(self, *, must_exist: bool = False) -> None:
+        """Check that the authorization server announces PKCE with S256, once its metadata is known.
+
+        Only a server of 2025-03-26, which names no authorization server, may do without metadata.
+
+        :raises LoginFailed: it does not.
+        """
+        metadata = self.context.oauth_metadata
+        if metadata is None and not (must_exist and self.context.protected_resource_metadata):
+            return
+        methods = (metadata and metadata.code_challenge_methods_supported) or ()
+        if S256 not in methods:
+            raise no_pkce(self._issuer, self._login.holder.manual, methods)
 
     def failure(self, error: Exception) -> UtcpError:
         """Return our error for one of the SDK's. Its texts may have the body of a reply, so they are not shown."""

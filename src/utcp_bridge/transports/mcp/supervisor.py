@@ -55,10 +55,10 @@ from utcp_bridge.transports.mcp.failures import (
 from utcp_bridge.transports.mcp.hearing import Progress
 from utcp_bridge.transports.mcp.hosts.rounds import ASKING_METHODS, INPUT_METHODS, HostRefusal, with_answers
 from utcp_bridge.transports.mcp.hosts.sessions import HostSessions, prefers_handshake
-from utcp_bridge.transports.mcp.listing import Listed, read_list, usable_resources, usable_templates, usable_tools
+from utcp_bridge.transports.mcp.listing import Limits, Listed, read_list, usable_templates, usable_tools
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, shown_name, tool_object
 from utcp_bridge.transports.mcp.tasks import TASKS, TaskCalls, as_task
-from utcp_bridge.transports.mcp.upstream_port import McpUpstream
+from utcp_bridge.transports.mcp.upstream_port import METHOD_NOT_FOUND, McpUpstream, in_words
 from utcp_bridge.upstream import HOST, CallingHost, ProtocolError, ServerState
 from utcp_bridge.urls import bare_url
 
@@ -305,27 +305,39 @@ class McpSupervisor:
         :raises UtcpError: it cannot be reached, or it does not list its tools.
         """
         listing = Listed()
-        ask = partial(self.request, reads_manual=True)
-        at_most, where, faults = self._services.settings.max_tools, self.shown, listing.faults
-        read = partial(read_list, ask, limit=at_most, where=where, faults=faults)
-        template = self._target.template
-        try:
-            async with self._connected(reads_manual=True):
-                pass
-            if self.port.has_tools:
-                found = usable_tools(await read("tools/list", "tools"), where, faults)
-                listing.tools = self._callable(found, where, faults)
-            if template.register_resources_as_tools:
-                listing.resources = usable_resources(await read("resources/list", "resources"), where, faults)
-                templates = await read("resources/templates/list", "resourceTemplates")
-                listing.templates = usable_templates(templates, where, faults)
-            if template.tool_name is None:
-                faults.extend(await self.port.read())
-            else:
-                self.port.offer_nothing()
-        except ProtocolError as error:
-            raise self.refusal(error) from error
+        where, faults, template = self.shown, listing.faults, self._target.template
+        async with self._connected(reads_manual=True):
+            pass
+        if self.port.has_tools:
+            listing.tools = self._callable(usable_tools(await self._tool_entries(faults), where, faults), where, faults)
+        if template.tool_name is not None:
+            self.port.offer_nothing()
+            return listing
+        before = self.listing or listing  # a list that fails stays as it was
+        wanted = ("resources", "resource_templates") if template.register_resources_as_tools else ()
+        lists = await self.port.read(faults, wanted=wanted)
+        if wanted:
+            listing.resources = lists.get("resources", before.resources)
+            templates = lists.get("resource_templates")
+            listing.templates = before.templates if templates is None else usable_templates(templates, where, faults)
         return listing
+
+    async def _tool_entries(self, faults: Faults) -> list[Any]:
+        """Return the entries of the list of tools; none if the server does not have this list.
+
+        :raises UtcpError: the server refused the list, or cannot be reached.
+        """
+        ask, settings = partial(self.request, reads_manual=True), self._services.settings
+        limits = Limits(settings.max_tools, settings.max_manual_bytes, self._start_seconds * _SHARE)
+        try:
+            return await read_list(ask, "tools/list", "tools", limits=limits, where=self.shown, faults=faults)
+        except ProtocolError as error:
+            if error.code != METHOD_NOT_FOUND:
+                refusal = self.refusal(error)
+                refusal.message = f"{self.where} refused `tools/list`: {in_words(error)}."
+                raise refusal from error
+        faults.warn(self.shown, "it does not know `tools/list`. The bridge takes this list as empty.")
+        return []
 
     def _callable(self, tools: list[JsonObject], where: str, faults: Faults) -> list[JsonObject]:
         """Return the tools that may be called, and note the arguments that are sent as headers too (2026-07-28)."""

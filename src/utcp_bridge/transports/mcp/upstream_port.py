@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -24,21 +24,22 @@ from utcp_bridge.model import (
 )
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.hearing import Calmed, Levels, LogRoutes, Updates, listen_to_lists, log_message
-from utcp_bridge.transports.mcp.listing import LISTS, ListKind, read_list, tidy
+from utcp_bridge.transports.mcp.listing import LISTS, Limits, read_list, tidy
 from utcp_bridge.transports.mcp.servers import McpTemplate, shown_name
 from utcp_bridge.upstream import HOST, Offers, ProtocolError, Upstream
 
 if TYPE_CHECKING:
     from utcp_bridge.transports.mcp.handshake import RawSession
 
-__all__ = ["McpUpstream"]
+__all__ = ["METHOD_NOT_FOUND", "McpUpstream", "in_words"]
 
 _logger = logging.getLogger(__name__)
 _MODERN: Final = "2026-07-28"
 _LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
 _KEPT_UP: Final = frozenset({"resources/subscribe", "resources/unsubscribe", "logging/setLevel"})
 """Requests of the handshake era whose effect lasts. They are repeated on each new connection."""
-_METHOD_NOT_FOUND: Final = -32601
+METHOD_NOT_FOUND: Final = -32601
+"""The code of JSON-RPC for a method that the other side does not have."""
 _MAX_WRONG: Final = 10
 _MAX_WAITING_LINES: Final = 100
 """Log lines of one connection that wait for their hosts."""
@@ -127,35 +128,51 @@ class McpUpstream(Upstream):
         """Whether the server has tools. One that names no capability at all is asked for them."""
         return "tools" in self._capabilities or self._capabilities.keys().isdisjoint({"resources", "prompts"})
 
-    async def read(self) -> list[Fault]:
-        """Read the lists that the server offers, and return what is wrong with them. No fault costs another entry."""
-        wanted = {field: kind for field, kind in LISTS.items() if kind.capability in self._capabilities}
-        found = {field: getattr(self._offers or Offers(), field) for field in wanted}
-        faults: list[Fault] = []
-        where = self._shown
+    async def read(self, faults: Faults, *, wanted: Collection[str] = ()) -> Mapping[str, tuple[JsonObject, ...]]:
+        """Read the lists that the server offers, and take them up. No fault costs another entry or another list.
 
-        async def read_one(field: str, kind: ListKind) -> None:
-            cause: str | None = f"it did not answer within {LIST_SECONDS:g} seconds"
-            try:
-                with anyio.move_on_after(LIST_SECONDS):
-                    found[field], wrong = tidy(kind, await self._pages(kind, where, faults))
-                    faults.extend(_left_out(where, wrong))
-                    cause = None
-            except ProtocolError as error:
-                cause = f"error {error.code}, {str(error)[:200]!r}"
-                if error.code == _METHOD_NOT_FOUND:
-                    found[field], cause = (), None
-            except UtcpError as error:
-                cause = error.message
-            if cause is not None:
-                what = f"`{kind.method}` failed: {cause.rstrip('.')}. Its tools work."
-                faults.append(Fault(where, what, severity="warning"))
-
+        :param faults: takes what is wrong with them.
+        :param wanted: lists to ask for also if the server does not say that it has them, by their field of `Offers`.
+        :return: the usable entries of each list. A list that failed is not in it, and its offers stay as they were.
+        """
+        offered = [field for field, kind in LISTS.items() if kind.capability in self._capabilities]
+        lists: dict[str, tuple[JsonObject, ...]] = {}
         async with anyio.create_task_group() as group:
-            for field, kind in wanted.items():
-                group.start_soon(read_one, field, kind)
+            for field in dict.fromkeys((*offered, *wanted)):
+                is_missed = field in wanted or field != "resource_templates"  # few servers have templates
+                group.start_soon(self._read_one, field, lists, faults, is_missed)
+        found: dict[str, Any] = {field: getattr(self._offers or Offers(), field) for field in offered}
+        found |= {field: entries for field, entries in lists.items() if field in offered}
         self._keep(Offers(self._version, self._capabilities, self._instructions, **found))
-        return faults
+        return lists
+
+    async def _read_one(
+        self, field: str, lists: dict[str, tuple[JsonObject, ...]], faults: Faults, is_missed: bool
+    ) -> None:
+        """Put one list into `lists`; what is wrong with it is a fault, and with `is_missed` also that it is unknown."""
+        kind, where = LISTS[field], self._shown
+        ask, most = partial(self._session.request, reads_manual=True), self._services.settings.max_tools
+        limits = Limits(most + 1, self._services.settings.max_manual_bytes, LIST_SECONDS)
+        try:
+            found = await read_list(ask, kind.method, kind.field, limits=limits, where=where, faults=faults)
+            lists[field], wrong = tidy(kind, found[:most])
+            faults.extend(_left_out(where, wrong))
+            if len(found) > most:
+                what = f"`{kind.method}` has more than {most:,} entries. The bridge uses the first ones."
+                faults.warn(where, what, "Raise `max_tools` if you need the others.")
+            return
+        except TimeoutError:
+            cause = f"it did not answer within {LIST_SECONDS:g} seconds"
+        except ProtocolError as error:
+            if error.code == METHOD_NOT_FOUND:
+                lists[field] = ()
+                if is_missed:
+                    faults.warn(where, f"it does not know `{kind.method}`. The bridge takes this list as empty.")
+                return
+            cause = in_words(error)
+        except UtcpError as error:
+            cause = error.message
+        faults.warn(where, f"`{kind.method}` failed: {cause.rstrip('.')}. Its tools work.")
 
     def offer_nothing(self) -> None:
         """Take no offers up: the manual is about one tool of the server."""
@@ -171,14 +188,6 @@ class McpUpstream(Upstream):
             self._services.heard(self, "notifications/resources/list_changed", {})
         if before is None or before.prompts != offers.prompts:
             self._services.heard(self, "notifications/prompts/list_changed", {})
-
-    async def _pages(self, kind: ListKind, where: str, faults: list[Fault]) -> list[Any]:
-        """Return the entries of all pages of a list, at most `max_tools`."""
-        ask = partial(self._session.request, reads_manual=True)
-        most, noted = self._services.settings.max_tools, Faults()
-        found = await read_list(ask, kind.method, kind.field, limit=most, where=where, faults=noted)
-        faults += noted.faults
-        return found[:most]
 
     # --- what the server says without being asked ---
 
@@ -246,7 +255,9 @@ class McpUpstream(Upstream):
             self._rereading.note()
 
     async def _read_again(self) -> None:
-        for fault in await self.read():
+        faults = Faults()
+        await self.read(faults)
+        for fault in faults.faults:
             _logger.warning("Manual %r, %s", self.manual, fault)
 
     async def _report_change(self) -> None:
@@ -272,6 +283,11 @@ class McpUpstream(Upstream):
         if method == "resources/subscribe":
             self._updates.uris.add(uri)
         return result
+
+
+def in_words(error: ProtocolError) -> str:
+    """Return the code and the message of a server's error, for one line."""
+    return f"error {error.code}, {str(error)[:200].rstrip('. ')!r}"
 
 
 def _left_out(where: str, wrong: list[str]) -> list[Fault]:
