@@ -9,7 +9,7 @@ import re
 _LATE = re.compile(r"destroyed but it is pending|never retrieved|^Unclosed")
 """What asyncio and aiohttp log when the collector finds an object that was not closed."""
 
-_SERVERS_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
+_SERVERS_LOGGERS = ("uvicorn", "uvicorn.error")
 """uvicorn sets their levels for the whole process unless its `log_config` is None. Later tests look at their lines."""
 
 _MANY = 10_000
