@@ -1,14 +1,15 @@
 """Shadowing: calls of a read-only tool also go to the tool that is to replace it, and the replies are compared.
 
 The host gets the old reply, as soon as it is there and as it is. The second call begins after it, in a task of its own.
-At most four of these run at once; further calls are counted as skipped.
+At most four of these run at once; further calls are counted as skipped. Calls of a promoted tool go to the new side
+alone (`promoting.py`).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import partial
 from pathlib import Path
@@ -18,24 +19,36 @@ import anyio
 import anyio.to_thread
 import orjson
 
+from utcp_bridge.client.promoting import (
+    CallTool,
+    answering,
+    is_promoted,
+    promoted,
+    promotion_faults,
+    replacement_of,
+    shadow_of,
+)
 from utcp_bridge.errors import ConfigError, UtcpError
+from utcp_bridge.manuals.registration import ManualState
 from utcp_bridge.model import (
     Binary,
     Call,
     ContentBlocks,
     Deferred,
     Emit,
+    Fault,
     JsonObject,
     Result,
     ShadowOptions,
     Tool,
+    discard,
     is_list,
     is_object,
     matches_glob,
 )
 from utcp_bridge.net.files.writing import exclusive, write_file
 from utcp_bridge.pipeline import Next
-from utcp_bridge.pipeline.differences import Ignored, has_failed, own_tools, paired_tools, reply_differences
+from utcp_bridge.pipeline.differences import Ignored, has_failed, reply_differences
 from utcp_bridge.upstream import InputRequired, ProtocolError
 
 __all__ = ["OUTCOMES", "ShadowRecord", "Shadowing", "read_record", "record_file"]
@@ -139,8 +152,8 @@ class Shadowing:
 
     def __init__(
         self,
-        call: Callable[[Tool, JsonObject], Awaitable[Result]],
-        tools: Callable[[], Iterable[Tool]],
+        call: CallTool,
+        tools: Callable[[], Sequence[Tool]],
         spawn: Callable[[Callable[[], Any]], object],
         record: ShadowRecord,
     ) -> None:
@@ -153,8 +166,12 @@ class Shadowing:
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
         """Return the step; `inner` itself for a tool that is not shadowed."""
-        options = tool.limits.get("shadow")
-        if not isinstance(options, ShadowOptions) or not _is_shadowed(tool, options):
+        options = shadow_of(tool)
+        if options is None:
+            return inner
+        if is_promoted(self._tools(), tool):
+            return promoted(self._call, self._tools, tool)
+        if not _is_shadowed(tool, options):
             return inner
 
         async def shadowed(call: Call, emit: Emit) -> Result:
@@ -175,6 +192,14 @@ class Shadowing:
 
         return shadowed
 
+    def answering(self, tool: Tool) -> Tool:
+        """Return the tool that answers calls of this one. See `promoting.answering`."""
+        return answering(self._tools(), tool)
+
+    def faults(self, states: Sequence[ManualState]) -> list[Fault]:
+        """Return what is wrong with the `shadow` of each of these manuals."""
+        return promotion_faults(states, list(self._tools()))
+
     async def aclose(self) -> None:
         """Write what was counted. The tasks have ended."""
         if not self._record.is_written:
@@ -190,7 +215,7 @@ class Shadowing:
             new = self._replacement(tool, options)
             name = new.qualified_name
             with anyio.fail_after(_MAX_SECONDS):
-                reply = await self._call(new, arguments)
+                reply = await self._call(new, arguments, discard)
             found = await anyio.to_thread.run_sync(_differences, old, reply, options)
             self._count(tool, name, "different" if found else "equal", found)
         except TimeoutError:
@@ -205,12 +230,7 @@ class Shadowing:
 
         :raises UtcpError: the new manual does not have it, or it may write.
         """
-        every = list(self._tools())
-        old, new = own_tools(every, tool.manual), own_tools(every, options.new)
-        own = next((name for name, one in old.items() if one is tool), tool.name)
-        other = new.get(paired_tools(old, new).get(own, ""))
-        if other is None:
-            raise UtcpError(f"The manual {options.new!r} has no tool {own!r}, or it is not loaded.")
+        other = replacement_of(self._tools(), tool, options)
         if other.annotations.get("readOnlyHint") is not True:
             raise UtcpError(
                 f"{other.qualified_name} may write, so it was not called.",
