@@ -156,16 +156,16 @@ def test_a_value_that_the_file_cannot_hold_is_not_repeated(value):
 
 KEY = ("shadow", "promoted")
 SHADOWED = {
-    "block": "# top\nmanual_call_templates:\n  - name: a\n    # about the shadow\n    shadow:\n      new: b  # the API\n"
-    "      ignore: [/at]\n      # deeper\n    url: x\n  - name: b\nbridge: {}\n",
+    "block": "# top\nmanual_call_templates:\n  - name: a\n    # about the shadow\n    shadow:\n"
+    "      new: b  # the API\n      ignore: [/at]\n      # deeper\n    url: x\n  - name: b\nbridge: {}\n",
     "block at the end": "manual_call_templates:\n- name: a\n  shadow:\n    new: b",
     "first key on the dash": "providers:\n  - shadow: {new: b, ignore: [/at]}  # here\n    name: a\n",
     "braces over lines": "manual_call_templates:\n  - name: a\n    shadow: {\n      new: b  # the API\n    }\n",
     "json": '{"manual_call_templates": [{"name": "a", "shadow": {"new": "b"}}, {"name": "b"}]}',
-    "json lines": '{\n  "manual_call_templates": [\n    {\n      "name": "a",\n      "shadow": {\n        "new": "b"\n      }\n'
-    "    }\n  ]\n}\n",
-    "json comments": '\ufeff{\r\n\t// mine\r\n\t"manual_call_templates": [{"name": "a", "shadow": {\r\n\t\t"new": "b", // it\r\n'
-    '\t\t"ignore": [] /* none */\r\n\t}}]\r\n}\r\n',
+    "json lines": '{\n  "manual_call_templates": [\n    {\n      "name": "a",\n      "shadow": {\n'
+    '        "new": "b"\n      }\n    }\n  ]\n}\n',
+    "json comments": '\ufeff{\r\n\t// mine\r\n\t"manual_call_templates": [{"name": "a", "shadow": {\r\n'
+    '\t\t"new": "b", // it\r\n\t\t"ignore": [] /* none */\r\n\t}}]\r\n}\r\n',
     "json list": '[{"name": "b"}, {"name": "a", "shadow": {"new": "b", "ignore": ["/x"]}}]',
 }
 NAMES = st.lists(
@@ -227,6 +227,6 @@ def test_a_name_that_is_listed_twice_is_removed_twice():
 )
 def test_an_entry_without_the_object_is_refused(shadow):
     text = f"x: &x {{new: b}}\nmanual_call_templates:\n  - name: a\n    {shadow}\n"
-    with pytest.raises(ConfigError, match="must be|safely"):
+    with pytest.raises(ConfigError, match=r"must be|safely"):
         with_names(text, "a", KEY, add=["z"], where="f")
     assert with_names(text, "c", KEY, add=["z"], where="f") is None

@@ -76,12 +76,15 @@ def make_server() -> Server[Any]:
 
 @dataclass
 class RestTwin:
-    """The REST service. `change` changes each of its replies; `gate`, if set, holds them back."""
+    """The REST service. `change` changes each of its replies; `gate`, if set, holds them back, and `held` its
+    description.
+    """
 
     base: str = ""
     change: Callable[[str, Any], Any] = lambda _tool, value: value
     calls: list[str] = field(default_factory=list)
     gate: asyncio.Event | None = None
+    held: asyncio.Event | None = None
     fails: bool = False
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -95,6 +98,8 @@ class RestTwin:
         return web.json_response(self.change(tool, reply(tool, arguments)))
 
     async def describe(self, _request: web.Request) -> web.Response:
+        if self.held is not None:
+            await self.held.wait()
         paths: Schema = {}
         for name, properties in PARAMETERS.items():
             operation: Schema = {"operationId": name, "description": DESCRIPTIONS[name], "responses": {"200": {}}}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from utcp_bridge.cli.logs import audit_sink, configure_logging, log_file, unblocked_stderr
 from utcp_bridge.cli.options import Options
 from utcp_bridge.cli.output import complain, note, width, without_sequences
-from utcp_bridge.model import JsonObject, first_few
+from utcp_bridge.model import JsonObject, first_few, is_object
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -233,9 +233,14 @@ def report_failures(client: UtcpClient) -> list[ManualState]:
 
 
 def _for_tool(config: UtcpClientConfig, tool: str) -> UtcpClientConfig:
-    """Return the configuration reduced to the manual or registry whose name the tool's name begins with, if any."""
-    entries = tuple(entry for entry in config.manual_call_templates if tool.startswith(f"{entry.get('name')}."))
+    """Return the configuration reduced to the manual or registry whose name the tool's name begins with, if any, and
+    the manual that answers its promoted tools.
+    """
+    entries = [entry for entry in config.manual_call_templates if tool.startswith(f"{entry.get('name')}.")]
     registries = tuple(entry for entry in config.registries if not entries and tool.startswith(f"{entry.get('name')}_"))
     if not entries and not registries:
         return config
-    return config.model_copy(update={"manual_call_templates": entries, "registries": registries})
+    shadows = [shadow for entry in entries if is_object(shadow := entry.get("shadow")) and shadow.get("promoted")]
+    names = {shadow.get("new") for shadow in shadows}
+    entries += [one for one in config.manual_call_templates if one.get("name") in names and one not in entries]
+    return config.model_copy(update={"manual_call_templates": tuple(entries), "registries": registries})

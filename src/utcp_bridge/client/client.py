@@ -167,7 +167,7 @@ class UtcpClient:
         self.repository.subscribe(self._on_change)
 
     def _shadows(self, lock_file: Path | None) -> Shadowing:
-        return Shadowing(self.call, self.tools, self._tasks.spawn, ShadowRecord(lock_file, self.redactor))
+        return Shadowing(self, self._tasks.spawn, ShadowRecord(lock_file, self.redactor))
 
     def _make_services(self, guard: Guard, root: Path) -> Services:
         """What transports get."""
@@ -324,7 +324,7 @@ class UtcpClient:
 
     def faults(self) -> list[Fault]:
         """Return what is wrong with the loaders, post-processors, search strategy and shadows of the configuration."""
-        return [*self._part_faults, *self._shadowing.faults(self.report())]
+        return [*self._part_faults, *self._shadowing.faults()]
 
     def outages(self) -> list[Outage]:
         """Return the upstreams that did not answer, so that calls to them are refused for now."""
@@ -504,7 +504,7 @@ class UtcpClient:
         :raises Unexplainable: the tool's transport cannot explain its calls.
         :raises UtcpError: the call could not be made.
         """
-        tool = self._shadowing.answering(self.find_tool(tool))
+        tool = await self._shadowing.answering(self.find_tool(tool))
         return await self._explainer.explain(tool, arguments, show_values=show_values)
 
     def reach(self, template: Template) -> tuple[Target[Any], Sequence[Need]]:

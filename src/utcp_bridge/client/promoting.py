@@ -6,20 +6,20 @@ to this tool do.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from utcp_bridge.dialects.fields import nearest, safe_name
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.manuals.registration import ManualState
-from utcp_bridge.model import MISREAD, Call, Emit, Fault, JsonObject, Result, ShadowOptions, Tool
+from utcp_bridge.model import MISREAD, Call, Emit, Fault, Result, ShadowOptions, Tool
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.differences import own_tools, paired_tools
 
-__all__ = ["CallTool", "answering", "is_promoted", "promoted", "promotion_faults", "replacement_of", "shadow_of"]
+if TYPE_CHECKING:
+    from utcp_bridge.client.client import UtcpClient
 
-CallTool: TypeAlias = Callable[[Tool, JsonObject, Emit], Awaitable[Result]]
-"""Runs one call through the pipeline of a tool."""
+__all__ = ["answering", "is_promoted", "promoted", "promotion_faults", "replacement_of", "shadow_of"]
 
 
 def shadow_of(tool: Tool) -> ShadowOptions | None:
@@ -53,16 +53,19 @@ def replacement_of(every: Iterable[Tool], tool: Tool, options: ShadowOptions) ->
     return found
 
 
-def answering(every: Iterable[Tool], tool: Tool) -> Tool:
-    """Return the tool that answers calls of this one: itself, or the one that it was promoted to.
+async def answering(client: UtcpClient, tool: Tool) -> Tool:
+    """Return the tool that answers calls of this one: itself, or the one that it was promoted to. Wait until the manual
+    of that has loaded or failed.
 
     :raises ConfigError: the new side does not have it, or is promoted itself.
     """
-    every, options = list(every), shadow_of(tool)
-    if options is None or not is_promoted(every, tool):
+    options = shadow_of(tool)
+    if options is None or not is_promoted(client.tools(), tool):
         return tool
-    new = replacement_of(every, tool, options)
-    if is_promoted(every, new):
+    while any(state.name == safe_name(options.new) and state.is_loading for state in client.report()):
+        await client.next_loaded()
+    new = replacement_of(client.tools(), tool, options)
+    if is_promoted(client.tools(), new):
         raise ConfigError(
             f"{tool.qualified_name} is promoted to {new.qualified_name}, which is promoted itself.",
             remedy=f"Remove `promoted` from the `shadow` of {new.manual}.",
@@ -70,7 +73,7 @@ def answering(every: Iterable[Tool], tool: Tool) -> Tool:
     return new
 
 
-def promoted(call_tool: CallTool, tools: Callable[[], Sequence[Tool]], tool: Tool) -> Next:
+def promoted(client: UtcpClient, tool: Tool) -> Next:
     """Return the step that hands the calls of a promoted tool to the new side. It looks for the new tool only after the
     tools have changed.
     """
@@ -78,10 +81,10 @@ def promoted(call_tool: CallTool, tools: Callable[[], Sequence[Tool]], tool: Too
 
     async def handed_on(call: Call, emit: Emit) -> Result:
         nonlocal known
-        every = tools()
-        if known is None or known[0] is not every:
-            known = every, answering(every, tool)
-        return await call_tool(known[1], call.arguments, emit)
+        if known is None or known[0] is not client.tools():
+            new = await answering(client, tool)
+            known = client.tools(), new
+        return await client.call(known[1], call.arguments, emit)
 
     return handed_on
 

@@ -13,14 +13,13 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
 import orjson
 
 from utcp_bridge.client.promoting import (
-    CallTool,
     answering,
     is_promoted,
     promoted,
@@ -29,7 +28,6 @@ from utcp_bridge.client.promoting import (
     shadow_of,
 )
 from utcp_bridge.errors import ConfigError, UtcpError
-from utcp_bridge.manuals.registration import ManualState
 from utcp_bridge.model import (
     Binary,
     Call,
@@ -41,7 +39,6 @@ from utcp_bridge.model import (
     Result,
     ShadowOptions,
     Tool,
-    discard,
     is_list,
     is_object,
     matches_glob,
@@ -50,6 +47,9 @@ from utcp_bridge.net.files.writing import exclusive, write_file
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.differences import Ignored, has_failed, reply_differences
 from utcp_bridge.upstream import InputRequired, ProtocolError
+
+if TYPE_CHECKING:
+    from utcp_bridge.client.client import UtcpClient
 
 __all__ = ["OUTCOMES", "ShadowRecord", "Shadowing", "read_record", "record_file"]
 
@@ -150,15 +150,8 @@ def _together(known: JsonObject | None, counted: JsonObject) -> JsonObject:
 class Shadowing:
     """The layer of the pipeline. It leaves itself out for tools that write, and for manuals without `shadow`."""
 
-    def __init__(
-        self,
-        call: CallTool,
-        tools: Callable[[], Sequence[Tool]],
-        spawn: Callable[[Callable[[], Any]], object],
-        record: ShadowRecord,
-    ) -> None:
-        self._call = call
-        self._tools = tools
+    def __init__(self, client: UtcpClient, spawn: Callable[[Callable[[], Any]], object], record: ShadowRecord) -> None:
+        self._client = client
         self._spawn = spawn
         self._record = record
         self._running = 0
@@ -169,8 +162,8 @@ class Shadowing:
         options = shadow_of(tool)
         if options is None:
             return inner
-        if is_promoted(self._tools(), tool):
-            return promoted(self._call, self._tools, tool)
+        if is_promoted(self._client.tools(), tool):
+            return promoted(self._client, tool)
         if not _is_shadowed(tool, options):
             return inner
 
@@ -192,13 +185,13 @@ class Shadowing:
 
         return shadowed
 
-    def answering(self, tool: Tool) -> Tool:
+    async def answering(self, tool: Tool) -> Tool:
         """Return the tool that answers calls of this one. See `promoting.answering`."""
-        return answering(self._tools(), tool)
+        return await answering(self._client, tool)
 
-    def faults(self, states: Sequence[ManualState]) -> list[Fault]:
-        """Return what is wrong with the `shadow` of each of these manuals."""
-        return promotion_faults(states, list(self._tools()))
+    def faults(self) -> list[Fault]:
+        """Return what is wrong with the `shadow` of each manual."""
+        return promotion_faults(self._client.report(), self._client.tools())
 
     async def aclose(self) -> None:
         """Write what was counted. The tasks have ended."""
@@ -215,7 +208,7 @@ class Shadowing:
             new = self._replacement(tool, options)
             name = new.qualified_name
             with anyio.fail_after(_MAX_SECONDS):
-                reply = await self._call(new, arguments, discard)
+                reply = await self._client.call(new, arguments)
             found = await anyio.to_thread.run_sync(_differences, old, reply, options)
             self._count(tool, name, "different" if found else "equal", found)
         except TimeoutError:
@@ -230,7 +223,7 @@ class Shadowing:
 
         :raises UtcpError: the new manual does not have it, or it may write.
         """
-        other = replacement_of(self._tools(), tool, options)
+        other = replacement_of(self._client.tools(), tool, options)
         if other.annotations.get("readOnlyHint") is not True:
             raise UtcpError(
                 f"{other.qualified_name} may write, so it was not called.",

@@ -7,7 +7,7 @@ place make no difference.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -82,6 +82,11 @@ class Comparison:
         """Whether no difference is left without an explanation."""
         return not self.unexplained
 
+    def of_tool(self, name: str) -> tuple[Difference, ...]:
+        """Return the unexplained differences of one tool, by its name on the old side."""
+        where = f"tool {name!r}"
+        return tuple(one for one in self.unexplained if one.where == where or one.where.startswith(f"{where}, "))
+
     def as_json(self) -> JsonObject:
         """Return the comparison for scripts."""
         return {
@@ -102,12 +107,13 @@ async def compare_manuals(
     *,
     calls: Sequence[TrialCall] = (),
     ignored: Ignored | None = None,
-    automatic: bool = True,
+    automatic: bool | Collection[str] = True,
 ) -> Comparison:
     """Compare two loaded manuals of a client.
 
     `calls` name tools of the old manual. With `automatic`, each tool that both sides call read-only is called too if
-    its schema states a value for every required argument. `ignored` are members of replies that differ by nature.
+    its schema states a value for every required argument; with a collection, those of these names alone. `ignored` are
+    members of replies that differ by nature.
 
     :raises UnknownTool: a call names a tool that both sides do not have.
     """
@@ -117,8 +123,8 @@ async def compare_manuals(
     asked = {trial.tool for trial in wanted}
     uncalled: list[str] = []
     for name in pairs:
-        arguments = stated_arguments(left[name].inputs) if automatic else None
-        if name in asked:
+        arguments = stated_arguments(left[name].inputs) if automatic is not False else None
+        if name in asked or not (isinstance(automatic, bool) or name in automatic):
             continue
         if arguments is None or not (_reads(left[name]) and _reads(right[pairs[name]])) or len(wanted) >= _MAX_CALLS:
             uncalled.append(name)
