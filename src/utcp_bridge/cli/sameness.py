@@ -113,8 +113,10 @@ def name_in(client: UtcpClient, name: str) -> str:
     return next(state.name for state in client.report() if state.name in {name, safe_name(name)})
 
 
-def print_comparison(comparison: Comparison, client: UtcpClient) -> None:
-    """Print a comparison on stdout for people, without secrets of the client."""
+def print_comparison(comparison: Comparison, client: UtcpClient, *, uncalled: str) -> None:
+    """Print a comparison on stdout for people, without secrets of the client. `uncalled` is a sentence about the tools
+    that were not called.
+    """
     hide = client.redactor
     rows = [
         ("explained" if one.explained else "different", hide(str(one)))
@@ -133,7 +135,7 @@ def print_comparison(comparison: Comparison, client: UtcpClient) -> None:
         f" {equal} of {len(comparison.calls)} calls gave equal replies."
     )
     if comparison.uncalled:
-        note(f"Not called: {', '.join(comparison.uncalled)}. Name calls with --call to compare their replies.")
+        note(f"Not called: {', '.join(comparison.uncalled)}. {uncalled}")
 
 
 def masked(value: Any, redactor: Callable[[str], str]) -> Any:

@@ -64,7 +64,7 @@ async def _compare(options: Options, names: tuple[str, str], wishes: Trials, as_
         if as_json:
             print_json(masked(comparison.as_json(), client.redactor))
         else:
-            print_comparison(comparison, client)
+            print_comparison(comparison, client, uncalled="Name calls with --call to compare their replies.")
         return exits.OK if comparison.is_same else exits.FAULTS
 
 
