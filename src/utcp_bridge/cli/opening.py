@@ -233,14 +233,19 @@ def report_failures(client: UtcpClient) -> list[ManualState]:
 
 
 def _for_tool(config: UtcpClientConfig, tool: str) -> UtcpClientConfig:
-    """Return the configuration reduced to the manual or registry whose name the tool's name begins with, if any, and
-    the manual that answers its promoted tools.
+    """Return the configuration reduced to the manual or registry whose name the tool's name begins with, if any.
+
+    The manual that answers promoted tools stays too. Without promoted tools, nothing is shadowed.
     """
-    entries = [entry for entry in config.manual_call_templates if tool.startswith(f"{entry.get('name')}.")]
+    every = config.manual_call_templates
+    entries = [entry for entry in every if tool.startswith(f"{entry.get('name')}.")]
     registries = tuple(entry for entry in config.registries if not entries and tool.startswith(f"{entry.get('name')}_"))
     if not entries and not registries:
         return config
-    shadows = [shadow for entry in entries if is_object(shadow := entry.get("shadow")) and shadow.get("promoted")]
-    names = {shadow.get("new") for shadow in shadows}
-    entries += [one for one in config.manual_call_templates if one.get("name") in names and one not in entries]
+    for place, entry in enumerate(entries):
+        shadow = entry.get("shadow")
+        if not is_object(shadow) or not shadow.get("promoted"):
+            entries[place] = {key: value for key, value in entry.items() if key != "shadow"}
+        else:
+            entries += [one for one in every if one.get("name") == shadow.get("new") and one not in entries]
     return config.model_copy(update={"manual_call_templates": tuple(entries), "registries": registries})

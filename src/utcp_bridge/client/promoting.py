@@ -36,13 +36,15 @@ def is_promoted(every: Iterable[Tool], tool: Tool) -> bool:
     return tool.name in options.promoted or _own_name(own_tools(every, tool.manual), tool) in options.promoted
 
 
-def replacement_of(every: Iterable[Tool], tool: Tool, options: ShadowOptions) -> Tool:
-    """Return the tool that is to replace this one.
+async def replacement_of(client: UtcpClient, tool: Tool, options: ShadowOptions) -> Tool:
+    """Return the tool that is to replace this one. Wait until its manual has loaded or failed.
 
-    :raises ConfigError: the new manual does not have it, or is not loaded.
+    :raises ConfigError: the new manual does not have it, or could not be loaded.
     """
-    every = list(every)
-    old, new = own_tools(every, tool.manual), own_tools(every, safe_name(options.new))
+    manual = safe_name(options.new)
+    while any(state.name == manual and state.is_loading for state in client.report()):
+        await client.next_loaded()
+    old, new = own_tools(client.tools(), tool.manual), own_tools(client.tools(), manual)
     own = _own_name(old, tool)
     found = new.get(paired_tools(old, new).get(own, ""))
     if found is None:
@@ -54,17 +56,14 @@ def replacement_of(every: Iterable[Tool], tool: Tool, options: ShadowOptions) ->
 
 
 async def answering(client: UtcpClient, tool: Tool) -> Tool:
-    """Return the tool that answers calls of this one: itself, or the one that it was promoted to. Wait until the manual
-    of that has loaded or failed.
+    """Return the tool that answers calls of this one: itself, or the one that it was promoted to.
 
     :raises ConfigError: the new side does not have it, or is promoted itself.
     """
     options = shadow_of(tool)
     if options is None or not is_promoted(client.tools(), tool):
         return tool
-    while any(state.name == safe_name(options.new) and state.is_loading for state in client.report()):
-        await client.next_loaded()
-    new = replacement_of(client.tools(), tool, options)
+    new = await replacement_of(client, tool, options)
     if is_promoted(client.tools(), new):
         raise ConfigError(
             f"{tool.qualified_name} is promoted to {new.qualified_name}, which is promoted itself.",

@@ -205,9 +205,9 @@ class Shadowing:
             if await anyio.to_thread.run_sync(_size, old) > _MAX_COMPARED_BYTES:
                 self._count(tool, name, "skipped")
                 return
-            new = self._replacement(tool, options)
-            name = new.qualified_name
             with anyio.fail_after(_MAX_SECONDS):
+                new = await self._replacement(tool, options)
+                name = new.qualified_name
                 reply = await self._client.call(new, arguments)
             found = await anyio.to_thread.run_sync(_differences, old, reply, options)
             self._count(tool, name, "different" if found else "equal", found)
@@ -218,12 +218,12 @@ class Shadowing:
         finally:
             self._running -= 1
 
-    def _replacement(self, tool: Tool, options: ShadowOptions) -> Tool:
+    async def _replacement(self, tool: Tool, options: ShadowOptions) -> Tool:
         """Return the tool that is to replace this one.
 
         :raises UtcpError: the new manual does not have it, or it may write.
         """
-        other = replacement_of(self._client.tools(), tool, options)
+        other = await replacement_of(self._client, tool, options)
         if other.annotations.get("readOnlyHint") is not True:
             raise UtcpError(
                 f"{other.qualified_name} may write, so it was not called.",

@@ -25,7 +25,7 @@ class Verdict:
 
     @property
     def is_same(self) -> bool:
-        """Whether replies were compared and nothing differs without an explanation."""
+        """Whether replies were compared, and nothing that matters to calls differs without an explanation."""
         return not self.reason
 
 
@@ -52,7 +52,7 @@ def _verdict(name: str, new: Tool, comparison: Comparison, counted: JsonObject) 
         for key, what in (("different", "with another reply"), ("new_failed", "that failed on the new side"))
         if counts.get(key)
     ]
-    differences = comparison.of_tool(name)
+    differences = comparison.of_calls(name)
     if differences:
         more = f" {len(differences) - 1} more." if len(differences) > 1 else ""
         reason = f"{name} is not promoted, because the sides differ. {differences[0]}{more}"

@@ -57,7 +57,8 @@ Examples:
   utcp-bridge migrate .mcp.json --only github  one server of a project's file
   utcp-bridge migrate .mcp.json --keep browser all except this one
   utcp-bridge migrate .mcp.json --undo         take the last move back
-  utcp-bridge migrate cursor --dry-run --compare   compare each server before and after, and write nothing
+  utcp-bridge migrate cursor --dry-run --compare
+                                               compare each server before and after
 \b
 Exit codes of --compare:
   0   each server is the same on both sides
