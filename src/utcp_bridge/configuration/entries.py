@@ -144,7 +144,7 @@ def with_names(
 def _with_change(text: str, entry: str, key: tuple[str, str], change: tuple[str, bool], where: str) -> str:
     """Return the text with one name added (`change` ends with True) or removed once; as it is if that is so already."""
     found = _entry_at(text, entry, where)
-    content = {} if found is None else found.entries[found.number]
+    content: JsonObject = {} if found is None else found.entries[found.number]
     part = None if found is None else found.part.members[found.number].member(key[0])
     inner = content.get(key[0])
     if found is None or part is None or not is_object(inner) or part.kind != "map" or not part.members:

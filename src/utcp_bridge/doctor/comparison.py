@@ -85,14 +85,14 @@ class Comparison:
         """Whether no difference is left without an explanation."""
         return not self.unexplained
 
-    def of_calls(self, name: str) -> tuple[Difference, ...]:
+    def of_calls(self, name: str) -> list[Difference]:
         """Return the unexplained differences of one tool, by its old name, that matter to its calls.
 
         These are its arguments, its replies, and whether it only reads. The rest is what hosts see of a tool.
         """
         places = {f"tool {name!r}, {part}": words for part, words in _OF_CALLS.items()}
         found = (one for one in self.unexplained if one.where in places)
-        return tuple(one for one in found if one.what.startswith(places[one.where]) and one.what != _DESCRIBED)
+        return [one for one in found if one.what.startswith(places[one.where]) and one.what != _DESCRIBED]
 
     def as_json(self) -> JsonObject:
         """Return the comparison for scripts."""
