@@ -79,7 +79,7 @@ def test_a_side_that_lost_its_variable_is_named(command, host_file, tmp_path):
     assert not (tmp_path / "on").exists()
 
 
-def test_a_tool_that_the_host_forbids_is_no_difference(command, tmp_path, host_file):
+def test_a_tool_that_the_host_forbids_is_left_out_on_both_sides(command, tmp_path, host_file):
     rules = tmp_path / ".claude"
     rules.mkdir()
     (rules / "settings.json").write_text(json.dumps({"permissions": {"deny": ["mcp__on__convert"]}}))
@@ -91,6 +91,7 @@ def test_a_tool_that_the_host_forbids_is_no_difference(command, tmp_path, host_f
 def test_nothing_to_move_is_nothing_to_compare(command, host_file):
     done = command("migrate", str(host_file), "--compare", "--keep", "on", "--json")
     assert (done.code, json.loads(done.out)) == (0, {"servers": []})
+    assert "so nothing was compared." in done.err
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,8 @@ def test_a_tool_with_a_difference_is_refused_and_can_be_forced(command, config, 
     assert (outcome.code, "was forced, although the sides differ." in outcome.err) == (0, True)
     assert "promoted: [convert, forecast]" in config.read_text()
     assert "a-very-secret-key" not in outcome.err
+    outcome = command("promote", str(config), "old", "--all-same")
+    assert (outcome.code, "forecast is promoted already, although the sides differ." in outcome.err) == (0, True)
 
 
 def test_a_tool_that_writes_is_called_by_order_alone(command, config, twin):

@@ -196,15 +196,22 @@ def _decide(client: UtcpClient, entry: _Entry, wishes: Wishes, found: dict[str, 
         }
         print_json(masked(report, hide))
         return exits.FAULTS if stops else exits.OK
+    missing = [] if stops else [one.tool for one in refused if not one.new and one.tool not in known]
     for one in refused:
-        (complain if stops else note)(hide(f"{one.reason} {one.remedy}".strip()))
+        if one.tool not in missing:
+            reason = _in_spite(one, "is promoted already") if one.tool in known else one.reason
+            (complain if stops else note)(hide(f"{reason} {one.remedy}".strip()))
+    if missing:
+        note(f"{entry.shadow.new} does not have these tools, so they are not promoted: {', '.join(missing)}.")
     if stops:
         note("Nothing was changed. --force promotes a tool in spite of this.")
         return exits.FAULTS
     verb = "would answer" if wishes.dry_run else "answers"
     for one in fresh:
         note(
-            hide(f"{one.new or entry.shadow.new} {verb} the calls of {entry.name}.{one.tool}. {_warning(one)}".strip())
+            hide(
+                f"{one.new or entry.shadow.new} {verb} the calls of {entry.name}.{one.tool}. {_in_spite(one, 'was forced')}".strip()
+            )
         )
     if not fresh:
         note("No further tool is promoted.")
@@ -213,9 +220,9 @@ def _decide(client: UtcpClient, entry: _Entry, wishes: Wishes, found: dict[str, 
     return exits.OK
 
 
-def _warning(verdict: Verdict) -> str:
-    """Return what a user has to know of a tool that was forced."""
-    return "" if verdict.is_same else verdict.reason.replace("is not promoted, because", "was forced, although", 1)
+def _in_spite(verdict: Verdict, what: str) -> str:
+    """Return what speaks against a tool that is promoted all the same; nothing if it is the same."""
+    return verdict.reason.replace("is not promoted, because", f"{what}, although", 1)
 
 
 # --- take back -----------------------------------------------------------------------------------

@@ -271,7 +271,8 @@ def _migrate(path: Path, host: Host | None, choices: _Choices, reports: list[Jso
         for line in (*job.move.notes, *job.move.staying.values(), *_of_projects(file)):
             note(line)
         if not job.move.manuals:
-            note(f"There is nothing to move in {quoted(path)}.")
+            rest = ", so nothing was compared" if choices.compares else ""
+            note(f"There is nothing to move in {quoted(path)}{rest}.")
             return exits.OK
         is_written = choices.after != "show"
         if is_written:
