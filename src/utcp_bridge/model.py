@@ -213,6 +213,8 @@ class ShadowOptions(BaseModel):
     """Patterns of tools; by default every tool that is known to be read-only."""
     ignore: tuple[Annotated[str, Field(pattern="^/")], ...] = ()
     """JSON pointers of members of replies that differ by nature."""
+    promoted: tuple[str, ...] = ()
+    """Names of tools whose calls the new manual answers alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ from io import StringIO
 import pytest
 import yaml
 from dotenv import dotenv_values
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utcp_bridge.configuration.entries import (
     NEW_CONFIGURATION,
     names_of_entries,
     with_entry,
+    with_names,
     with_variables,
     without_entry,
 )
@@ -149,3 +150,83 @@ def test_a_value_that_the_file_cannot_hold_is_not_repeated(value):
         with_variables("", {"KEY": value}, where=".env")
     assert value not in str(refused.value)
     assert "KEY" in str(refused.value)
+
+
+# --- names in a list of an entry -----------------------------------------------------------------
+
+KEY = ("shadow", "promoted")
+SHADOWED = {
+    "block": "# top\nmanual_call_templates:\n  - name: a\n    # about the shadow\n    shadow:\n"
+    "      new: b  # the API\n      ignore: [/at]\n      # deeper\n    url: x\n  - name: b\nbridge: {}\n",
+    "block at the end": "manual_call_templates:\n- name: a\n  shadow:\n    new: b",
+    "first key on the dash": "providers:\n  - shadow: {new: b, ignore: [/at]}  # here\n    name: a\n",
+    "braces over lines": "manual_call_templates:\n  - name: a\n    shadow: {\n      new: b  # the API\n    }\n",
+    "json": '{"manual_call_templates": [{"name": "a", "shadow": {"new": "b"}}, {"name": "b"}]}',
+    "json lines": '{\n  "manual_call_templates": [\n    {\n      "name": "a",\n      "shadow": {\n'
+    '        "new": "b"\n      }\n    }\n  ]\n}\n',
+    "json comments": '\ufeff{\r\n\t// mine\r\n\t"manual_call_templates": [{"name": "a", "shadow": {\r\n'
+    '\t\t"new": "b", // it\r\n\t\t"ignore": [] /* none */\r\n\t}}]\r\n}\r\n',
+    "json list": '[{"name": "b"}, {"name": "a", "shadow": {"new": "b", "ignore": ["/x"]}}]',
+}
+NAMES = st.lists(
+    st.sampled_from(["get", "get-sum", "srv.echo", "yes", "null", "a b", 'q"\\', "ä", "1", ""]), unique=True
+)
+
+
+def names_of(text):
+    shadow = next(one for one in items(text) if one["name"] == "a")["shadow"]
+    return shadow.get("promoted", []), {key: value for key, value in shadow.items() if key != "promoted"}
+
+
+@pytest.mark.parametrize("text", SHADOWED.values(), ids=SHADOWED)
+@settings(max_examples=20)
+@given(names=NAMES, then=NAMES)
+def test_names_that_are_added_and_removed_leave_the_text_as_it_was(text, names, then):
+    added = with_names(text, "a", KEY, add=names, where="f")
+    more = with_names(added, "a", KEY, add=then, where="f")
+    both = [*names, *(one for one in then if one not in names)]
+    assert names_of(added) == (names, names_of(text)[1])
+    assert names_of(more) == (both, names_of(text)[1])
+    back = with_names(more, "a", KEY, remove=[one for one in then if one not in names], where="f")
+    assert back.rstrip("\r\n") == added.rstrip("\r\n")
+    gone = with_names(added, "a", KEY, remove=names, where="f")
+    assert parsed(gone) == parsed(text)
+    assert gone.rstrip("\r\n") == text.rstrip("\r\n")
+    for comment in re.findall(r"(?:#|//|/\*).*", text):
+        assert comment.rstrip("\r") in more
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "promoted: [x, y]",
+        "promoted: []",
+        "promoted:\n        - x  # why\n        # and\n        - y",
+        "promoted:\n      - x",
+    ],
+)
+def test_a_list_that_a_person_wrote_keeps_its_form(listed):
+    text = f"manual_call_templates:\n  - name: a\n    shadow:\n      {listed}\n      new: b\n"
+    before = names_of(text)[0]
+    added = with_names(text, "a", KEY, add=["z"], where="f")
+    assert names_of(added)[0] == [*before, "z"]
+    assert with_names(added, "a", KEY, remove=["z"], where="f") == (
+        text if before else text.replace("      promoted: []\n", "")
+    )
+    if len(before) > 1:
+        assert names_of(with_names(text, "a", KEY, remove=["x"], where="f"))[0] == ["y"]
+
+
+def test_a_name_that_is_listed_twice_is_removed_twice():
+    text = "manual_call_templates:\n  - {name: a, shadow: {new: b, promoted: [x, y, x]}}\n"
+    assert names_of(with_names(text, "a", KEY, remove=["x"], where="f"))[0] == ["y"]
+
+
+@pytest.mark.parametrize(
+    "shadow", ["shadow: b", "shadow: {new: b, promoted: x}", "shadow: *x", "other: 1", "shadow: {}"]
+)
+def test_an_entry_without_the_object_is_refused(shadow):
+    text = f"x: &x {{new: b}}\nmanual_call_templates:\n  - name: a\n    {shadow}\n"
+    with pytest.raises(ConfigError, match=r"must be|safely"):
+        with_names(text, "a", KEY, add=["z"], where="f")
+    assert with_names(text, "c", KEY, add=["z"], where="f") is None

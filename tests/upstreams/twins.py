@@ -76,12 +76,19 @@ def make_server() -> Server[Any]:
 
 @dataclass
 class RestTwin:
-    """The REST service. `change` changes each of its replies; `gate`, if set, holds them back."""
+    """The REST service. `change` changes each of its replies; `gate`, if set, holds them back, and `held` its
+    description. `outputs` are schemas of replies.
+    """
 
     base: str = ""
+    descriptions: dict[str, str] = field(default_factory=lambda: DESCRIPTIONS)
+    parameters: dict[str, Schema] = field(default_factory=lambda: PARAMETERS)
+    outputs: dict[str, Schema] = field(default_factory=dict)
+    reply: Callable[[str, dict[str, Any]], Any] = reply
     change: Callable[[str, Any], Any] = lambda _tool, value: value
     calls: list[str] = field(default_factory=list)
     gate: asyncio.Event | None = None
+    held: asyncio.Event | None = None
     fails: bool = False
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -92,12 +99,17 @@ class RestTwin:
         if self.fails:
             return web.Response(status=500, text="broken")
         arguments = await request.json() if tool == "note" else dict(request.query)
-        return web.json_response(self.change(tool, reply(tool, arguments)))
+        value = self.change(tool, self.reply(tool, arguments))
+        return web.Response(text=value) if isinstance(value, str) else web.json_response(value)
 
     async def describe(self, _request: web.Request) -> web.Response:
+        if self.held is not None:
+            await self.held.wait()
         paths: Schema = {}
-        for name, properties in PARAMETERS.items():
-            operation: Schema = {"operationId": name, "description": DESCRIPTIONS[name], "responses": {"200": {}}}
+        for name, properties in self.parameters.items():
+            reply = {"content": {"application/json": {"schema": self.outputs[name]}}} if name in self.outputs else {}
+            responses = {"200": {"description": "The reply.", **reply}}
+            operation: Schema = {"operationId": name, "description": self.descriptions[name], "responses": responses}
             if name == "note":
                 schema = {"type": "object", "properties": properties, "required": list(properties)}
                 operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
@@ -112,8 +124,8 @@ class RestTwin:
 
 
 @asynccontextmanager
-async def rest_twin() -> AsyncIterator[RestTwin]:
-    twin = RestTwin()
+async def rest_twin(twin: RestTwin | None = None) -> AsyncIterator[RestTwin]:
+    twin = twin or RestTwin()
     app = web.Application()
     app.router.add_get("/openapi.json", twin.describe)
     app.router.add_route("*", "/{tool}", twin.handle)

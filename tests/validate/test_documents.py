@@ -137,6 +137,14 @@ def test_valid_configurations_of_every_shape_have_no_faults(document, names):
     assert reported == []
 
 
+@pytest.mark.parametrize(("new", "reported"), [("new.one", []), ("new_two", ["warning"]), ("shop", ["warning"])])
+def test_a_shadow_that_names_another_entry_is_valid(new, reported):
+    shadowed = {**HTTP, "shadow": {"new": new, "promoted": ["get"]}}
+    _, found, _ = check({"manual_call_templates": [shadowed, {**HTTP, "name": "new_one"}]})
+    assert [severity for severity, _, _ in found] == reported
+    assert all(pointer == "/manual_call_templates/0/shadow/new" for _, pointer, _ in found)
+
+
 def test_names_that_look_alike_are_a_warning():
     _, reported, _ = check({"manual_call_templates": [{**HTTP, "name": "a_b"}, {**HTTP, "name": "a.b"}]})
     [(severity, pointer, message)] = reported

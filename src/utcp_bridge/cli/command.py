@@ -30,7 +30,7 @@ JOURNEY: Final[dict[str, tuple[str, ...]]] = {
     "Log in": ("login", "logout", "auth"),
     "Mend": ("check", "validate", "doctor", "explain"),
     "Approve": ("lock", "diff", "approve"),
-    "Compare": ("compare", "shadow"),
+    "Compare": ("compare", "shadow", "promote"),
     "Make": ("convert", "registry"),
     "Help": ("help", "completion"),
 }
@@ -42,6 +42,7 @@ _TOGETHER: Final = {
     "list": "status",
     "search": "tools",
     "shadow": "compare",
+    "promote": "compare",
     "logout": "login",
     "completion": "help",
     "auth": "login",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from utcp_bridge.cli.logs import audit_sink, configure_logging, log_file, unblocked_stderr
 from utcp_bridge.cli.options import Options
 from utcp_bridge.cli.output import complain, note, width, without_sequences
-from utcp_bridge.model import JsonObject, first_few
+from utcp_bridge.model import JsonObject, first_few, is_object
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -233,9 +233,19 @@ def report_failures(client: UtcpClient) -> list[ManualState]:
 
 
 def _for_tool(config: UtcpClientConfig, tool: str) -> UtcpClientConfig:
-    """Return the configuration reduced to the manual or registry whose name the tool's name begins with, if any."""
-    entries = tuple(entry for entry in config.manual_call_templates if tool.startswith(f"{entry.get('name')}."))
+    """Return the configuration reduced to the manual or registry whose name the tool's name begins with, if any.
+
+    The manual that answers promoted tools stays too. Without promoted tools, nothing is shadowed.
+    """
+    every = config.manual_call_templates
+    entries = [entry for entry in every if tool.startswith(f"{entry.get('name')}.")]
     registries = tuple(entry for entry in config.registries if not entries and tool.startswith(f"{entry.get('name')}_"))
     if not entries and not registries:
         return config
-    return config.model_copy(update={"manual_call_templates": entries, "registries": registries})
+    for place, entry in enumerate(entries):
+        shadow = entry.get("shadow")
+        if not is_object(shadow) or not shadow.get("promoted"):
+            entries[place] = {key: value for key, value in entry.items() if key != "shadow"}
+        else:
+            entries += [one for one in every if one.get("name") == shadow.get("new") and one not in entries]
+    return config.model_copy(update={"manual_call_templates": tuple(entries), "registries": registries})

@@ -167,7 +167,7 @@ class UtcpClient:
         self.repository.subscribe(self._on_change)
 
     def _shadows(self, lock_file: Path | None) -> Shadowing:
-        return Shadowing(self.call, self.tools, self._tasks.spawn, ShadowRecord(lock_file, self.redactor))
+        return Shadowing(self, self._tasks.spawn, ShadowRecord(lock_file, self.redactor))
 
     def _make_services(self, guard: Guard, root: Path) -> Services:
         """What transports get."""
@@ -323,8 +323,8 @@ class UtcpClient:
         return self._registration.states()
 
     def faults(self) -> list[Fault]:
-        """Return what is wrong with the loaders, post-processors and search strategy of the configuration."""
-        return [*self._part_faults]
+        """Return what is wrong with the loaders, post-processors, search strategy and shadows of the configuration."""
+        return [*self._part_faults, *self._shadowing.faults()]
 
     def outages(self) -> list[Outage]:
         """Return the upstreams that did not answer, so that calls to them are refused for now."""
@@ -380,8 +380,7 @@ class UtcpClient:
         """
         if isinstance(tool, Tool):
             return tool
-        found = self.find(tool)
-        if found is not None:
+        if (found := self.find(tool)) is not None:
             return found
         same = [one for one in self.tools() if one.name == tool]
         if len(same) == 1:
@@ -505,7 +504,8 @@ class UtcpClient:
         :raises Unexplainable: the tool's transport cannot explain its calls.
         :raises UtcpError: the call could not be made.
         """
-        return await self._explainer.explain(self.find_tool(tool), arguments, show_values=show_values)
+        tool = await self._shadowing.answering(self.find_tool(tool))
+        return await self._explainer.explain(tool, arguments, show_values=show_values)
 
     def reach(self, template: Template) -> tuple[Target[Any], Sequence[Need]]:
         """Return the target of a manual's template with its variables filled in, and what loading it needs.

@@ -1,23 +1,32 @@
 """Shadowing: calls of a read-only tool also go to the tool that is to replace it, and the replies are compared.
 
 The host gets the old reply, as soon as it is there and as it is. The second call begins after it, in a task of its own.
-At most four of these run at once; further calls are counted as skipped.
+At most four of these run at once; further calls are counted as skipped. Calls of a promoted tool go to the new side
+alone (`promoting.py`).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
 import orjson
 
+from utcp_bridge.client.promoting import (
+    answering,
+    is_promoted,
+    promoted,
+    promotion_faults,
+    replacement_of,
+    shadow_of,
+)
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import (
     Binary,
@@ -25,6 +34,7 @@ from utcp_bridge.model import (
     ContentBlocks,
     Deferred,
     Emit,
+    Fault,
     JsonObject,
     Result,
     ShadowOptions,
@@ -35,8 +45,11 @@ from utcp_bridge.model import (
 )
 from utcp_bridge.net.files.writing import exclusive, write_file
 from utcp_bridge.pipeline import Next
-from utcp_bridge.pipeline.differences import Ignored, has_failed, own_tools, paired_tools, reply_differences
+from utcp_bridge.pipeline.differences import Ignored, has_failed, reply_differences
 from utcp_bridge.upstream import InputRequired, ProtocolError
+
+if TYPE_CHECKING:
+    from utcp_bridge.client.client import UtcpClient
 
 __all__ = ["OUTCOMES", "ShadowRecord", "Shadowing", "read_record", "record_file"]
 
@@ -137,15 +150,8 @@ def _together(known: JsonObject | None, counted: JsonObject) -> JsonObject:
 class Shadowing:
     """The layer of the pipeline. It leaves itself out for tools that write, and for manuals without `shadow`."""
 
-    def __init__(
-        self,
-        call: Callable[[Tool, JsonObject], Awaitable[Result]],
-        tools: Callable[[], Iterable[Tool]],
-        spawn: Callable[[Callable[[], Any]], object],
-        record: ShadowRecord,
-    ) -> None:
-        self._call = call
-        self._tools = tools
+    def __init__(self, client: UtcpClient, spawn: Callable[[Callable[[], Any]], object], record: ShadowRecord) -> None:
+        self._client = client
         self._spawn = spawn
         self._record = record
         self._running = 0
@@ -153,8 +159,12 @@ class Shadowing:
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
         """Return the step; `inner` itself for a tool that is not shadowed."""
-        options = tool.limits.get("shadow")
-        if not isinstance(options, ShadowOptions) or not _is_shadowed(tool, options):
+        options = shadow_of(tool)
+        if options is None:
+            return inner
+        if is_promoted(self._client.tools(), tool):
+            return promoted(self._client, tool)
+        if not _is_shadowed(tool, options):
             return inner
 
         async def shadowed(call: Call, emit: Emit) -> Result:
@@ -175,6 +185,14 @@ class Shadowing:
 
         return shadowed
 
+    async def answering(self, tool: Tool) -> Tool:
+        """Return the tool that answers calls of this one. See `promoting.answering`."""
+        return await answering(self._client, tool)
+
+    def faults(self) -> list[Fault]:
+        """Return what is wrong with the `shadow` of each manual."""
+        return promotion_faults(self._client.report(), self._client.tools())
+
     async def aclose(self) -> None:
         """Write what was counted. The tasks have ended."""
         if not self._record.is_written:
@@ -187,10 +205,10 @@ class Shadowing:
             if await anyio.to_thread.run_sync(_size, old) > _MAX_COMPARED_BYTES:
                 self._count(tool, name, "skipped")
                 return
-            new = self._replacement(tool, options)
-            name = new.qualified_name
             with anyio.fail_after(_MAX_SECONDS):
-                reply = await self._call(new, arguments)
+                new = await self._replacement(tool, options)
+                name = new.qualified_name
+                reply = await self._client.call(new, arguments)
             found = await anyio.to_thread.run_sync(_differences, old, reply, options)
             self._count(tool, name, "different" if found else "equal", found)
         except TimeoutError:
@@ -200,17 +218,12 @@ class Shadowing:
         finally:
             self._running -= 1
 
-    def _replacement(self, tool: Tool, options: ShadowOptions) -> Tool:
+    async def _replacement(self, tool: Tool, options: ShadowOptions) -> Tool:
         """Return the tool that is to replace this one.
 
         :raises UtcpError: the new manual does not have it, or it may write.
         """
-        every = list(self._tools())
-        old, new = own_tools(every, tool.manual), own_tools(every, options.new)
-        own = next((name for name, one in old.items() if one is tool), tool.name)
-        other = new.get(paired_tools(old, new).get(own, ""))
-        if other is None:
-            raise UtcpError(f"The manual {options.new!r} has no tool {own!r}, or it is not loaded.")
+        other = await replacement_of(self._client, tool, options)
         if other.annotations.get("readOnlyHint") is not True:
             raise UtcpError(
                 f"{other.qualified_name} may write, so it was not called.",

@@ -1,4 +1,4 @@
-"""Entries in the text of a configuration: added and removed, while comments, order and spacing stay as they are (pure).
+"""Entries in the text of a configuration: added, removed and changed, while comments, order and spacing stay (pure).
 
 The text is JSON (with or without comments) or YAML. The places of its parts come from its tokens; the text between
 them is never written anew. Every change is verified: the new text must read as the old document with this one change,
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
@@ -19,7 +19,15 @@ from utcp_bridge.dialects.documents import Form, parse_document, write_document
 from utcp_bridge.errors import ConfigError, ManualError
 from utcp_bridge.model import JsonObject, is_list, is_object
 
-__all__ = ["NEW_CONFIGURATION", "entry_text", "names_of_entries", "with_entry", "with_variables", "without_entry"]
+__all__ = [
+    "NEW_CONFIGURATION",
+    "entry_text",
+    "names_of_entries",
+    "with_entry",
+    "with_names",
+    "with_variables",
+    "without_entry",
+]
 
 _LISTS: Final = ("manual_call_templates", "providers")
 """The keys of a configuration that hold its entries."""
@@ -35,6 +43,7 @@ _BEHIND: Final = {
 _BY_HAND: Final = "Change the file in an editor."
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNQUOTED: Final = re.compile(r"[A-Za-z0-9_./:@%+,=~-]+")
+_PLAIN_WORD: Final = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
 NEW_CONFIGURATION: Final = (
     "# Tools for utcp-bridge. `utcp-bridge help configuration` explains every key,\n"
     "# `utcp-bridge help settings` every setting of `bridge`.\n\n"
@@ -96,23 +105,94 @@ def without_entry(text: str, name: str, *, where: str) -> str | None:
     :raises ConfigError: the text cannot be read, or cannot be changed safely.
     """
     text, style = _plain(text)
+    found = _entry_at(text, name, where)
+    if found is None:
+        return None
+    del found.entries[found.number]
+    part, number = found.part, found.number
+    changed = _cut_from_brackets(text, part, number) if part.flow else _cut_from_block(text, part, number)
+    return style.applied(_verified(changed, found.document, where))
+
+
+def with_names(
+    text: str,
+    entry: str,
+    key: tuple[str, str],
+    *,
+    add: Sequence[str] = (),
+    remove: Collection[str] = (),
+    where: str,
+) -> str | None:
+    """Return the text of a configuration with names added to a list of an entry, and others removed from it.
+
+    `key` is the path to the list: a key of the entry that has an object, and a key of this object. A list that is
+    missing is added, and one that has no name left is removed. None if the configuration has no such entry.
+
+    :raises ConfigError: the text cannot be read, the entry does not have the object, or it cannot be changed safely.
+    """
+    text, style = _plain(text)
+    if _entry_at(text, entry, where) is None:
+        return None
+    for name in remove:
+        while (changed := _with_change(text, entry, key, (name, False), where)) != text:
+            text = changed
+    for name in add:
+        text = _with_change(text, entry, key, (name, True), where)
+    return style.applied(text)
+
+
+def _with_change(text: str, entry: str, key: tuple[str, str], change: tuple[str, bool], where: str) -> str:
+    """Return the text with one name added (`change` ends with True) or removed once; as it is if that is so already."""
+    found = _entry_at(text, entry, where)
+    content: JsonObject = {} if found is None else found.entries[found.number]
+    part = None if found is None else found.part.members[found.number].member(key[0])
+    inner = content.get(key[0])
+    if found is None or part is None or not is_object(inner) or part.kind != "map" or not part.members:
+        raise ConfigError(f"`{key[0]}` of the entry {entry!r} in {where} must be an object.", remedy=_BY_HAND)
+    names = inner.get(key[1], [])
+    if not is_list(names):
+        raise ConfigError(f"`{key[0]}.{key[1]}` of the entry {entry!r} in {where} must be a list.", remedy=_BY_HAND)
+    name, is_added = change
+    if (name in names) is is_added:
+        return text
+    if is_added:
+        changed = _with_name(text, part, key[1], name)
+        inner[key[1]] = [*names, name]
+    else:
+        changed = _without_name(text, part, key[1], names.index(name))
+        del names[names.index(name)]
+        if not names:
+            del inner[key[1]]
+    return _verified(changed, found.document, where)
+
+
+@dataclass(slots=True)
+class _Found:
+    """An entry in a parsed document, and the list of entries in its text."""
+
+    document: Any
+    entries: list[Any]
+    number: int
+    part: _Part
+
+
+def _entry_at(text: str, name: str, where: str) -> _Found | None:
+    """Return where an entry is; None if the document has no such entry.
+
+    :raises ConfigError: the text cannot be read, or its place is not certain.
+    """
     document = _parsed(text, where)
     content: JsonObject = document if is_object(document) else {"": document}
     key = next((key for key in ("", *_LISTS) if is_list(content.get(key))), None)
-    if key is None:
-        return None
-    entries: list[Any] = content[key]
+    entries: list[Any] = [] if key is None else content[key]
     number = next((at for at, one in enumerate(entries) if is_object(one) and one.get("name") == name), None)
     if number is None:
         return None
-    rest = [*entries[:number], *entries[number + 1 :]]
-    expected: Any = {**content, key: rest} if key else rest
     root = _tree(text, _form_of(text))
-    part = root if key == "" else root.member(key)
+    part = root.member(key) if key else root
     if part is None or part.kind != "list" or len(part.members) != len(entries):
         raise ConfigError(f"{where} cannot be changed safely.", remedy=_BY_HAND)
-    changed = _cut_from_brackets(text, part, number) if part.flow else _cut_from_block(text, part, number)
-    return style.applied(_verified(changed, expected, where))
+    return _Found(document, entries, number, part)
 
 
 def names_of_entries(text: str, *, where: str) -> list[str]:
@@ -352,6 +432,53 @@ def _cut_from_brackets(text: str, part: _Part, number: int) -> str:
         return text[:before] + text[after:]
     rest = text[after:]
     return text[:before] + remark + (rest.lstrip()[1:] if rest.lstrip().startswith(",") else rest)
+
+
+# --- names in a list of an entry -----------------------------------------------------------------
+
+
+def _with_name(text: str, part: _Part, key: str, name: str) -> str:
+    """Return the text with a name at the end of the list at a key of an object, which is added if it is missing."""
+    is_json = _form_of(text) == "json"
+    written, listed = _scalar(name, is_json=is_json), part.member(key)
+    member = f"{_scalar(key, is_json=is_json)}: [{written}]"
+    if listed is None and part.flow:
+        return _with_member(text, part, member, is_json=is_json)
+    if listed is None:
+        return _with_line(text, part.members[-1], _blank_before(text, part.keys[-1].start), member)
+    if not listed.flow:
+        indent = _blank_before(text, _dash(text, listed.members[-1]))
+        return _with_line(text, listed.members[-1], indent, f"- {written}")
+    if not listed.members:
+        return f"{text[: listed.start]}[{written}]{text[listed.end :]}"
+    return _with_member(text, listed, written, is_json=is_json)
+
+
+def _with_line(text: str, above: _Part, indent: str, line: str) -> str:
+    """Return the text with a line below a member of a block and its comments."""
+    at = _end_with_comments(text, above, len(indent))
+    break_ = "" if text[:at].endswith("\n") else "\n"
+    return f"{text[:at]}{break_}{' ' * len(indent)}{line}\n{text[at:]}"
+
+
+def _without_name(text: str, part: _Part, key: str, number: int) -> str:
+    """Return the text without one item of the list at a key of an object; without the key if it has no other item."""
+    at = [label.text for label in part.keys].index(key)
+    listed = part.members[at]
+    if len(listed.members) > 1:
+        return (_cut_from_brackets if listed.flow else _cut_from_block)(text, listed, number)
+    if part.flow:
+        spans = [_Part("map", label.start, value.end) for label, value in zip(part.keys, part.members, strict=True)]
+        return _cut_from_brackets(text, _Part("list", part.start, part.end, members=spans), at)
+    start = _line_start(text, part.keys[at].start)
+    return text[:start] + text[_line_end(text, listed.end) :]
+
+
+def _scalar(name: str, *, is_json: bool) -> str:
+    """Return a name as JSON or YAML writes it; in YAML without quotes if it stays the same text."""
+    if not is_json and _PLAIN_WORD.fullmatch(name) and yaml.safe_load(name) == name:
+        return name
+    return json.dumps(name, ensure_ascii=False)
 
 
 # --- changes in blocks (YAML) --------------------------------------------------------------------

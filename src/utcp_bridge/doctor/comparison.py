@@ -7,7 +7,7 @@ place make no difference.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -43,6 +43,9 @@ __all__ = [
 _MAX_CALLS: Final = 200
 """Calls that the comparison makes without being asked for each of them."""
 _STATED: Final = ("const", "default", "example")
+_DESCRIBED: Final = "The descriptions differ."
+_OF_CALLS: Final = {"input schema": "", "reply": "", "hints": "readOnlyHint"}
+"""Parts of a tool that matter to its calls, and how their differences begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,15 @@ class Comparison:
         """Whether no difference is left without an explanation."""
         return not self.unexplained
 
+    def of_calls(self, name: str) -> list[Difference]:
+        """Return the unexplained differences of one tool, by its old name, that matter to its calls.
+
+        These are its arguments, its replies, and whether it only reads. The rest is what hosts see of a tool.
+        """
+        places = {f"tool {name!r}, {part}": words for part, words in _OF_CALLS.items()}
+        found = (one for one in self.unexplained if one.where in places)
+        return [one for one in found if one.what.startswith(places[one.where]) and one.what != _DESCRIBED]
+
     def as_json(self) -> JsonObject:
         """Return the comparison for scripts."""
         return {
@@ -102,12 +114,13 @@ async def compare_manuals(
     *,
     calls: Sequence[TrialCall] = (),
     ignored: Ignored | None = None,
-    automatic: bool = True,
+    automatic: bool | Collection[str] = True,
 ) -> Comparison:
     """Compare two loaded manuals of a client.
 
     `calls` name tools of the old manual. With `automatic`, each tool that both sides call read-only is called too if
-    its schema states a value for every required argument. `ignored` are members of replies that differ by nature.
+    its schema states a value for every required argument; with a collection, those of these names alone. `ignored` are
+    members of replies that differ by nature.
 
     :raises UnknownTool: a call names a tool that both sides do not have.
     """
@@ -117,8 +130,8 @@ async def compare_manuals(
     asked = {trial.tool for trial in wanted}
     uncalled: list[str] = []
     for name in pairs:
-        arguments = stated_arguments(left[name].inputs) if automatic else None
-        if name in asked:
+        arguments = stated_arguments(left[name].inputs) if automatic is not False else None
+        if name in asked or not (isinstance(automatic, bool) or name in automatic):
             continue
         if arguments is None or not (_reads(left[name]) and _reads(right[pairs[name]])) or len(wanted) >= _MAX_CALLS:
             uncalled.append(name)
@@ -246,6 +259,7 @@ _REMARKS: Final = {
 }
 """Keywords that change nothing for hosts, and why."""
 _CLOSED: Final = "The bridge closes the arguments of OpenAPI operations; hosts send those that the schema names."
+_LOOSER: Final = "Every result that the old schema accepts fits the new one; the bridge loosens those of OpenAPI."
 _EMPTY: Final[Mapping[str, tuple[Any, ...]]] = {
     "additionalProperties": (True, {}),
     "properties": ({},),
@@ -303,7 +317,7 @@ def interface_differences(old: Interface, new: Interface) -> Iterator[Difference
 
 def _tool_differences(where: str, old: ToolFace, new: ToolFace) -> Iterator[Difference]:
     if old.description.strip() != new.description.strip():
-        yield Difference(where, "The descriptions differ.", "", old.description, new.description)
+        yield Difference(where, _DESCRIBED, "", old.description, new.description)
     if old.title != new.title:
         reason = "" if old.title else "The old side has no title."
         yield Difference(where, "The titles differ.", "", old.title, new.title, reason)
@@ -327,7 +341,16 @@ def _output_differences(where: str, old: JsonObject | None, new: JsonObject | No
     elif old is not None and new is None:
         yield Difference(where, "The new side does not have an output schema.")
     elif old is not None and new is not None:
-        yield from schema_differences(where, old, new)
+        for one in schema_differences(where, old, new):
+            yield replace(one, explained=_LOOSER) if _is_looser(one) else one
+
+
+def _is_looser(difference: Difference) -> bool:
+    """Return whether the new schema leaves out what the old one demands, or allows null too."""
+    keyword, old, new = difference.pointer.rpartition("/")[2], difference.old, difference.new
+    if keyword == "type" and is_list(new):
+        return {*map(str, new)} - {"null"} == {*map(str, old if is_list(old) else [old])} - {"null"}
+    return new is MISSING and (keyword == "required" or (keyword == "additionalProperties" and old is False))
 
 
 def _entry_differences(
@@ -387,7 +410,8 @@ def _keyword(
     elif name in _LISTED_SCHEMAS and is_list(old) and is_list(new) and len(old) == len(new):
         waiting += [(f"{pointer}/{place}", *pair) for place, pair in enumerate(zip(old, new, strict=True))]
     elif not (_is_same_set(old, new) if name in _SETS else same(old, new)):
-        yield Difference(where, "The schemas differ.", pointer, old, new, _REMARKS.get(name, ""))
+        what = _DESCRIBED if name == "description" else "The schemas differ."
+        yield Difference(where, what, pointer, old, new, _REMARKS.get(name, ""))
 
 
 def _meant(name: str, schema: JsonObject) -> Any:

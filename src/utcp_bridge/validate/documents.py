@@ -21,7 +21,7 @@ from utcp_bridge.configuration.hosts.files import host_configuration
 from utcp_bridge.configuration.hosts.reading import HostConfiguration, as_configuration, unread_in_entry
 from utcp_bridge.configuration.places import STDIN, is_url, read_place
 from utcp_bridge.dialects import Shape, detect, read_config, read_manual
-from utcp_bridge.dialects.fields import safe_name, sort_of, word
+from utcp_bridge.dialects.fields import nearest, safe_name, sort_of, word
 from utcp_bridge.dialects.positions import Path, lines_of
 from utcp_bridge.dialects.shapes import kind_key
 from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, suggest_name
@@ -189,6 +189,7 @@ def check_config(
         (path, given, _check_entry(raw, path, findings)) for raw, path, given in _raw_entries(document, findings)
     )
     servers = () if host is None else _check_servers(host, findings)
+    places: list[Path] = []
     for path, given_name, entry in chain(written, servers):
         if entry is None:
             continue
@@ -201,6 +202,8 @@ def check_config(
         if entry["call_template_type"] == "text" and not isinstance(entry.get("content"), str):
             check_nested(entry.get("content"), (*path, "content"), str(entry["name"]))
         checked.entries.append(entry)
+        places.append(path)
+    _check_shadows(checked.entries, places, findings)
     if is_object(document) and kind_key(document) is None:
         _check_client_keys(document, findings)
         _check_settings(document.get("bridge"), findings)
@@ -308,6 +311,17 @@ def _settle_name(
 
 def _check_options(entry: JsonObject, path: Path, findings: Findings) -> None:
     _take_model_faults(ManualOptions, entry, path, findings)
+
+
+def _check_shadows(entries: list[JsonObject], places: list[Path], findings: Findings) -> None:
+    """Warn of each `shadow` that names none of the other entries. Another file may have it."""
+    for entry, path in zip(entries, places, strict=True):
+        shadow = entry.get("shadow")
+        new = shadow.get("new") if is_object(shadow) else None
+        others = {str(one["name"]) for one in entries if one is not entry}
+        if isinstance(new, str) and safe_name(new) not in others:
+            what = f"{word(new)!r} is not the name of another entry of this file."
+            findings.warn((*path, "shadow", "new"), what, nearest(new, others))
 
 
 def _check_file(entry: JsonObject, path: Path, folder: FilePath | None, findings: Findings) -> None:

@@ -1,41 +1,19 @@
-"""`utcp-bridge compare` and `shadow`: whether one manual can replace another, by trial and in daily use."""
+"""`utcp-bridge compare`, `shadow` and `promote`: whether one manual can replace another, and the replacement itself."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import load, open_loaded, report_failures, run_async, wait_for_manuals
 from utcp_bridge.cli.options import Options, Session, client_options, config_options, debug_option, manual_names
-from utcp_bridge.cli.output import note, print_json, print_line, print_table
+from utcp_bridge.cli.output import note, print_json, print_table
+from utcp_bridge.cli.sameness import Trials, masked, name_in, of_manuals, print_comparison, trial_options
 
-if TYPE_CHECKING:
-    from utcp_bridge.client.client import UtcpClient
-    from utcp_bridge.configuration.loading import LoadedConfig
-    from utcp_bridge.doctor.comparison import Comparison
-    from utcp_bridge.doctor.tools import TrialCall
-
-__all__ = ["compare", "print_comparison", "shadow"]
-
-_MAX_BITS: Final = 63
-
-
-@dataclass(frozen=True, slots=True)
-class _Trials:
-    """Which calls the comparison makes, and what of their replies does not count."""
-
-    calls: tuple[str, ...]
-    file: Path | None
-    ignored: tuple[str, ...]
-    silent: bool
-    as_json: bool
+__all__ = ["compare", "promote", "shadow"]
 
 
 @click.command(
@@ -54,35 +32,9 @@ Exit codes:
   5   the upstream service failed, or is busy
 """
 )
-@click.option(
-    "--call",
-    "calls",
-    metavar="'TOOL JSON'",
-    multiple=True,
-    help="Compare the replies to this call; may be given several times.",
-)
-@click.option(
-    "--calls",
-    "file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file with one call on each line, written as for --call.",
-)
-@click.option(
-    "--ignore",
-    "ignored",
-    metavar="POINTER",
-    multiple=True,
-    help="A member of replies that differs by nature, such as /time or /items/*/id; may be given several times.",
-)
-@click.option("--no-calls", "silent", is_flag=True, help="Make only the calls that --call and --calls name.")
+@trial_options
 @client_options("OLD NEW", required=2, complete=manual_names)
-def compare(
-    options: Options,
-    words: tuple[str, ...],
-    calls: tuple[str, ...],
-    file: Path | None,
-    **rest: Any,
-) -> int:
+def compare(options: Options, words: tuple[str, ...], as_json: bool, **trials: Any) -> int:
     """Compare what two manuals offer and reply, to replace one by the other.
 
     The command compares tools, schemas, hints, resources, prompts, and replies to harmless calls. Harmless are calls of
@@ -92,105 +44,28 @@ def compare(
     old, new, *surplus = words
     if surplus:
         raise click.UsageError(f"`compare` compares two manuals; {surplus[0]!r} is one argument too many.")
-    return run_async(_compare, options, (old, new), _Trials(calls, file, **rest))
+    return run_async(_compare, options, (old, new), Trials(**trials), as_json)
 
 
-async def _compare(options: Options, names: tuple[str, str], wishes: _Trials) -> int:
+async def _compare(options: Options, names: tuple[str, str], wishes: Trials, as_json: bool) -> int:
     from utcp_bridge.doctor.comparison import compare_manuals
     from utcp_bridge.pipeline.differences import Ignored
 
-    trials, ignored = _trials(wishes), Ignored(wishes.ignored)
+    trials, ignored = wishes.read(), Ignored(wishes.ignored)
     async with AsyncExitStack() as stack:
-        loaded = _of_manuals(await load(options, stack), names)
+        loaded = of_manuals(await load(options, stack), names)
         client = await open_loaded(loaded, stack)
         await wait_for_manuals(client)
         failed = report_failures(client)
         if failed:
             return exits.exit_code(failed[0].error) if failed[0].error else exits.UPSTREAM
-        old, new = (_name_in(client, name) for name in names)
+        old, new = (name_in(client, name) for name in names)
         comparison = await compare_manuals(client, old, new, calls=trials, ignored=ignored, automatic=not wishes.silent)
-        print_comparison(comparison, client, as_json=wishes.as_json)
+        if as_json:
+            print_json(masked(comparison.as_json(), client.redactor))
+        else:
+            print_comparison(comparison, client, uncalled="Name calls with --call to compare their replies.")
         return exits.OK if comparison.is_same else exits.FAULTS
-
-
-def _of_manuals(loaded: LoadedConfig, names: tuple[str, str]) -> LoadedConfig:
-    """Return the configuration with these two manuals alone.
-
-    :raises ConfigError: it does not have one of them.
-    """
-    from utcp_bridge.dialects.fields import safe_name
-    from utcp_bridge.manuals.repository import unknown_manual
-
-    entries = {safe_name(str(entry.get("name") or "")): entry for entry in loaded.config.manual_call_templates}
-    for name in names:
-        if safe_name(name) not in entries:
-            raise unknown_manual(name, list(entries))
-    chosen = tuple(entries[name] for name in dict.fromkeys(map(safe_name, names)))
-    return replace(loaded, config=loaded.config.model_copy(update={"manual_call_templates": chosen, "registries": ()}))
-
-
-def _name_in(client: UtcpClient, name: str) -> str:
-    from utcp_bridge.dialects.fields import safe_name
-
-    return next(state.name for state in client.report() if state.name in {name, safe_name(name)})
-
-
-def _trials(wishes: _Trials) -> list[TrialCall]:
-    lines = wishes.file.read_text(encoding="utf-8").splitlines() if wishes.file else []
-    return [_trial(text) for text in [*wishes.calls, *(line for line in lines if line.strip())]]
-
-
-def _trial(text: str) -> TrialCall:
-    from utcp_bridge.doctor.tools import TrialCall
-    from utcp_bridge.model import is_object
-
-    tool, _, rest = text.strip().partition(" ")
-    try:
-        arguments: Any = json.loads(rest) if rest.strip() else {}
-    except ValueError as error:
-        raise click.UsageError(f"The arguments of the call {tool!r} must be JSON: {error}.") from error
-    if not tool or not is_object(arguments):
-        raise click.UsageError(f"A call is the name of a tool and a JSON object; {text!r} is something else.")
-    return TrialCall(tool, arguments)
-
-
-def print_comparison(comparison: Comparison, client: UtcpClient, *, as_json: bool) -> None:
-    """Print a comparison on stdout, without secrets of the client."""
-    masked = client.redactor
-    if as_json:
-        print_json(_masked(comparison.as_json(), masked))
-        return
-    rows = [
-        ("explained" if one.explained else "different", masked(str(one)))
-        for one in sorted(comparison.differences, key=lambda one: bool(one.explained))
-    ]
-    if rows:
-        print_table(("KIND", "DIFFERENCE"), rows)
-    for call in comparison.calls:
-        if call.outcome == "unproven":
-            note(masked(f"{call.tool}: {call.note}"))
-    equal = sum(call.outcome == "equal" for call in comparison.calls)
-    print_line(
-        f"{comparison.old} and {comparison.new}: {comparison.tools} tools of both,"
-        f" {len(comparison.unexplained)} unexplained differences,"
-        f" {len(comparison.differences) - len(comparison.unexplained)} explained;"
-        f" {equal} of {len(comparison.calls)} calls gave equal replies."
-    )
-    if comparison.uncalled:
-        note(f"Not called: {', '.join(comparison.uncalled)}. Name calls with --call to compare their replies.")
-
-
-def _masked(value: Any, redactor: Callable[[str], str]) -> Any:
-    """Return a JSON value without secrets, and without numbers and characters that cannot be printed as JSON."""
-    from utcp_bridge.model import is_list, is_object
-
-    if is_object(value):
-        return {redactor(str(name)): _masked(one, redactor) for name, one in value.items()}
-    if is_list(value):
-        return [_masked(one, redactor) for one in value]
-    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-        return str(value)
-    return redactor(value).encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 @click.command(
@@ -234,3 +109,52 @@ async def _shadow(options: Options, as_json: bool) -> None:
     for name, one in tools.items():
         for text in one["last"]:
             note(f"{name}: {text}")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  utcp-bridge promote old --all-same             every tool that is the same on both sides
+  utcp-bridge promote old --all-same --dry-run   show what would change in the file
+  utcp-bridge promote old forecast convert
+  utcp-bridge promote old note --call 'note {"text": "x"}'
+  utcp-bridge promote old forecast --undo        the old side answers this tool again
+  utcp-bridge promote old --undo                 ... and all others
+\b
+Exit codes:
+  0   done
+  1   a tool that was named is not the same, or the command line is wrong
+  2   the configuration is wrong: a file, a key, a variable, a missing extra
+  3   no tool has this name
+  5   the upstream service failed, or is busy
+"""
+)
+@click.option("--all-same", "every", is_flag=True, help="Promote every tool that is the same on both sides.")
+@click.option("--force", is_flag=True, help="Promote the named tools in spite of differences.")
+@click.option("--undo", is_flag=True, help="Let the old side answer the named tools again, or all of them.")
+@click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
+@trial_options
+@client_options("ENTRY [TOOL]...", required=1, complete=manual_names)
+def promote(options: Options, words: tuple[str, ...], every: bool, force: bool, undo: bool, **rest: Any) -> int:
+    """Let the new side answer tools of a manual with `shadow`, tool by tool.
+
+    ENTRY is the manual of the old side. Its `shadow` names the new one. Hosts see the same tools as before; calls of
+    the promoted ones go to the new side, and all others to the old one. The tools are written into `promoted` of the
+    `shadow`; comments and order of the file stay.
+
+    A tool is the same if the comparison that is made now and the counts of `utcp-bridge shadow` have no difference
+    without an explanation, and at least one reply was compared. --all-same leaves the other tools out. A tool that is
+    named and is not the same is refused.
+    """
+    from utcp_bridge.cli.promoting import Wishes, promote_tools, take_back
+
+    entry, *tools = words
+    shown = {key: rest.pop(key) for key in ("dry_run", "as_json")}
+    if undo and (every or force or any(rest.values())):
+        raise click.UsageError("--undo compares nothing, so it takes only TOOL, --dry-run and --json.")
+    if every and (tools or force):
+        raise click.UsageError(f"--all-same takes no {'TOOL' if tools else '--force'}.")
+    if not (undo or every or tools):
+        raise click.UsageError("Name the tools to promote, or use --all-same.")
+    wishes = Wishes(entry, tuple(tools), Trials(**rest), every=every, force=force, **shown)
+    return run_async(take_back if undo else promote_tools, options, wishes)

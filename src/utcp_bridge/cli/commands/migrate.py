@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,10 +12,12 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import opened, run_async
-from utcp_bridge.cli.options import DEFAULT_FILES, Options, debug_option
-from utcp_bridge.cli.output import complain, note, print_line, print_table
+from utcp_bridge.cli.options import DEFAULT_FILES, Options, Session, debug_option
+from utcp_bridge.cli.output import complain, note, print_json, print_line, print_table
+from utcp_bridge.cli.sameness import ignore_option
 
 if TYPE_CHECKING:
+    from utcp_bridge.cli.comparing_moves import MovedServer
     from utcp_bridge.configuration.hosts.files import HostFile
     from utcp_bridge.configuration.hosts.moving import Move
     from utcp_bridge.configuration.hosts.permissions import HostRules
@@ -39,6 +42,9 @@ class _Choices:
     keep: tuple[str, ...]
     drop: tuple[str, ...]
     after: str | None
+    compares: bool
+    ignored: tuple[str, ...]
+    as_json: bool
 
 
 @click.command(
@@ -51,6 +57,14 @@ Examples:
   utcp-bridge migrate .mcp.json --only github  one server of a project's file
   utcp-bridge migrate .mcp.json --keep browser all except this one
   utcp-bridge migrate .mcp.json --undo         take the last move back
+  utcp-bridge migrate cursor --dry-run --compare
+                                               compare each server before and after
+\b
+Exit codes of --compare:
+  0   each server is the same on both sides
+  1   a server differs, or the command line is wrong
+  2   the configuration is wrong: a file, a key, a variable, a missing extra
+  5   a server did not start on one of the sides
 """
 )
 @click.argument("hosts", nargs=-1, metavar="[HOST|FILE]...")
@@ -73,8 +87,18 @@ Examples:
 @click.option("--dry-run", "after", flag_value="show", help="Show what would change and write nothing.")
 @click.option("--no-check", "after", flag_value="leave", help="Do not connect to the moved servers at the end.")
 @click.option("--undo", "after", flag_value="undo", help="Take the last move from the host's file back.")
+@click.option(
+    "--compare",
+    "compares",
+    is_flag=True,
+    help="Start each server as the host has it and as it moved, and compare both.",
+)
+@ignore_option
+@click.option("--json", "as_json", is_flag=True, help="With --compare: print JSON, for scripts.")
 @debug_option
+@click.pass_obj
 def migrate(  # noqa: PLR0913, PLR0917 - one parameter for each option
+    session: Session,
     hosts: tuple[str, ...],
     every: bool,
     output: Path | None,
@@ -83,6 +107,9 @@ def migrate(  # noqa: PLR0913, PLR0917 - one parameter for each option
     keep: tuple[str, ...],
     drop: tuple[str, ...],
     after: str | None,
+    compares: bool,
+    ignored: tuple[str, ...],
+    as_json: bool,
 ) -> int:
     """Move hosts' MCP servers into a UTCP configuration, behind one entry.
 
@@ -92,12 +119,17 @@ def migrate(  # noqa: PLR0913, PLR0917 - one parameter for each option
     A server stays where it is if it is switched off, or if the bridge would lose something of it. Secrets go into a
     dotenv file next to the configuration, which only its owner can read. The old files are kept as backups, and --undo
     takes the move back. At the end each moved server is asked what it offers, and whether it needs a login.
+
+    With --compare, it is started in both ways, and what it offers and its replies to harmless calls are compared, as
+    `utcp-bridge compare` does. A server that does not move is not started.
     """
     from utcp_bridge.configuration.hosts.undoing import is_undoable
 
+    session.as_json = as_json
     if not name.strip():
         raise click.UsageError("--name must not be empty.")
-    choices = _Choices(output, name, only, keep, drop, after)
+    choices = _Choices(output, name, only, keep, drop, after, compares, ignored, as_json)
+    _check_comparing(choices, is_named=bool(hosts) or every)
     found = list(_found())
     if every:
         hosts = tuple(str(path) for _, path in found if after != "undo" or is_undoable(path))
@@ -106,25 +138,40 @@ def migrate(  # noqa: PLR0913, PLR0917 - one parameter for each option
     targets = [_target(one, undo=after == "undo") for one in hosts]
     if len(targets) > 1 and (only or keep):
         raise click.UsageError("--only and --keep need one host, because they name its servers.")
-    codes = [_one(path, host, choices, alone=len(targets) == 1) for path, host in targets]
+    reports: list[JsonObject] = []
+    codes = [_one(path, host, choices, reports, alone=len(targets) == 1) for path, host in targets]
+    if as_json:
+        print_json({"servers": reports})
     return max(codes)
 
 
-def _one(path: Path, host: Host | None, choices: _Choices, *, alone: bool) -> int:
+def _check_comparing(choices: _Choices, *, is_named: bool) -> None:
+    """Refuse options that do not fit together.
+
+    :raises UsageError: see there.
+    """
+    if choices.compares and choices.after == "undo":
+        raise click.UsageError("--undo compares nothing.")
+    if choices.compares and not is_named:
+        raise click.UsageError("--compare needs a host or a file, or --all.")
+    if not choices.compares and (choices.as_json or choices.ignored):
+        raise click.UsageError(f"{'--json' if choices.as_json else '--ignore'} needs --compare.")
+
+
+def _one(path: Path, host: Host | None, choices: _Choices, reports: list[JsonObject], *, alone: bool) -> int:
     """Migrate one file, or undo that. One of several that fails is reported and costs no other."""
     from utcp_bridge.errors import UtcpError
 
     try:
         if choices.after == "undo":
             _undo(path)
-        else:
-            _migrate(path, host, choices)
+            return exits.OK
+        return _migrate(path, host, choices, reports)
     except UtcpError as error:
         if alone:
             raise
         complain(str(error))
         return exits.exit_code(error)
-    return exits.OK
 
 
 def _found() -> Iterator[tuple[Host, Path]]:
@@ -209,7 +256,8 @@ def _undo(path: Path) -> None:
 # --- one host --------------------------------------------------------------------------------------------------------
 
 
-def _migrate(path: Path, host: Host | None, choices: _Choices) -> None:
+def _migrate(path: Path, host: Host | None, choices: _Choices, reports: list[JsonObject]) -> int:
+    """Migrate one file. Put what a comparison found on `reports`, and return the exit code."""
     from utcp_bridge.configuration.hosts.files import read_host_file
     from utcp_bridge.configuration.hosts.permissions import read_rules
     from utcp_bridge.net.files.writing import exclusive
@@ -223,18 +271,52 @@ def _migrate(path: Path, host: Host | None, choices: _Choices) -> None:
         for line in (*job.move.notes, *job.move.staying.values(), *_of_projects(file)):
             note(line)
         if not job.move.manuals:
-            note(f"There is nothing to move in {quoted(path)}.")
-            return
-        if choices.after == "show":
+            rest = ", so nothing was compared" if choices.compares else ""
+            note(f"There is nothing to move in {quoted(path)}{rest}.")
+            return exits.OK
+        is_written = choices.after != "show"
+        if is_written:
+            job.write()
+        elif not choices.as_json:
             job.show()
-            return
-        job.write()
-    for line in rules.sentences(job.move.manuals, choices.name):
-        note(line)
-    note(f"{file.host.after or 'Restart the host.'} `utcp-bridge check {quoted(configuration)}` shows each server.")
-    note(f"`utcp-bridge migrate --undo {quoted(path)}` takes the move back.")
+    if is_written:
+        for line in rules.sentences(job.move.manuals, choices.name):
+            note(line)
+        note(f"{file.host.after or 'Restart the host.'} `utcp-bridge check {quoted(configuration)}` shows each server.")
+        note(f"`utcp-bridge migrate --undo {quoted(path)}` takes the move back.")
+    if choices.compares:
+        return _compare(job, choices, reports)
     if choices.after is None:
         run_async(_report, configuration, [str(manual["name"]) for manual in job.move.manuals.values()])
+    return exits.OK
+
+
+def _compare(job: _HostMove, choices: _Choices, reports: list[JsonObject]) -> int:
+    """Compare each server that moves with the manual that it becomes, and return the exit code."""
+    from utcp_bridge.cli.comparing_moves import compare_move
+    from utcp_bridge.configuration.hosts.editing import form_of, parse_text
+
+    path = job.configuration.path
+    content = parse_text(job.configuration.new, form_of(path), where=str(path))
+    planned = (content, job.move.secrets) if choices.after == "show" else None
+    work = partial(compare_move, planned=planned, ignored=choices.ignored, as_json=choices.as_json)
+    found = run_async(work, job.file.path, path, list(_both_sides(job)))
+    reports += found.servers
+    return found.code
+
+
+def _both_sides(job: _HostMove) -> Iterator[MovedServer]:
+    """Yield each server that moves, as the host starts it: in the folder of its project, without forbidden tools."""
+    from utcp_bridge.cli.comparing_moves import MovedServer
+
+    servers = {server.name: server.template or {} for server in job.file.servers}
+    for name, manual in job.move.manuals.items():
+        template = {"call_template_type": "mcp", **servers[name]}
+        if job.file.within is not None and "command" in template:
+            template = {"cwd": str(_folder(job.file)).replace("$", "$$"), **template}
+        if "exclude" in manual:  # the host's rules may forbid tools
+            template["exclude"] = manual["exclude"]
+        yield MovedServer(name, template, str(manual["name"]))
 
 
 def _of_projects(file: HostFile) -> Iterator[str]:
