@@ -168,6 +168,44 @@ def test_the_users_file_that_is_a_link_stays_one_and_a_secret_makes_it_private(c
     assert (dotfiles / "mcp.json").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+@pytest.mark.parametrize(
+    ("place", "target", "words"),
+    [
+        (".cursor/mcp.json", "gone/mcp.json", "Create the folder"),
+        (".cursor", "gone", "Create the folder"),
+        (".cursor", "gone/deeper", "Create the folder"),
+        (".cursor/mcp.json", "mcp.json", "loop of symbolic links"),
+        (".cursor", None, "is not a folder"),
+    ],
+)
+@pytest.mark.parametrize("options", [("--no-check",), ("--dry-run",)], ids="".join)
+def test_a_link_that_leads_nowhere_is_named_and_stays(command, home, config, place, target, words, options):
+    link = home / place
+    link.parent.mkdir(exist_ok=True)
+    if target is None:
+        link.write_text("a file in the place of the folder")
+    else:
+        link.symlink_to(link if target == "mcp.json" else home / target)
+    done = command("install", "cursor", str(config), *options)
+    assert (done.code, done.out) == (2, "")
+    [line] = done.err.splitlines()
+    assert words in line
+    assert str(link) in line
+    assert link.is_symlink() is (target is not None)
+    assert not (home / "gone").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_a_link_to_a_file_that_is_missing_in_its_folder_makes_the_file(command, home, config):
+    (home / ".cursor").mkdir()
+    (home / "dotfiles").mkdir()
+    (home / ".cursor" / "mcp.json").symlink_to(home / "dotfiles" / "mcp.json")
+    assert command("install", "cursor", str(config), "--no-check").code == 0
+    assert (home / ".cursor" / "mcp.json").is_symlink()
+    assert "utcp" in json.loads((home / "dotfiles" / "mcp.json").read_bytes())["mcpServers"]
+
+
 def test_installations_at_the_same_time_keep_every_entry(tmp_path, config):
     environment = {**os.environ, "HOME": str(tmp_path)}
     words = [sys.executable, "-m", "utcp_bridge", "install", "cursor", str(config), "--name"]

@@ -227,10 +227,16 @@ def _insist_on_files(sources: Sequence[str]) -> None:
     from utcp_bridge.configuration.places import is_url
 
     for source in sources:
-        if not is_url(source) and not Path(source).exists():
+        if is_url(source) or Path(source).exists():
+            continue
+        if Path(source).is_symlink():
             raise ConfigError(
-                f"{source} does not exist.", remedy="Check the path, or make a configuration with `utcp-bridge init`."
+                f"{source} is a symbolic link to {os.path.realpath(source)}, which does not exist.",
+                remedy="Correct the link.",
             )
+        raise ConfigError(
+            f"{source} does not exist.", remedy="Check the path, or make a configuration with `utcp-bridge init`."
+        )
 
 
 def _written(source: str, plan: _Installation) -> str:
@@ -296,11 +302,11 @@ def _path(host: Host, project: Path | None) -> Path:
 def _install(plan: _Installation, entry: JsonObject, *, dry_run: bool) -> int:
     from utcp_bridge.configuration.hosts.editing import with_servers, write
     from utcp_bridge.configuration.hosts.files import read_host_file
-    from utcp_bridge.net.files.writing import exclusive
+    from utcp_bridge.net.files.writing import exclusive, has_place, make_place
 
     path = _path(plan.host, plan.project)
-    if plan.project is None and not dry_run:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if plan.project is None:
+        (has_place if dry_run else make_place)(path)
     with exclusive(path if plan.project is None else plan.project / plan.host.name):
         file = read_host_file(path, plan.host, within=plan.project)
         name = _free_name(plan, file, entry)
