@@ -384,6 +384,56 @@ def test_variables_of_this_shell_are_named_with_the_remedy(command, tmp_path, co
     assert "SHOP_KEY" in failed.err
 
 
+def test_a_variable_of_this_shell_in_a_tools_template_is_named_too(command, tmp_path, config, started, monkeypatch):
+    template = {"call_template_type": "http", "url": "http://127.0.0.1:9/${KEY}/${OTHER}/${id}?q=${BARE}"}
+    inputs = {"type": "object", "properties": {"id": {"type": "string"}}}
+    tool = {"name": "t", "description": "x", "inputs": inputs, "tool_call_template": template}
+    document = json.dumps({"utcp_version": "1.0.0", "manual_version": "1", "tools": [tool]})
+    (tmp_path / "manual.json").write_text(document)
+    (tmp_path / ".env").write_text("far_OTHER=sk-1\n")
+    entry = {"name": "far", "call_template_type": "file", "file_path": "manual.json"}
+    config.write_text(json.dumps({"manual_call_templates": [{**entry, "allowed_communication_protocols": ["http"]}]}))
+    for name in ("far_KEY", "far_OTHER", "far_id", "BARE"):
+        monkeypatch.setenv(name, "sk-4711")
+    printed = command("install", "claude-desktop", str(config), "--print")
+    [line] = printed.err.splitlines()
+    assert "far_KEY: set in this shell only" in line
+    assert "OTHER" not in line
+    assert "far_id" not in line
+    assert "BARE" not in line
+    checked = command("check", str(config), "--as-host", "claude-desktop")
+    assert checked.code == 0
+    assert "far: Variable 'far_KEY' is not set." in checked.err
+    [report] = json.loads(command("check", str(config), "--as-host", "claude-desktop", "--json").out)["entries"]
+    assert report["notes"] == [line.removeprefix("utcp-bridge: ")]
+    assert "sk-4711" not in printed.out + printed.err + checked.out + checked.err + json.dumps(report)
+
+
+def test_what_concerns_the_host_is_in_the_json_report_too(command, tmp_path, home, config, started):
+    path = home / ".codeium" / "windsurf" / "mcp_config.json"
+    path.parent.mkdir(parents=True)
+    entry = {"command": str(PROGRAM), "args": ["serve", str(config)], "disabled": True}
+    path.write_text(json.dumps({"mcpServers": {"mine": entry}}))
+    tools = [{"name": f"t{number}", "description": "x"} for number in range(101)]
+    content = {
+        "tools": [{**one, "tool_call_template": {"call_template_type": "text", "content": "x"}} for one in tools]
+    }
+    manual = {"name": "m", "call_template_type": "text", "content": json.dumps(content)}
+    config.write_text(json.dumps({"manual_call_templates": [manual], "bridge": {"exposure": "all"}}))
+    done = command("check", "--as-host", "windsurf", "--json")
+    [report] = json.loads(done.out)["entries"]
+    off, many = report["notes"]
+    assert off == "The entry 'mine' is switched off, so Windsurf does not start it."
+    assert f"The bridge lists {report['tools']} tools, and Windsurf gives its model at most 100." in many
+    assert all(text in done.err for text in report["notes"])
+    other = tmp_path / "other.yaml"
+    other.write_text("manual_call_templates: [{name: a, call_template_type: mcp, command: no-such-program}]")
+    written = json.loads(command("install", "cursor", str(other), "--no-check", "--json").out)
+    assert written["notes"] == [
+        "The program no-such-program of the configuration is not found. Install it, or write its full path."
+    ]
+
+
 def test_check_as_a_host_writes_nothing_and_a_command_that_is_gone_is_named(command, home, config, started):
     done = command("check", str(config), "--as-host", "claude-desktop")
     assert done.code == 0, done.err
