@@ -46,13 +46,12 @@ def _known_host(ctx: click.Context, param: click.Parameter, value: str | None) -
 
 
 def _host_named(value: str) -> Host:
-    from difflib import get_close_matches
-
     from utcp_bridge.configuration.hosts.table import HOSTS
+    from utcp_bridge.search.typos import near_words
 
     if value in HOSTS:
         return HOSTS[value]
-    near = get_close_matches(value, HOSTS, n=2)
+    near = near_words(value, HOSTS)[:3]
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Choose one of {', '.join(HOSTS)}."
     raise click.UsageError(f"{value!r} is not a host. {hint}")
 
