@@ -115,15 +115,44 @@ def own_launch(sources: Sequence[str], *, portable: bool = False) -> HostLaunch:
     """
     arguments = ("serve", *sources)
     prefix = sys.prefix
+    origin = _origin(portable=portable)
     if _CACHE_OF_UV.search(f"{prefix}{os.sep}"):
-        return _launched_by("uvx", ("utcp-bridge", *arguments), portable=portable)
+        source = ("--from", origin) if origin else ()
+        return _launched_by("uvx", (*source, "utcp-bridge", *arguments), portable=portable)
     if _CACHE_OF_PIPX.search(f"{prefix}{os.sep}"):
-        return _launched_by("pipx", ("run", "utcp-bridge", *arguments), portable=portable)
+        source = ("--spec", origin) if origin else ()
+        return _launched_by("pipx", ("run", *source, "utcp-bridge", *arguments), portable=portable)
     on_path = shutil.which("utcp-bridge")
     if portable:
         return HostLaunch("utcp-bridge", arguments) if on_path else HostLaunch("uvx", ("utcp-bridge", *arguments))
     found = on_path or shutil.which("utcp-bridge", path=str(Path(sys.executable).parent))
     return HostLaunch(found, arguments) if found else HostLaunch(sys.executable, ("-m", "utcp_bridge", *arguments))
+
+
+def _origin(*, portable: bool) -> str | None:
+    """Return the wheel, folder or repository that this program was installed from; None if it was a package index.
+
+    A `portable` origin is not a path of this machine. (Source: PyPA, "Recording the Direct URL Origin of installed
+    distributions".)
+    """
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    try:
+        found: Any = json.loads(distribution("utcp-bridge").read_text("direct_url.json") or "null")
+    except (PackageNotFoundError, ValueError):
+        return None
+    url = found.get("url") if is_object(found) else None
+    if not isinstance(url, str):
+        return None
+    vcs = found.get("vcs_info")
+    if is_object(vcs):
+        return f"{vcs.get('vcs')}+{url}@{vcs.get('commit_id')}"
+    if not url.startswith("file:"):
+        return url
+    path = Path(url2pathname(urlsplit(url).path))
+    return str(path) if path.exists() and not portable else None
 
 
 def _launched_by(program: str, args: tuple[str, ...], *, portable: bool) -> HostLaunch:

@@ -447,24 +447,45 @@ def test_check_as_a_host_writes_nothing_and_a_command_that_is_gone_is_named(comm
     assert command("check", "--project", ".").code == 1
 
 
-def test_a_command_in_a_cache_is_not_written(tmp_path, home, config):
+@pytest.mark.parametrize(
+    ("origin", "spec"),
+    [
+        (None, None),
+        ({"url": "WHEEL"}, "a b.whl"),
+        ({"url": "file:///gone/x.whl"}, None),
+        ({"url": "https://example.com/x.git", "vcs_info": {"vcs": "git", "commit_id": "0f1e"}},
+         "git+https://example.com/x.git@0f1e"),
+        ({"url": "https://example.com/x.whl", "archive_info": {}}, "https://example.com/x.whl"),
+    ],
+    ids=["index", "wheel", "gone", "repository", "url"],
+)  # fmt: skip
+def test_a_command_in_a_cache_is_not_written(tmp_path, home, config, origin, spec):
     """The interpreter of the process has its place in the cache of uv or of pipx."""
-    for folder, words in (
-        (".cache/uv/archive-v0/x1", ["uvx", "utcp-bridge", "serve"]),
-        (".cache/pipx/5f0c", ["pipx", "run", "utcp-bridge", "serve"]),
+    wheel = tmp_path / "a b.whl"
+    wheel.touch()
+    spec = str(wheel) if spec == wheel.name else spec
+    for folder, words, option in (
+        (".cache/uv/archive-v0/x1", ["uvx"], "--from"),
+        (".cache/pipx/5f0c", ["pipx", "run"], "--spec"),
     ):
         place = tmp_path / folder
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
         paths = "\n".join(path for path in sys.path if path)
         [packages] = place.glob("lib/python*/site-packages")
         (packages / "here.pth").write_text(paths)
+        facts = packages / "utcp_bridge-0.0.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: utcp-bridge\nVersion: 0.0\n")
+        if origin is not None:
+            (facts / "direct_url.json").write_text(json.dumps(origin).replace("WHEEL", wheel.as_uri()))
         done = subprocess.run(
             [place / "bin" / "python", "-m", "utcp_bridge", "install", "cursor", str(config), "--print"],
             capture_output=True, text=True, check=False, env={**os.environ, "HOME": str(home), "PATH": SYSTEM},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         entry = json.loads(done.stdout)["mcpServers"]["utcp"]
-        assert [Path(entry["command"]).name, *entry["args"][:-1]] == words
+        expected = [*words, *([option, spec] if spec else []), "utcp-bridge", "serve"]
+        assert [Path(entry["command"]).name, *entry["args"][:-1]] == expected
         assert ".cache" not in done.stdout
 
 
