@@ -246,6 +246,7 @@ def _recipe_of(place: str) -> Recipe | None:
     :raises ConfigError: it is neither a file, nor a URL, nor a program, nor a name.
     """
     from utcp_bridge.cli.sources import is_command_line, recipes
+    from utcp_bridge.configuration.places import without_scheme
     from utcp_bridge.search.typos import near_words
 
     known = None if Path(place).exists() else recipes().get(place.lower())
@@ -261,6 +262,7 @@ def _recipe_of(place: str) -> Recipe | None:
     remedy = (
         f"Did you mean {' or '.join(near)}?" if near else "`utcp-bridge add --list` lists the APIs that have a name."
     )
+    remedy = without_scheme(place).strip() or remedy
     raise ConfigError(f"{place!r} is not a file, a URL, a program or the name of a public API.", remedy=remedy)
 
 
