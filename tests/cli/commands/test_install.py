@@ -168,7 +168,6 @@ def test_the_users_file_that_is_a_link_stays_one_and_a_secret_makes_it_private(c
     assert (dotfiles / "mcp.json").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
 @pytest.mark.parametrize(
     ("place", "target", "words"),
     [
@@ -196,7 +195,6 @@ def test_a_link_that_leads_nowhere_is_named_and_stays(command, home, config, pla
     assert not (home / "gone").exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
 def test_a_link_to_a_file_that_is_missing_in_its_folder_makes_the_file(command, home, config):
     (home / ".cursor").mkdir()
     (home / "dotfiles").mkdir()
