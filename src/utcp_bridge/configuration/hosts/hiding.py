@@ -46,16 +46,18 @@ _LOGIN: Final = re.compile(r"-u|--(?:proxy-)?user|--login|--userpwd|--basic(?:-a
 """Options whose value is `user:password`."""
 _USER: Final = re.compile(r"(?P<user>[^\s:/]+:)(?P<secret>[^\s/][^\s]*)")
 _SHORT: Final = re.compile(r"pass|pwd|pw|pat|bearer|jwt|creds?|apikey", re.IGNORECASE)
-_WORD_END: Final = re.compile(r"[a-z0-9](?=[A-Z])|[\W_]+")
+_WORD_END: Final = re.compile(r"[a-z0-9](?=[A-Z])|[\W_]")
 _OF_PORTS: Final = re.compile(r"[\d.:\[\]-]+(?:/\w+)?")
 _OF_WORDS: Final = re.compile(r"[a-z]+(?:[-_][a-z]+)*")
 _TOKEN: Final = re.compile(
-    r"(?<![\w$-])(?:sk-[\w-]{16,}|[spr]k_(?:live|test)_\w{10,}|gh[opusr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
+    r"sk-[\w-]{16,}|[spr]k_(?:live|test)_\w{10,}|gh[opusr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|xox[abeoprs]-[\w-]{10,}|A[KS]IA[A-Z0-9]{16}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|npm_\w{30,}"
     r"|pypi-[\w-]{30,}|hf_\w{20,}|(?:ntn|secret)_\w{30,}|lin_api_\w{20,}|SG\.[\w-]{16,}\.[\w-]{16,}|dop_v1_\w{40,}"
-    r"|figd_[\w-]{20,})(?![\w-])"
+    r"|figd_[\w-]{20,}"
 )
 """Tokens by the beginnings that their vendors publish for scanners of secrets."""
+_RUN: Final = re.compile(r"[\w.-]+")
+"""What a token may be the whole of."""
 _MAX_TEXT: Final = 32_768
 """Characters of a text in which tokens and members are looked for."""
 
@@ -109,7 +111,7 @@ class _Hider:
         def replaced(found: re.Match[str]) -> str:
             text = found["text"]
             is_named = names_secret(found["name"]) or names_secret(name)
-            if _PLAIN.fullmatch(text) or not (is_named or _TOKEN.search(text) or _has_literals(text)):
+            if _PLAIN.fullmatch(text) or not (is_named or _has_token(text) or _has_literals(text)):
                 return found[0]
             return f"${{{found['name']}:-{self._default(found['name'], text)}}}"
 
@@ -207,9 +209,13 @@ class _Hider:
             is_secret = names_secret(found["name"])
             return found["before"] + self._give(found["name"], found["value"]) if is_secret else found[0]
 
-        text = _TOKEN.sub(lambda found: self._give("token", found[0]), text)
+        text = _RUN.sub(self._run, text)
         text = _USERINFO.sub(lambda found: found["before"] + self._give("password", found["value"]), text)
         return _MEMBER.sub(member, text)
+
+    def _run(self, found: re.Match[str]) -> str:
+        token = found[0].rstrip(".-")
+        return self._give("token", token) + found[0][len(token) :] if _TOKEN.fullmatch(token) else found[0]
 
 
 def _takes_secret(flag: str) -> bool:
@@ -220,6 +226,10 @@ def _follows_p(text: str) -> bool:
     """Return whether what follows `-p` is a port, a path, or words: `-p8080:80`, `-p /data`, `-path`, `-p my-data`."""
     is_path = text.startswith(("/", "./", "~"))
     return is_path or bool(_OF_PORTS.fullmatch(text) or _OF_WORDS.fullmatch(text))
+
+
+def _has_token(text: str) -> bool:
+    return any(_TOKEN.fullmatch(run.rstrip(".-")) for run in _RUN.findall(text))
 
 
 def _has_literals(text: str) -> bool:

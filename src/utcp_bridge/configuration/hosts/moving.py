@@ -101,19 +101,7 @@ def plan_move(
             move.staying[server.name] = f"{server.name} stays in the host's file: {reason}."
             continue
         stem = safe_name(server.name).strip("_") or "server"
-        content = {key: value for key, value in (server.template or {}).items() if key != "name"}
-        readable: dict[str, None] = {}
-
-        def keep(name: str, text: str, readable: dict[str, None] = readable) -> str:
-            readable[name] = None
-            return text
-
-        content = hidden({"call_template_type": "mcp", **content}, variables.named(stem), keep)
-        move.notes += [
-            f"{server.name}: the default of ${{{name}}} may be a secret, and stays readable in the configuration. "
-            f"Set {name} in the dotenv file, and remove the default."
-            for name in readable
-        ]
+        content = _content_of(server, variables.named(stem), move)
         if denied := rules.deny.get(server.name):
             excluded = content.get("exclude")
             names = excluded.get("names") if is_object(excluded) else None
@@ -131,6 +119,24 @@ def plan_move(
         if lost:
             move.notes.append(f"The manual of {server.name} does not have its {', '.join(lost)}. The backup has.")
     return move
+
+
+def _content_of(server: HostServer, give: _Give, move: Move) -> JsonObject:
+    """Return the manual of a server without its name, and note each default that may be a secret."""
+    readable: dict[str, None] = {}
+
+    def keep(name: str, text: str) -> str:
+        readable[name] = None
+        return text
+
+    content = {key: value for key, value in (server.template or {}).items() if key != "name"}
+    content = hidden({"call_template_type": "mcp", **content}, give, keep)
+    move.notes += [
+        f"{server.name}: the default of ${{{name}}} may be a secret, and stays readable in the configuration. "
+        f"Set {name} in the dotenv file, and remove the default."
+        for name in readable
+    ]
+    return content
 
 
 def _reason_to_stay(server: HostServer, drop: Collection[str]) -> str | None:
