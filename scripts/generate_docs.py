@@ -64,6 +64,11 @@ Without a CONFIG, the verb takes `$UTCP_CONFIG_FILE`, or the first of `./provide
 zsh and fish, see [`utcp-bridge completion`](#utcp-bridge-completion).
 """
 
+EXITS_NOTE = """\
+`list`, `status` and `check` have the same code for an entry that cannot be used and a key that nothing reads. For
+`status` and `check`, the code of a manual that failed comes first.
+"""
+
 ERRORS_INTRO = f"""# Errors
 
 {NOTICE}
@@ -130,7 +135,8 @@ def written(value: Any) -> str:
 
 
 def cli_page() -> str:
-    parts = [CLI_INTRO, "## Exit codes\n", table(("Code", "Meaning"), [(str(c), m) for c, m in exits.MEANINGS.items()])]
+    meanings = table(("Code", "Meaning"), [(str(code), text) for code, text in exits.MEANINGS.items()])
+    parts = [CLI_INTRO, "## Exit codes\n", meanings, EXITS_NOTE]
     for name, command in every_command():
         parts.append(f"## `{f'utcp-bridge {name}'.strip()}`\n")
         parts.append(f"```text\n{help_of(name, command)}\n```\n")

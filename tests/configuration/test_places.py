@@ -68,3 +68,20 @@ def test_urls_and_suffixes_are_recognised() -> None:
     assert not is_url("file.json")
     assert hint_of(Path("a.YAML")) == ".yaml"
     assert hint_of(Path("a.txt")) == ""
+
+
+@pytest.mark.parametrize(
+    ("place", "is_url"),
+    [
+        ("api.example.com/openapi.json", True),
+        ("127.0.0.1:8000/utcp", True),
+        ("localhost:8000/utcp", True),
+        ("nope.yaml", False),
+        ("./folder/nope.yaml", False),
+        ("folder/nope.yaml", False),
+    ],
+)
+async def test_a_url_without_its_scheme_is_not_only_a_missing_file(place: str, is_url: bool) -> None:
+    with pytest.raises(ConfigError, match="There is no such file") as caught:
+        await read_place(place)
+    assert ("write https://" in str(caught.value)) is is_url

@@ -1,6 +1,7 @@
 """Errors of the engine for broken, oversized and hostile replies, each from a real server."""
 
 import asyncio
+import errno
 import resource
 import socket
 
@@ -421,3 +422,17 @@ async def test_a_redirect_to_an_unreadable_url_is_an_error(session, server):
 async def test_a_redirect_without_a_location_is_returned(session, server):
     server.answers["/odd"] = answer(b"{}", status="302 Found")
     assert (await session.request(get_url(f"{server.url}/odd"))).status == 302
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        aiohttp.ServerDisconnectedError(),
+        aiohttp.ClientOSError(errno.ECONNRESET, "Connection reset by peer"),
+        ConnectionResetError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_connection_that_a_tls_port_cuts_suggests_https_for_http_only(error):
+    assert "write https:// in its URL" in str(translate(error, "http://127.0.0.1:9/x"))
+    assert "https://" not in str(translate(error, "https://127.0.0.1:9/x"))

@@ -40,6 +40,17 @@ def test_a_port_is_bound_once():
         bind("no such host", 0)
 
 
+def test_a_port_that_needs_a_right_is_named_with_one_that_does_not(monkeypatch):
+    """The system's refusal is raised here: a test may run as a user who has the right."""
+
+    def refused(*_arguments, **_options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refused)
+    with pytest.raises(ConfigError, match=r"127\.0\.0\.1:80: Permission denied.*1024 or above"):
+        listen("127.0.0.1", 80)
+
+
 def has_ipv6():
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.search.typos import Speller, edit_distance, split_compound
+from utcp_bridge.search.typos import Speller, edit_distance, near_words, split_compound
 
 _WORDS = ("weather", "forecast", "message", "calendar", "repository", "cat", "caf\u00e9")
 
@@ -86,3 +86,30 @@ def test_the_distance_is_symmetric_and_zero_for_equal_words_only(left, right):
     distance = edit_distance(left, right, 9)
     assert distance == edit_distance(right, left, 9)
     assert (distance == 0) == (left == right)
+
+
+@pytest.mark.parametrize(
+    ("written", "near"),
+    [
+        ("nope", []),
+        ("gihub", ["github"]),
+        ("OpenIA", ["openai"]),
+        ("slack-api", ["slack"]),
+        ("open", ["open-meteo", "openai"]),
+        ("cloudfalre", ["cloudflare"]),
+        ("claude", ["claude-code", "claude-desktop"]),
+        ("hub", []),
+        ("a", []),
+        ("", []),
+    ],
+)
+def test_only_words_that_a_slip_explains_are_near(written, near):
+    known = ("openai", "github", "slack", "open-meteo", "cloudflare", "claude-desktop", "claude-code", "box")
+    assert near_words(written, known) == near
+
+
+@given(st.text(max_size=12), st.lists(st.text(min_size=1, max_size=12), max_size=5))
+def test_a_near_word_is_within_two_edits_or_begins_the_same(written, known):
+    for one in near_words(written, known):
+        short, long = sorted((written.casefold(), one.casefold()), key=len)
+        assert edit_distance(short, long, 2) <= 2 or (len(short) >= 3 and long.startswith(short))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from utcp_bridge.errors import (
@@ -34,6 +34,7 @@ __all__ = [
     "USAGE",
     "exit_code",
     "fault_code",
+    "first_fault_code",
     "listed",
 ]
 
@@ -52,7 +53,7 @@ INTERRUPTED: Final = 130
 MEANINGS: Final[dict[int, str]] = {
     OK: "done",
     USAGE: "the command line is wrong; `validate`: a document has an error",
-    CONFIGURATION: "the configuration is wrong: a file, a key, a variable, a missing extra",
+    CONFIGURATION: "the configuration is wrong: a file, an entry, a key, a variable, a missing extra",
     NO_TOOL: "no tool has this name",
     ARGUMENTS: "the arguments do not fit the tool's schema",
     UPSTREAM: "the upstream service failed, or is busy",
@@ -92,6 +93,11 @@ def fault_code(fault: Fault, usual: type[UtcpError] = ConfigError) -> int:
     known = {kind.code: kind for kind in _kinds(UtcpError)}
     kind = known.get(fault.code, usual)
     return next((code for parent, code in _CODES if issubclass(kind, parent)), UPSTREAM)
+
+
+def first_fault_code(faults: Iterable[Fault]) -> int:
+    """Return the exit code of the first fault of a configuration that has one; OK if none has."""
+    return next((code for fault in faults if (code := fault_code(fault))), OK)
 
 
 def _kinds(kind: type[UtcpError]) -> Iterator[type[UtcpError]]:

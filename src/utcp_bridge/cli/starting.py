@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from utcp_bridge import __version__
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.output import complain, note, print_line
-from utcp_bridge.errors import ConfigError, UtcpError
+from utcp_bridge.errors import ConfigError, UtcpError, VariableNotFound
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.processes.inherited import inherited_environment
 from utcp_bridge.processes.systems import settings_folder, split_command
@@ -33,6 +33,7 @@ from utcp_bridge.processes.systems import settings_folder, split_command
 if TYPE_CHECKING:
     from utcp_bridge.configuration.hosts.table import Host
     from utcp_bridge.configuration.loading import LoadedConfig
+    from utcp_bridge.model import Tool, Trust
 
 __all__ = [
     "HostLaunch",
@@ -45,6 +46,7 @@ __all__ = [
     "own_launch",
     "same_sources",
     "sources_of",
+    "tools_of_files",
 ]
 
 _CACHE_OF_UV: Final = re.compile(r"[\\/](?:archive|environments|builds)-v\d+[\\/]")
@@ -66,6 +68,9 @@ _PASSED_ON: Final = (
     "PROGRAMFILES", "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "TMP", "USERNAME", "USERPROFILE", "WINDIR",
 )  # fmt: skip
 """The variables that hosts pass on to the servers that they start, besides PATH."""
+_READ_HERE: Final = frozenset({"file", "text"})
+"""The types of manuals that are read without a connection or a program."""
+_READ_SECONDS: Final = 30.0
 _SECONDS: Final = 120.0
 """How long the bridge may take to start and to load its manuals."""
 _OWN_NAMES: Final = frozenset({"utcp-bridge", "utcp", "utcp_bridge"})
@@ -110,15 +115,44 @@ def own_launch(sources: Sequence[str], *, portable: bool = False) -> HostLaunch:
     """
     arguments = ("serve", *sources)
     prefix = sys.prefix
+    origin = _origin(portable=portable)
     if _CACHE_OF_UV.search(f"{prefix}{os.sep}"):
-        return _launched_by("uvx", ("utcp-bridge", *arguments), portable=portable)
+        source = ("--from", origin) if origin else ()
+        return _launched_by("uvx", (*source, "utcp-bridge", *arguments), portable=portable)
     if _CACHE_OF_PIPX.search(f"{prefix}{os.sep}"):
-        return _launched_by("pipx", ("run", "utcp-bridge", *arguments), portable=portable)
+        source = ("--spec", origin) if origin else ()
+        return _launched_by("pipx", ("run", *source, "utcp-bridge", *arguments), portable=portable)
     on_path = shutil.which("utcp-bridge")
     if portable:
         return HostLaunch("utcp-bridge", arguments) if on_path else HostLaunch("uvx", ("utcp-bridge", *arguments))
     found = on_path or shutil.which("utcp-bridge", path=str(Path(sys.executable).parent))
     return HostLaunch(found, arguments) if found else HostLaunch(sys.executable, ("-m", "utcp_bridge", *arguments))
+
+
+def _origin(*, portable: bool) -> str | None:
+    """Return the wheel, folder or repository that this program was installed from; None if it was a package index.
+
+    A `portable` origin is not a path of this machine. (Source: PyPA, "Recording the Direct URL Origin of installed
+    distributions".)
+    """
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    try:
+        found: Any = json.loads(distribution("utcp-bridge").read_text("direct_url.json") or "null")
+    except (PackageNotFoundError, ValueError):
+        return None
+    url = found.get("url") if is_object(found) else None
+    if not isinstance(url, str):
+        return None
+    vcs = found.get("vcs_info")
+    if is_object(vcs):
+        return f"{vcs.get('vcs')}+{url}@{vcs.get('commit_id')}"
+    if not url.startswith("file:"):
+        return url
+    path = Path(url2pathname(urlsplit(url).path))
+    return str(path) if path.exists() and not portable else None
 
 
 def _launched_by(program: str, args: tuple[str, ...], *, portable: bool) -> HostLaunch:
@@ -197,12 +231,29 @@ class Needs:
     only_here: tuple[str, ...] = ()
 
 
-def needs_of(loaded: LoadedConfig, env: Mapping[str, str]) -> Needs:
-    """Return what a configuration needs. `env` are the variables that the entry gives to the bridge."""
+async def tools_of_files(loaded: LoadedConfig) -> list[Tool]:
+    """Return the tools of the manuals that are files or texts of this machine. Nothing is fetched or started."""
+    from utcp_bridge.auth.redaction import Redactor
+    from utcp_bridge.cli.logs import configure_logging
+    from utcp_bridge.client.client import Extensions, UtcpClient
+
+    entries = tuple(one for one in loaded.config.manual_call_templates if one.get("call_template_type") in _READ_HERE)
+    if not entries:
+        return []
+    config = loaded.config.model_copy(update={"manual_call_templates": entries, "registries": ()})
+    redactor = Redactor()
+    configure_logging("error", config.bridge.log_format, redactor)
+    extensions = Extensions(redactor=redactor, env_files=loaded.env_files)
+    async with await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=_READ_SECONDS) as client:
+        return [*client.tools()]
+
+
+def needs_of(loaded: LoadedConfig, env: Mapping[str, str], tools: Iterable[Tool] = ()) -> Needs:
+    """Return what a configuration and these tools need. `env` are the variables that the entry gives to the bridge."""
     programs = tuple(dict.fromkeys(_programs([*loaded.config.manual_call_templates])))
     here = inherited_environment(("PATH",)).get("PATH", os.defpath)
     path, missing = _path_for(programs, here)
-    return Needs(programs, missing, path if programs else "", tuple(_only_here(loaded, env)))
+    return Needs(programs, missing, path if programs else "", tuple(dict.fromkeys(_only_here(loaded, env, tools))))
 
 
 def _programs(value: Any) -> Iterator[str]:
@@ -254,23 +305,36 @@ def _usual_folders() -> Iterator[Path]:
         yield from sorted((home / ".nvm" / "versions" / "node").glob("*/bin"), reverse=True)
 
 
-def _only_here(loaded: LoadedConfig, env: Mapping[str, str]) -> Iterator[str]:
+def _only_here(loaded: LoadedConfig, env: Mapping[str, str], tools: Iterable[Tool]) -> Iterator[str]:
     """Yield the variables that only the environment of this process has."""
-    from utcp_bridge.manuals.variables_needed import names_in_template
     from utcp_bridge.model import Trust
     from utcp_bridge.variables import DotenvLoader, Variables, flat_key, load_variable_loaders
 
     config = loaded.config
     loaders, _ = load_variable_loaders(config.load_variables_from, root=loaded.root)
     elsewhere = Variables(config.variables, [*loaders, DotenvLoader(loaded.root / ".env")], env)
-    for entry in config.manual_call_templates:
-        manual = str(entry.get("name"))
+    for manual, name, trust in _variables_of(loaded, tools):
+        keys = [key for key in (flat_key(manual, name), name if trust is Trust.OPERATOR else None) if key]
+        here = next((key for key in keys if key in inherited_environment(keys)), None)
+        with suppress(UtcpError):
+            if here is not None and elsewhere.lookup(manual, name, trust) is None:
+                yield here
+
+
+def _variables_of(loaded: LoadedConfig, tools: Iterable[Tool]) -> Iterator[tuple[str, str, Trust]]:
+    """Yield each variable of the entries and of the tools: its manual, its name, and who sees the bare name."""
+    from utcp_bridge.manuals.variables_needed import names_in_template
+    from utcp_bridge.model import Trust
+
+    for entry in loaded.config.manual_call_templates:
         for name in names_in_template(entry):
-            keys = [key for key in (flat_key(manual, name), name) if key]
-            here = next((key for key in keys if key in inherited_environment(keys)), None)
-            with suppress(UtcpError):
-                if here is not None and elsewhere.lookup(manual, name, Trust.OPERATOR) is None:
-                    yield here
+            yield str(entry.get("name")), name, Trust.OPERATOR
+    for tool in tools:
+        trust = Trust.REMOTE if tool.source.from_file else tool.source.trust
+        properties = tool.inputs.get("properties")
+        for name in names_in_template(tool.template):
+            if not (is_object(properties) and name in properties):
+                yield tool.source.owner, name, trust
 
 
 # --- the start -----------------------------------------------------------------------------------
@@ -279,11 +343,17 @@ def _only_here(loaded: LoadedConfig, env: Mapping[str, str]) -> Iterator[str]:
 def check_entry(host: Host, entry: JsonObject, folder: Path, report: JsonObject, *, as_json: bool) -> int:
     """Start or reach a bridge by a host's entry, report each manual in a line, and return the exit code.
 
-    `folder` is the working folder of the host. `report` gets the members `manuals`, `tools` and `error`.
+    `folder` is the working folder of the host. `report` gets the members `manuals`, `tools` and `error`, and notes
+    about the host.
     """
     launch = launch_of(entry, host)
     started = _reached(entry, host) if launch is None else _start_as_host(_expanded(launch, folder), host, folder)
     report |= {"manuals": started.manuals, "tools": started.listed, "error": started.error or None}
+    if host.tool_limit is not None and (started.listed or 0) > host.tool_limit:
+        text = f"The bridge lists {started.listed} tools, and {host.title} gives its model at most {host.tool_limit}."
+        text += " Choose tools with `include`, or set `exposure` to search."
+        report["notes"] = [*report.get("notes", ()), text]
+        complain(text)
     if as_json:
         return started.code
     if started.error:
@@ -298,6 +368,9 @@ def check_entry(host: Host, entry: JsonObject, folder: Path, report: JsonObject,
             lost = sum(fault.get("severity") == "error" for fault in _list(manual.get("faults")) if is_object(fault))
             rest = f", {lost} {'fault' if lost == 1 else 'faults'} (`utcp-bridge check`)" if lost else ""
             print_line(f"{manual.get('name')}: {manual.get('status')}, {_number(tools)}{rest}.")
+        for fault in _list(manual.get("faults")):
+            if is_object(fault) and fault.get("code") == VariableNotFound.code:
+                complain(f"{manual.get('name')}: {fault.get('what')} {fault.get('remedy') or ''}".rstrip())
     return started.code
 
 

@@ -20,6 +20,7 @@ from utcp_bridge.auth.literals import learn_configuration, literal_secrets
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
+from utcp_bridge.client.advice import add_advice
 from utcp_bridge.client.explaining import Explainer, redact_error
 from utcp_bridge.client.logins import LoginDesk, open_logins
 from utcp_bridge.client.mapped import MappedOffers
@@ -599,8 +600,7 @@ class UtcpClient:
                 except AuthRequired as needed:
                     value = await self.login_desk.after_login(tool.manual, partial(work, emit), needed)
             except UtcpError as error:
-                if isinstance(error, ConfigError) and tool.name not in error.message:
-                    error.message = f"{tool.qualified_name}: {error.message}"  # a limit of templates, for example
+                add_advice(error, tool, has_credentials=target.credentials is not None)
                 if target.credentials is not None:  # the redactor must not have forgotten them
                     self.redactor.learn(target.credentials.secrets(), source=f"tool {tool.qualified_name}")
                 raise

@@ -302,14 +302,14 @@ def _paths_in(part: Any, folder: Path) -> Iterator[str]:
 
 
 async def _read_file(named: Path) -> _Add:
-    _, _, add = await _read_document(Path(await anyio.Path(named).absolute()))
+    _, _, add = await _read_document(Path(await anyio.Path(named).absolute()), named)
     return add
 
 
-async def _read_document(path: Path) -> tuple[bool, Any, _Add]:
-    """Return whether a file is a configuration, its document, and the function that adds it."""
+async def _read_document(path: Path, named: Path | None = None) -> tuple[bool, Any, _Add]:
+    """Return whether a file is a configuration, its document, and the function that adds it. `named` is as written."""
     jsonc = path.suffix in {".json", ".jsonc"}
-    document = await parsed(await read_file(path), hint=hint_of(path), jsonc=jsonc, where="The file")
+    document = await parsed(await read_file(path, named), hint=hint_of(path), jsonc=jsonc, where="The file")
     host = await anyio.to_thread.run_sync(host_configuration, document, path)
     if host is not None:
         return True, document, partial(_add_host_file, host, path)

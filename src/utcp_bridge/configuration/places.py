@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ __all__ = [
     "parsed",
     "read_file",
     "read_place",
+    "without_scheme",
 ]
 
 STDIN: Final = "-"
@@ -35,6 +37,7 @@ DOCUMENT_SUFFIXES: Final = frozenset({".json", ".jsonc", ".yaml", ".yml"})
 _HINTS: Final = DOCUMENT_SUFFIXES | {".toml"}
 MAX_BYTES: Final = 16 * 1024 * 1024
 _FETCH_SECONDS: Final = 20
+_HOST_AND_PATH: Final = re.compile(r"(?:localhost|(?:[\w-]{1,63}\.){1,9}[A-Za-z0-9]{1,63})(?::\d{1,5})?/.*", re.DOTALL)
 _THREAD_FROM: Final = 32_768
 
 
@@ -70,7 +73,7 @@ async def read_place(place: str, *, read_stdin: Callable[[], bytes] | None = Non
         document = await parsed(fetched.content, hint=fetched.media_type or place, where=shown)
         return Placed(document, fetched.content, shown, fetched.url)
     path = Path(await anyio.Path(place).absolute())
-    data = await read_file(path)
+    data = await read_file(path, Path(place))
     jsonc = path.suffix.lower() in {".json", ".jsonc"} or (not hint_of(path) and _looks_like_json(data))
     return Placed(await parsed(data, hint=hint_of(path), jsonc=jsonc, where=place), data, place, str(path))
 
@@ -84,8 +87,13 @@ async def parsed(data: bytes | str, *, hint: str = "", jsonc: bool = False, wher
     return work() if len(data) < _THREAD_FROM else await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
-async def read_file(path: Path) -> bytes:
-    """Return the bytes of a regular file.
+def without_scheme(text: str) -> str:
+    """Return a further sentence for a place that does not exist and looks like a URL without its scheme, or nothing."""
+    return " If it is a URL, write https:// or http:// before it." if _HOST_AND_PATH.fullmatch(text) else ""
+
+
+async def read_file(path: Path, named: Path | None = None) -> bytes:
+    """Return the bytes of a regular file. `named` is its path as the user wrote it.
 
     :raises ConfigError: there is no such file, it is too large, or it cannot be read.
     """
@@ -95,7 +103,7 @@ async def read_file(path: Path) -> bytes:
             if path.is_symlink() and not path.exists():
                 raise ConfigError("The link leads nowhere, or in a circle.", remedy="Correct the link.")
             what = "There is no such file." if not path.exists() else "This is not a regular file."
-            raise ConfigError(what, remedy="Check the path.")
+            raise ConfigError(what, remedy=f"Check the path.{without_scheme((named or path).as_posix())}")
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(
                 f"The file has {path.stat().st_size:,} bytes; a configuration may have {MAX_BYTES:,}.",

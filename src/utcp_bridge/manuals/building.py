@@ -112,7 +112,7 @@ class ToolBuilder:
             yield
         for key, remedy in sorted(built.missing.items()):
             what = f"Variable {key!r} is not set. Calls of the tools that need it fail until it is set."
-            built.faults.warn(f"manual {source.name!r}", what, remedy)
+            built.faults.add(f"manual {source.name!r}", what, remedy, code=VariableNotFound.code)
         return built
 
     def target(self, tool: Tool, entry: JsonObject) -> Target[Any]:

@@ -436,7 +436,8 @@ def translate(error: Exception, url: str) -> UtcpError:
     for kinds, ours in _TABLE:
         if isinstance(error, kinds):
             return ours(error, url)
-    remedy = _perhaps_tls(url) if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError) else None
+    is_cut = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | ConnectionResetError)
+    remedy = _perhaps_tls(url) if is_cut else None
     return ConnectionLost(f"The connection to {_host_of(url)} broke before the reply was complete.", remedy=remedy)
 
 

@@ -66,9 +66,10 @@ def listen(host: str, port: int) -> list[socket.socket]:
                 return sockets
         return _listen_on(addresses, last_try=True)
     except OSError as error:
-        raise ConfigError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}.", remedy="Set another `host` or `port`."
-        ) from None
+        remedy = "Set another `host` or `port`."
+        if isinstance(error, PermissionError):
+            remedy = "The system reserves this port. Set a `port` of 1024 or above, for example --port 8000."
+        raise ConfigError(f"Cannot listen on {host}:{port}: {error.strerror or error}.", remedy=remedy) from None
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -291,6 +291,8 @@ def parse_json(body: bytes | str, where: object, charset: str | None = None, *, 
     :raises ReplyTooLarge: it has too many values.
     """
     most = MAX_VALUES if max_bytes is None else most_values(max_bytes)
+    if not body:
+        raise MalformedReply(f"{where} returned an empty body instead of JSON.")
     try:
         value = load_json(body, charset, most=most)
     except TooManyValues:

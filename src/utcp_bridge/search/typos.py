@@ -7,10 +7,10 @@ with words of nearly the same letters (an edit changes at most two).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-__all__ = ["Speller", "edit_distance", "split_compound"]
+__all__ = ["Speller", "edit_distance", "near_words", "split_compound"]
 
 _MIN_WORD: Final = 4
 _MIN_FOR_TWO_EDITS: Final = 8
@@ -84,6 +84,23 @@ def edit_distance(left: str, right: str, bound: int) -> int:
         if min(row) > bound:
             return bound + 1
     return min(row[-1], bound + 1)
+
+
+def near_words(word: str, known: Iterable[str]) -> list[str]:
+    """Return the known words that `word` may be a slip of, the nearest first.
+
+    They differ by one typing error, from 8 letters on by two; or one of both begins with the other, which has at least
+    3 letters.
+    """
+    word = word.casefold()
+    bound = 1 if len(word) < _MIN_FOR_TWO_EDITS else 2
+    found: list[tuple[int, str]] = []
+    for one in known:
+        distance = edit_distance(word, one.casefold(), bound) if len(word) > 1 else bound + 1
+        short, long = sorted((word, one.casefold()), key=len)
+        if distance <= bound or (len(short) >= _MIN_HALF and long.startswith(short)):
+            found.append((distance, one))
+    return [one for _, one in sorted(found)]
 
 
 def _repairable(word: str) -> bool:

@@ -292,6 +292,7 @@ def test_the_public_apis_are_listed(command):
     [
         ([], 1, "Missing argument 'PLACE'"),
         (["githup"], 2, "Did you mean github"),
+        (["nope"], 2, "`utcp-bridge add --list` lists the APIs"),
         (["no-such-program --flag"], 2, "no-such-program is not on PATH"),
         (["http://127.0.0.1:9/x.json"], 5, "127.0.0.1:9"),
         (["hosts.json"], 2, "utcp-bridge migrate hosts.json"),

@@ -168,6 +168,42 @@ def test_the_users_file_that_is_a_link_stays_one_and_a_secret_makes_it_private(c
     assert (dotfiles / "mcp.json").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(
+    ("place", "target", "words"),
+    [
+        (".cursor/mcp.json", "gone/mcp.json", "Create the folder"),
+        (".cursor", "gone", "Create the folder"),
+        (".cursor", "gone/deeper", "Create the folder"),
+        (".cursor/mcp.json", "mcp.json", "loop of symbolic links"),
+        (".cursor", None, "is not a folder"),
+    ],
+)
+@pytest.mark.parametrize("options", [("--no-check",), ("--dry-run",)], ids="".join)
+def test_a_link_that_leads_nowhere_is_named_and_stays(command, home, config, place, target, words, options):
+    link = home / place
+    link.parent.mkdir(exist_ok=True)
+    if target is None:
+        link.write_text("a file in the place of the folder")
+    else:
+        link.symlink_to(link if target == "mcp.json" else home / target)
+    done = command("install", "cursor", str(config), *options)
+    assert (done.code, done.out) == (2, "")
+    [line] = done.err.splitlines()
+    assert words in line
+    assert str(link) in line
+    assert link.is_symlink() is (target is not None)
+    assert not (home / "gone").exists()
+
+
+def test_a_link_to_a_file_that_is_missing_in_its_folder_makes_the_file(command, home, config):
+    (home / ".cursor").mkdir()
+    (home / "dotfiles").mkdir()
+    (home / ".cursor" / "mcp.json").symlink_to(home / "dotfiles" / "mcp.json")
+    assert command("install", "cursor", str(config), "--no-check").code == 0
+    assert (home / ".cursor" / "mcp.json").is_symlink()
+    assert "utcp" in json.loads((home / "dotfiles" / "mcp.json").read_bytes())["mcpServers"]
+
+
 def test_installations_at_the_same_time_keep_every_entry(tmp_path, config):
     environment = {**os.environ, "HOME": str(tmp_path)}
     words = [sys.executable, "-m", "utcp_bridge", "install", "cursor", str(config), "--name"]
@@ -346,6 +382,56 @@ def test_variables_of_this_shell_are_named_with_the_remedy(command, tmp_path, co
     assert "SHOP_KEY" in failed.err
 
 
+def test_a_variable_of_this_shell_in_a_tools_template_is_named_too(command, tmp_path, config, started, monkeypatch):
+    template = {"call_template_type": "http", "url": "http://127.0.0.1:9/${KEY}/${OTHER}/${id}?q=${BARE}"}
+    inputs = {"type": "object", "properties": {"id": {"type": "string"}}}
+    tool = {"name": "t", "description": "x", "inputs": inputs, "tool_call_template": template}
+    document = json.dumps({"utcp_version": "1.0.0", "manual_version": "1", "tools": [tool]})
+    (tmp_path / "manual.json").write_text(document)
+    (tmp_path / ".env").write_text("far_OTHER=sk-1\n")
+    entry = {"name": "far", "call_template_type": "file", "file_path": "manual.json"}
+    config.write_text(json.dumps({"manual_call_templates": [{**entry, "allowed_communication_protocols": ["http"]}]}))
+    for name in ("far_KEY", "far_OTHER", "far_id", "BARE"):
+        monkeypatch.setenv(name, "sk-4711")
+    printed = command("install", "claude-desktop", str(config), "--print")
+    [line] = printed.err.splitlines()
+    assert "far_KEY: set in this shell only" in line
+    assert "OTHER" not in line
+    assert "far_id" not in line
+    assert "BARE" not in line
+    checked = command("check", str(config), "--as-host", "claude-desktop")
+    assert checked.code == 0
+    assert "far: Variable 'far_KEY' is not set." in checked.err
+    [report] = json.loads(command("check", str(config), "--as-host", "claude-desktop", "--json").out)["entries"]
+    assert report["notes"] == [line.removeprefix("utcp-bridge: ")]
+    assert "sk-4711" not in printed.out + printed.err + checked.out + checked.err + json.dumps(report)
+
+
+def test_what_concerns_the_host_is_in_the_json_report_too(command, tmp_path, home, config, started):
+    path = home / ".codeium" / "windsurf" / "mcp_config.json"
+    path.parent.mkdir(parents=True)
+    entry = {"command": str(PROGRAM), "args": ["serve", str(config)], "disabled": True}
+    path.write_text(json.dumps({"mcpServers": {"mine": entry}}))
+    tools = [{"name": f"t{number}", "description": "x"} for number in range(101)]
+    content = {
+        "tools": [{**one, "tool_call_template": {"call_template_type": "text", "content": "x"}} for one in tools]
+    }
+    manual = {"name": "m", "call_template_type": "text", "content": json.dumps(content)}
+    config.write_text(json.dumps({"manual_call_templates": [manual], "bridge": {"exposure": "all"}}))
+    done = command("check", "--as-host", "windsurf", "--json")
+    [report] = json.loads(done.out)["entries"]
+    off, many = report["notes"]
+    assert off == "The entry 'mine' is switched off, so Windsurf does not start it."
+    assert f"The bridge lists {report['tools']} tools, and Windsurf gives its model at most 100." in many
+    assert all(text in done.err for text in report["notes"])
+    other = tmp_path / "other.yaml"
+    other.write_text("manual_call_templates: [{name: a, call_template_type: mcp, command: no-such-program}]")
+    written = json.loads(command("install", "cursor", str(other), "--no-check", "--json").out)
+    assert written["notes"] == [
+        "The program no-such-program of the configuration is not found. Install it, or write its full path."
+    ]
+
+
 def test_check_as_a_host_writes_nothing_and_a_command_that_is_gone_is_named(command, home, config, started):
     done = command("check", str(config), "--as-host", "claude-desktop")
     assert done.code == 0, done.err
@@ -359,24 +445,45 @@ def test_check_as_a_host_writes_nothing_and_a_command_that_is_gone_is_named(comm
     assert command("check", "--project", ".").code == 1
 
 
-def test_a_command_in_a_cache_is_not_written(tmp_path, home, config):
+@pytest.mark.parametrize(
+    ("origin", "spec"),
+    [
+        (None, None),
+        ({"url": "WHEEL"}, "a b.whl"),
+        ({"url": "file:///gone/x.whl"}, None),
+        ({"url": "https://example.com/x.git", "vcs_info": {"vcs": "git", "commit_id": "0f1e"}},
+         "git+https://example.com/x.git@0f1e"),
+        ({"url": "https://example.com/x.whl", "archive_info": {}}, "https://example.com/x.whl"),
+    ],
+    ids=["index", "wheel", "gone", "repository", "url"],
+)  # fmt: skip
+def test_a_command_in_a_cache_is_not_written(tmp_path, home, config, origin, spec):
     """The interpreter of the process has its place in the cache of uv or of pipx."""
-    for folder, words in (
-        (".cache/uv/archive-v0/x1", ["uvx", "utcp-bridge", "serve"]),
-        (".cache/pipx/5f0c", ["pipx", "run", "utcp-bridge", "serve"]),
+    wheel = tmp_path / "a b.whl"
+    wheel.touch()
+    spec = str(wheel) if spec == wheel.name else spec
+    for folder, words, option in (
+        (".cache/uv/archive-v0/x1", ["uvx"], "--from"),
+        (".cache/pipx/5f0c", ["pipx", "run"], "--spec"),
     ):
         place = tmp_path / folder
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
         paths = "\n".join(path for path in sys.path if path)
         [packages] = place.glob("lib/python*/site-packages")
         (packages / "here.pth").write_text(paths)
+        facts = packages / "utcp_bridge-0.0.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: utcp-bridge\nVersion: 0.0\n")
+        if origin is not None:
+            (facts / "direct_url.json").write_text(json.dumps(origin).replace("WHEEL", wheel.as_uri()))
         done = subprocess.run(
             [place / "bin" / "python", "-m", "utcp_bridge", "install", "cursor", str(config), "--print"],
             capture_output=True, text=True, check=False, env={**os.environ, "HOME": str(home), "PATH": SYSTEM},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         entry = json.loads(done.stdout)["mcpServers"]["utcp"]
-        assert [Path(entry["command"]).name, *entry["args"][:-1]] == words
+        expected = [*words, *([option, spec] if spec else []), "utcp-bridge", "serve"]
+        assert [Path(entry["command"]).name, *entry["args"][:-1]] == expected
         assert ".cache" not in done.stdout
 
 

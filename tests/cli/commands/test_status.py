@@ -75,3 +75,19 @@ def test_a_server_that_is_switched_off_is_disabled_and_not_ready(command, tmp_pa
     shown = command("status", "mcp.json", "--json")
     assert shown.code == 0
     assert json.loads(shown.out)["manuals"][0]["state"] == "disabled"
+
+
+@pytest.mark.parametrize(
+    ("entry", "code"),
+    [
+        ('{"name": "pets", "call_template_type": "htpp", "url": "http://127.0.0.1:9/"}', 2),
+        ('{"name": "pets"}, {"name": "pets"}', 2),
+        ('{"name": "pets", "call_template_type": "text", "content": "{\\"tools\\": []}", "exlude": ["x"]}', 2),
+        ('{"name": "pets", "call_template_type": "text", "content": "{\\"tools\\": []}"}', 0),
+    ],
+    ids=["type", "name", "key", "well"],
+)
+def test_an_entry_that_cannot_be_used_has_the_same_exit_code_for_list_status_and_check(command, tmp_path, entry, code):
+    (tmp_path / "utcp.json").write_text(f'{{"manual_call_templates": [{entry}]}}')
+    codes = {verb: command(verb, "utcp.json").code for verb in ("list", "status", "check")}
+    assert codes == {"list": code, "status": code, "check": code}

@@ -39,6 +39,12 @@ for line in sys.stdin:
 """
 
 
+def at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a folder the home folder, on each system."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(folder))
+
+
 class Shop:
     """A project with servers that say how they were started."""
 
@@ -136,7 +142,7 @@ async def test_a_dotenv_file_that_is_missing_is_named(shop: Shop) -> None:
 async def test_the_path_of_a_program_may_contain_blanks_and_the_home_folder(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", str(shop.folder))
+    at_home(shop.folder, monkeypatch)
     script = shop.write(
         "My App.app/server", f'#!/bin/sh\nexec {sys.executable} "{shop.program}" {shop.folder}/a.started "$@"\n'
     )
@@ -264,7 +270,7 @@ def test_settings_of_claude_code_switch_servers_off(tmp_path: Path) -> None:
 async def test_a_server_that_other_settings_switch_off_is_not_started(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", str(shop.folder / "home"))
+    at_home(shop.folder / "home", monkeypatch)
     shop.write(".claude/settings.json", {"disabledMcpjsonServers": ["off"]})
     path = shop.write(".mcp.json", {"mcpServers": {"on": shop.entry("on"), "off": shop.entry("off")}})
     async with await UtcpClient.create(path) as client:

@@ -1,5 +1,6 @@
 """The reader of hosts' files: one sample for each host, and what holds for every entry."""
 
+import os
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,17 @@ def fields(server: HostServer) -> Any:
     """Return what a server's template has besides its name and type."""
     if server.template is None:
         return None
-    return {key: value for key, value in server.template.items() if key not in {"name", "call_template_type"}}
+    made = {key: value for key, value in server.template.items() if key not in {"name", "call_template_type"}}
+    return with_slashes(made)
+
+
+def with_slashes(value: Any) -> Any:
+    """Return a value whose paths have the separator of POSIX."""
+    if isinstance(value, dict):
+        return {key: with_slashes(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [with_slashes(one) for one in value]
+    return value.replace(os.sep, "/") if isinstance(value, str) else value
 
 
 SAMPLES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -190,7 +201,7 @@ SAMPLES: dict[str, tuple[str, str, dict[str, Any]]] = {
         },
     ),
     "devin": (
-        "/h/.config/devin/mcp_config.json",
+        "/h/.config/devin/config.json",
         """{"mcpServers": {"far": {"url": "https://far.example.com/mcp", "transport": "http",
                                    "headers": {"A": "b"}}}}""",
         {"far": {"url": "https://far.example.com/mcp", "headers": {"A": "b"}}},

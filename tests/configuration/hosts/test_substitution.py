@@ -1,5 +1,6 @@
 """Variables as hosts write them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,8 @@ def made(text: str, host: str = "vscode", **known: str) -> str:
         ("${env:V}", "${V}"),
         ("${env:V:-d}", "${V:-d}"),
         ("${input:a-b} ${input:city} ${input:new one}", "${a_b} ${city:-Bonn} ${new_one}"),
-        ("${workspaceFolder}/x ${workspaceFolderBasename}", "/srv/the shop/x the shop"),
-        ("${userHome}${/}x${pathSeparator}", "/h/ada/x/"),
+        ("${workspaceFolder}/x ${workspaceFolderBasename}", f"{PROJECT}/x the shop"),
+        ("${userHome}${/}x${pathSeparator}", f"{HOME}{os.sep}x{os.sep}"),
         ("$V", "$$V"),
         ("$ $5 $$ x$", "$ $$5 $$$ x$"),
         ("$${V}", "$$${V}"),

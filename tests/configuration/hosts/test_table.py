@@ -45,10 +45,10 @@ MAC, WINDOWS = "Library/Application Support", "AppData/Roaming"
         ("windsurf", *([".codeium/windsurf/mcp_config.json"] * 3), None),
         (
             "devin",
-            ".config/devin/mcp_config.json",
-            ".config/devin/mcp_config.json",
-            f"{WINDOWS}/devin/mcp_config.json",
-            ".devin/mcp_config.json",
+            ".config/devin/config.json",
+            ".config/devin/config.json",
+            f"{WINDOWS}/devin/config.json",
+            ".devin/config.json",
         ),
         (
             "gemini-cli",
@@ -86,7 +86,7 @@ MAC, WINDOWS = "Library/Application Support", "AppData/Roaming"
             None,
         ),
         ("kiro", *([".kiro/settings/mcp.json"] * 4)),
-        ("kilo", *([".config/kilo/kilo.jsonc"] * 3), "kilo.jsonc"),
+        ("kilo", *([".config/kilo/kilo.json"] * 3), "kilo.json"),
         ("lm-studio", *([".lmstudio/mcp.json"] * 3), None),
         ("continue", *([".continue/config.yaml"] * 3), None),
         ("jetbrains", *([".junie/mcp/mcp.json"] * 4)),
@@ -175,3 +175,13 @@ def test_the_page_of_hosts_lists_every_host_and_its_files() -> None:
         places = [*host.files(home=Path("~"), system="linux"), *map(Path, host.projects)]
         assert [place for place in places if f"`{place}`" not in row] == []
         assert [form for form in host.variables if f"`{form}`" not in row] == []
+
+
+def test_the_page_of_hosts_names_the_documentation_of_each_host() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "hosts.md").read_text(encoding="utf-8")
+    part = page.partition("## Where this comes from")[2]
+    rows = {line.split("|")[1].strip(): line for line in part.splitlines() if line.startswith("|")}
+    for host in HOSTS.values():
+        assert "https://" in rows[host.title]
+        if host.timeout_unit is None:
+            assert "timeout" in rows[host.title]

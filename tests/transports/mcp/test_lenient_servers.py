@@ -222,6 +222,7 @@ async def test_a_result_that_is_not_the_last_word_says_so() -> None:
         ({"exits": 3, "says": "error: no such database"}, ("exit code 3", "no such database", "by hand")),
         ({"exits": 1, "says": "ModuleNotFoundError: No module named 'mcp_server_time'"},
          ("exit code 1", "Install the Python module 'mcp_server_time'")),
+        ({"exits": 1, "says": "/usr/bin/python3: No module named no_module"}, ("Python module 'no_module' for",)),
         ({"exits": 1, "says": "Error: Cannot find module '@acme/server'"}, ("Install the Node module '@acme/server'",)),
         ({"exits": 127, "says": "sh: 1: uvx: not found"}, ("exit code 127", "Install the program that is missing")),
         ({"exits": 0}, ("exit code 0",)),

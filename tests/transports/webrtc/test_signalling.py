@@ -166,11 +166,20 @@ async def test_a_peer_that_signalling_does_not_know_is_not_found(way: str) -> No
         await _meet(handler, way)
 
 
-async def test_another_status_is_a_rejection() -> None:
+@pytest.mark.parametrize("status", [403, 500, 501])
+async def test_another_status_is_a_rejection_that_says_what_to_check(status: int) -> None:
     async def handler(request: web.Request) -> web.Response:
-        raise web.HTTPForbidden
+        return web.Response(status=status)
 
-    with pytest.raises(Rejected, match="403"):
+    with pytest.raises(Rejected, match=rf"{status} .*Check that `signaling_server`"):
+        await _meet(handler)
+
+
+async def test_an_empty_answer_is_not_called_invalid_json() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response()
+
+    with pytest.raises(MalformedReply, match="returned an empty body instead of JSON"):
         await _meet(handler)
 
 

@@ -245,14 +245,14 @@ def _recipe_of(place: str) -> Recipe | None:
 
     :raises ConfigError: it is neither a file, nor a URL, nor a program, nor a name.
     """
-    from difflib import get_close_matches
-
     from utcp_bridge.cli.sources import is_command_line, recipes
+    from utcp_bridge.configuration.places import without_scheme
+    from utcp_bridge.search.typos import near_words
 
     known = None if Path(place).exists() else recipes().get(place.lower())
     if known is not None or "://" in place or Path(place).exists() or is_command_line(place):
         return known
-    near = get_close_matches(place.lower(), recipes(), n=3)
+    near = near_words(place, recipes())[:3]
     first = place.split(maxsplit=1)[0] if place.strip() else place
     if " " in place.strip():
         raise ConfigError(
@@ -262,6 +262,7 @@ def _recipe_of(place: str) -> Recipe | None:
     remedy = (
         f"Did you mean {' or '.join(near)}?" if near else "`utcp-bridge add --list` lists the APIs that have a name."
     )
+    remedy = without_scheme(place).strip() or remedy
     raise ConfigError(f"{place!r} is not a file, a URL, a program or the name of a public API.", remedy=remedy)
 
 
@@ -299,7 +300,10 @@ def _own_name(name: str | None, taken: Iterable[str]) -> str | None:
 def _show(source: ToolSource, name: str, ways: list[AuthWay], recipe: Recipe | None) -> None:
     from utcp_bridge.urls import bare_url
 
-    title = source.title or (recipe.title if recipe else "") or bare_url(source.place)
+    place = bare_url(source.place) if "://" in source.place else source.place
+    if source.kind == "MCP server" and place == source.place:
+        place = place.split(maxsplit=1)[0]  # its arguments may contain secrets
+    title = source.title or (recipe.title if recipe else "") or place
     number = f"{source.tools} {'tool' if source.tools == 1 else 'tools'}"
     note(f"{title} ({source.kind}): {number}, as the manual {name!r}.")
     if source.origins:

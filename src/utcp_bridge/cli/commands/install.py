@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from utcp_bridge.configuration.hosts.files import HostFile
     from utcp_bridge.configuration.hosts.table import Host
     from utcp_bridge.configuration.loading import LoadedConfig
+    from utcp_bridge.model import Tool
 
 __all__ = ["check_as_host", "install", "install_into", "uninstall"]
 
@@ -45,13 +46,12 @@ def _known_host(ctx: click.Context, param: click.Parameter, value: str | None) -
 
 
 def _host_named(value: str) -> Host:
-    from difflib import get_close_matches
-
     from utcp_bridge.configuration.hosts.table import HOSTS
+    from utcp_bridge.search.typos import near_words
 
     if value in HOSTS:
         return HOSTS[value]
-    near = get_close_matches(value, HOSTS, n=2)
+    near = near_words(value, HOSTS)[:3]
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Choose one of {', '.join(HOSTS)}."
     raise click.UsageError(f"{value!r} is not a host. {hint}")
 
@@ -164,6 +164,14 @@ class _Installation:
     launch: HostLaunch | None = None
     report: JsonObject = field(default_factory=dict[str, Any])
     remarks: list[str] = field(default_factory=list[str])
+    """What the user should know once the entry is written."""
+    warnings: list[str] = field(default_factory=list[str])
+    """What the host will not have."""
+
+    def warn(self, text: str) -> None:
+        """Report on stderr, and remember for the report, what the host will not have."""
+        self.warnings.append(text)
+        complain(text)
 
     @property
     def folder(self) -> Path:
@@ -204,7 +212,8 @@ def _planned(plan: _Installation, options: Options, env: dict[str, str]) -> Host
     found = options.found()
     _insist_on_files(found)
     try:
-        needs = starting.needs_of(run_async(_loaded, found), env)
+        loaded, tools = run_async(_loaded, found)
+        needs = starting.needs_of(loaded, env, tools)
     except UtcpError:  # the start of the bridge reports it
         needs = starting.Needs()
     sources = [_written(source, plan) for source in found]
@@ -217,20 +226,28 @@ def _planned(plan: _Installation, options: Options, env: dict[str, str]) -> Host
     return replace(launch, env=env)
 
 
-async def _loaded(sources: Sequence[str]) -> LoadedConfig:
+async def _loaded(sources: Sequence[str]) -> tuple[LoadedConfig, list[Tool]]:
+    from utcp_bridge.cli.starting import tools_of_files
     from utcp_bridge.configuration.loading import load_config
 
-    return await load_config(sources)
+    loaded = await load_config(sources)
+    return loaded, await tools_of_files(loaded)
 
 
 def _insist_on_files(sources: Sequence[str]) -> None:
     from utcp_bridge.configuration.places import is_url
 
     for source in sources:
-        if not is_url(source) and not Path(source).exists():
+        if is_url(source) or Path(source).exists():
+            continue
+        if Path(source).is_symlink():
             raise ConfigError(
-                f"{source} does not exist.", remedy="Check the path, or make a configuration with `utcp-bridge init`."
+                f"{source} is a symbolic link to {os.path.realpath(source)}, which does not exist.",
+                remedy="Correct the link.",
             )
+        raise ConfigError(
+            f"{source} does not exist.", remedy="Check the path, or make a configuration with `utcp-bridge init`."
+        )
 
 
 def _written(source: str, plan: _Installation) -> str:
@@ -252,11 +269,11 @@ def _written(source: str, plan: _Installation) -> str:
 def _warn(plan: _Installation, needs: Needs, sources: Sequence[str]) -> None:
     title = plan.host.title
     for program in needs.missing:
-        complain(f"The program {program} of the configuration is not found. Install it, or write its full path.")
+        plan.warn(f"The program {program} of the configuration is not found. Install it, or write its full path.")
     if needs.only_here:
         folder = Path(sources[0]).absolute().parent if sources else Path.cwd()
         names = ", ".join(needs.only_here)
-        complain(
+        plan.warn(
             f"{names}: set in this shell only, so {title} may not have it. Write it into {folder / '.env'} as"
             f" {needs.only_here[0]}=…, or give it to the entry with --env {needs.only_here[0]}=…"
         )
@@ -296,11 +313,11 @@ def _path(host: Host, project: Path | None) -> Path:
 def _install(plan: _Installation, entry: JsonObject, *, dry_run: bool) -> int:
     from utcp_bridge.configuration.hosts.editing import with_servers, write
     from utcp_bridge.configuration.hosts.files import read_host_file
-    from utcp_bridge.net.files.writing import exclusive
+    from utcp_bridge.net.files.writing import exclusive, has_place, make_place
 
     path = _path(plan.host, plan.project)
-    if plan.project is None and not dry_run:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if plan.project is None:
+        (has_place if dry_run else make_place)(path)
     with exclusive(path if plan.project is None else plan.project / plan.host.name):
         file = read_host_file(path, plan.host, within=plan.project)
         name = _free_name(plan, file, entry)
@@ -388,7 +405,8 @@ def _checked(plan: _Installation, entry: JsonObject) -> int:
     else:
         code = check_entry(plan.host, _startable(plan, entry), plan.folder, plan.report, as_json=plan.as_json)
     if plan.as_json:
-        print_json(plan.report)
+        notes = [*plan.warnings, *plan.remarks, *plan.report.pop("notes", ())]
+        print_json({**plan.report, "notes": notes})
     return code
 
 
@@ -421,11 +439,14 @@ def check_as_host(name: str, options: Options, project: Path | None, *, as_json:
     reports: list[JsonObject] = []
     codes: list[int] = []
     for entry_name, entry in found:
+        notes = [*plan.warnings, *plan.remarks]
+        if any(one.name == entry_name and not one.enabled for one in own):
+            notes.append(f"The entry {entry_name!r} is switched off, so {host.title} does not start it.")
         if entry_name:
-            is_off = any(one.name == entry_name and not one.enabled for one in own)
-            off = f" It is switched off, so {host.title} does not start it." if is_off else ""
-            note(f"The entry {entry_name!r} of {path}:{off}")
-        reports.append({"host": host.name, "file": str(path), "entry": entry_name or None})
+            note(f"The entry {entry_name!r} of {path}:")
+        for text in notes[len(plan.warnings) :]:
+            note(text)
+        reports.append({"host": host.name, "file": str(path), "entry": entry_name or None, "notes": notes})
         codes.append(check_entry(host, entry, plan.folder, reports[-1], as_json=as_json))
     if as_json:
         print_json({"entries": reports})
@@ -441,7 +462,7 @@ def _startable(plan: _Installation, entry: JsonObject) -> JsonObject:
     launch = plan.launch
     if plan.project is None or launch is None or shutil.which(launch.command):
         return entry
-    complain(
+    plan.warn(
         f"The entry starts {launch.command}, which is not on PATH here. Install uv, or put utcp-bridge on PATH, before"
         f" {plan.host.title} starts it on this machine."
     )

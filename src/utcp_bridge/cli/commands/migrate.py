@@ -224,6 +224,7 @@ def _target(text: str, *, undo: bool) -> tuple[Path, Host | None]:
     if found is None:
         raise click.UsageError(
             f"{host.title} has no file here: {', '.join(map(str, places)) or 'it has none for a user'}."
+            " `utcp-bridge migrate` lists the hosts that have one."
         )
     return found, host
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.opening import opened, run_async, wait_for_manuals
+from utcp_bridge.cli.opening import opened_parts, run_async, wait_for_manuals
 from utcp_bridge.cli.options import Options, Session, client_options, config_options, debug_option
 from utcp_bridge.cli.output import complain, note, print_json, print_line, print_table
 from utcp_bridge.model import JsonObject, is_list, is_object
@@ -26,7 +27,10 @@ __all__ = ["list_manuals", "status"]
 Examples:
   utcp-bridge list                             the manuals of ./utcp.yaml
   utcp-bridge list servers.json --json
-""",
+\b
+Exit codes. The first entry or key that cannot be used determines the code, as for `status`:
+"""
+    + exits.listed(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.POLICY),
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @config_options()
@@ -58,7 +62,7 @@ async def _list(options: Options, as_json: bool) -> int:
         print_table(("MANUAL", "KIND", "SOURCE"), [tuple(row.values()) for row in rows])
     else:
         note("The configuration has no manuals. `utcp-bridge add` adds one.")
-    return exits.CONFIGURATION if any(fault.severity == "error" for fault in loaded.faults) else exits.OK
+    return exits.first_fault_code(loaded.faults)
 
 
 def _source_of(entry: JsonObject) -> str:
@@ -96,7 +100,8 @@ Examples:
   utcp-bridge status
   utcp-bridge status utcp.yaml --json
 \b
-Exit codes. The first manual that failed determines the code:
+Exit codes. The first manual that failed determines the code. If none failed, the first
+entry or key of the configuration that cannot be used does, as for `list`:
 """
     + exits.listed(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.UPSTREAM, exits.POLICY, exits.DEADLINE)
 )
@@ -111,14 +116,16 @@ def status(options: Options, as_json: bool) -> int:
 
 async def _status(options: Options, as_json: bool) -> int:
     hosts = list(_hosts_with(options))
-    async with opened(options) as client:
+    async with AsyncExitStack() as stack:
+        loaded, client = await opened_parts(options, stack)
         await wait_for_manuals(client)
         states = client.report()
         if as_json:
             print_json({"manuals": [_as_json(client, state) for state in states], "hosts": hosts})
         else:
             _print(client, states, hosts)
-        return next((exits.exit_code(state.error) for state in states if state.error is not None), exits.OK)
+        failed = next((exits.exit_code(state.error) for state in states if state.error is not None), exits.OK)
+        return failed or exits.first_fault_code([*loaded.faults, *client.faults()])
 
 
 def _print(client: UtcpClient, states: list[ManualState], hosts: list[JsonObject]) -> None:

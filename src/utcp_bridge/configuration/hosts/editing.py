@@ -70,10 +70,10 @@ def write_text(path: Path, text: str, *, before: bytes | None, within: Path | No
 
     :raises ConfigError: it cannot be written, or another program changed it after it was read.
     """
-    from utcp_bridge.net.files.writing import write_file
+    from utcp_bridge.net.files.writing import make_place, write_file
 
     if within is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_place(path)
     data = _encoded(text, before)
     return write_file(path, data, private=private, backup=True, within=within, before=before)
 

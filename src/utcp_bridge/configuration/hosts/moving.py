@@ -7,27 +7,23 @@ nothing reads stays in the host's file as it is, and the plan says why.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import orjson
-
-from utcp_bridge.auth.literals import literal_secrets, without_literals
+from utcp_bridge.configuration.hosts.hiding import hidden
 from utcp_bridge.configuration.hosts.permissions import HostRules
 from utcp_bridge.configuration.hosts.reading import HostServer, describes
 from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.model import JsonObject, is_list, is_object
-from utcp_bridge.variables import names_credential, variable_names
+from utcp_bridge.variables import variable_names
 
 __all__ = [
-    "SECRET_PLACES",
     "Move",
     "dotenv_text",
-    "hidden",
     "is_bridge",
     "plan_move",
     "read_dotenv",
@@ -35,21 +31,10 @@ __all__ = [
     "without_variable",
 ]
 
-SECRET_PLACES: Final = frozenset({"env", "environment", "envs", "env_vars", "headers", "http_headers"})
 _OWN_NAMES: Final = frozenset({"utcp-bridge", "utcp", "utcp_bridge"})
 _GUARDS: Final = ("default_tools_approval_mode", "toolPermissions", "tool_permissions", "tools")
 _RESTRICTING: Final = ("prompt", "ask", "deny", "never", "writes", "untrusted")
 _NOT_A_WORD: Final = re.compile(r"\W+", re.ASCII)
-_CREDENTIAL: Final = re.compile(r"(?P<scheme>Bearer|Basic|Token) +(?P<secret>\S+)", re.IGNORECASE)
-_HEADER: Final = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9-]*): *(?P<value>\S.*)", re.DOTALL)
-_FLAG: Final = re.compile(r"(?P<flag>--?[A-Za-z][\w.-]*)(?:=(?P<value>.+))?", re.DOTALL)
-_OPTION: Final = re.compile(r"-[A-Za-z]|--[A-Za-z][A-Za-z-]*(?:=.*)?", re.DOTALL)
-_ASSIGNED: Final = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<value>.+)", re.DOTALL)
-_VARIABLE: Final = re.compile(r"\$\$|\$\{\{[^{}]*\}\}|\$\{[^{}]*\}")
-_SCHEME: Final = re.compile(r"(?:Bearer|Basic|Token|ApiKey) +", re.IGNORECASE)
-_PLAIN: Final = re.compile(
-    r"\d{1,5}|\w{0,2}|true|false|yes|no|on|off|none|null|debug|info|warn|warning|error", re.IGNORECASE
-)
 
 _Give = Callable[[str, str], str]
 """Takes the name of a place and its value, and returns what is written there."""
@@ -116,8 +101,7 @@ def plan_move(
             move.staying[server.name] = f"{server.name} stays in the host's file: {reason}."
             continue
         stem = safe_name(server.name).strip("_") or "server"
-        content = {key: value for key, value in (server.template or {}).items() if key != "name"}
-        content = hidden({"call_template_type": "mcp", **content}, variables.named(stem))
+        content = _content_of(server, variables.named(stem), move)
         if denied := rules.deny.get(server.name):
             excluded = content.get("exclude")
             names = excluded.get("names") if is_object(excluded) else None
@@ -135,6 +119,24 @@ def plan_move(
         if lost:
             move.notes.append(f"The manual of {server.name} does not have its {', '.join(lost)}. The backup has.")
     return move
+
+
+def _content_of(server: HostServer, give: _Give, move: Move) -> JsonObject:
+    """Return the manual of a server without its name, and note each default that may be a secret."""
+    readable: dict[str, None] = {}
+
+    def keep(name: str, text: str) -> str:
+        readable[name] = None
+        return text
+
+    content = {key: value for key, value in (server.template or {}).items() if key != "name"}
+    content = hidden({"call_template_type": "mcp", **content}, give, keep)
+    move.notes += [
+        f"{server.name}: the default of ${{{name}}} may be a secret, and stays readable in the configuration. "
+        f"Set {name} in the dotenv file, and remove the default."
+        for name in readable
+    ]
+    return content
 
 
 def _reason_to_stay(server: HostServer, drop: Collection[str]) -> str | None:
@@ -208,95 +210,6 @@ def read_dotenv(text: str) -> dict[str, str | None]:
     from dotenv import dotenv_values
 
     return dotenv_values(stream=StringIO(text))
-
-
-def hidden(template: JsonObject, give: _Give) -> JsonObject:
-    """Return a server's object with `give(name, value)` in place of what is or may be secret.
-
-    These are the values of `env` and headers except for short common ones, arguments behind options such as
-    an API key's, and fields and parts of URLs whose names say so. Values with variables stay.
-    """
-
-    def place(name: str, value: Any) -> Any:
-        if name in SECRET_PLACES and is_object(value):
-            return {key: _value(str(key), one, give) for key, one in value.items()}
-        if name in {"args", "command", "cmd"} and is_list(value):
-            return [*_words(value, give)]
-        if name in {"command", "cmd"} and isinstance(value, str):
-            return " ".join(_words(value.split(" "), give))
-        return value
-
-    made = {key: place(key, value) for key, value in template.items()}
-    return {
-        key: value if key in SECRET_PLACES else without_literals({key: value}, give)[key] for key, value in made.items()
-    }
-
-
-def _value(name: str, value: Any, give: _Give) -> Any:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value) if names_credential(name) or not _PLAIN.fullmatch(str(value)) else value
-    if not isinstance(value, str) or (_PLAIN.fullmatch(value) and not names_credential(name)):
-        return value
-    if credential := _CREDENTIAL.fullmatch(value):
-        return f"{credential['scheme']} {_part(name, credential['secret'], give)}"
-    return _part(name, value, give)
-
-
-def _part(name: str, value: str, give: _Give) -> str:
-    """Return a value that may be secret. One with variables keeps them, and gives the text around them."""
-    variables = [found for found in _VARIABLE.finditer(value) if found[0] != "$$"]
-    if not variables:
-        return give(name, value)
-    if "://" in value or not names_credential(name):
-        return str(without_literals({"": value}, give)[""])
-    made, at = "", 0
-    for found in variables:
-        made += _around(name, value[at : found.start()], give) + found[0]
-        at = found.end()
-    return made + _around(name, value[at:], give)
-
-
-def _around(name: str, text: str, give: _Give) -> str:
-    scheme = _SCHEME.match(text)
-    start = scheme.end() if scheme else 0
-    is_plain = text.startswith(("/", "~")) or not any(map(str.isalnum, text[start:]))
-    return text if is_plain else text[:start] + give(name, text[start:])
-
-
-def _words(words: Iterable[Any], give: _Give) -> Iterator[Any]:
-    """Yield arguments with `give` for those that are secret: behind an option, or in `TOKEN=X` and `Header: X`."""
-    before = ""
-    for word in words:
-        text = word if isinstance(word, str) else ""
-        if before and text and not _OPTION.fullmatch(text):
-            yield _part(before, text, give)
-        else:
-            yield _argument(text, give) if text else word
-        flag = _FLAG.fullmatch(text)
-        is_option = flag is not None and flag["value"] is None and names_credential(flag["flag"])
-        before = flag["flag"].lstrip("-") if flag is not None and is_option else ""
-
-
-def _argument(text: str, give: _Give) -> str:
-    """Return one argument: an option with its value, `TOKEN=X`, `Header: X`, or a JSON text with a credential."""
-    flag = _FLAG.fullmatch(text)
-    if flag and flag["value"]:
-        name = flag["flag"].lstrip("-")
-        value = flag["value"]
-        return f"{flag['flag']}={_part(name, value, give) if names_credential(name) else _argument(value, give)}"
-    pair = _ASSIGNED.fullmatch(text) or _HEADER.fullmatch(text)
-    if pair and names_credential(pair["name"]):
-        return text[: pair.start("value")] + str(_value(pair["name"], pair["value"], give))
-    return give("config", text) if text.startswith(("{", "[")) and _has_literals(text) else text
-
-
-def _has_literals(text: str) -> bool:
-    """Return whether a text is JSON with a credential in it."""
-    try:
-        content = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return False
-    return bool(literal_secrets(content))
 
 
 def dotenv_text(before: str, values: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ import orjson
 
 from utcp_bridge.auth.literals import without_literals
 from utcp_bridge.configuration.hosts.editing import edit, form_of, parse_text
-from utcp_bridge.configuration.hosts.moving import SECRET_PLACES, hidden
+from utcp_bridge.configuration.hosts.hiding import SECRET_PLACES, hidden, names_secret
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.variables import names_credential
 
@@ -88,12 +88,12 @@ def _of_entries(entries: Iterable[JsonObject]) -> Iterator[str]:
     found: list[str] = []
 
     def keep(name: str, value: str) -> str:
-        if names_credential(name):
+        if names_secret(name):
             found.append(value)
         return value
 
     for entry in entries:
-        hidden(entry, keep)
+        hidden(entry, keep, keep)
     yield from found
 
 
@@ -117,7 +117,7 @@ def masked(entry: Any) -> Any:
         return [masked(one) for one in entry]
     if not is_object(entry):
         return entry
-    shown = hidden(entry, lambda _name, _value: MASK)
+    shown = hidden(entry, lambda _name, _value: MASK, lambda _name, _value: MASK)
     return {
         key: masked(value) if key not in SECRET_PLACES and is_object(value) else value for key, value in shown.items()
     }

@@ -59,12 +59,13 @@ _SILENT: Final = frozenset({
 _OF_HOST: Final = frozenset({
     "autoApprove", "auto_approve", "alwaysAllow", "always_allow", "trust", "default_tools_approval_mode",
     "autoAllowedTools", "toolPermissions", "tool_permissions", "dev", "required", "supports_parallel_tool_calls",
-    "alwaysLoad", "hidden",
+    "alwaysLoad", "hidden", "deferTools", "disableToolCache", "slowConnectionThresholdMs",
 })  # fmt: skip
 """Keys that concern the host itself: when it asks its user, and how it uses the server."""
 _LOGINS: Final = frozenset({
     "oauth", "auth", "scopes", "oauth_resource", "oauthScopes", "authProviderType", "targetAudience",
-    "targetServiceAccount", "headersHelper", "apiKey", "oidc", "authorization",
+    "targetServiceAccount", "headersHelper", "apiKey", "oidc", "authorization", "oauthClientId",
+    "oauthPublicClient", "oauthGrantType",
 })  # fmt: skip
 """Keys with which a host gets credentials itself."""
 _BOXES: Final = frozenset({"sandbox", "sandboxEnabled", "experimental_environment"})

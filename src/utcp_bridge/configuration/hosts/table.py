@@ -1,7 +1,7 @@
 """One row for each MCP host: its files, the form of its entries, its variables, filters, links and limits.
 
-The rows state what the documentation of each host says. `reading.py` reads by them, and every command that writes into
-a host's file makes its entries with them.
+The rows state what the documentation of each host says; docs/hosts.md names the pages. `reading.py` reads by them, and
+every command that writes into a host's file makes its entries with them.
 """
 
 from __future__ import annotations
@@ -69,8 +69,6 @@ class Host:
     """The unit of `timeout` in an entry; None if the host documents none."""
     timeout_starts: bool = False
     """Whether `timeout` is for reading the list of tools, instead of for calls."""
-    command_line: tuple[str, ...] = ()
-    """The words with which the host adds a server itself. `{name}`, `{command}` and `{url}` are filled in."""
     starts_with_path: bool = True
     """Whether the host gives its servers the PATH of a shell. Programs of a desktop often have only four folders."""
     tool_limit: int | None = None
@@ -173,7 +171,6 @@ _ROWS: Final = (
         entries=Entries("stdio", "http"),
         variables=frozenset({"${V}", "${V:-d}"}),
         timeout_unit="ms",
-        command_line=("claude", "mcp", "add", "--scope", "user", "{name}", "--", "{command}"),
         after="Start a new session; /mcp shows the server.",
     ),
     Host(
@@ -195,7 +192,6 @@ _ROWS: Final = (
         form="jsonc",
         entries=Entries("stdio", "http"),
         variables=_EDITOR | {"${input:V}"},
-        command_line=("code", "--add-mcp", "{json}"),
         starts_with_path=False,
         tool_limit=128,
         after="Run the command 'MCP: List Servers' to start it.",
@@ -209,7 +205,6 @@ _ROWS: Final = (
         entries=Entries("local", "http", extra={"tools": ["*"]}),
         variables=frozenset({"$V", "${V}", "${V:-d}"}),
         timeout_unit="ms",
-        command_line=("copilot", "mcp", "add", "{name}", "--", "{command}"),
         after="Start a new session; /mcp shows the server.",
     ),
     Host(
@@ -220,7 +215,6 @@ _ROWS: Final = (
         (".codex/config.toml",),
         form="toml",
         entries=Entries(headers="http_headers"),
-        command_line=("codex", "mcp", "add", "{name}", "--", "{command}"),
         after="Start a new session.",
     ),
     Host(
@@ -229,21 +223,24 @@ _ROWS: Final = (
         _MCP_SERVERS,
         _everywhere(".codeium/windsurf/mcp_config.json"),
         entries=Entries(url="serverUrl"),
-        variables=frozenset({"${env:V}"}),
+        variables=frozenset({"${env:V}", "${file:V}"}),
         starts_with_path=False,
         tool_limit=100,
         after="Refresh the servers in Cascade.",
     ),
     Host(
         "devin",
-        "Devin Desktop",
+        "Devin",
         _MCP_SERVERS,
         _each(
-            (".config/devin/mcp_config.json",), (".config/devin/mcp_config.json",), ("@settings/devin/mcp_config.json",)
+            (".config/devin/config.json", ".config/devin/mcp_config.json"),
+            (".config/devin/config.json", ".config/devin/mcp_config.json"),
+            ("@settings/devin/config.json", "@settings/devin/mcp_config.json"),
         ),
-        (".devin/mcp_config.json",),
+        (".devin/config.json", ".devin/config.local.json", ".devin/mcp_config.json"),
+        form="jsonc",
         starts_with_path=False,
-        after="The agent panel lists it under MCP.",
+        after="Start a new session.",
     ),
     Host(
         "gemini-cli",
@@ -255,7 +252,6 @@ _ROWS: Final = (
         entries=Entries(url="httpUrl"),
         variables=frozenset({"$V", "${V}", "${V:-d}"}),
         timeout_unit="ms",
-        command_line=("gemini", "mcp", "add", "--scope", "user", "{name}", "{command}"),
         after="Start a new session; /mcp shows the server.",
     ),
     Host(
@@ -331,7 +327,6 @@ _ROWS: Final = (
         _everywhere(".kiro/settings/mcp.json"),
         (".kiro/settings/mcp.json",),
         variables=_BRACED,
-        timeout_unit="ms",
         starts_with_path=False,
         after="Kiro reads the file again by itself.",
     ),
@@ -339,8 +334,8 @@ _ROWS: Final = (
         "kilo",
         "Kilo Code",
         ("mcp",),
-        _everywhere(".config/kilo/kilo.jsonc", ".config/kilo/kilo.json"),
-        ("kilo.jsonc", "kilo.json", ".kilo/kilo.jsonc", ".kilo/kilo.json", ".kilocode/mcp.json"),
+        _everywhere(".config/kilo/kilo.json", ".config/kilo/kilo.jsonc", ".config/kilo/config.json"),
+        ("kilo.json", "kilo.jsonc", ".kilo/kilo.json", ".kilo/kilo.jsonc", ".kilocode/mcp.json"),
         form="jsonc",
         entries=Entries("local", "remote", args=None, env="environment"),
         variables=frozenset({"{env:V}", "{file:V}", "${env:V}"}),
@@ -353,7 +348,6 @@ _ROWS: Final = (
         "LM Studio",
         _MCP_SERVERS,
         _everywhere(".lmstudio/mcp.json"),
-        timeout_unit="ms",
         starts_with_path=False,
         after="LM Studio reads the file again by itself.",
     ),

@@ -25,7 +25,17 @@ from typing import IO, Final
 
 from utcp_bridge.errors import ConfigError
 
-__all__ = ["OpenFolder", "exclusive", "folder_beneath", "open_log", "resolve_target", "try_lock", "write_file"]
+__all__ = [
+    "OpenFolder",
+    "exclusive",
+    "folder_beneath",
+    "has_place",
+    "make_place",
+    "open_log",
+    "resolve_target",
+    "try_lock",
+    "write_file",
+]
 
 _MAX_LINKS: Final = 40
 """Links on the way to one file; the kernel's own limit."""
@@ -93,6 +103,43 @@ def resolve_target(path: Path, *, within: Path | None = None) -> Path:
             f"{path} is a link that leads out of the folder {within}.", remedy="Remove the link, or name another file."
         )
     return current
+
+
+def has_place(path: Path) -> bool:
+    """Return whether the folder that a file is written into exists. If it does not, it can be made.
+
+    :raises ConfigError: it cannot, because a symbolic link leads to something that does not exist, or because a file
+        has the name of a folder.
+    """
+    folder = resolve_target(path).parent
+    if folder.is_dir():
+        return True
+    link = next((one for one in _links_to(path) if not os.path.exists(one)), None)  # noqa: PTH110 - see above
+    if link is not None:
+        raise ConfigError(
+            f"The symbolic link {link} leads to {os.path.realpath(link)}, which does not exist.",
+            remedy=f"Create the folder {folder}, or remove the link.",
+        )
+    taken = next((one for one in (folder, *folder.parents) if one.exists() and not one.is_dir()), None)
+    if taken is not None:
+        raise ConfigError(f"{path} cannot be written: {taken} is not a folder.", remedy="Rename or remove it.")
+    return False
+
+
+def make_place(path: Path) -> None:
+    """Make the folder that a file is written into, if it does not exist.
+
+    :raises ConfigError: it cannot be made; see `has_place`.
+    """
+    if has_place(path):
+        return
+    folder = resolve_target(path).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"The folder {folder} cannot be made: {_reason(error)}.", remedy="Make it by hand, or name another file."
+        ) from None
 
 
 def _links_to(path: Path) -> Generator[Path]:

@@ -40,7 +40,7 @@ _WANTS: Final[Mapping[int | str, str]] = {
     404: "is not at this address",
     405: "does not accept MCP requests at this address",
 }
-_PYTHON_MODULE: Final = re.compile(r"No module named '?([\w.]+)'?")
+_PYTHON_MODULE: Final = re.compile(r"No module named '?(\w+(?:\.\w+)*)'?")
 _NODE_MODULE: Final = re.compile(r"Cannot find (?:module|package) '([^']+)'")
 _NO_COMMAND: Final = re.compile(r"(?:command not found|: not found|No such file or directory)")
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Meeting", "PeerJs", "Plain", "Way", "as_candidate", "connect", "peerjs_url", "read_answer"]
 
 _HEARTBEAT_SECONDS = 5.0
+_CHECK_SERVER = "Check that `signaling_server` is the address of a signalling server, and that `signaling` is its way."
 _NOT_THIS_WAY = frozenset({404, 405})
 _NO_WEBSOCKET_HERE = frozenset({200, 400, 404, 405, 426, 501})
 _SPELLINGS = {"sdp_mid": "sdpMid", "sdp_m_line_index": "sdpMLineIndex", "sdp_mline_index": "sdpMLineIndex"}
@@ -166,7 +167,11 @@ async def _answer_by_http(meeting: Meeting, sdp: str) -> Answer:
         reply = await _post(meeting, meeting.url, offer)
     if reply.status in _NOT_THIS_WAY:
         raise meeting.absent()
-    reply.raise_for_status()
+    try:
+        reply.raise_for_status()
+    except Rejected as error:
+        error.remedy = error.remedy or _CHECK_SERVER
+        raise
     return read_answer(parse_json(reply.body, meeting.where, reply.charset), meeting.where)
 
 
