@@ -1,10 +1,18 @@
 """mcp: servers of both protocol eras, over every transport, as children and over HTTP."""
 
+import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.interop.servers.everything_twin import CALL_WORDS, TOOLS, Host, bridge, tools_that_differ, weather_twin
 from tests.interop.serving import free_port, serving
 from tests.interop.software import Debian, Npm, PyPI
+from tests.support.threaded import threaded
+from tests.upstreams.twins import RestTwin, rest_twin
+
+from utcp_bridge.client.shadowing import record_file
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 
@@ -107,3 +115,85 @@ async def test_two_servers_of_one_manual_keep_files_and_a_graph(opened, tmp_path
         entity = {"name": "Ada", "entityType": "person", "observations": ["likes tea"]}
         await client.call_tool("m.memory.create_entities", {"entities": [entity]})
         assert "likes tea" in text(await client.call_tool("m.memory.search_nodes", {"query": "tea"}))
+
+
+# --- the road from a server to its API: a twin with one difference -------------------------------
+
+
+@pytest.fixture
+def twin() -> Iterator[RestTwin]:
+    with threaded(partial(rest_twin, weather_twin())) as twin:
+        yield twin
+
+
+@pytest.fixture
+def config(twin: RestTwin, tmp_path: Path) -> Path:
+    """Write the configuration: the server, of which three tools are used, and its twin with the hints of the server."""
+    names = {"echo": "Echo Tool", "get-sum": "Get Sum Tool", "get-structured-content": "Get Structured Content Tool"}
+    hints = {"destructiveHint": False, "openWorldHint": False}
+    old = {**entry(every=child(EVERYTHING)), "name": "every", "include": {"names": [f"every.{one}" for one in TOOLS]}}
+    rest = {
+        "name": "rest",
+        "call_template_type": "http",
+        "url": f"{twin.base}/openapi.json",
+        "overrides": {name: {"title": title, "annotations": hints} for name, title in names.items()},
+    }
+    path = tmp_path / "utcp.json"
+    path.write_text(json.dumps({"manual_call_templates": [{**old, "shadow": {"new": "rest"}}, rest]}, indent=2))
+    return path
+
+
+@pytest.mark.needs(EVERYTHING)
+@pytest.mark.timeout(240)
+def test_the_comparison_finds_the_one_difference(config: Path) -> None:
+    code, out, err = bridge("compare", str(config), "every", "rest", *CALL_WORDS, "--json")
+    assert code == 1, err
+    report = json.loads(out)
+    assert tools_that_differ(report) == [("tool 'get-structured-content', reply", "/humidity", 82, 83)]
+    assert {one["tool"]: one["outcome"] for one in report["calls"]} == {
+        "echo": "equal",
+        "get-sum": "equal",
+        "get-structured-content": "different",
+    }
+
+
+@pytest.mark.needs(EVERYTHING)
+@pytest.mark.timeout(240)
+def test_the_shadow_finds_the_one_difference_and_keeps_it_from_being_promoted(config: Path, twin: RestTwin) -> None:
+    record = record_file(config.with_name("utcp.lock"))
+    host, before = Host(config, twin), config.read_bytes()
+    seen, replies, _ = host.use(record)
+    assert replies["get-structured-content"]["humidity"] == 82
+    counts = json.loads(bridge("shadow", str(config), "--json")[1])["tools"]
+    assert {name: (one["equal"], one["different"]) for name, one in counts.items()} == {
+        "every.echo": (1, 0),
+        "every.get-sum": (1, 0),
+        "every.get-structured-content": (0, 1),
+    }
+    assert "/humidity" in counts["every.get-structured-content"]["last"][0]
+
+    code, _, err = bridge("promote", str(config), "every", "--all-same")
+    assert code == 0, err
+    assert "get-structured-content is not promoted, because the sides differ." in err
+    assert "/humidity" in err
+    assert json.loads(config.read_text())["manual_call_templates"][0]["shadow"]["promoted"] == ["echo", "get-sum"]
+    code, _, err = bridge("promote", str(config), "every", "get-structured-content", "--no-calls")
+    assert (code, "because the shadow counted 1 call with another reply" in err) == (1, True)
+    assert host.use()[:2] == (seen, replies)
+    assert {"echo", "get-sum"} <= set(twin.calls)
+
+    code, _, err = bridge("promote", str(config), "every", "--undo")
+    assert (code, config.read_bytes() == before) == (0, True), err
+    assert host.use(record)[:2] == (seen, replies)
+
+
+@pytest.mark.needs(EVERYTHING)
+@pytest.mark.timeout(240)
+def test_a_mended_twin_is_promoted_as_a_whole(config: Path, twin: RestTwin) -> None:
+    host, record = Host(config, twin), record_file(config.with_name("utcp.lock"))
+    seen, replies, _ = host.use(record)
+    twin.change = lambda _tool, value: value
+    record.unlink()
+    code, _, err = bridge("promote", str(config), "every", *TOOLS, *CALL_WORDS)
+    assert code == 0, err
+    assert host.use() == (seen, replies, TOOLS)

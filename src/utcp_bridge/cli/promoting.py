@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from utcp_bridge.doctor.verdicts import Verdict
     from utcp_bridge.model import JsonObject, ShadowOptions
 
-__all__ = ["Wishes", "promote_tools", "take_back"]
+__all__ = ["Promotion", "promote_tools", "take_back"]
 
 _KEY: Final = ("shadow", "promoted")
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class Promotion:
     """What the command line says about a promotion."""
 
     entry: str
@@ -42,7 +42,7 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _OldEntry:
     """The entry of the old side, and the file that it is written in."""
 
     name: str
@@ -51,7 +51,7 @@ class _Entry:
     text: str
 
     @classmethod
-    def found(cls, loaded: LoadedConfig, options: Options, name: str) -> _Entry:
+    def found(cls, loaded: LoadedConfig, options: Options, name: str) -> _OldEntry:
         """Return the entry of this name.
 
         :raises ConfigError: the configuration does not have it, no file has it, or it has no `shadow`.
@@ -82,7 +82,7 @@ class _Entry:
             remedy="Add the tools to `promoted` of its `shadow` where it is written.",
         )
 
-    def change(self, wishes: Wishes, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> bool:
+    def change(self, wishes: Promotion, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> bool:
         """Write the file with the change, or show the difference for a dry run. Return whether the file was written."""
         from utcp_bridge.configuration.entries import with_names
         from utcp_bridge.net.files.writing import exclusive, write_file
@@ -122,7 +122,7 @@ def _show(file: Path, text: str, changed: str) -> None:
 # --- promote -------------------------------------------------------------------------------------
 
 
-async def promote_tools(options: Options, wishes: Wishes) -> int:
+async def promote_tools(options: Options, wishes: Promotion) -> int:
     """Compare both sides, and promote the tools that are the same. Return the exit code.
 
     :raises ConfigError: the entry cannot be changed.
@@ -130,7 +130,7 @@ async def promote_tools(options: Options, wishes: Wishes) -> int:
     """
     async with AsyncExitStack() as stack:
         loaded = await load(options, stack)
-        entry = await anyio.to_thread.run_sync(_Entry.found, loaded, options, wishes.entry)
+        entry = await anyio.to_thread.run_sync(_OldEntry.found, loaded, options, wishes.entry)
         client = await open_loaded(of_manuals(loaded, (entry.name, entry.shadow.new)), stack)
         await wait_for_manuals(client)
         if failed := report_failures(client):
@@ -139,7 +139,9 @@ async def promote_tools(options: Options, wishes: Wishes) -> int:
         return await anyio.to_thread.run_sync(_decide, client, entry, wishes, found)
 
 
-async def _verdicts(client: UtcpClient, loaded: LoadedConfig, entry: _Entry, wishes: Wishes) -> dict[str, Verdict]:
+async def _verdicts(
+    client: UtcpClient, loaded: LoadedConfig, entry: _OldEntry, wishes: Promotion
+) -> dict[str, Verdict]:
     """Return the verdict on each tool in question; all of the old side for `--all-same`."""
     from utcp_bridge.client.shadowing import read_record, record_file
     from utcp_bridge.doctor.comparison import compare_manuals
@@ -173,7 +175,7 @@ def _named(word: str, manual: str, tools: Iterable[str]) -> str:
     raise UnknownTool(f"The manual {manual!r} has no tool {word!r}.", remedy=remedy)
 
 
-def _decide(client: UtcpClient, entry: _Entry, wishes: Wishes, found: dict[str, Verdict]) -> int:
+def _decide(client: UtcpClient, entry: _OldEntry, wishes: Promotion, found: dict[str, Verdict]) -> int:
     """Promote the tools that are the same, and say why others are not. A tool that was named and is not the same keeps
     all from being promoted, unless the user forces it.
     """
@@ -208,11 +210,8 @@ def _decide(client: UtcpClient, entry: _Entry, wishes: Wishes, found: dict[str, 
         return exits.FAULTS
     verb = "would answer" if wishes.dry_run else "answers"
     for one in fresh:
-        note(
-            hide(
-                f"{one.new or entry.shadow.new} {verb} the calls of {entry.name}.{one.tool}. {_in_spite(one, 'was forced')}".strip()
-            )
-        )
+        told = f"{one.new or entry.shadow.new} {verb} the calls of {entry.name}.{one.tool}."
+        note(hide(f"{told} {_in_spite(one, 'was forced')}".strip()))
     if not fresh:
         note("No further tool is promoted.")
     elif not wishes.dry_run:
@@ -228,7 +227,7 @@ def _in_spite(verdict: Verdict, what: str) -> str:
 # --- take back -----------------------------------------------------------------------------------
 
 
-async def take_back(options: Options, wishes: Wishes) -> int:
+async def take_back(options: Options, wishes: Promotion) -> int:
     """Let the old side answer tools again: those that were named, or all. No manual is loaded. Return the exit code.
 
     :raises ConfigError: the entry cannot be changed, or a tool is not promoted.
@@ -238,8 +237,8 @@ async def take_back(options: Options, wishes: Wishes) -> int:
     return await anyio.to_thread.run_sync(_take_back, loaded, options, wishes)
 
 
-def _take_back(loaded: LoadedConfig, options: Options, wishes: Wishes) -> int:
-    entry = _Entry.found(loaded, options, wishes.entry)
+def _take_back(loaded: LoadedConfig, options: Options, wishes: Promotion) -> int:
+    entry = _OldEntry.found(loaded, options, wishes.entry)
     promoted = entry.shadow.promoted
     names: list[str] = []
     for word in wishes.tools:

@@ -7,19 +7,44 @@ to this tool do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from utcp_bridge.dialects.fields import nearest, safe_name
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.manuals.registration import ManualState
-from utcp_bridge.model import MISREAD, Call, Emit, Fault, Result, ShadowOptions, Tool
+from utcp_bridge.model import MISREAD, Call, Emit, Fault, JsonObject, Result, ShadowOptions, Tool, discard
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.differences import own_tools, paired_tools
 
-if TYPE_CHECKING:
-    from utcp_bridge.client.client import UtcpClient
+__all__ = [
+    "ShadowedClient",
+    "answering",
+    "is_promoted",
+    "promoted",
+    "promotion_faults",
+    "replacement_of",
+    "shadow_of",
+]
 
-__all__ = ["answering", "is_promoted", "promoted", "promotion_faults", "replacement_of", "shadow_of"]
+
+class ShadowedClient(Protocol):
+    """What shadowing and promotion need of the client. See `UtcpClient`."""
+
+    def tools(self) -> Sequence[Tool]:
+        """Return every live tool: the same object until they change."""
+        ...
+
+    def report(self) -> Sequence[ManualState]:
+        """Return the state of every manual."""
+        ...
+
+    async def next_loaded(self) -> None:
+        """Wait until a manual that is loading has loaded or failed."""
+        ...
+
+    async def call(self, tool: Tool, arguments: JsonObject, emit: Emit = discard) -> Result:
+        """Run one call through the pipeline of a tool."""
+        ...
 
 
 def shadow_of(tool: Tool) -> ShadowOptions | None:
@@ -36,7 +61,7 @@ def is_promoted(every: Iterable[Tool], tool: Tool) -> bool:
     return tool.name in options.promoted or _own_name(own_tools(every, tool.manual), tool) in options.promoted
 
 
-async def replacement_of(client: UtcpClient, tool: Tool, options: ShadowOptions) -> Tool:
+async def replacement_of(client: ShadowedClient, tool: Tool, options: ShadowOptions) -> Tool:
     """Return the tool that is to replace this one. Wait until its manual has loaded or failed.
 
     :raises ConfigError: the new manual does not have it, or could not be loaded.
@@ -55,7 +80,7 @@ async def replacement_of(client: UtcpClient, tool: Tool, options: ShadowOptions)
     return found
 
 
-async def answering(client: UtcpClient, tool: Tool) -> Tool:
+async def answering(client: ShadowedClient, tool: Tool) -> Tool:
     """Return the tool that answers calls of this one: itself, or the one that it was promoted to.
 
     :raises ConfigError: the new side does not have it, or is promoted itself.
@@ -72,7 +97,7 @@ async def answering(client: UtcpClient, tool: Tool) -> Tool:
     return new
 
 
-def promoted(client: UtcpClient, tool: Tool) -> Next:
+def promoted(client: ShadowedClient, tool: Tool) -> Next:
     """Return the step that hands the calls of a promoted tool to the new side. It looks for the new tool only after the
     tools have changed.
     """

@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
 import orjson
 
 from utcp_bridge.client.promoting import (
+    ShadowedClient,
     answering,
     is_promoted,
     promoted,
@@ -47,9 +48,6 @@ from utcp_bridge.net.files.writing import exclusive, write_file
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.differences import Ignored, has_failed, reply_differences
 from utcp_bridge.upstream import InputRequired, ProtocolError
-
-if TYPE_CHECKING:
-    from utcp_bridge.client.client import UtcpClient
 
 __all__ = ["OUTCOMES", "ShadowRecord", "Shadowing", "read_record", "record_file"]
 
@@ -150,7 +148,9 @@ def _together(known: JsonObject | None, counted: JsonObject) -> JsonObject:
 class Shadowing:
     """The layer of the pipeline. It leaves itself out for tools that write, and for manuals without `shadow`."""
 
-    def __init__(self, client: UtcpClient, spawn: Callable[[Callable[[], Any]], object], record: ShadowRecord) -> None:
+    def __init__(
+        self, client: ShadowedClient, spawn: Callable[[Callable[[], Any]], object], record: ShadowRecord
+    ) -> None:
         self._client = client
         self._spawn = spawn
         self._record = record

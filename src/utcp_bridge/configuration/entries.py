@@ -167,7 +167,7 @@ def _with_change(text: str, entry: str, key: tuple[str, str], change: tuple[str,
 
 
 @dataclass(slots=True)
-class _Found:
+class _EntryPlace:
     """An entry in a parsed document, and the list of entries in its text."""
 
     document: Any
@@ -176,7 +176,7 @@ class _Found:
     part: _Part
 
 
-def _entry_at(text: str, name: str, where: str) -> _Found | None:
+def _entry_at(text: str, name: str, where: str) -> _EntryPlace | None:
     """Return where an entry is; None if the document has no such entry.
 
     :raises ConfigError: the text cannot be read, or its place is not certain.
@@ -192,7 +192,7 @@ def _entry_at(text: str, name: str, where: str) -> _Found | None:
     part = root.member(key) if key else root
     if part is None or part.kind != "list" or len(part.members) != len(entries):
         raise ConfigError(f"{where} cannot be changed safely.", remedy=_BY_HAND)
-    return _Found(document, entries, number, part)
+    return _EntryPlace(document, entries, number, part)
 
 
 def names_of_entries(text: str, *, where: str) -> list[str]:

@@ -146,7 +146,7 @@ def promote(options: Options, words: tuple[str, ...], every: bool, force: bool, 
     without an explanation, and at least one reply was compared. --all-same leaves the other tools out. A tool that is
     named and is not the same is refused.
     """
-    from utcp_bridge.cli.promoting import Wishes, promote_tools, take_back
+    from utcp_bridge.cli.promoting import Promotion, promote_tools, take_back
 
     entry, *tools = words
     shown = {key: rest.pop(key) for key in ("dry_run", "as_json")}
@@ -156,5 +156,5 @@ def promote(options: Options, words: tuple[str, ...], every: bool, force: bool, 
         raise click.UsageError(f"--all-same takes no {'TOOL' if tools else '--force'}.")
     if not (undo or every or tools):
         raise click.UsageError("Name the tools to promote, or use --all-same.")
-    wishes = Wishes(entry, tuple(tools), Trials(**rest), every=every, force=force, **shown)
+    wishes = Promotion(entry, tuple(tools), Trials(**rest), every=every, force=force, **shown)
     return run_async(take_back if undo else promote_tools, options, wishes)
