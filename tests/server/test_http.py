@@ -561,6 +561,26 @@ async def test_a_request_of_the_newest_era_leaves_nothing_for_the_collector():
     await serve(server, work)
 
 
+@pytest.mark.parametrize(("header", "is_served"), [("a", True), ("b", False), (None, False)])
+async def test_an_argument_that_is_repeated_in_a_header_must_be_the_same(header, is_served):
+    server = server_of()
+
+    async def echo(arguments, emit):
+        return arguments
+
+    schema = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
+    server.client.add("m", "t", echo, inputs=schema)
+    call = {"name": "m_t", "arguments": {"region": "a"}, "_meta": MODERN_META}
+    repeated = () if header is None else (f"Mcp-Param-Region: {header}",)
+
+    async def work(url):
+        reply = await post(url, "tools/call", call, "Mcp-Name: m_t", *repeated)
+        assert reply.startswith(b"HTTP/1.1 200 OK" if is_served else b"HTTP/1.1 400 Bad Request")
+        assert (b"-32020" in reply) is not is_served
+
+    await serve(server, work)
+
+
 async def test_calls_are_counted_for_the_client_that_sends_them():
     callers = []
 

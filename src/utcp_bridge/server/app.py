@@ -85,7 +85,7 @@ class BridgeServer(Server[None]):
             title=title,
             lifespan=_serve_changes,
             cache_hints={"tools/list": self._cache_hint()},
-            get_tool_input_schema=self.catalogue.input_schema,
+            get_tool_input_schema=self.catalogue.schema_with_headers,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
             on_subscriptions_listen=self._listen,
