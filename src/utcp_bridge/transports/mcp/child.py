@@ -30,6 +30,7 @@ from utcp_bridge.processes.child import Child, Launch
 from utcp_bridge.processes.children import start_child
 from utcp_bridge.processes.systems import merge_environment
 from utcp_bridge.tasks import heavy_turn
+from utcp_bridge.transports.mcp.results import unread_reply
 
 if TYPE_CHECKING:
     from mcp.shared.message import SessionMessage
@@ -156,9 +157,11 @@ class ChildProcess:
         try:
             async with heard:
                 async for line in _lines(process.stdout, _most_bytes(self.limit), self.manual):
-                    if is_heavy(line):
-                        await heavy_turn(keep=False)
-                    message = read_line(line, self.limit)
+                    message = unread_reply(line) if len(line) <= self.limit else None
+                    if message is None:
+                        if is_heavy(line):
+                            await heavy_turn(keep=False)
+                        message = read_line(line, self.limit)
                     if message is not None:
                         self._has_spoken = True
                         await heard.send(SessionMessage(message))
