@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from utcp_bridge.errors import MalformedReply, ReplyTooLarge
 from utcp_bridge.foreign import is_heavy
 from utcp_bridge.transports.mcp.child import read_line
-from utcp_bridge.transports.mcp.results import Unread, content_of, read_result, unread_reply
+from utcp_bridge.transports.mcp.results import Unread, content_of, read_result
+from utcp_bridge.transports.mcp.results import unread_reply as unread_with
 
 LIMIT = 4_000_000
 LARGE = "x" * 1_100_000
@@ -21,6 +22,10 @@ RESULTS = st.dictionaries(st.text(max_size=8), VALUES, max_size=4).map(
     lambda more: {**more, "content": [{"type": "text", "text": LARGE}]}
 )
 IDS = st.integers(0, 2**53) | st.text("abc-123", max_size=12)
+
+
+def unread_reply(line):
+    return unread_with(line, lambda whole: read_line(whole, LIMIT))
 
 
 def line_of(result, identifier=7, *, result_first=False, compact=True, **more):
@@ -36,6 +41,7 @@ def test_a_worker_reads_what_this_process_would_read(result, identifier, result_
     response = unread_reply(line)
     read = read_line(line, LIMIT)
     assert (response.id, type(response.result)) == (identifier, Unread)
+    assert response.result.message() == read
     assert response.result.read("it", LIMIT) == read.result
     assert read_result(line, where="it", max_bytes=LIMIT) == content_of(read.result)
 

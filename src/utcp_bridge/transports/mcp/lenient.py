@@ -29,8 +29,7 @@ from utcp_bridge.errors import PolicyError
 from utcp_bridge.foreign import is_deeper, is_number, json_line, most_values
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.tasks import heavy_turn
-from utcp_bridge.transports.mcp.child import UNREADABLE, read_line
-from utcp_bridge.transports.mcp.results import Unread
+from utcp_bridge.transports.mcp.results import UNREADABLE, Unread
 from utcp_bridge.urls import origin_of
 
 __all__ = [
@@ -190,8 +189,7 @@ class _LenientReader(WrappedStream):
             return item
         await heavy_turn(keep=False)
         error = types.ErrorData(code=types.PARSE_ERROR, message=UNREADABLE)
-        read = read_line(message.result.line, self._max_bytes)
-        return SessionMessage(read or types.JSONRPCError(jsonrpc="2.0", id=message.id, error=error))
+        return SessionMessage(message.result.message() or types.JSONRPCError(jsonrpc="2.0", id=message.id, error=error))
 
     def _limit_error(self, item: SessionMessage | Exception) -> types.ErrorData | None:
         """Return the error for the oldest request if a stream of all replies ended at a limit."""

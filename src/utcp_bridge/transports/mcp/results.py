@@ -7,6 +7,7 @@ of the line, and the worker does the rest.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -15,7 +16,9 @@ from utcp_bridge.errors import MalformedReply, ReplyTooLarge
 from utcp_bridge.foreign import has_more_values, is_deeper, is_heavy, json_line, most_values
 from utcp_bridge.model import ContentBlocks, Deferred, JsonObject, is_list, is_object
 
-__all__ = ["Unread", "content_of", "read_result", "unread_reply"]
+__all__ = ["UNREADABLE", "Unread", "content_of", "read_result", "unread_reply"]
+
+UNREADABLE: Final = "The server sent a response that cannot be read."
 
 _MAX_DEPTH: Final = 200
 _LESS: Final = "Ask for less, or raise `max_reply_bytes`."
@@ -28,16 +31,24 @@ _KIND: Final = re.compile(rb'"resultType"(?!\s?:\s?"complete")')
 
 
 class Unread(dict[str, Any]):
-    """The result of a reply whose line nothing has parsed yet. It has no members."""
+    """The result of a reply whose line nothing has parsed yet. It has no members.
 
-    def __init__(self, line: bytes) -> None:
+    `parse` returns the message of the line, or None.
+    """
+
+    def __init__(self, line: bytes, parse: Callable[[bytes], Any]) -> None:
         super().__init__()
-        self.line = line
+        self._line = line
+        self._parse = parse
         self.size: Final = len(line)
+
+    def message(self) -> Any:
+        """Return the message as it is for all requests but calls of tools; None if it cannot be read."""
+        return self._parse(self._line)
 
     def is_plain(self) -> bool:
         """Return whether the result can be nothing but contents without addresses, which only this process rewrites."""
-        return b'"uri"' not in self.line and _KIND.search(self.line) is None
+        return b'"uri"' not in self._line and _KIND.search(self._line) is None
 
     def read(self, where: str, max_bytes: int) -> JsonObject:
         """Return the result. `where` names the server in messages.
@@ -45,15 +56,15 @@ class Unread(dict[str, Any]):
         :raises MalformedReply: it cannot be read.
         :raises ReplyTooLarge: it has more than `max_bytes` bytes, or too many values.
         """
-        return _result_of(self.line, where, max_bytes)
+        return _result_of(self._line, where, max_bytes)
 
     def deferred(self, where: str, max_bytes: int) -> Deferred:
         """Return the contents, to be read later."""
-        line, self.line = self.line, b""
+        line, self._line = self._line, b""
         return Deferred(line, ((read_result, {"where": where, "max_bytes": max_bytes}),))
 
 
-def unread_reply(line: bytes) -> Any:
+def unread_reply(line: bytes, parse: Callable[[bytes], Any]) -> Any:
     """Return the response of a large line as it is, if its two ends show the `id` and a result; else None."""
     import mcp_types as types
 
@@ -62,7 +73,7 @@ def unread_reply(line: bytes) -> Any:
     if head is None or tail is None or (head[1] is None) == (tail[1] is None):
         return None
     identifier = orjson.loads(head[1] or tail[1])
-    return types.JSONRPCResponse.model_construct(jsonrpc="2.0", id=identifier, result=Unread(line))
+    return types.JSONRPCResponse.model_construct(jsonrpc="2.0", id=identifier, result=Unread(line, parse))
 
 
 def read_result(data: bytes, *, where: str, max_bytes: int) -> ContentBlocks:

@@ -45,7 +45,6 @@ from utcp_bridge.net.backoff import Backoff, pauses
 from utcp_bridge.net.collecting import LARGE, arrived
 from utcp_bridge.tasks import heavy_turn
 from utcp_bridge.transport import Services, Target
-from utcp_bridge.transports.mcp.child import UNREADABLE
 from utcp_bridge.transports.mcp.connection import McpConnection, McpDialer
 from utcp_bridge.transports.mcp.failures import (
     handshake_failure,
@@ -58,7 +57,7 @@ from utcp_bridge.transports.mcp.hearing import Progress
 from utcp_bridge.transports.mcp.hosts.rounds import ASKING_METHODS, INPUT_METHODS, HostRefusal, with_answers
 from utcp_bridge.transports.mcp.hosts.sessions import HostSessions, prefers_handshake
 from utcp_bridge.transports.mcp.listing import Listed, read_list, usable_resources, usable_templates, usable_tools
-from utcp_bridge.transports.mcp.results import Unread, content_of
+from utcp_bridge.transports.mcp.results import UNREADABLE, Unread, content_of
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, shown_name, tool_object
 from utcp_bridge.transports.mcp.tasks import TASKS, TaskCalls, as_task
 from utcp_bridge.transports.mcp.upstream_port import McpUpstream
