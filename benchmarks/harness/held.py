@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -16,11 +17,15 @@ from benchmarks.harness.processes import Running
 SETTLING, PAUSE = 12.0, 0.5
 MAX_MORE = 2
 """A connection or thread that is kept warm does not count as growth."""
+MAX_HOLES_MB = 3.0
+"""What the process has written may grow by this much more than its objects."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """Numbers of one moment. `memory` is what the process has written, in MiB."""
+    """Numbers of one moment. `memory` is what the objects of the process take, in MiB, and `written` what the process
+    has written: that has holes between the objects, whose number differs from run to run.
+    """
 
     descriptors: int
     threads: int
@@ -28,6 +33,7 @@ class Held:
     zombies: int
     tasks: int
     memory: float
+    written: float
 
     def grown(self, before: Held, memory: float) -> list[str]:
         """Return what has grown. `memory` is how many MiB may stay."""
@@ -39,6 +45,8 @@ class Held:
         ]
         if self.memory > before.memory + memory:
             found.append(f"memory: {before.memory:.1f} MiB before, {self.memory:.1f} after")
+        if self.written > before.written + memory + MAX_HOLES_MB:
+            found.append(f"written memory: {before.written:.1f} MiB before, {self.written:.1f} after")
         return found
 
 
@@ -57,13 +65,15 @@ async def held(bridge: Running) -> Held:
     """Return what a bridge holds now."""
     root = Path(f"/proc/{bridge.process.pid}")
     below = list(children(bridge.process.pid))
+    own = await _told(bridge.process.pid)
     return Held(
         descriptors=len(list((root / "fd").iterdir())),
         threads=len(list((root / "task").iterdir())),
         children=sum(not _is_zombie(child) for child in below),
         zombies=sum(map(_is_zombie, below)),
-        tasks=await _tasks(bridge.process.pid),
-        memory=_own_memory(root),
+        tasks=own["tasks"],
+        memory=own["used"] / 2**20,
+        written=_own_memory(root),
     )
 
 
@@ -93,15 +103,16 @@ def _own_memory(root: Path) -> float:
     return sum(int(found) for found in re.findall(r"Private_(?:Dirty|Hugetlb):\s+(\d+) kB", text)) / 1024
 
 
-async def _tasks(pid: int) -> int:
-    """Ask the bridge, which `benchmarks.harness.probed` started, for the number of its tasks."""
+async def _told(pid: int) -> dict[str, int]:
+    """Ask the bridge, which `benchmarks.harness.probed` started, for its tasks and the bytes in use."""
     known = _reported()
     os.kill(pid, signal.SIGUSR1)
     for _ in range(200):
         await asyncio.sleep(0.05)
-        if (said := _reported()) != known:
-            return int(said.split()[-1])
-    return -1
+        if (said := _reported()) != known and said.endswith("\n"):
+            told: dict[str, int] = json.loads(said.splitlines()[-1])
+            return told
+    return {"tasks": -1, "used": 0}
 
 
 def _reported() -> str:

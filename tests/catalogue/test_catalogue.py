@@ -259,12 +259,15 @@ def test_a_tool_that_returns_bytes_lists_output_path_if_callers_may_name_files(r
     assert list(entry.listed["inputSchema"]["properties"]) == listed
 
 
-def test_the_input_schema_of_a_meta_tool_is_found():
+def test_only_a_schema_with_arguments_in_headers_is_compared_with_headers():
+    client = client_of(1)
+    schema = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
+    client.add("m", "here", inputs=schema)
     meta = {"name": "search_tools", "inputSchema": {"type": "object"}}
-    catalogue = Catalogue(client_of(1), lambda _counts: [meta])
-    assert catalogue.input_schema("search_tools") == {"type": "object", "properties": {}}
-    assert catalogue.input_schema("m_tool00000") == {"type": "object", "properties": {}}
-    assert catalogue.input_schema("none") is None
+    catalogue = Catalogue(client, lambda _counts: [meta])
+    assert catalogue.schema_with_headers("m_here") == schema
+    for name in ("search_tools", "m_tool00000", "none"):
+        assert catalogue.schema_with_headers(name) is None, name
 
 
 HTTP = {"call_template_type": "http", "url": "https://api.example.com/x"}

@@ -2,8 +2,10 @@
 
 import asyncio
 import errno
+import gzip
 import resource
 import socket
+import tracemalloc
 
 import aiohttp
 import anyio
@@ -28,6 +30,7 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import Source
 from utcp_bridge.net.aiohttp_engine import AiohttpResolver, framed, translate
+from utcp_bridge.net.collecting import LARGE, Collecting, _places
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.placement.request import RequestParts
@@ -90,6 +93,39 @@ async def test_a_compressed_body_of_200_megabytes_needs_little_memory(session, s
     with pytest.raises(ReplyTooLarge, match="more than 1000000 bytes"):
         await session.request(get(server, "/bomb"))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
+
+
+@pytest.fixture
+def traced():
+    """Return the bytes that Python has allocated since the test began, and the most of them so far."""
+    tracemalloc.start()
+    yield tracemalloc.get_traced_memory
+    tracemalloc.stop()
+
+
+async def test_a_large_body_is_in_memory_once(session, server, traced):
+    server.answers["/large"] = answer(gzip.compress(bytes(8 << 20)), extra="Content-Encoding: gzip\r\n")
+    reply = await session.request(get(server, "/large"), max_bytes=9 << 20)
+    assert len(reply.body) == 8 << 20
+    assert traced()[1] < 12 << 20
+
+
+async def test_a_large_body_that_waits_for_its_place_holds_its_bytes_once(session, server, traced):
+    server.answers["/large"] = answer(gzip.compress(bytes(8 << 20)), extra="Content-Encoding: gzip\r\n")
+
+    async def read():
+        await session.request(get(server, "/large"), max_bytes=9 << 20)
+
+    with Collecting("shop") as place:
+        await place.grow(LARGE + 1)
+        before = traced()[0]
+        async with anyio.create_task_group() as group:
+            for _ in range(6):
+                group.start_soon(read)
+            while len(_places.get().of["shop"].waiting) < 6:
+                await anyio.lowlevel.checkpoint()
+            assert traced()[0] - before < 6 * 3 << 20
+            group.cancel_scope.cancel()
 
 
 async def test_the_size_limit_counts_decoded_bytes_and_can_be_set_per_request(session, server):

@@ -1,5 +1,6 @@
 """Serving HTTP, inside this process."""
 
+import gc
 import json
 import os
 import re
@@ -11,6 +12,8 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mcp.server.connection import Connection
+from mcp.server.runner import ServerRunner
 from tests.support.mcp_context import MODERN_META
 from tests.support.server_client import Manual, StandIn
 
@@ -531,6 +534,51 @@ async def test_headers_without_blanks_are_not_copied():
     headers = [(b"host", b"localhost")]
     await front({"type": "http", "path": "/mcp", "method": "POST", "headers": headers}, None, None)
     assert inner.scopes[0]["headers"] is headers
+
+
+async def test_a_request_of_the_newest_era_leaves_nothing_for_the_collector():
+    server = server_of()
+
+    async def echo(arguments, emit):
+        return arguments
+
+    server.client.add("m", "t", echo)
+    call = {"name": "m_t", "arguments": {"a": 1}, "_meta": MODERN_META}
+    headers = "Mcp-Name: m_t"
+
+    async def work(url):
+        assert b'"isError":false' in await post(url, "tools/call", call, headers)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                await post(url, "tools/call", call, headers)
+            kept = [one for one in gc.get_objects() if isinstance(one, ServerRunner | Connection)]
+        finally:
+            gc.enable()
+        assert len(kept) <= 1, "the last one may still be ending"
+
+    await serve(server, work)
+
+
+@pytest.mark.parametrize(("header", "is_served"), [("a", True), ("b", False), (None, False)])
+async def test_an_argument_that_is_repeated_in_a_header_must_be_the_same(header, is_served):
+    server = server_of()
+
+    async def echo(arguments, emit):
+        return arguments
+
+    schema = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
+    server.client.add("m", "t", echo, inputs=schema)
+    call = {"name": "m_t", "arguments": {"region": "a"}, "_meta": MODERN_META}
+    repeated = () if header is None else (f"Mcp-Param-Region: {header}",)
+
+    async def work(url):
+        reply = await post(url, "tools/call", call, "Mcp-Name: m_t", *repeated)
+        assert reply.startswith(b"HTTP/1.1 200 OK" if is_served else b"HTTP/1.1 400 Bad Request")
+        assert (b"-32020" in reply) is not is_served
+
+    await serve(server, work)
 
 
 async def test_calls_are_counted_for_the_client_that_sends_them():

@@ -22,6 +22,7 @@ from utcp_bridge.catalogue.naming import ToolKey, assign_names, names_of_manual
 from utcp_bridge.catalogue.render import upstream_meta
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.catalogue.schemas.portable import (
+    HEADER_KEY,
     PortableInput,
     PortableOutput,
     input_in_steps,
@@ -142,6 +143,11 @@ class Entry:
     def input(self) -> PortableInput:
         """The listed input schema."""
         return at_once(self._input_in_steps())
+
+    @cached_property
+    def has_headers(self) -> bool:
+        """Whether the listed input schema may have an `x-mcp-header`. The SDK walks such a schema with each call."""
+        return HEADER_KEY.encode() in json_bytes(self.input.schema)
 
     @cached_property
     def output(self) -> PortableOutput | None:
@@ -521,14 +527,10 @@ class Catalogue:
         entry = self._of_tool.get(tool)
         return {} if entry is None else entry.listed
 
-    def input_schema(self, name: str) -> JsonObject | None:
-        """Return the listed input schema of a tool or meta-tool, or None."""
-        for meta_tool in self.meta_tools:
-            if meta_tool["name"] == name:
-                schema: JsonObject = meta_tool["inputSchema"]
-                return schema
+    def schema_with_headers(self, name: str) -> JsonObject | None:
+        """Return the listed input schema of a tool, if clients repeat some of its arguments in headers."""
         entry = self.resolve(name)
-        return None if entry is None else entry.input.schema
+        return entry.input.schema if entry is not None and entry.has_headers else None
 
     def counts(self) -> dict[str, int]:
         """Return the number of tools per manual, in the client's order."""

@@ -13,7 +13,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -343,24 +343,25 @@ def _failure_of(ending: asyncio.Future[None]) -> BaseException | None:
     return None if ending.cancelled() else ending.exception()
 
 
-async def _read_on(body: ReplyBody, chunk: bytes, limit: int, manual: str) -> bytes:
-    """Return the whole body, of an error its beginning. Its size is checked while it arrives, and a large one waits.
+async def _read_on(body: ReplyBody, whole: BytesIO, limit: int, manual: str) -> bytes:
+    """Add the rest of the body to its beginning and return it, of an error the beginning. A large one waits.
+
+    While it waits, its bytes are in memory once, and `getvalue` does not copy them.
 
     :raises ReplyTooLarge: it is above `limit` bytes; the rest is not read.
     """
-    whole = bytearray()
     is_error = body.response.status >= _ERRORS_FROM
+    more = whole.seek(0, SEEK_END)
     with Collecting(manual) as place:
-        while chunk:
-            whole += chunk
-            if is_error and len(whole) > MAX_DETAIL_BYTES:
+        while more:
+            if is_error and whole.tell() > MAX_DETAIL_BYTES:
                 body.close()
                 break
-            if len(whole) > limit:
+            if whole.tell() > limit:
                 raise too_large(body.response, limit)
-            await place.grow(len(chunk))
-            chunk = await body.next()
-        return bytes(whole)
+            await place.grow(more)
+            more = whole.write(await body.next())
+        return whole.getvalue()
 
 
 async def read_reply(body: ReplyBody, limit: int, manual: str = "") -> Reply:
@@ -369,7 +370,8 @@ async def read_reply(body: ReplyBody, limit: int, manual: str = "") -> Reply:
     try:
         data = await body.next()
         if data and (len(data) > limit or not body.is_whole):
-            data = await _read_on(body, data, limit, manual)
+            whole, data = BytesIO(data), b""
+            data = await _read_on(body, whole, limit, manual)
         else:
             body.check_end()
     except BaseException:

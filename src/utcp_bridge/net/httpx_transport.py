@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 import anyio.lowlevel
@@ -127,13 +128,12 @@ class _JsonStream(_ReplyStream):
     """JSON in one piece, as a strict parser reads it: see `utcp_bridge.foreign.json_line`."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        whole, place = bytearray(), Collecting(self._manual)
+        whole, place = BytesIO(), Collecting(self._manual)
         try:
-            while chunk := await self._next():
-                whole += chunk
-                self._check(len(whole))
-                await place.grow(len(chunk))
-            yield json_line(bytes(whole), self._body.response.charset)
+            while more := whole.write(await self._next()):
+                self._check(whole.tell())
+                await place.grow(more)
+            yield json_line(whole.getvalue(), self._body.response.charset)
         finally:
             place.release()
 

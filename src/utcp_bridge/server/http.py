@@ -194,7 +194,9 @@ class McpEndpoint:
 
     def __init__(self, server: BridgeServer) -> None:
         self.sessions: Final = HandshakeSessions(server)
-        self._modern: Final = StreamableHTTPSessionManager(server, max_request_body_size=MAX_BODY_BYTES)
+        self._modern: Final = StreamableHTTPSessionManager(server)
+        self._serve_modern: Final = self._modern.asgi_app.app
+        """What is inside the manager's limit on bodies, which would collect and copy each body a second time."""
 
     @asynccontextmanager
     async def run(self) -> AsyncGenerator[None]:
@@ -245,7 +247,7 @@ class McpEndpoint:
             (b"accept", b"application/json, text/event-stream"),
             (b"content-type", b"application/json"),
         ]
-        await self._modern.handle_request(scope, _replaying(body, receive), as_accepted(send, accepted))
+        await self._serve_modern(scope, _replaying(body, receive), as_accepted(send, accepted))
 
 
 def _first(headers: Iterable[Header], name: bytes) -> str | None:

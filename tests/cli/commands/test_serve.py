@@ -225,12 +225,14 @@ async def client_of(*entries: dict[str, object], startup_wait: float = 5.0) -> U
 @pytest.mark.usefixtures("nothing_frozen")
 async def test_the_collector_is_off_while_manuals_load_and_then_ignores_them() -> None:
     async with await client_of({"name": "a", "call_template_type": "text", "content": MANUAL}) as client:
+        thresholds = gc.get_threshold()
         with anyio.fail_after(60), paused():
             assert not gc.isenabled()
             async with frozen_when_loaded(client):
                 await client.wait_loaded()
                 await anyio.wait_all_tasks_blocked()
                 assert gc.isenabled()
+                assert gc.get_threshold()[0] > thresholds[0], "calls in flight are not worth a look"
                 frozen = gc.get_freeze_count()
                 assert frozen > 0
                 built = [[] for _ in range(5_000)]
@@ -241,6 +243,7 @@ async def test_the_collector_is_off_while_manuals_load_and_then_ignores_them() -
     callbacks = [getattr(callback, "__module__", "") for callback in gc.callbacks]
     assert frozen_when_loaded.__module__ not in callbacks
     assert gc.isenabled()
+    assert gc.get_threshold() == thresholds
     assert gc.get_freeze_count() == 0
 
 

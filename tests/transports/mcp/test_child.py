@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from mcp.shared.message import SessionMessage
 from tests.support.descendants import descendants, needs_proc, open_descriptors
 
-from utcp_bridge.transports.mcp.child import UNREADABLE, ChildProcess, read_line
+from utcp_bridge.transports.mcp.child import ChildProcess, read_line
+from utcp_bridge.transports.mcp.results import UNREADABLE
 
 pytestmark = pytest.mark.anyio
 

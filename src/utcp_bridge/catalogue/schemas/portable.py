@@ -53,6 +53,7 @@ from utcp_bridge.tasks import at_once
 from utcp_bridge.urls import at_pointer
 
 __all__ = [
+    "HEADER_KEY",
     "PortableInput",
     "PortableOutput",
     "input_in_steps",
@@ -99,7 +100,7 @@ _RESERVED_HEADERS: Final = frozenset({
     "request-id", "correlation-id", "content", "destination", "depth", "early-data", "alt-svc", "http2-settings",
     "last-event-id",
 })  # fmt: skip
-_HEADER_KEY: Final = "x-mcp-header"
+HEADER_KEY: Final = "x-mcp-header"
 _HEADER_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
 _HEADER_TYPES: Final = frozenset({"boolean", "integer", "string"})
 _VALUE_KEYWORDS: Final = frozenset({"const", "default", "enum", "examples"})
@@ -281,7 +282,7 @@ class _Porter:
                     out[key] = kept
             else:
                 self._nested(out, key, value, depth + 1)
-        self._has_headers |= _HEADER_KEY in out
+        self._has_headers |= HEADER_KEY in out
         self._has_defaults |= "default" in out
         kinds = _kinds(schema.get("type"))
         if self._is_exact:
@@ -504,7 +505,7 @@ def keep_valid_headers(schema: JsonObject) -> JsonObject:
 def _strip(schema: JsonObject, seen: set[str], *, reachable: bool, carrier: bool) -> JsonObject:
     new: JsonObject = {}
     for key, value in schema.items():
-        if key == _HEADER_KEY:
+        if key == HEADER_KEY:
             if carrier and reachable and _is_valid(schema, value, seen):
                 seen.add(value.lower())
                 new[key] = value

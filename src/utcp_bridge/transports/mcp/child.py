@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,14 +31,14 @@ from utcp_bridge.processes.child import Child, Launch
 from utcp_bridge.processes.children import start_child
 from utcp_bridge.processes.systems import merge_environment
 from utcp_bridge.tasks import heavy_turn
+from utcp_bridge.transports.mcp.results import UNREADABLE, unread_reply
 
 if TYPE_CHECKING:
     from mcp.shared.message import SessionMessage
 
-__all__ = ["UNREADABLE", "ChildProcess", "read_line"]
+__all__ = ["ChildProcess", "read_line"]
 
 _logger = logging.getLogger(__name__)
-UNREADABLE: Final = "The server sent a response that cannot be read."
 _LINE_FACTOR: Final = 2
 """Bytes of one message for each byte of a reply: JSON escapes text, and structured content repeats it."""
 _FRAME_BYTES: Final = 65_536
@@ -153,12 +154,17 @@ class ChildProcess:
     async def _hear(self, process: Child, heard: MemoryObjectSendStream[Any]) -> None:
         from mcp.shared.message import SessionMessage
 
+        parse = partial(read_line, limit=self.limit)
         try:
             async with heard:
                 async for line in _lines(process.stdout, _most_bytes(self.limit), self.manual):
-                    if is_heavy(line):
-                        await heavy_turn(keep=False)
-                    message = read_line(line, self.limit)
+                    message = (
+                        unread_reply(line, partial(read_line, limit=self.limit)) if len(line) <= self.limit else None
+                    )
+                    if message is None:
+                        if is_heavy(line):
+                            await heavy_turn(keep=False)
+                        message = parse(line)
                     if message is not None:
                         self._has_spoken = True
                         await heard.send(SessionMessage(message))

@@ -28,6 +28,8 @@ from pydantic import ValidationError
 from utcp_bridge.errors import PolicyError
 from utcp_bridge.foreign import is_deeper, is_number, json_line, most_values
 from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.tasks import heavy_turn
+from utcp_bridge.transports.mcp.results import UNREADABLE, Unread
 from utcp_bridge.urls import origin_of
 
 __all__ = [
@@ -165,7 +167,7 @@ class _LenientReader(WrappedStream):
         """Return the next message that can be used, mended."""
         while True:
             try:
-                item = self._read(await super().receive())
+                item = self._read(await self._parsed(await super().receive()))
             except anyio.EndOfStream:
                 self._ended()
                 raise
@@ -175,6 +177,19 @@ class _LenientReader(WrappedStream):
             if (params := usable_notification(message.method, message.params or {})) is not None:
                 message.params = params
                 return item
+
+    async def _parsed(self, item: SessionMessage | Exception) -> SessionMessage | Exception:
+        """Return a message parsed, unless it is the result of a tool: the task of its call reads that."""
+        message = item.message if isinstance(item, SessionMessage) else None
+        if (
+            not isinstance(message, types.JSONRPCResponse)
+            or not isinstance(message.result, Unread)
+            or self._requests.get(message.id) == "tools/call"
+        ):
+            return item
+        await heavy_turn(keep=False)
+        error = types.ErrorData(code=types.PARSE_ERROR, message=UNREADABLE)
+        return SessionMessage(message.result.message() or types.JSONRPCError(jsonrpc="2.0", id=message.id, error=error))
 
     def _limit_error(self, item: SessionMessage | Exception) -> types.ErrorData | None:
         """Return the error for the oldest request if a stream of all replies ended at a limit."""
@@ -199,6 +214,8 @@ class _LenientReader(WrappedStream):
         return item
 
     def _measured(self, message: types.JSONRPCResponse, method: str) -> SessionMessage:
+        if isinstance(message.result, Unread):
+            return SessionMessage(message)
         result = Sized(message.result)
         if method in _BOUNDED:
             result.size = _size(message.result)

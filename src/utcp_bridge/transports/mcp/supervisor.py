@@ -29,6 +29,7 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import (
     ContentBlocks,
+    Deferred,
     Emit,
     Fault,
     Faults,
@@ -37,13 +38,13 @@ from utcp_bridge.model import (
     discard,
     is_list,
     is_object,
+    large_reader,
     log_receiver,
 )
 from utcp_bridge.net.backoff import Backoff, pauses
 from utcp_bridge.net.collecting import LARGE, arrived
 from utcp_bridge.tasks import heavy_turn
 from utcp_bridge.transport import Services, Target
-from utcp_bridge.transports.mcp.child import UNREADABLE
 from utcp_bridge.transports.mcp.connection import McpConnection, McpDialer
 from utcp_bridge.transports.mcp.failures import (
     handshake_failure,
@@ -56,6 +57,7 @@ from utcp_bridge.transports.mcp.hearing import Progress
 from utcp_bridge.transports.mcp.hosts.rounds import ASKING_METHODS, INPUT_METHODS, HostRefusal, with_answers
 from utcp_bridge.transports.mcp.hosts.sessions import HostSessions, prefers_handshake
 from utcp_bridge.transports.mcp.listing import Limits, Listed, read_list, usable_templates, usable_tools
+from utcp_bridge.transports.mcp.results import UNREADABLE, Unread, content_of
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, shown_name, tool_object
 from utcp_bridge.transports.mcp.tasks import TASKS, TaskCalls, as_task
 from utcp_bridge.transports.mcp.upstream_port import METHOD_NOT_FOUND, McpUpstream, in_words
@@ -128,7 +130,7 @@ class McpSupervisor:
         """By tool, which arguments are sent as headers too (2026-07-28)."""
         self._last: UtcpError | None = None
         """Why the last connection could not be opened."""
-        self._tasks = TaskCalls(self.where, services.spawn, lambda: self.port, _content)
+        self._tasks = TaskCalls(self.where, services.spawn, lambda: self.port, content_of)
         self.port = McpUpstream(target, name, self, services, self.outdate)
         self._is_stale = False
         self._is_pausing = False
@@ -408,17 +410,29 @@ class McpSupervisor:
             return result
 
         result = await self._request(ask, reads_manual=reads_manual)
+        if isinstance(result, Unread):
+            return await self._read(result, is_deferrable=method == "tools/call" and "task" not in params)
         if (size := getattr(result, "size", 0)) > LARGE:
             await arrived(self._place, size)
             await heavy_turn()
         return result
+
+    async def _read(self, result: Unread, *, is_deferrable: bool) -> JsonObject:
+        """Return the result itself, unless a worker can read it for this call."""
+        await arrived(self._place, result.size)
+        if is_deferrable and large_reader.get() is not None and result.is_plain():
+            return result
+        await heavy_turn()
+        return result.read(self.where, self._services.settings.max_reply_bytes)
 
     async def read_resource(self, uri: str) -> list[JsonObject]:
         """Return the parts of a resource."""
         contents = (await self.request_or_refuse("resources/read", {"uri": uri})).get("contents")
         return [one for one in contents if is_object(one)] if is_list(contents) else []
 
-    async def call(self, name: str, arguments: JsonObject, emit: Emit, *, task: str | None = None) -> ContentBlocks:
+    async def call(
+        self, name: str, arguments: JsonObject, emit: Emit, *, task: str | None = None
+    ) -> ContentBlocks | Deferred:
         """Call a tool. Progress goes through `emit`. `task` is the tool's `taskSupport` (2025-11-25)."""
         params = as_task({"name": name, "arguments": arguments}, task)
         result = await self.request_or_refuse("tools/call", params, emit)
@@ -427,7 +441,9 @@ class McpSupervisor:
             raise Rejected(
                 f"{self.where} answered the call with {word(kind)!r} instead of a result.", status=kind[:100]
             )
-        return _content(result)
+        if isinstance(result, Unread):
+            return result.deferred(self.where, self._services.settings.max_reply_bytes)
+        return content_of(result)
 
     async def request_or_refuse(self, method: str, params: JsonObject, emit: Emit = discard) -> JsonObject:
         """Send a request as `request` does; the server's refusal is an error of ours.
@@ -620,26 +636,6 @@ class McpSupervisor:
         if type(message).__name__ == "ProgressNotification":
             await self._tasks.heard(message.params)
         await self.port.heard(message)
-
-
-def _content(result: JsonObject) -> ContentBlocks:
-    """Return a result of another server as it is, block by block. A null is the same as nothing."""
-    content = result.get("content")
-    blocks: list[Any] = content if is_list(content) else [] if content is None else [content]
-    kept = [_without_nulls(block) for block in blocks if block is not None]
-    meta = result.get("_meta")
-    return ContentBlocks(
-        kept, result.get("structuredContent"), _is_true(result.get("isError")), meta if is_object(meta) else None
-    )
-
-
-def _is_true(value: Any) -> bool:
-    """Return whether a server means true: some write `"true"` or 1. An error must not pass for a result."""
-    return value == 1 or (isinstance(value, str) and value.strip().lower() == "true")
-
-
-def _without_nulls(block: Any) -> Any:
-    return {key: value for key, value in block.items() if value is not None} if is_object(block) else block
 
 
 @contextmanager
