@@ -270,10 +270,11 @@ class ToolBuilder:
         kind, listed = transport.kinds[0], entry.get("allowed_communication_protocols")
         own = [entry.get("call_template_type"), *(listed if is_list(listed) else ())]
         if kind not in {self._registry.canonical(str(one)) for one in own}:
-            line = '"allowed_communication_protocols": [%s]' % ", ".join(f'"{one}"' for one in sorted({kind, *kinds}))
+            listing = ", ".join(f'"{one}"' for one in sorted({kind, *kinds}))
             raise PolicyError(
                 "It runs a program on this machine. A local manual may do that only if its entry says so.",
-                remedy=f"If you trust it, add {line} to its entry in a configuration.",
+                remedy="If you trust it, add "
+                f'"allowed_communication_protocols": [{listing}] to its entry in a configuration.',
             )
 
     def _check_endpoint(self, endpoint: str, template: JsonObject, source: Source) -> None:
