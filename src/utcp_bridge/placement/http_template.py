@@ -165,7 +165,10 @@ def _compile_body(spec: PlacementSpec, content_type: str) -> _Body | None:
         if is_object(fields) and media_kind(content_type) in {"form", "multipart"}:
             fields = without_doubles(fields)
         template = _template(fields, "`body_template`")
-    return _Body(compile_body(BodyPlan(media_type=content_type, argument=argument)), argument, template)
+    write = compile_body(
+        BodyPlan(media_type=content_type, argument=argument), is_written=template is not None and template.is_json_text
+    )
+    return _Body(write, argument, template)
 
 
 def _template(value: Any, where: str) -> Template:
