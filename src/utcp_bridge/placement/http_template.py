@@ -210,7 +210,8 @@ class HttpFamilyTemplate(CallTemplate):
     body_template: Any = Field(default=None, repr=False, validation_alias=AliasChoices("body_template", "body"))
     cookies: Annotated[Mapping[str, Any], _NULL_IS_EMPTY] = Field(default_factory=dict[str, Any], repr=False)
     request_plan: JsonObject | None = Field(default=None, repr=False)
-    """Placement by OpenAPI's rules; the OpenAPI converter writes it. It replaces the other placement fields."""
+    """Placement by OpenAPI's rules; the OpenAPI converter writes it. It replaces the other placement fields, except for
+    `headers`, which are sent besides."""
     auth_tools: JsonObject | None = Field(default=None, repr=False)
     verify_ssl: bool = True
 
@@ -234,7 +235,8 @@ class HttpFamilyTemplate(CallTemplate):
         :raises ConfigError: the template cannot be compiled.
         """
         if self.request_plan is not None:
-            return compile_plan(read_plan(self.request_plan), self.url, self.http_method)
+            own = compile_headers(self.headers) if self.headers else None
+            return compile_plan(read_plan(self.request_plan), self.url, self.http_method, own)
         return compile_placement(self._spec()).build
 
     def discovery_request(self) -> RequestParts:
