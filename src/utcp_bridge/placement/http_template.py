@@ -190,6 +190,7 @@ METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "POST", 
 _NULL_IS_EMPTY = BeforeValidator(lambda value: {} if value is None else value)
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PUT", "DELETE"})
 _READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _DESTRUCTIVE = frozenset({"PUT", "DELETE"})
 _DOCUMENT_TYPES = "application/json, application/yaml, text/yaml, */*;q=0.5"
 
@@ -238,6 +239,19 @@ class HttpFamilyTemplate(CallTemplate):
             own = compile_headers(self.headers) if self.headers else None
             return compile_plan(read_plan(self.request_plan), self.url, self.http_method, own)
         return compile_placement(self._spec()).build
+
+    def bodiless(self, names: frozenset[str]) -> list[str]:
+        """Return which of these arguments go into the query of a method that usually has a body, and now has none.
+
+        :raises ConfigError: the template cannot be compiled.
+        """
+        if self.request_plan is not None or self.http_method not in _WITH_BODY:
+            return []
+        placement = compile_placement(self._spec())
+        body = placement.body
+        if body is not None and (body.template is not None or body.argument in names):
+            return []
+        return sorted(names - placement.used) if placement.rest_in_query else []
 
     def discovery_request(self) -> RequestParts:
         """Return the request that fetches the manual: method, headers and fixed query, no arguments.
