@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.upstreams.http_service import HttpService
 from tests.upstreams.registry_service import Answers, served
 
 from utcp_bridge import UtcpClient
@@ -49,6 +50,35 @@ async def test_the_auth_of_an_entry_is_for_tools_of_its_own_origin(write: Callab
             assert await client.call_tool("m.t1") == "two"
     assert [headers.get("x-api-key") for headers in service.headers] == [KEY, KEY]
     assert [headers.get("x-api-key") for headers in other.headers] == [None]
+
+
+LISTS = {"type": "array", "items": {"type": "array", "items": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    ("validation", "property_", "fields", "arguments", "sent"),
+    [
+        ("off", {"tags": LISTS}, {"body_field": "tags"}, {"tags": ["a"]}, ["a"]),
+        ("warn", {"data": {"type": "string"}}, {}, {"body": {"x": 1}}, {"x": 1}),
+        ("off", {"data": {"type": "string"}}, {}, {"body": {"x": 1}}, {"x": 1}),
+    ],
+)
+async def test_a_manual_with_wrong_schemas_can_be_used_if_its_entry_says_so(
+    validation: str, property_: JsonObject, fields: JsonObject, arguments: JsonObject, sent: Any
+) -> None:
+    """Manuals that the decorator of the reference library writes have such schemas."""
+    async with HttpService() as service:
+        template = {"call_template_type": "http", "url": f"{service.base}/echo", "http_method": "POST", **fields}
+        inputs = {"type": "object", "properties": property_, "required": list(property_)}
+        document = {"utcp_version": "1.0.1", "tools": [{"name": "t", "inputs": inputs, "tool_call_template": template}]}
+        entry = {"name": "m", "call_template_type": "text", "content": document}
+        if "body" in arguments:
+            async with await UtcpClient.create([entry]) as client:
+                with pytest.raises(InvalidArguments):
+                    await client.call_tool("m.t", arguments)
+        async with await UtcpClient.create([{**entry, "validation": validation}]) as client:
+            await client.call_tool("m.t", arguments)
+    assert json.loads(service.requests[-1].body) == sent
 
 
 @pytest.mark.parametrize(

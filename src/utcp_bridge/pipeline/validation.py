@@ -56,6 +56,8 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
     unchecked = check == "off" or _accepts_anything(tool.inputs)
     defaults = {**_template_defaults(tool), **tool.defaults}
     names = declared_arguments(tool)
+    if names is not None and check != "strict" and tool.kind == "http" and "body_field" not in tool.template:
+        names |= {"body"}  # UTCP's default of `body_field`; the schema, which may be wrong, is silent about it
     if unchecked and not defaults and not tool.body_members and names is None:
         return inner
     checks = _Checks(tool, defaults, names, is_refusing=check == "strict")
