@@ -15,7 +15,7 @@ from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.model import Call, JsonObject
 from utcp_bridge.placement.encoding import format_scalar
 from utcp_bridge.placement.http_template import HttpFamilyTemplate
-from utcp_bridge.placement.json_text import Place, places_in_json
+from utcp_bridge.placement.json_text import JsonPlace, places_in_json
 from utcp_bridge.placement.message import SocketTemplate, encode_request
 from utcp_bridge.placement.placeholders import Context, Syntax, compile_template
 from utcp_bridge.transports.cli.transport import CliTemplate
@@ -157,13 +157,13 @@ def test_every_template_of_every_transport_keeps_its_structure(
 @pytest.mark.parametrize(
     ("parts", "places"),
     [
-        (['{"a": "', None, '"}'], [Place.QUOTED]),
-        (['{"a": ', None, ', "b": ', None, "}"], [Place.BARE, Place.BARE]),
-        (['{"a": 1', None, "}"], [Place.NUMBER]),
-        (['{"a": ', None, ".5}"], [Place.NUMBER]),
-        (['{"a": ', None, None, "}"], [Place.NUMBER, Place.NUMBER]),
-        (['{"a": "\\"', None, '\\\\"}'], [Place.QUOTED]),
-        (["[", None, "]\n[", None, "]\n"], [Place.BARE, Place.BARE]),
+        (['{"a": "', None, '"}'], [JsonPlace.QUOTED]),
+        (['{"a": ', None, ', "b": ', None, "}"], [JsonPlace.BARE, JsonPlace.BARE]),
+        (['{"a": 1', None, "}"], [JsonPlace.NUMBER]),
+        (['{"a": ', None, ".5}"], [JsonPlace.NUMBER]),
+        (['{"a": ', None, None, "}"], [JsonPlace.NUMBER, JsonPlace.NUMBER]),
+        (['{"a": "\\"', None, '\\\\"}'], [JsonPlace.QUOTED]),
+        (["[", None, "]\n[", None, "]\n"], [JsonPlace.BARE, JsonPlace.BARE]),
         (["say: ", None], None),
         (["[INFO] ", None, " came"], None),
         (["{", None, "}"], None),
@@ -172,7 +172,7 @@ def test_every_template_of_every_transport_keeps_its_structure(
         ([], None),
     ],
 )
-def test_places_follow_from_the_quotation_marks(parts: list[str | None], places: list[Place] | None) -> None:
+def test_places_follow_from_the_quotation_marks(parts: list[str | None], places: list[JsonPlace] | None) -> None:
     found = places_in_json(parts)
     assert (found if found is None else [place for place in found if place is not None]) == places
 

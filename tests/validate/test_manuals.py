@@ -81,7 +81,7 @@ def test_a_request_with_an_empty_body_is_a_warning(kind, method):
         ({}, ("title",)),
     ],
 )
-def test_other_requests_are_no_warning(fields, names):
+def test_other_requests_cause_no_warning(fields, names):
     tool = {**GOOD, "tool_call_template": {**TEMPLATE, **fields}, "inputs": inputs(*names)}
     assert checked_manual({"tools": [tool]})[1] == []
 

@@ -11,8 +11,9 @@ from utcp_bridge.dialects import ManualEntry, RawTool
 from utcp_bridge.errors import ConfigError, PolicyError, UtcpError, VariableNotFound
 from utcp_bridge.manuals.binding import Binder, uses_secrets
 from utcp_bridge.manuals.hints import hints_of_template, is_repeatable, stated_hints, template_of
+from utcp_bridge.manuals.programs import check_program
 from utcp_bridge.manuals.variables_needed import names_in_template
-from utcp_bridge.model import CallTemplate, Faults, JsonObject, Source, Tool, Trust, in_seconds, is_list
+from utcp_bridge.model import CallTemplate, Faults, JsonObject, Source, Tool, Trust, in_seconds
 from utcp_bridge.net.gate.addresses import closed_host
 from utcp_bridge.net.guard import Guard, endpoint_of, origin_of
 from utcp_bridge.pipeline.post_processing import compile_projection
@@ -156,7 +157,7 @@ class ToolBuilder:
         own = _is_operators(tool.template, entry)
         trust = Trust.OPERATOR if own else tool.source.trust
         target = self._binder.tool(tool, transport, trust=trust, bare_names=own or not tool.source.from_file)
-        self._check_word(transport, target.template, entry, tool.source, (transport.kinds[0],))
+        check_program(transport, target.template, entry, tool.source)
         transport.check_use(target.template, tool.source)
         endpoint = transport.endpoint(target.template)
         if endpoint is not None:
@@ -175,7 +176,7 @@ class ToolBuilder:
         unbound = template_of(raw, transport)
         if not (rules.web and _is_near(transport, unbound, source)):
             _check_kind(kind, transport, source, rules.allowed)
-        self._check_word(transport, unbound, entry, source, rules.kinds)
+        check_program(transport, unbound, entry, source, rules.kinds)
         if raw.projection is not None:
             compile_projection(raw.projection)
         template: CallTemplate | None = None
@@ -247,35 +248,6 @@ class ToolBuilder:
         return tuple(
             sorted(self._registry.canonical(kind) for kind in stated if self._registry.fields(kind) is not None)
         )
-
-    def _check_word(
-        self,
-        transport: AnyTransport,
-        template: CallTemplate | None,
-        entry: JsonObject,
-        source: Source,
-        kinds: Sequence[str],
-    ) -> None:
-        """Refuse a program that a local manual would start. Its file may be a download, so the entry has to allow it.
-
-        An entry that starts programs itself allows its own kind. `template` is None if it cannot be read yet, `kinds`
-        are those of the manual's tools.
-
-        :raises PolicyError: the tool starts a program, and the entry does not allow that.
-        """
-        if source.trust is not Trust.OPERATOR or source.trusted:
-            return
-        if transport.implicit and (template is None or not transport.starts_program(template)):
-            return
-        kind, listed = transport.kinds[0], entry.get("allowed_communication_protocols")
-        own = [entry.get("call_template_type"), *(listed if is_list(listed) else ())]
-        if kind not in {self._registry.canonical(str(one)) for one in own}:
-            listing = ", ".join(f'"{one}"' for one in sorted({kind, *kinds}))
-            raise PolicyError(
-                "It runs a program on this machine. A local manual may do that only if its entry says so.",
-                remedy="If you trust it, add "
-                f'"allowed_communication_protocols": [{listing}] to its entry in a configuration.',
-            )
 
     def _check_endpoint(self, endpoint: str, template: JsonObject, source: Source) -> None:
         if source.trust is Trust.OPERATOR:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.placement.encoding import compact_json, format_scalar
 
-__all__ = ["JsonText", "Place", "places_in_json", "written_in_json"]
+__all__ = ["JsonPlace", "JsonText", "places_in_json", "written_in_json"]
 
 _START = re.compile(r"\s*[{\[]")
 _BLANK = re.compile(r"\s*")
@@ -28,7 +28,7 @@ _TOUCHES_AFTER = re.compile(r"[\w.+-]")
 _DECODER: Final = json.JSONDecoder(strict=False)
 
 
-class Place(Enum):
+class JsonPlace(Enum):
     """Where a placeholder is in a JSON text."""
 
     QUOTED = auto()
@@ -39,7 +39,7 @@ class Place(Enum):
     """A part of a number."""
 
 
-_PROBES: Final = {Place.QUOTED: "~", Place.BARE: "null", Place.NUMBER: "1"}
+_PROBES: Final = {JsonPlace.QUOTED: "~", JsonPlace.BARE: "null", JsonPlace.NUMBER: "1"}
 
 
 class JsonText(str):
@@ -48,7 +48,7 @@ class JsonText(str):
     __slots__ = ()
 
 
-def places_in_json(parts: Sequence[str | None]) -> list[Place | None] | None:
+def places_in_json(parts: Sequence[str | None]) -> list[JsonPlace | None] | None:
     """Return the place of each placeholder (None in `parts`) of a JSON text; None if the text is not JSON.
 
     :raises ConfigError: a placeholder is within an escape sequence, or the text is nested too deeply.
@@ -58,7 +58,7 @@ def places_in_json(parts: Sequence[str | None]) -> list[Place | None] | None:
     places = _places(parts)
     if _is_json(_filled(parts, places, _PROBES)):
         return places
-    if Place.QUOTED in places and _is_json(_filled(parts, places, {**_PROBES, Place.QUOTED: ""})):
+    if JsonPlace.QUOTED in places and _is_json(_filled(parts, places, {**_PROBES, JsonPlace.QUOTED: ""})):
         raise ConfigError(
             "A placeholder in a JSON text is within an escape sequence.",
             remedy="Write two backslashes for one, or remove it.",
@@ -66,14 +66,14 @@ def places_in_json(parts: Sequence[str | None]) -> list[Place | None] | None:
     return None
 
 
-def _places(parts: Sequence[str | None]) -> list[Place | None]:
-    places: list[Place | None] = []
+def _places(parts: Sequence[str | None]) -> list[JsonPlace | None]:
+    places: list[JsonPlace | None] = []
     quoted = False
     for at, part in enumerate(parts):
         if part is None:
             before, after = parts[at - 1], parts[at + 1] if at + 1 < len(parts) else ""
             touches = before is None or after is None or _TOUCHES_BEFORE.search(before) or _TOUCHES_AFTER.match(after)
-            places.append(Place.QUOTED if quoted else Place.NUMBER if touches else Place.BARE)
+            places.append(JsonPlace.QUOTED if quoted else JsonPlace.NUMBER if touches else JsonPlace.BARE)
         else:
             quoted = _ends_quoted(part, quoted=quoted)
             places.append(None)
@@ -90,7 +90,7 @@ def _ends_quoted(text: str, *, quoted: bool) -> bool:
     return quoted
 
 
-def _filled(parts: Sequence[str | None], places: Sequence[Place | None], probes: dict[Place, str]) -> str:
+def _filled(parts: Sequence[str | None], places: Sequence[JsonPlace | None], probes: dict[JsonPlace, str]) -> str:
     return "".join(probes[place] if place else str(part) for part, place in zip(parts, places, strict=True))
 
 
@@ -108,14 +108,14 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def written_in_json(value: Any, place: Place, *, argument: str) -> str:
+def written_in_json(value: Any, place: JsonPlace, *, argument: str) -> str:
     """Return a value as it is written in its place.
 
     :raises InvalidArguments: it is not a number where only a number fits, or JSON cannot represent it.
     """
-    if place is Place.QUOTED:
+    if place is JsonPlace.QUOTED:
         return compact_json(format_scalar(value)).decode("utf-8")[1:-1]
-    if place is Place.NUMBER and (isinstance(value, bool) or not isinstance(value, int | float)):
+    if place is JsonPlace.NUMBER and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise InvalidArguments(
             f"Argument {argument!r} must be a number, because it is a part of a number in the call template.",
             remedy="Send a number.",

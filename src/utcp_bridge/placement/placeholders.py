@@ -52,7 +52,7 @@ from utcp_bridge.placement.encoding import (
     header_value,
     percent_encode,
 )
-from utcp_bridge.placement.json_text import JsonText, Place, places_in_json, written_in_json
+from utcp_bridge.placement.json_text import JsonPlace, JsonText, places_in_json, written_in_json
 
 __all__ = [
     "MAX_EXPRESSION",
@@ -541,7 +541,7 @@ def _mixed(parts: tuple[_Part, ...]) -> _Render:
     return render
 
 
-def _in_json(parts: tuple[_Part, ...], places: list[Place | None]) -> _Render:
+def _in_json(parts: tuple[_Part, ...], places: list[JsonPlace | None]) -> _Render:
     plain = _mixed(parts)
 
     def render(run: Run) -> Any:

@@ -221,7 +221,7 @@ MACHINE = {"m": {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": "
     ("server", "url", "expected"),
     [
         ("https://api.example.com/v1", URL, "https://docs.example.com/specs/oauth/token"),
-        ("https://api.example.com/v1", "/home/x/openapi.json", "https://api.example.com/v1/oauth/token"),
+        ("https://api.example.com/v1", "/specs/openapi.json", "https://api.example.com/v1/oauth/token"),
         ("https://api.example.com/v1", None, "https://api.example.com/v1/oauth/token"),
     ],
 )
