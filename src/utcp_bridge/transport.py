@@ -159,8 +159,9 @@ class Transport(ABC, Generic[TemplateT]):
     remote: ClassVar[bool] = True
     """Whether a fetched manual may have tools of this kind without `trusted: true`."""
     implicit: ClassVar[bool] = True
-    """Whether a local manual (`text`, `file`) may have tools of this kind if `allowed_communication_protocols` does
-    not list the kind."""
+    """Whether a local manual (`text`, `file`) may have tools of this kind without the operator's word in its entry:
+    `allowed_communication_protocols` with this kind, or `trusted: true`. Tools that start programs need it in any case
+    (`starts_program`)."""
     raw_fields: ClassVar[frozenset[str]] = frozenset()
     """Template fields in which `$NAME` and `${NAME}` are not variables."""
     braced_only: ClassVar[frozenset[str]] = frozenset()

@@ -187,13 +187,19 @@ def server(name, *manner, **fields):
     return {"command": sys.executable, "args": [mcp_server.__file__, name, *manner], **fields}
 
 
+def allowed(name, path):
+    """Return an entry that lets the manual start its servers."""
+    word = {"allowed_communication_protocols": ["mcp"]}
+    return {"name": name, "call_template_type": "file", "file_path": str(path), **word}
+
+
 async def test_tools_of_an_mcp_server_can_be_called_from_the_manual_alone(tmp_path):
     converted = await mcp_manual({"alpha": server("alpha")}, name="alpha", wishes=Wishes(), root=tmp_path)
     assert converted.notes == []
     assert converted.document["info"] == {"title": "alpha"}
     (tmp_path / "m.json").write_text(write_document(converted.document), encoding="utf-8")
 
-    async with await UtcpClient.create(str(tmp_path / "m.json")) as client:
+    async with await UtcpClient.create([allowed("m", tmp_path / "m.json")]) as client:
         assert [tool.name for tool in client.tools()] == sorted(tool["name"] for tool in converted.tools)
         echo = client.find("m.echo")
         assert echo is not None
@@ -209,7 +215,7 @@ async def test_tools_of_two_mcp_servers_get_different_names(tmp_path):
     assert {"alpha.who", "beta.who"} <= set(names)
     (tmp_path / "both.yaml").write_text(write_document(converted.document, "yaml"), encoding="utf-8")
 
-    async with await UtcpClient.create(str(tmp_path / "both.yaml")) as client:
+    async with await UtcpClient.create([allowed("both", tmp_path / "both.yaml")]) as client:
         said = [await client.call_tool(f"both.{name}.who") for name in servers]
     assert [one.content[0]["text"] for one in said] == ["alpha", "beta"]
 

@@ -95,6 +95,16 @@ async def test_a_request_that_cannot_be_built_is_a_warning_with_its_reason(servi
 
 
 @pytest.mark.anyio
+async def test_a_post_with_an_empty_body_is_a_warning_that_names_the_key(service):
+    found = await found_in(
+        http_tool(service, "a", http_method="POST"), http_tool(service, "b", http_method="POST", body_field="*")
+    )
+    assert found.status == "warning"
+    assert '"body_field": "*"' in found.remedy
+    assert found.details == ("warning: shop.a: the body of this POST is empty: id is in the query.",)
+
+
+@pytest.mark.anyio
 async def test_the_step_fails_if_no_request_can_be_built(service):
     with pytest.raises(VariableNotFound):
         await found_in(http_tool(service, "b", headers={"X-Key": "${KEY}"}))

@@ -126,7 +126,11 @@ async def test_explain_shows_a_tcp_message_with_its_frame(tmp_path):
             request = await shown(client, client.find("peer.echo"), {"text": "hé"})
             with pytest.raises(ReplyTooLarge):  # the service's reply has no frame
                 await client.call_tool("peer.echo", {"text": "hé"})
-        assert b"".join(service.received) == request.messages[0] == b"\x00\x00\x00\x0e" + '{"text":"hé"}'.encode()
+        assert (
+            b"".join(service.received)
+            == request.messages[0]
+            == b"\x00\x00\x00\x13" + json.dumps({"text": "hé"}).encode()
+        )
         assert request.line == f"tcp://127.0.0.1:{service.port}"
 
 

@@ -34,6 +34,7 @@ def build(
     protocols: tuple[str, ...] | None = None,
     variables: dict[str, Any] | None = None,
     settings: BridgeSettings | None = None,
+    dialect: str = "",
 ) -> BuiltTools:
     guard = Guard()
     binder = Binder(Variables(variables or {}, environ={}), TokenCache(HttpPool(guard)), lambda _owner, _secret: None)
@@ -44,6 +45,7 @@ def build(
         entry=ManualEntry(str(entry["name"]), entry),
         source=source,
         protocols=protocols,
+        dialect=dialect,
     )
 
 
@@ -121,6 +123,37 @@ def test_a_fetched_manual_cannot_widen_its_own_protocols() -> None:
     source = replace(REMOTE, trusted=True)
     assert build([tool_object("other", template)], source=source, protocols=("http", "text")).tools == []
     assert len(build([tool_object("other", template)], protocols=("http", "text")).tools) == 1
+
+
+@pytest.mark.parametrize("kind", ["sse", "streamable_http", "graphql", "websocket"])
+def test_a_v0_manual_may_have_any_kind_on_the_web_at_its_own_origin(kind: str) -> None:
+    """UTCP v0 has no key that allows kinds."""
+    scheme = "wss" if kind == "websocket" else "https"
+    own, other, hidden = (
+        tool_object(name, {"call_template_type": kind, "url": f"{scheme}://{host}/x"})
+        for name, host in (("own", "API.example.com:443"), ("other", "other.example"), ("hidden", "${HOST}"))
+    )
+    tools = [own, other, hidden]
+    assert [tool.name for tool in build(tools, source=REMOTE, dialect="v0.x").tools] == ["own"]
+    variables = {"peer_HOST": "api.example.com"}
+    assert [one.name for one in build(tools, source=REMOTE, dialect="v0.x", variables=variables).tools] == ["own"]
+    assert build(tools, source=REMOTE, dialect="v1.x").tools == []
+    entry = {**HTTP_ENTRY, "allowed_communication_protocols": ["http"]}
+    assert build(tools, source=REMOTE, dialect="v0.x", entry=entry).tools == []
+    strict = BridgeSettings(reference_protocol_rules=True)
+    assert build(tools, source=REMOTE, dialect="v0.x", settings=strict).tools == []
+
+
+def test_a_v0_manual_may_not_have_other_kinds_at_its_own_host() -> None:
+    templates: list[JsonObject] = [
+        {"call_template_type": "tcp", "host": "api.example.com", "port": 443},
+        {"call_template_type": "cli", "command_name": "ls"},
+        {"call_template_type": "text", "content": "x"},
+        {"call_template_type": "mcp", "command": "ls"},
+    ]
+    objects = [tool_object(f"t{at}", one) for at, one in enumerate(templates)]
+    assert build(objects, source=REMOTE, dialect="v0.x").tools == []
+    assert build(objects, source=replace(REMOTE, trusted=True), dialect="v0.x").tools == []
 
 
 def test_the_reference_protocol_rules_keep_a_local_manual_to_its_own_kind_and_strict_does_not() -> None:

@@ -6,6 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from tests.upstreams.http_service import HttpService
+from tests.upstreams.registry_service import Answers, served
 
 from utcp_bridge import UtcpClient
 from utcp_bridge.auth.tokens import TokenCache
@@ -255,3 +256,14 @@ async def test_a_manual_that_is_deregistered_while_it_loads_leaves_no_tools() ->
                 await anyio.lowlevel.checkpoint()
         await client.deregister_manual("m")
     assert list(client.tools()) == []
+
+
+async def test_the_tools_of_a_fetched_v0_manual_may_be_streams_of_its_own_origin() -> None:
+    service = Answers({"/s": {"answer": 42}})
+    with served(service.app) as base:
+        provider = {"provider_type": "http_stream", "url": f"{base}/s", "http_method": "GET"}
+        service.answers["/utcp"] = {"version": "0.1.1", "tools": [{"name": "t", "tool_provider": provider}]}
+        entry = {"name": "m", "provider_type": "http", "url": f"{base}/utcp", "http_method": "GET"}
+        async with await UtcpClient.create([entry]) as client:
+            assert [tool.kind for tool in client.tools()] == ["streamable_http"], client.report()[0].errors
+            assert await client.call_tool("m.t") == {"answer": 42}

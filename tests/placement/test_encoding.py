@@ -1,3 +1,4 @@
+import json
 from urllib.parse import quote
 
 import pytest
@@ -12,6 +13,7 @@ from utcp_bridge.placement.encoding import (
     format_scalar,
     header_value,
     percent_encode,
+    reference_json,
 )
 
 
@@ -116,3 +118,17 @@ def test_the_error_names_an_argument_with_invalid_unicode():
 def test_text_of_a_query_is_encoded_as_the_standard_says(text):
     assert percent_encode(text, argument="a") == quote(text, safe="")
     assert encode_query([(text, [text, None])]) == f"{quote(text, safe='')}={quote(text, safe='')}"
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(exclude_categories=("Cs",)), max_size=5), st.text(max_size=5, alphabet='aé\u2028🙂"')
+    )
+)
+def test_json_on_sockets_has_the_spelling_of_the_reference_library(value: dict[str, str]) -> None:
+    assert reference_json(compact_json(value)) == json.dumps(value).encode()
+
+
+def test_large_json_on_sockets_stays_compact() -> None:
+    large = compact_json({"a": ["é"] * 9_000})
+    assert reference_json(large) == large

@@ -16,7 +16,7 @@ def template(**fields: Any) -> SocketTemplate:
 @pytest.mark.parametrize(
     ("fields", "arguments", "sent"),
     [
-        ({}, {"a": 1, "b": None}, b'{"a":1,"b":null}'),
+        ({}, {"a": 1, "b": None}, b'{"a": 1, "b": null}'),
         ({"request_data_format": "text"}, {"a": "x", "b": 2.5}, b"x 2.5"),
         (
             {"request_data_format": "text", "request_data_template": "CMD:UTCP_ARG_a_UTCP_ARG;UTCP_ARG_b_UTCP_ARG"},
@@ -43,7 +43,7 @@ def test_arguments_that_json_cannot_represent_are_refused() -> None:
 
 
 def test_the_discovery_message_depends_on_the_wire() -> None:
-    assert template().discovery_request() == b'{"type":"utcp"}'
+    assert template().discovery_request() == b'{"type": "utcp"}'
     assert template(wire="tool").discovery_request() == b'{"action":"list"}\n'
 
 

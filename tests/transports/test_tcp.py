@@ -22,6 +22,8 @@ from utcp_bridge.transports.tcp import Framing, TcpTransport, unescape
 pytestmark = pytest.mark.anyio
 
 LINES = {"framing_strategy": "delimiter", "message_delimiter": "\\n"}
+COMPACT: JsonObject = {"request_data_format": "text", "request_data_template": '{"a":"UTCP_ARG_a_UTCP_ARG"}'}
+"""The service's replies are compact, and as long as the requests here."""
 
 
 class TcpPeer(Peer):
@@ -102,14 +104,17 @@ async def _call(
             {"framing_strategy": "delimiter", "message_delimiter": "END\\r\\n"},
         ),
         (Framing("delimiter"), {"framing_strategy": "delimiter"}),
-        (Framing("fixed_length", fixed_length=13), {"framing_strategy": "fixed_length", "fixed_message_length": 13}),
+        (
+            Framing("fixed_length", fixed_length=13),
+            {"framing_strategy": "fixed_length", "fixed_message_length": 13, **COMPACT},
+        ),
         (Framing("stream"), {}),
     ],
 )
 async def test_every_framing_goes_both_ways(framing: Framing, fields: JsonObject) -> None:
     async with TcpService(framing=framing) as service:
         assert await _call(service, {"a": "bcdef"}, **fields) == {"a": "bcdef"}
-        assert service.received == [b'{"a":"bcdef"}']
+        assert service.received == [b'{"a":"bcdef"}' if "request_data_template" in fields else b'{"a": "bcdef"}']
 
 
 async def test_text_requests_come_from_a_template_or_from_the_values() -> None:

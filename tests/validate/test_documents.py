@@ -185,6 +185,24 @@ def test_a_fault_in_a_configuration_is_reported_at_its_place(document, pointer, 
     assert any(words in what for _, _, what in reported)
 
 
+@pytest.mark.parametrize("kind", ["http", "sse", "http_stream"])
+def test_the_address_of_a_manual_has_no_placeholder(kind):
+    entry = {"name": "a", "provider_type": kind, "url": "https://a.example/{id}/x"}
+    [(severity, pointer, what)] = check([entry])[1]
+    assert (severity, pointer) == ("error", "/0/url")
+    assert "must not contain a placeholder" in what
+    assert check([{**entry, "url": "https://a.example/${ID}/x"}])[1] == []
+
+
+def test_a_udp_provider_of_v0_without_a_number_of_replies_is_a_warning():
+    entry = {"name": "a", "provider_type": "udp", "host": "a.example", "port": 9}
+    [(severity, pointer, what)] = check([entry])[1]
+    assert (severity, pointer) == ("warning", "/0")
+    assert "one datagram in reply" in what
+    assert check([{**entry, "number_of_response_datagrams": 0}])[1] == []
+    assert check([{"name": "a", "call_template_type": "udp", "host": "a.example", "port": 9}])[1] == []
+
+
 def test_an_unknown_key_in_a_configuration_is_a_warning():
     _, [(severity, pointer, what)], _ = check({"manual_call_templates": [], "variabels": {}})
     assert (severity, pointer) == ("warning", "/variabels")

@@ -54,6 +54,38 @@ def test_a_fault_in_one_tool_leaves_the_other_tools_valid(tool, pointer, words):
     assert words in what
 
 
+def inputs(*names):
+    return {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+
+
+@pytest.mark.parametrize("method", ["POST", "put", "PATCH"])
+@pytest.mark.parametrize("kind", [{"call_template_type": "http"}, {"call_template_type": "sse"}])
+def test_a_request_with_an_empty_body_is_a_warning(kind, method):
+    template = {**kind, "url": "https://api.example.com/{id}", "http_method": method, "header_fields": ["X-A"]}
+    tool = {**GOOD, "tool_call_template": template, "inputs": inputs("id", "X-A", "title", "year")}
+    _, [(severity, pointer, what, name)] = checked_manual({"tools": [tool]})
+    assert (severity, pointer, name) == ("warning", "/tools/0", "good")
+    assert what == f"the body of this {method.upper()} is empty: title, year are in the query."
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({"http_method": "POST"}, ("body", "page")),
+        ({"http_method": "POST", "body_field": "*"}, ("title",)),
+        ({"http_method": "POST", "body_template": {"t": "{{title}}"}}, ("title",)),
+        ({"http_method": "POST", "query_params": {"t": "{{title}}"}}, ("title",)),
+        ({"http_method": "POST"}, ()),
+        ({"http_method": "POST", "header_fields": ["title"]}, ("title",)),
+        ({"http_method": "DELETE"}, ("title",)),
+        ({}, ("title",)),
+    ],
+)
+def test_other_requests_cause_no_warning(fields, names):
+    tool = {**GOOD, "tool_call_template": {**TEMPLATE, **fields}, "inputs": inputs(*names)}
+    assert checked_manual({"tools": [tool]})[1] == []
+
+
 def test_warnings_name_their_tool():
     tool = {"name": "b", "descriptoin": "x", "response_schema": 3, "inputs": {"a": {"type": "string"}}}
     _, reported = checked_manual(

@@ -285,7 +285,15 @@ def _manual(placed: Placed, place: str) -> ToolSource:
     kinds = {str(one.get("call_template_type")) for one in templates} - {"http", "file", "text"}
     entry = _template_of(place)
     own = "http" if _is_url(place) else "file"
-    wanted = sorted({str(one.get("call_template_type")) for one in templates} | {own})
+    programs = sorted({str(one.get("call_template_type")) for one in templates if _starts_program(one)})
+    wanted = sorted({str(one.get("call_template_type")) for one in templates}.difference(programs) | {own})
+    notes = [f"Its tools also have the types {', '.join(sorted(kinds))}."] if kinds else []
+    if programs:
+        more = ' and "trusted": true' if own == "http" else ""
+        notes.append(
+            f"Tools of the type {', '.join(programs)} run programs on this machine, so they are left out. If you trust "
+            f"the manual, add the type to `allowed_communication_protocols` of its entry{more}."
+        )
     if wanted != [own]:
         entry["allowed_communication_protocols"] = wanted
     needed = variables_of_tools(tools, "")
@@ -299,8 +307,24 @@ def _manual(placed: Placed, place: str) -> ToolSource:
         _origin(place),
         keys=tuple(needed),
         trial=_harmless(tools, ""),
-        notes=(f"Its tools also have the types {', '.join(sorted(kinds))}.",) if kinds else (),
+        notes=tuple(notes),
     )
+
+
+def _starts_program(template: JsonObject) -> bool:
+    """Return whether a call of a template, as a manual states it, may start a program on this machine."""
+    from pydantic import ValidationError
+
+    from utcp_bridge.transports.registry import TransportRegistry
+
+    try:
+        transport = TransportRegistry().find(str(template.get("call_template_type")))
+    except ConfigError:
+        return False
+    try:
+        return not transport.implicit or transport.starts_program(transport.template.model_validate(template))
+    except ValidationError:  # a variable may make it valid later
+        return "starts_program" in vars(transport)
 
 
 async def _served(kind: str, entry: JsonObject, place: str, *, folder: Path | None = None) -> ToolSource:

@@ -12,7 +12,7 @@ from utcp_bridge.errors import InvalidArguments, Rejected, Unexplainable, UtcpEr
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, Tool, is_list, is_object
 from utcp_bridge.urls import at_pointer
 from utcp_bridge.validate.findings import Findings
-from utcp_bridge.validate.manuals import check_schema
+from utcp_bridge.validate.manuals import EMPTY_BODY, check_schema, empty_body
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -92,8 +92,15 @@ async def build_requests(client: UtcpClient, tools: Sequence[Tool]) -> StepResul
         raise failed[0][1]
     if len(tools) > _MAX_REQUESTS:
         notes.append(f"note: only the first {_MAX_REQUESTS} of {len(tools)} tools were examined")
+    empty: dict[str, list[str]] = {}
+    for tool in tools:
+        if what := empty_body(tool.template, tool.inputs):
+            empty.setdefault(what, []).append(tool.qualified_name)
+    notes = [*(f"warning: {_named(names)}: {what}" for what, names in empty.items()), *notes]
     if not failed:
-        return StepResult(f"{counted(built, 'request')} can be built; nothing was sent.", details=tuple(notes))
+        message = f"{counted(built, 'request')} can be built; nothing was sent."
+        remedy = EMPTY_BODY if empty else ""
+        return StepResult(message, "warning" if empty else "ok", remedy, tuple(notes))
     errors = [f"error: {_named(names)}: {text}" for text, names in _by_text(failed).items()]
     message = f"{counted(built, 'request')} can be built, {len(failed)} cannot."
     return StepResult(message, "warning", "See the details of each tool.", (*errors, *notes))

@@ -8,9 +8,10 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from utcp_bridge.dialects import ManualEntry, RawTool
-from utcp_bridge.errors import PolicyError, UtcpError, VariableNotFound
+from utcp_bridge.errors import ConfigError, PolicyError, UtcpError, VariableNotFound
 from utcp_bridge.manuals.binding import Binder, uses_secrets
 from utcp_bridge.manuals.hints import hints_of_template, is_repeatable, stated_hints, template_of
+from utcp_bridge.manuals.programs import check_program
 from utcp_bridge.manuals.variables_needed import names_in_template
 from utcp_bridge.model import CallTemplate, Faults, JsonObject, Source, Tool, Trust, in_seconds
 from utcp_bridge.net.gate.addresses import closed_host
@@ -60,6 +61,19 @@ class _Judged:
     is_local: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """Which kinds the tools of one manual may have.
+
+    With `allowed` None each transport's own default decides. `kinds` are those that its tools have, for remedies.
+    `web` says whether tools may have any kind on the web at the manual's own origin.
+    """
+
+    allowed: frozenset[str] | None
+    kinds: tuple[str, ...]
+    web: bool
+
+
 class ToolBuilder:
     """Builds the tools of one manual after the other; holds no state of them."""
 
@@ -70,10 +84,16 @@ class ToolBuilder:
         self._settings = settings
 
     def build(
-        self, raw: Sequence[RawTool], *, entry: ManualEntry, source: Source, protocols: tuple[str, ...] | None
+        self,
+        raw: Sequence[RawTool],
+        *,
+        entry: ManualEntry,
+        source: Source,
+        protocols: tuple[str, ...] | None,
+        dialect: str = "",
     ) -> BuiltTools:
         """Return the live tools of a manual, as `steps` does, without a pause."""
-        steps = self.steps(raw, entry=entry, source=source, protocols=protocols)
+        steps = self.steps(raw, entry=entry, source=source, protocols=protocols, dialect=dialect)
         while True:
             try:
                 next(steps)
@@ -81,26 +101,33 @@ class ToolBuilder:
                 return cast("BuiltTools", end.value)
 
     def steps(
-        self, raw: Sequence[RawTool], *, entry: ManualEntry, source: Source, protocols: tuple[str, ...] | None
+        self,
+        raw: Sequence[RawTool],
+        *,
+        entry: ManualEntry,
+        source: Source,
+        protocols: tuple[str, ...] | None,
+        dialect: str = "",
     ) -> Generator[None, None, BuiltTools]:
         """Return the live tools of a manual, and yield after each one of them.
 
         `source` is the manual's trust and origin; `protocols` are the call template types that the manual allows
-        itself, which counts for the operator's manuals only.
+        itself, which counts for the operator's manuals only, and never for programs. `dialect` is that of the document.
         """
         built = BuiltTools()
+        kinds = self._kinds_of(raw)
         if len(raw) > self._settings.max_tools:
             where = f"manual {source.name!r}"
             what = f"The manual has {len(raw)} tools; the bridge uses the first {self._settings.max_tools}."
             built.faults.warn(where, what, "Raise `max_tools`, or choose tools with `include`.")
-        allowed = self._allowed_kinds(entry, source, protocols)
+        rules = _Rules(self._allowed_kinds(entry, source, protocols), kinds, self._leaves_web_kinds(entry, dialect))
         limits = {key: value for key in _LIMIT_KEYS if (value := getattr(entry.options, key)) is not None}
         if (timeout := entry.template.get("timeout")) is not None:
             limits["timeout"] = timeout
         usable: list[tuple[RawTool, _Judged]] = []
         for one in raw[: self._settings.max_tools]:
             try:
-                judged = self._judge(one, entry.template, source, allowed, built)
+                judged = self._judge(one, entry.template, source, rules, built)
                 usable.append((self._patient(one, judged.kind, entry.template, source, built), judged))
             except UtcpError as error:
                 where = f"manual {source.name!r}, tool {one.name!r}"
@@ -130,6 +157,7 @@ class ToolBuilder:
         own = _is_operators(tool.template, entry)
         trust = Trust.OPERATOR if own else tool.source.trust
         target = self._binder.tool(tool, transport, trust=trust, bare_names=own or not tool.source.from_file)
+        check_program(transport, target.template, entry, tool.source)
         transport.check_use(target.template, tool.source)
         endpoint = transport.endpoint(target.template)
         if endpoint is not None:
@@ -138,16 +166,17 @@ class ToolBuilder:
                 _check_near(endpoint, tool.template, entry, tool.source)
         return target
 
-    def _judge(
-        self, raw: RawTool, entry: JsonObject, source: Source, allowed: frozenset[str] | None, built: BuiltTools
-    ) -> _Judged:
+    def _judge(self, raw: RawTool, entry: JsonObject, source: Source, rules: _Rules, built: BuiltTools) -> _Judged:
         """Return the kind and the hints of a tool that may be used.
 
         :raises UtcpError: it may not be used, or it cannot be bound.
         """
         transport = self._registry.find(str(raw.template.get("call_template_type")))
         kind = transport.kinds[0]
-        _check_kind(kind, transport, source, allowed)
+        unbound = template_of(raw, transport)
+        if not (rules.web and _is_near(transport, unbound, source)):
+            _check_kind(kind, transport, source, rules.allowed)
+        check_program(transport, unbound, entry, source, rules.kinds)
         if raw.projection is not None:
             compile_projection(raw.projection)
         template: CallTemplate | None = None
@@ -155,7 +184,7 @@ class ToolBuilder:
             template = self.target(_as_tool(raw, source, _Judged(kind), {}), entry).template
         except VariableNotFound as error:
             built.missing[error.key] = self._remedy_of(error, raw, source)
-            template = template_of(raw, transport)
+            template = unbound
             if template is not None:
                 transport.check_use(template, source)
         else:
@@ -208,6 +237,18 @@ class ToolBuilder:
             return None
         return frozenset({self._registry.canonical(entry.kind)})
 
+    def _leaves_web_kinds(self, entry: ManualEntry, dialect: str) -> bool:
+        """Return whether tools may have any kind on the web: UTCP v0 has no key that allows kinds."""
+        listed = entry.options.allowed_communication_protocols
+        return not listed and dialect == "v0.x" and not self._settings.follows_reference_protocol_rules
+
+    def _kinds_of(self, raw: Sequence[RawTool]) -> tuple[str, ...]:
+        """Return the known kinds that the tools of a manual have."""
+        stated = {str(one.template.get("call_template_type")) for one in raw[: self._settings.max_tools]}
+        return tuple(
+            sorted(self._registry.canonical(kind) for kind in stated if self._registry.fields(kind) is not None)
+        )
+
     def _check_endpoint(self, endpoint: str, template: JsonObject, source: Source) -> None:
         if source.trust is Trust.OPERATOR:
             return
@@ -242,16 +283,22 @@ def _check_kind(kind: str, transport: AnyTransport, source: Source, allowed: fro
             f"A fetched manual may not have tools of type {kind}.",
             remedy='If you trust it fully, add "trusted": true to the manual.',
         )
-    if allowed is None and not transport.implicit and not transport.local:
-        raise PolicyError(
-            f"A local manual may have tools of type {kind} only if its entry allows that type.",
-            remedy=f'Add "allowed_communication_protocols": ["{kind}"] to the manual.',
-        )
     if allowed is not None and kind not in allowed:
         raise PolicyError(
             f"Its type {kind} is not allowed in this manual. Allowed: {', '.join(sorted(allowed))}.",
             remedy=f'Add "allowed_communication_protocols": ["{kind}", …] to the manual.',
         )
+
+
+def _is_near(transport: AnyTransport, template: CallTemplate | None, source: Source) -> bool:
+    """Return whether calls of a template go to the web, to the origin of the manual itself."""
+    endpoint = None if template is None else transport.endpoint(template)
+    if endpoint is None or "$" in endpoint.partition("//")[2].partition("/")[0] or not transport.remote:
+        return False
+    try:
+        return urlsplit(endpoint).scheme in _WEB_SCHEMES and origin_of(endpoint) == source.origin
+    except (ConfigError, ValueError):
+        return False
 
 
 def _check_files(transport: AnyTransport, template: JsonObject, entry: JsonObject, source: Source) -> None:

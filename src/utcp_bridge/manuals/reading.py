@@ -28,6 +28,7 @@ from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
 from utcp_bridge.foreign import most_values
 from utcp_bridge.manuals.basis import ReferredFile, ReferredFiles
 from utcp_bridge.manuals.confinement import Confinement, DocumentReader
+from utcp_bridge.manuals.entry_fields import with_entry_auth, with_entry_headers
 from utcp_bridge.manuals.hints import hints_of_template, stated_hints, template_of
 from utcp_bridge.model import Document, Edition, Fault, JsonObject, Source
 from utcp_bridge.settings import ManualOptions
@@ -89,10 +90,14 @@ class ManualReader:
             outline = await reader.parse(data, url=document.url, hint=hint, jsonc=jsonc)
             if outline.shape is Shape.OPENAPI:
                 size = len(data) if isinstance(data, bytes | str) else 0
-                return await self._read_openapi(reader, outline, document, size=size, source=source, options=options)
+                loaded = await self._read_openapi(reader, outline, document, size=size, source=source, options=options)
+                tools, faults = with_entry_headers(loaded.tools, entry, source)
+                return replace(loaded, tools=tools, faults=[*loaded.faults, *faults])
             _check_shape(outline)
-            found = await reader.manual(entry, where)
-        return await self._selected(_loaded(found), options, source)
+            loaded = _loaded(await reader.manual(entry, where))
+        return await self._selected(
+            replace(loaded, tools=with_entry_auth(loaded.tools, entry, source)), options, source
+        )
 
     async def _selected(self, manual: LoadedManual, options: ManualOptions, source: Source) -> LoadedManual:
         where = f"manual {source.name!r}"

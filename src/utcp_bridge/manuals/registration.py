@@ -393,7 +393,13 @@ class Registration:
         """Make the tools of a document live. Return what has changed."""
         manual = found.manual
         with looked_up() as variables:
-            steps = self._builder.steps(manual.tools, entry=state.entry, source=source, protocols=manual.protocols)
+            steps = self._builder.steps(
+                manual.tools,
+                entry=state.entry,
+                source=source,
+                protocols=manual.protocols,
+                dialect=manual.dialect,
+            )
             built = await in_slices(steps)
         async with state.turn:
             live = await in_slices(_kept(self._repository, built.tools))

@@ -56,6 +56,8 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
     unchecked = check == "off" or _accepts_anything(tool.inputs)
     defaults = {**_template_defaults(tool), **tool.defaults}
     names = declared_arguments(tool)
+    if names is not None and check != "strict" and tool.kind == "http" and "body_field" not in tool.template:
+        names |= {"body"}  # UTCP's default of `body_field`; the schema, which may be wrong, is silent about it
     if unchecked and not defaults and not tool.body_members and names is None:
         return inner
     checks = _Checks(tool, defaults, names, is_refusing=check == "strict")
@@ -233,17 +235,17 @@ def _flatten_body(tool: Tool, arguments: JsonObject) -> JsonObject:
 
 
 def _template_defaults(tool: Tool) -> JsonObject:
-    """Return the schema's defaults for templates of the extended dialect, which fill in defaults themselves."""
-    if not _has_expression(tool.template):
+    """Return the defaults of the schema for templates that name arguments, which no other layer fills in."""
+    if not _has_placeholder(tool.template):
         return {}
     return {
         name: sub["default"] for name, sub in _properties(tool.inputs).items() if is_object(sub) and "default" in sub
     }
 
 
-def _has_expression(value: Any) -> bool:
+def _has_placeholder(value: Any) -> bool:
     if isinstance(value, str):
-        return "{{" in value
+        return "{{" in value or "UTCP_ARG_" in value
     if is_object(value):
-        return any(_has_expression(one) for one in value.values())
-    return is_list(value) and any(_has_expression(one) for one in value)
+        return any(_has_placeholder(one) for one in value.values())
+    return is_list(value) and any(_has_placeholder(one) for one in value)

@@ -67,13 +67,14 @@ def reserved_text(text: str, argument: str) -> str:
     return percent_encode(text, argument=argument, safe=_KEPT_WHEN_RESERVED)
 
 
-def compile_body(plan: BodyPlan) -> BodyWriter:
-    """Return the function that writes this body.
+def compile_body(plan: BodyPlan, *, is_written: bool = False) -> BodyWriter:
+    """Return the function that writes this body. `is_written` says that the value of a JSON body is JSON text already.
 
     The function raises `InvalidArguments` if a required body is missing or a value does not fit the media type.
     """
     collect = _collect_members if plan.members is not None else _collect_whole
-    encode = _ENCODERS["binary" if plan.binary else media_kind(plan.media_type)]
+    kind = "binary" if plan.binary else media_kind(plan.media_type)
+    encode = _ENCODERS["text" if is_written and kind == "json" else kind]
 
     def write(arguments: JsonObject) -> EncodedBody | None:
         value = collect(plan, arguments)

@@ -25,6 +25,7 @@ __all__ = [
     "format_scalar",
     "header_value",
     "percent_encode",
+    "reference_json",
     "refuse_dot_segments",
     "refuse_long_url",
 ]
@@ -32,6 +33,7 @@ __all__ = [
 MAX_URL: Final = 262_144
 """Characters of a URL with its arguments. Servers accept 8,000 to 64,000 in a request."""
 
+_MAX_SPACED: Final = 16_384
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]{0,1000}")
 _SEPARATORS = re.compile(r"[/\\]")
@@ -64,6 +66,18 @@ def compact_json(value: Any) -> bytes:
         return orjson.dumps(value)
     except TypeError:
         return _json_of_any_size(value)
+
+
+def reference_json(compact: bytes) -> bytes:
+    """Return JSON as UTCP's Python library writes it, with spaces and in ASCII: some servers compare it as text.
+
+    JSON above 16,384 bytes stays compact: no server compares it, and a datagram has little room.
+    """
+    if len(compact) > _MAX_SPACED:
+        return compact
+    import json
+
+    return json.dumps(orjson.loads(compact)).encode("ascii")
 
 
 def _json_of_any_size(value: Any) -> bytes:

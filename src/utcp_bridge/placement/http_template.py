@@ -165,7 +165,10 @@ def _compile_body(spec: PlacementSpec, content_type: str) -> _Body | None:
         if is_object(fields) and media_kind(content_type) in {"form", "multipart"}:
             fields = without_doubles(fields)
         template = _template(fields, "`body_template`")
-    return _Body(compile_body(BodyPlan(media_type=content_type, argument=argument)), argument, template)
+    write = compile_body(
+        BodyPlan(media_type=content_type, argument=argument), is_written=template is not None and template.is_json_text
+    )
+    return _Body(write, argument, template)
 
 
 def _template(value: Any, where: str) -> Template:
@@ -187,6 +190,7 @@ METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "POST", 
 _NULL_IS_EMPTY = BeforeValidator(lambda value: {} if value is None else value)
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PUT", "DELETE"})
 _READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _DESTRUCTIVE = frozenset({"PUT", "DELETE"})
 _DOCUMENT_TYPES = "application/json, application/yaml, text/yaml, */*;q=0.5"
 
@@ -207,7 +211,8 @@ class HttpFamilyTemplate(CallTemplate):
     body_template: Any = Field(default=None, repr=False, validation_alias=AliasChoices("body_template", "body"))
     cookies: Annotated[Mapping[str, Any], _NULL_IS_EMPTY] = Field(default_factory=dict[str, Any], repr=False)
     request_plan: JsonObject | None = Field(default=None, repr=False)
-    """Placement by OpenAPI's rules; the OpenAPI converter writes it. It replaces the other placement fields."""
+    """Placement by OpenAPI's rules; the OpenAPI converter writes it. It replaces the other placement fields, except for
+    `headers`, which are sent besides."""
     auth_tools: JsonObject | None = Field(default=None, repr=False)
     verify_ssl: bool = True
 
@@ -231,8 +236,22 @@ class HttpFamilyTemplate(CallTemplate):
         :raises ConfigError: the template cannot be compiled.
         """
         if self.request_plan is not None:
-            return compile_plan(read_plan(self.request_plan), self.url, self.http_method)
+            own = compile_headers(self.headers) if self.headers else None
+            return compile_plan(read_plan(self.request_plan), self.url, self.http_method, own)
         return compile_placement(self._spec()).build
+
+    def bodiless(self, names: frozenset[str]) -> list[str]:
+        """Return which of these arguments go into the query of a method that usually has a body, and now has none.
+
+        :raises ConfigError: the template cannot be compiled.
+        """
+        if self.request_plan is not None or self.http_method not in _WITH_BODY:
+            return []
+        placement = compile_placement(self._spec())
+        body = placement.body
+        if body is not None and (body.template is not None or body.argument in names):
+            return []
+        return sorted(names - placement.used) if placement.rest_in_query else []
 
     def discovery_request(self) -> RequestParts:
         """Return the request that fetches the manual: method, headers and fixed query, no arguments.

@@ -12,7 +12,7 @@ from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.foreign import is_charset
 from utcp_bridge.model import Call, CallTemplate
 from utcp_bridge.placement.compiling import compiled_property
-from utcp_bridge.placement.encoding import format_scalar
+from utcp_bridge.placement.encoding import format_scalar, reference_json
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
 
 __all__ = ["SocketTemplate", "encode_request"]
@@ -66,7 +66,7 @@ class SocketTemplate(CallTemplate):
 
     def discovery_request(self) -> bytes:
         """Return the message that asks for the manual: `{"type": "utcp"}`, or the Go library's line."""
-        return b'{"action":"list"}\n' if self.wire == "tool" else b'{"type":"utcp"}'
+        return b'{"action":"list"}\n' if self.wire == "tool" else b'{"type": "utcp"}'
 
 
 def encode_request(template: SocketTemplate, call: Call) -> bytes:
@@ -78,7 +78,7 @@ def encode_request(template: SocketTemplate, call: Call) -> bytes:
         name = call.tool.qualified_name if template.tool_name_style == "qualified" else call.tool.name
         return _dump({"tool": name, "args": call.arguments}) + b"\n"
     if template.request_data_format == "json":
-        return _dump(call.arguments)
+        return reference_json(_dump(call.arguments))
     if template.request_template is None:
         return " ".join(_as_text(value) for value in call.arguments.values()).encode()
     return str(template.request_template.render(call.arguments, context=Context.TEXT)).encode()

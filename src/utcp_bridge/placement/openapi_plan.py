@@ -27,7 +27,7 @@ from utcp_bridge.placement.encoding import (
     refuse_dot_segments,
     refuse_long_url,
 )
-from utcp_bridge.placement.headers import MAX_HEADER_BYTES
+from utcp_bridge.placement.headers import MAX_HEADER_BYTES, HeaderPlan
 from utcp_bridge.placement.openapi_styles import Encode, Pair, expand_pairs, expand_segment, expand_simple
 from utcp_bridge.placement.plan_models import BodyPlan, ParameterPlan, PropertyPlan, RequestPlan
 from utcp_bridge.placement.request import RequestParts
@@ -75,9 +75,10 @@ def read_plan(data: JsonObject) -> RequestPlan:
     return plan
 
 
-def compile_plan(plan: RequestPlan, url: str, method: str) -> BuildRequest:
+def compile_plan(plan: RequestPlan, url: str, method: str, own: HeaderPlan | None = None) -> BuildRequest:
     """Return the function from arguments to a request, which raises `InvalidArguments`.
 
+    `own` are headers of the operator. They replace those of the plan, except for Accept.
     `url` is the template's: absolute, with `{argument}` for path arguments and literals already percent-encoded
     (`%24` means `$`, which a template cannot contain).
     """
@@ -88,7 +89,7 @@ def compile_plan(plan: RequestPlan, url: str, method: str) -> BuildRequest:
     headers = [(p.argument, p.name, _header_writer(p)) for p in plan.parameters if p.location == "header"]
     cookies = [(p.argument, _cookie_writer(p)) for p in plan.parameters if p.location == "cookie"]
     write_body = compile_body(plan.body) if plan.body else None
-    known = _known_arguments(plan) | set(_PLACEHOLDER.findall(target))
+    known = _known_arguments(plan) | set(_PLACEHOLDER.findall(target)) | (own.used if own else frozenset[str]())
     verb, defaults, fixed_headers = method.upper(), plan.defaults, list(plan.headers.items())
 
     def build(arguments: JsonObject) -> RequestParts:
@@ -103,6 +104,8 @@ def compile_plan(plan: RequestPlan, url: str, method: str) -> BuildRequest:
             named = {name.lower() for name, _ in lines}
             lines += [line for line in fixed_headers if line[0].lower() not in named]
         _add_cookies(lines, cookies, given)
+        if own is not None:
+            lines = _replaced(lines, own.build(given))
         if len(lines) > 1:
             _check_size(lines)
         body = _add_body(lines, write_body, given)
@@ -303,6 +306,12 @@ def _add_cookies(lines: list[Pair], cookies: list[tuple[str, _Expand]], given: J
     pairs = [pair for argument, write in cookies if (value := given.get(argument)) is not None for pair in write(value)]
     if pairs:
         lines.append(("Cookie", "; ".join(f"{name}={text}" for name, text in pairs)))
+
+
+def _replaced(lines: list[Pair], own: list[Pair]) -> list[Pair]:
+    chosen = [line for line in own if line[0].lower() != "accept"]
+    names = {name.lower() for name, _ in chosen}
+    return [*(line for line in lines if line[0].lower() not in names), *chosen]
 
 
 def _check_size(lines: list[Pair]) -> None:

@@ -10,6 +10,7 @@ Rule 1. A text that consists of one `{{ }}` or `${ }` gives the typed value, in 
 Rule 2. An absent argument omits what it alone makes up: the member, the item, the header. Within longer text, in a
         URL, or under `required`, a missing argument is an error of the caller.
 Rule 3. A value is never scanned again: an argument that looks like a placeholder is plain text.
+Rule 4. A text that is a JSON object or list stays one: see `json_text.py`.
 
 Within `{{ }}` is a path to an argument, and filters:
 
@@ -51,6 +52,7 @@ from utcp_bridge.placement.encoding import (
     header_value,
     percent_encode,
 )
+from utcp_bridge.placement.json_text import JsonPlace, JsonText, places_in_json, written_in_json
 
 __all__ = [
     "MAX_EXPRESSION",
@@ -291,7 +293,7 @@ def _json(_text: str | None) -> _Filter:
         written = compact_json(value).decode("utf-8")
         if isinstance(value, str):
             run.grow(len(written) - len(value), name)
-        return written
+        return JsonText(written)
 
     return apply
 
@@ -368,6 +370,8 @@ class Template:
     names: frozenset[str]
     _render: _Render
     _where: str = "The call template"
+    is_json_text: bool = False
+    """Whether it is a text that is a JSON object or list; then `render` returns such a text."""
 
     def render(self, arguments: Mapping[str, Any], *, context: Context) -> Any:
         """Put the arguments in their places.
@@ -394,7 +398,7 @@ def compile_template(
     """
     compiler = _TemplateCompiler(syntaxes, inputs, where)
     render = compiler.compile(value, 0)
-    return Template(frozenset(compiler.uses), render, where)
+    return Template(frozenset(compiler.uses), render, where, isinstance(value, str) and compiler.has_json_text)
 
 
 class _TemplateCompiler:
@@ -405,6 +409,7 @@ class _TemplateCompiler:
         self._pattern = re.compile("|".join(chosen), re.ASCII) if chosen else None
         self.uses: Counter[str] = Counter()
         self._values = self._characters = self._placeholders = self._expressions = 0
+        self.has_json_text = False
 
     def compile(self, value: Any, depth: int) -> _Render:
         if depth > _MAX_DEPTH:
@@ -434,11 +439,13 @@ class _TemplateCompiler:
         self._check(self._characters, MAX_TEMPLATE, "characters")
         parts = tuple(self._parts(text))
         expressions = [part for part in parts if isinstance(part, Expression)]
+        if len(parts) == 1 and expressions:
+            return _whole(expressions[0])
+        places = places_in_json([part if isinstance(part, str) else None for part in parts])
+        self.has_json_text = self.has_json_text or places is not None
         if not expressions:
             return _constant(text)
-        if len(parts) == 1:
-            return _whole(expressions[0])
-        return _mixed(parts)
+        return _mixed(parts) if places is None else _in_json(parts, places)
 
     def _parts(self, text: str) -> Iterator[_Part]:
         start = position = 0
@@ -529,6 +536,33 @@ def _mixed(parts: tuple[_Part, ...]) -> _Render:
                     return OMITTED
                 raise _missing(part)
             pieces.append(_as_text(value, part, run, in_query=in_query))
+        return "".join(pieces)
+
+    return render
+
+
+def _in_json(parts: tuple[_Part, ...], places: list[JsonPlace | None]) -> _Render:
+    plain = _mixed(parts)
+
+    def render(run: Run) -> Any:
+        if run.context is Context.URL_PATH:
+            return plain(run)
+        pieces: list[str] = []
+        for part, place in zip(parts, places, strict=True):
+            if isinstance(part, str) or place is None:
+                pieces.append(str(part))
+                continue
+            value = part.evaluate(run)
+            if value is OMITTED:
+                if run.context is Context.HEADER:
+                    return OMITTED
+                raise _missing(part)
+            written = written_in_json(value, place, argument=part.name)
+            if isinstance(value, str):
+                run.grow(len(written) - len(value), part.name)
+            if run.context is Context.HEADER:
+                header_value(written, argument=part.name)  # refuses what no header can carry
+            pieces.append(written)
         return "".join(pieces)
 
     return render

@@ -58,6 +58,10 @@ class FileTemplate(CallTemplate):
     """Whether the manual is read again when its file changes."""
     auth_tools: JsonObject | None = Field(default=None, repr=False)
     """Credentials of tools made from an OpenAPI description in the file."""
+    headers: JsonObject | None = Field(default=None, repr=False)
+    """Headers of these tools."""
+    header_fields: tuple[str, ...] = ()
+    """Arguments that these tools send as headers."""
 
 
 class FileTransport(Transport[FileTemplate]):

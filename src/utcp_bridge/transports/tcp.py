@@ -241,7 +241,6 @@ class TcpTransport(Transport[TcpTemplate]):
 
     kinds: ClassVar[tuple[str, ...]] = ("tcp",)
     template = TcpTemplate
-    implicit: ClassVar[bool] = False
     silence_fields: ClassVar[frozenset[str]] = frozenset({"quiet_period"})
 
     @classmethod

@@ -29,6 +29,10 @@ class TextTemplate(CallTemplate):
     base_url: str | None = None
     auth_tools: JsonObject | None = Field(default=None, repr=False)
     """Credentials of tools made from an OpenAPI description in the text."""
+    headers: JsonObject | None = Field(default=None, repr=False)
+    """Headers of these tools."""
+    header_fields: tuple[str, ...] = ()
+    """Arguments that these tools send as headers."""
 
 
 class TextTransport(Transport[TextTemplate]):

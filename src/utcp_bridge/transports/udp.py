@@ -57,7 +57,6 @@ class UdpTransport(Transport[UdpTemplate]):
 
     kinds: ClassVar[tuple[str, ...]] = ("udp",)
     template = UdpTemplate
-    implicit: ClassVar[bool] = False
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)

@@ -32,7 +32,7 @@ from utcp_bridge.model import JsonObject, Trust, is_list, is_object
 from utcp_bridge.registry.listing import read_page
 from utcp_bridge.settings import BridgeSettings, ManualOptions, expectation, flat_settings, spellings, unknown_setting
 from utcp_bridge.validate.findings import Finding, Findings, Report
-from utcp_bridge.validate.manuals import check_manual, check_openapi, check_template
+from utcp_bridge.validate.manuals import check_discovery, check_manual, check_openapi, check_template
 from utcp_bridge.variables import EnvFile, ExecLoader, Variables, flat_key, load_variable_loaders
 
 __all__ = ["CheckedConfig", "check_config", "check_document", "check_place"]
@@ -197,6 +197,7 @@ def check_config(
         _check_options(entry, path, findings)
         for place, what, remedy in unread_in_entry(entry):
             findings.warn((*path, "config", "mcpServers", *place), what, remedy)
+        check_discovery(entry, path, findings)
         _check_file(entry, path, folder, findings)
         _check_maps(entry, path, folder, findings)
         if entry["call_template_type"] == "text" and not isinstance(entry.get("content"), str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -33,7 +34,15 @@ from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.urls import split_url
 from utcp_bridge.validate.findings import Findings
 
-__all__ = ["check_manual", "check_openapi", "check_schema", "check_template"]
+__all__ = [
+    "EMPTY_BODY",
+    "check_discovery",
+    "check_manual",
+    "check_openapi",
+    "check_schema",
+    "check_template",
+    "empty_body",
+]
 
 _TEMPLATE_KEYS: Final = ("tool_call_template", *v0.TEMPLATE_KEYS)
 _INPUT_KEYS: Final = ("inputs", *v0.TOOL_KEYS, *MCP_SCHEMA_KEYS)
@@ -57,6 +66,8 @@ _OF_DEAR_SCHEMAS: Final = (
 )
 _TYPES: Final = "array, boolean, integer, null, number, object, string"
 _SERVERS: Final = "#/servers"
+_MAX_SHOWN: Final = 5
+EMPTY_BODY: Final = 'If the service reads a body, add "body_field": "*" to the call template.'
 _MAY_BE_MISSING: Final = ("servers", "security")
 """Parts that faults name even if the document does not have them."""
 
@@ -126,7 +137,29 @@ def _check_tool(raw: JsonObject, path: Path, findings: Findings, seen: set[str])
     inputs = _check_inputs(raw, path, findings)
     _check_outputs(raw, path, findings)
     template = _check_template(raw, path, findings)
+    if template is not None and (what := empty_body(template, inputs)):
+        findings.warn(path, what, EMPTY_BODY)
     return [{"name": name, "inputs": inputs, **({"tool_call_template": template} if template else {})}]
+
+
+def empty_body(template: JsonObject, inputs: JsonObject) -> str:
+    """Return that a POST has an empty body and its arguments in the query; an empty text if it has not.
+
+    Many services expect a body then. UTCP puts arguments into the query unless `body_field` names one of them.
+    """
+    properties = inputs.get("properties")
+    with suppress(ConfigError, ValidationError):
+        model = _REGISTRY.find(str(template.get("call_template_type"))).template.model_validate(template)
+        if is_object(properties) and isinstance(model, HttpFamilyTemplate):
+            names = model.bodiless(frozenset(properties))
+            return f"the body of this {model.http_method} is empty: {_listed(names)} in the query." if names else ""
+    return ""
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(map(word, names[:_MAX_SHOWN]))
+    more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
+    return f"{shown}{more} {'is' if len(names) == 1 else 'are'}"
 
 
 def _check_inputs(raw: JsonObject, path: Path, findings: Findings) -> JsonObject:
@@ -191,6 +224,9 @@ def check_template(
     model = _modelled(transport.template, template, path, findings)
     if _check_address(template, path, findings) and isinstance(model, HttpFamilyTemplate):
         _check_request(model, path, findings)
+    if transport.kinds[0] == "udp" and "provider_type" in raw and "number_of_response_datagrams" not in raw:
+        what = "the bridge waits for one datagram in reply; the documents of UTCP 0.x say none."
+        findings.warn(path, what, 'Add "number_of_response_datagrams": 0 or 1.')
     if not configured:
         _check_secrets(template.get("auth"), (*path, "auth"), findings)
     return template
@@ -242,6 +278,19 @@ def _within(template: JsonObject, location: tuple[int | str, ...]) -> tuple[Path
             continue
         path.append(step)
     return tuple(path), value
+
+
+def check_discovery(entry: JsonObject, path: Path, findings: Findings) -> None:
+    """Add a fault if the address of a manual needs an argument: nothing fills it in when the manual is fetched."""
+    with suppress(ConfigError, ValidationError):
+        model = _REGISTRY.find(str(entry.get("call_template_type"))).template.model_validate(entry)
+        if not isinstance(model, HttpFamilyTemplate) or "$" in model.url or "tools" in entry:
+            return
+        _ = model.build_request
+        try:
+            model.discovery_request()
+        except ConfigError as error:
+            findings.error((*path, "url"), error.message, error.remedy or "")
 
 
 def _check_request(model: HttpFamilyTemplate, path: Path, findings: Findings) -> None:

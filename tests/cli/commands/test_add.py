@@ -248,6 +248,21 @@ def test_a_manual_names_its_own_variables(command):
     assert entry["allowed_communication_protocols"] == ["file", "http"]
 
 
+@pytest.mark.parametrize("server", [{"command": "touch", "disabled": "${OFF}"}, {"command": "touch"}])
+def test_a_manual_gets_no_leave_to_start_programs(command, server):
+    templates = [
+        {"call_template_type": "http", "url": "http://127.0.0.1:9/x"},
+        {"call_template_type": "cli", "command_name": "touch x"},
+        {"call_template_type": "mcp", "config": {"mcpServers": {"s": server}}},
+    ]
+    tools = [{"name": f"t{at}", "tool_call_template": one} for at, one in enumerate(templates)]
+    Path("m.json").write_text(json.dumps({"utcp_version": "1.0.1", "tools": tools}))
+    done = command("add", "m.json", "--yes", "--no-try")
+    assert done.code == 0, done.err
+    assert "Tools of the type cli, mcp run programs on this machine, so they are left out." in done.err
+    assert entries()[0]["allowed_communication_protocols"] == ["file", "http"]
+
+
 def test_a_public_api_is_found_by_its_name(command, acme, monkeypatch):
     """A server on loopback has the place of the vendor's."""
     url, api, _ = acme

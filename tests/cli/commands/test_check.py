@@ -91,7 +91,7 @@ def test_a_server_that_a_hosts_file_switches_off_has_the_state_disabled(command,
 # --- a guard for CI: nothing is lost in silence --------------------------------------------------
 
 LOCAL = {"call_template_type": "text", "content": "Sunny."}
-UNASKED = {"call_template_type": "tcp", "host": "127.0.0.1", "port": 9}
+UNASKED = {"call_template_type": "cli", "command_name": "true"}
 
 
 def tools(*names, template=LOCAL):
@@ -116,7 +116,7 @@ LOSSES = {
     "refused tools": (
         [{**WELL, "name": "w", "content": tools("a", "b", template=UNASKED)}],
         6,
-        "type tcp",
+        "runs a program",
     ),
     "unreadable tool": ([{**WELL, "name": "w", "content": tools("a", "")}], 5, "no name"),
     "lost server": (

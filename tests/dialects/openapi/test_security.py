@@ -212,3 +212,24 @@ def test_numbers_count_the_operations_that_python_utcp_made_auth_for():
 @pytest.mark.parametrize("document", [{}, {"security": []}, {"security": "odd"}])
 def test_operations_without_security_have_no_numbers(document):
     assert legacy_numbers([operation(0)], document, LEGACY_SCHEMES) == {}
+
+
+MACHINE = {"m": {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": "oauth/token"}}}}
+
+
+@pytest.mark.parametrize(
+    ("server", "url", "expected"),
+    [
+        ("https://api.example.com/v1", URL, "https://docs.example.com/specs/oauth/token"),
+        ("https://api.example.com/v1", "/specs/openapi.json", "https://api.example.com/v1/oauth/token"),
+        ("https://api.example.com/v1", None, "https://api.example.com/v1/oauth/token"),
+    ],
+)
+def test_a_relative_token_url_starts_at_the_documents_url_or_else_at_its_server(auth, server, url, expected):
+    made = auth({"m": []}, schemes=MACHINE, servers=[{"url": server}], url=url)
+    assert made["options"][0]["token_url"] == expected
+
+
+def test_a_token_url_without_a_host_is_a_fault_and_costs_the_flow_only(auth, tool):
+    made = auth({"m": []}, schemes=MACHINE, servers=[{"url": "/v1"}], url=None)
+    assert made == key("M_TOKEN")

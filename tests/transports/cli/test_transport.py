@@ -13,6 +13,7 @@ import anyio.to_thread
 import pytest
 from pydantic import ValidationError
 
+from utcp_bridge import UtcpClient
 from utcp_bridge.errors import InvalidArguments, ManualError, Rejected, ReplyTooLarge, Unreachable
 from utcp_bridge.model import JsonObject, Result, discard
 from utcp_bridge.settings import BridgeSettings
@@ -163,6 +164,26 @@ async def test_hostile_values_stay_one_word_without_a_shell(tmp_path: Path) -> N
 async def test_lists_expand_and_missing_arguments_remove_their_word() -> None:
     template = argv("printf", "<%s>", "{{items}}", "{{nothing}}", "x={{n|default:7}}")
     assert await _call(template, {"items": ["a", 1, True]}) == "<a><1><true><x=7>"
+
+
+@pytest.mark.parametrize("given", [{}, {"v": None}, {"w": "x"}])
+async def test_a_script_does_not_run_without_an_argument_that_it_uses(given: JsonObject, tmp_path: Path) -> None:
+    """An empty word could mean something else: here, the whole folder."""
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(InvalidArguments, match="Argument 'v' is missing"):
+        await _call(steps("rm -rf -- kept/UTCP_ARG_v_UTCP_END"), given, root=tmp_path)
+    assert (tmp_path / "kept").is_dir()
+    assert await _call(steps("printf '<%s>' UTCP_ARG_v_UTCP_END"), {"v": ""}) == "<>"
+
+
+async def test_a_default_of_the_inputs_makes_an_argument_of_a_script_optional() -> None:
+    inputs = {"type": "object", "properties": {"a": {"type": "string", "default": "x y"}, "b": {"default": ""}}}
+    template = {"call_template_type": "cli", **steps("printf '<%s>' UTCP_ARG_a_UTCP_END UTCP_ARG_b_UTCP_END")}
+    tool = {"name": "t", "inputs": inputs, "tool_call_template": template}
+    entry = {"name": "m", "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": [tool]}}
+    async with await UtcpClient.create([{**entry, "trusted": True}]) as client:
+        assert await client.call_tool("m.t") == "<x y><>"
+        assert await client.call_tool("m.t", {"a": "$(id)"}) == "<$(id)><>"
 
 
 @pytest.mark.parametrize("value", ["a\0b", "x" * 200_000])

@@ -15,6 +15,7 @@ from tests.support.tools import make_tool
 from tests.upstreams.graphql_service import SDL, GraphQlService
 from tests.upstreams.websocket_service import BinarySocket
 
+from utcp_bridge import UtcpClient
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.errors import (
@@ -381,3 +382,19 @@ def test_only_subscriptions_have_the_timeout_of_a_stream() -> None:
     ]
     for fields, expected in kinds:
         assert GraphQlTransport.is_streaming(make_tool(template=fields)) is expected
+
+
+async def test_a_tool_of_introspection_has_the_arguments_of_its_entry() -> None:
+    async with GraphQlService() as service:
+        entry = {
+            "name": "g",
+            "call_template_type": "graphql",
+            "url": f"{service.base}/graphql",
+            "header_fields": ["X-Tenant"],
+            "headers": {"X-Region": "{{ region | default:eu }}"},
+        }
+        async with await UtcpClient.create([entry]) as client:
+            assert {"text", "X-Tenant", "region"} <= client.find_tool("g.echo").inputs["properties"].keys()
+            assert await client.call_tool("g.echo", {"text": "hi", "X-Tenant": "t1", "region": "us"}) == "hi"
+    seen = service.requests[-1].headers
+    assert (seen["X-Tenant"], seen["X-Region"]) == ("t1", "us")

@@ -16,6 +16,7 @@ from google.protobuf import descriptor_pb2
 from tests.upstreams.certificates import Authority
 from tests.upstreams.grpc_service import GrpcService, ResettingPort, file_descriptor
 
+from utcp_bridge import UtcpClient
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.errors import (
@@ -256,6 +257,25 @@ async def test_metadata_comes_from_the_template_the_arguments_and_the_credential
         assert await _run(service, "Echo", {"text": "t", "n": 1}, source=source, **fields) == {"n": 1}
         seen = service.metadata[0]
         assert (seen["x-fixed"], seen["text"], seen["target"], seen["x-api-key"]) == ("f", "t", "device", "k-123456")
+
+
+@pytest.mark.parametrize("utcp", [False, True])
+async def test_a_tool_of_discovery_has_the_header_fields_of_its_entry(utcp: bool) -> None:
+    async with GrpcService(utcp=utcp) as service:
+        entry = {
+            "name": "g",
+            "call_template_type": "grpc",
+            "host": "127.0.0.1",
+            "port": service.port,
+            "header_fields": ["X-Tenant"],
+        }
+        async with await UtcpClient.create([entry]) as client:
+            tool = client.find_tool("g.echo" if utcp else "g.Orders_Echo")
+            assert "X-Tenant" in tool.inputs["properties"], tool.inputs
+            request = await client.explain(tool, {"text": "hi", "X-Tenant": "t1"}, show_values=True)
+            await client.call_tool(tool.qualified_name, {"text": "hi", "X-Tenant": "t1"})
+    assert ("x-tenant", "t1") in request.fields
+    assert utcp or service.metadata[-1]["x-tenant"] == "t1"
 
 
 async def test_the_fixed_utcp_service_comes_first() -> None:

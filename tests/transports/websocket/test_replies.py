@@ -9,7 +9,7 @@ from utcp_bridge.transports.websocket.replies import NOTHING, ReplyReader, envel
 
 def test_message_text_keeps_text_and_writes_other_values_as_json() -> None:
     assert message_text("hello") == "hello"
-    assert message_text({"a": [1]}) == '{"a":[1]}'
+    assert message_text({"a": [1]}) == '{"a": [1]}'
     sent = envelope("t", {"x": 1}, "7")
     assert sent == {"type": "call", "tool": "t", "id": "7", "request_id": "7", "params": {"x": 1}}
 

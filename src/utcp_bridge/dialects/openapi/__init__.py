@@ -120,6 +120,8 @@ class _Converter:
             if tool is not None:
                 tools.append(changed(tool, {**override, "name": name}) if override else tool)
             yield
+        if tools:
+            self._security.note_unused()
         notes = self._security.notes
         return Conversion(tools, self._faults.faults, list(notes), dict(notes), describe(self._document))
 

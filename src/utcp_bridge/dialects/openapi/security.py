@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from utcp_bridge.dialects.openapi.references import References
 from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text
@@ -43,7 +43,9 @@ class SecurityReader:
         self._references = references
         self._chosen = chosen
         self._url = url or ""
+        self._server = ""
         self._faults = faults
+        self._is_taken = False
         self._schemes: dict[str, Located] = {}
         self._prefixes: dict[str, str] = {}
         self.notes: dict[str, str] = {}
@@ -62,23 +64,41 @@ class SecurityReader:
         """All declared schemes by name, in 3.x form."""
         return {name: located.value for name, located in self._schemes.items()}
 
-    def auth(self, requirements: list[Any] | None, legacy: int | None = None) -> JsonObject | None:
+    def auth(self, requirements: list[Any] | None, legacy: int | None = None, server: str = "") -> JsonObject | None:
         """Return the auth object for an operation's requirements; None sends nothing.
 
-        `legacy` is the number that python-utcp would give this operation's placeholders.
+        `legacy` is the number that python-utcp would give this operation's placeholders. `server` is the operation's
+        base address, where relative addresses of a local document start.
         """
-        if requirements is None or not requirements:
-            return self._chosen if requirements is None and not self._schemes else None
+        self._server = server
+        if not requirements:
+            return self._taken(self._chosen) if requirements is None and not self._schemes else None
         options, optional = self._options(requirements, legacy)
         alike = (member for option in options for member in option if self._chosen and _is_alike(self._chosen, member))
         if self._chosen and (member := next(alike, None)) is not None:
-            return _completed(self._chosen, member)
+            return self._taken(_completed(self._chosen, member))
         found = [option[0] if len(option) == 1 else {"auth_type": "all", "schemes": option} for option in options]
         if optional and found:
             return {"auth_type": "any", "options": found[:_MAX_OPTIONS], "optional": True}
         if len(found) <= 1:
             return found[0] if found else None
         return {"auth_type": "any", "options": found[:_MAX_OPTIONS]}
+
+    def note_unused(self) -> None:
+        """Add a fault if the operator's credentials fit no operation, when all operations were read.
+
+        Exports of documentation pages write `security: []` into each operation.
+        """
+        if self._chosen and not self._is_taken:
+            what = "no operation says that it needs credentials of this type, so `auth_tools` is not sent"
+            remedy = (
+                'If they do, write the header into the entry, such as `headers: {Authorization: "Bearer ${TOKEN}"}`.'
+            )
+            self._faults.add("#/security", what, remedy)
+
+    def _taken(self, auth: JsonObject | None) -> JsonObject | None:
+        self._is_taken = True
+        return auth
 
     def carriers(self, requirements: list[Any] | None) -> set[tuple[str, str]]:
         """Return (place, name) of the parameters that carry credentials; header names are in lower case."""
@@ -154,16 +174,17 @@ class SecurityReader:
         flows = as_object(scheme.get("flows"))
         credentials = as_object(flows.get("clientCredentials"))
         options: list[JsonObject] = []
-        if token_url := as_text(credentials.get("tokenUrl")).strip():
+        token_url = self._absolute(name, as_text(credentials.get("tokenUrl")).strip())
+        if token_url:
             options.append(self._client_credentials(name, scheme, token_url, scopes))
         return [*options, self._token(name, scheme, "Bearer"), *self._logins(name, scheme, _login_urls(flows), scopes)]
 
     def _logins(self, name: str, scheme: JsonObject, urls: JsonObject, scopes: list[str]) -> list[JsonObject]:
         """Return the logins of a confidential and of a public client; nothing if a person cannot log in."""
-        if not urls:
+        fields = {key: self._absolute(name, url) for key, url in urls.items()}
+        if not urls or not all(fields.values()):
             return []
         client, secret = self._variable(name, "CLIENT_ID", scheme), self._variable(name, "CLIENT_SECRET", scheme)
-        fields = {key: self._absolute(url) for key, url in urls.items()}
         login = {"auth_type": "oauth2_login", **fields, "client_id": f"${{{client}}}"}
         if scopes:
             login["scope"] = " ".join(scopes)
@@ -173,7 +194,7 @@ class SecurityReader:
         client, secret = self._variable(name, "CLIENT_ID", scheme), self._variable(name, "CLIENT_SECRET", scheme)
         auth = {
             "auth_type": "oauth2",
-            "token_url": self._absolute(token_url),
+            "token_url": token_url,
             "client_id": f"${{{client}}}",
             "client_secret": f"${{{secret}}}",
         }
@@ -213,11 +234,19 @@ class SecurityReader:
             self._prefixes[name] = prefix
         return self._prefixes[name]
 
-    def _absolute(self, address: str) -> str:
+    def _absolute(self, name: str, address: str) -> str:
+        """Return an address as a URL; an empty text if the document does not say where it is."""
+        base = self._url if self._url.lower().startswith(("http://", "https://")) else f"{self._server}/"
         try:
-            return urljoin(self._url, address)
+            joined = urljoin(base, address) if address else ""
+            parts = urlsplit(joined)
         except ValueError:
             return address
+        if joined and not (parts.scheme and parts.netloc):
+            what = f"the address {address!r} of security scheme {name!r} is relative, and the document has no URL"
+            self._faults.add(f"#/security/{name}", what, "Set `base_url`, or use a token.")
+            return ""
+        return joined
 
 
 def _declared(root: Located, family: Family) -> dict[str, Located]:

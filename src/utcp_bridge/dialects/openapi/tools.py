@@ -103,9 +103,10 @@ class OperationConverter:
         body: BodyShape | None,
         legacy: int | None,
     ) -> JsonObject:
+        server = self._servers.base_of(operation)
         template: JsonObject = {
             "call_template_type": "http",
-            "url": self._servers.base_of(operation) + _target(operation.path, shapes),
+            "url": server + _target(operation.path, shapes),
             "http_method": operation.method,
         }
         if body:
@@ -113,7 +114,7 @@ class OperationConverter:
         headers = [key for key, shape in shapes.items() if shape.place == "header"]
         if headers:
             template["header_fields"] = headers
-        if auth := self._security.auth(operation.security, legacy):
+        if auth := self._security.auth(operation.security, legacy, server):
             template["auth"] = auth
         template["request_plan"] = self._plan(operation, shapes, body)
         return template

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.transports.cli.bash import Unreadable, read_bash
 from utcp_bridge.transports.cli.places import PLACEHOLDER, DashGuard, StepReading
 from utcp_bridge.transports.cli.powershell import read_powershell
@@ -65,6 +66,19 @@ class Script:
     guards: Sequence[DashGuard] = ()
     commands: Sequence[tuple[str, Sequence[str]]] = ()
     """Commands of a PowerShell script, and the arguments that each receives."""
+
+    def check_complete(self, arguments: Mapping[str, Any]) -> None:
+        """Check that each argument of the script is there: an empty word can mean something else to a command.
+
+        :raises InvalidArguments: an argument is absent or null.
+        """
+        for name in self.variables.values():
+            if arguments.get(name) is None:
+                raise InvalidArguments(
+                    f"Argument {name!r} is missing.",
+                    remedy=f"Send {name!r}: the tool's command uses it. "
+                    "The manual makes it optional with a `default` in `inputs`, which may be an empty text.",
+                )
 
     def environment(self, arguments: Mapping[str, Any], *, allowed: Iterable[str] = ()) -> dict[str, str]:
         """Return the values of the variables. A missing argument is empty. `allowed` may begin with `-`.

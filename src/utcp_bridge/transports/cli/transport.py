@@ -217,6 +217,8 @@ class CliTransport(Transport[CliTemplate]):
     def _command_of(self, template: CliTemplate, call: Call) -> Command:
         words = ["call", call.tool.manual, call.tool.name] if template.wire == "go" else []
         limit = self.services.settings.max_reply_bytes
+        if template.commands:
+            template.script.check_complete(call.arguments)
         return self._command(template, call.arguments, words, limit, declared=_declared(call.tool.inputs))
 
     def _command(

@@ -46,6 +46,7 @@ from utcp_bridge.net.stream import Batch, Collector, read_later
 from utcp_bridge.net.stream_decoders import EventSplitter
 from utcp_bridge.placement.compiling import compiled_property
 from utcp_bridge.placement.headers import HeaderPlan, compile_headers
+from utcp_bridge.placement.own_arguments import with_own_arguments
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.placement.url import UrlPlan, compile_url
 from utcp_bridge.tasks import heavy_turn, in_slices
@@ -184,6 +185,8 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         tools, faults = await anyio.to_thread.run_sync(
             lambda: root_tools(schema, bounds=bounds, **kept), abandon_on_cancel=True
         )
+        named = (template.build_headers.used | template.build_url.used).difference(template.header_fields)
+        tools = with_own_arguments(tools, header_fields=template.header_fields, named=named)
         return Document({"tools": tools, "faults": faults, "dialect": "graphql"}, generated=True)
 
     async def call(self, target: Target[GraphQlTemplate], call: Call, emit: Emit) -> Result:

@@ -42,6 +42,7 @@ from utcp_bridge.net.collecting import arrived
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.stream import Batch, Collector
 from utcp_bridge.placement.encoding import header_value
+from utcp_bridge.placement.own_arguments import with_own_arguments
 from utcp_bridge.tasks import Flights, heavy_turn, seconds_left
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
 from utcp_bridge.transports.grpc.channel import ChannelOptions, open_during, translate
@@ -178,6 +179,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
         if not template.has_descriptors and template.wire != "native":
             manual = await self._utcp_manual(target)
             if manual is not None:
+                manual = with_own_arguments(manual, header_fields=template.header_fields, as_what="metadata")
                 return Document({"tools": manual, "dialect": "grpc utcp"}, generated=True)
         if template.wire == "utcp":
             raise ManualError(f"{self._where(target)} has no grpcpb.UTCPService.", remedy="Remove `wire`.")
@@ -187,6 +189,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
         tools = await anyio.to_thread.run_sync(made, abandon_on_cancel=True)
         if not tools:
             raise ManualError("The server has no matching method.", remedy="Check `service_name` and `method_name`.")
+        tools = with_own_arguments(tools, header_fields=template.header_fields, as_what="metadata")
         return Document({"tools": tools, "dialect": "grpc"}, generated=True)
 
     async def call(self, target: Target[GrpcTemplate], call: Call, emit: Emit) -> Any:

@@ -75,9 +75,9 @@ class McpTransport(Transport[McpTemplate]):
 
     @classmethod
     def starts_program(cls, template: McpTemplate) -> bool:
-        """Return whether the server of the tool is a command; without a server, whether all are."""
-        chosen = template.servers.get(template.server or "")
-        return all(server.command is not None for server in ([chosen] if chosen else template.servers.values()))
+        """Return whether the server that calls go to is a command."""
+        server = template.servers.get(template.server or next(iter(template.servers)))
+        return server is not None and server.command is not None
 
     @classmethod
     def check_use(cls, template: McpTemplate, source: Source) -> None:

@@ -140,7 +140,6 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
 
     kinds: ClassVar[tuple[str, ...]] = ("webrtc",)
     template = WebRtcTemplate
-    implicit: ClassVar[bool] = False
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)

@@ -12,6 +12,7 @@ from utcp_bridge.errors import Rejected
 from utcp_bridge.foreign import decode
 from utcp_bridge.model import Binary, JsonObject, is_object
 from utcp_bridge.net.reply import json_or_text, parse_json
+from utcp_bridge.placement.encoding import reference_json
 from utcp_bridge.transports.websocket.connection import Frame
 
 __all__ = ["NOTHING", "ReplyReader", "envelope", "ids_of", "message_text", "parsed"]
@@ -29,8 +30,8 @@ def envelope(tool: str, arguments: JsonObject, identifier: str) -> JsonObject:
 
 
 def message_text(message: Any) -> str:
-    """Return a message as text: text unchanged, other values as JSON."""
-    return message if isinstance(message, str) else orjson.dumps(message).decode()
+    """Return a message as text: text unchanged, other values as JSON in the spelling of UTCP's Python library."""
+    return message if isinstance(message, str) else reference_json(orjson.dumps(message)).decode()
 
 
 def parsed(frame: Frame) -> Any:

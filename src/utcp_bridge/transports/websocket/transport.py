@@ -158,7 +158,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
                 entry="manual",
                 known=target.known,
             )
-        questions: tuple[tuple[str, Wire], ...] = (('{"type":"utcp"}', "raw"), ("manual", "path"))
+        questions: tuple[tuple[str, Wire], ...] = (('{"type": "utcp"}', "raw"), ("manual", "path"))
         for question, wire in questions:
             try:
                 value = await self._ask(target, question)
