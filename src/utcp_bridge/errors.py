@@ -92,8 +92,8 @@ class OperatorError(UtcpError):
     code = "operator"
 
 
-class ConfigError(OperatorError):
-    """A configuration file, key or value that cannot be used."""
+class ConfigError(OperatorError, ValueError):
+    """A configuration file, key or value that cannot be used; also a `ValueError`, as in the reference library."""
 
     code = "config"
 
@@ -165,8 +165,8 @@ class CallerError(UtcpError):
     code = "caller"
 
 
-class UnknownTool(CallerError):
-    """No tool has this name."""
+class UnknownTool(CallerError, ValueError):
+    """No tool has this name. It is also a `ValueError`, as in the reference library."""
 
     code = "unknown_tool"
 

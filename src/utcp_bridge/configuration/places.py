@@ -21,6 +21,7 @@ __all__ = [
     "DOCUMENT_SUFFIXES",
     "MAX_BYTES",
     "STDIN",
+    "NoSuchFile",
     "Placed",
     "fetch_url",
     "hint_of",
@@ -36,6 +37,10 @@ _HINTS: Final = DOCUMENT_SUFFIXES | {".toml"}
 MAX_BYTES: Final = 16 * 1024 * 1024
 _FETCH_SECONDS: Final = 20
 _THREAD_FROM: Final = 32_768
+
+
+class NoSuchFile(ConfigError, FileNotFoundError):
+    """A file that the operator names and that does not exist. The reference library raises `FileNotFoundError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +92,17 @@ async def parsed(data: bytes | str, *, hint: str = "", jsonc: bool = False, wher
 async def read_file(path: Path) -> bytes:
     """Return the bytes of a regular file.
 
-    :raises ConfigError: there is no such file, it is too large, or it cannot be read.
+    :raises NoSuchFile: there is no such file.
+    :raises ConfigError: it is too large, or it cannot be read.
     """
 
     def read() -> bytes:
         if not path.is_file():
             if path.is_symlink() and not path.exists():
                 raise ConfigError("The link leads nowhere, or in a circle.", remedy="Correct the link.")
-            what = "There is no such file." if not path.exists() else "This is not a regular file."
-            raise ConfigError(what, remedy="Check the path.")
+            if not path.exists():
+                raise NoSuchFile("There is no such file.", remedy="Check the path.")
+            raise ConfigError("This is not a regular file.", remedy="Check the path.")
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(
                 f"The file has {path.stat().st_size:,} bytes; a configuration may have {MAX_BYTES:,}.",
@@ -105,6 +112,8 @@ async def read_file(path: Path) -> bytes:
 
     try:
         return await anyio.to_thread.run_sync(read)
+    except ConfigError:
+        raise
     except OSError as error:
         raise ConfigError(f"The file cannot be read: {error.strerror}.", remedy="Check its permissions.") from None
 
