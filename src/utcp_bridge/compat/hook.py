@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -96,23 +97,19 @@ MODULES: Final[Mapping[str, str]] = _modules()
 
 @cache
 def _namespace(generation: str) -> Mapping[str, Any]:
-    if generation == _V0:
-        from utcp_bridge.compat.v0 import NAMES
-    elif generation == _V1:
-        from utcp_bridge.compat.v1 import NAMES
-    else:
-        from utcp_bridge.compat.guides import NAMES
-    return NAMES
+    names: Mapping[str, Any] = import_module(f"utcp_bridge.compat.{generation}").NAMES
+    return names
 
 
 class _Module(ModuleType):
     """A module whose names come from a namespace when they are first used."""
 
     def __getattr__(self, name: str) -> Any:
-        names = _namespace(MODULES[self.__name__]) if not name.startswith("__") or name == "__version__" else {}
+        is_public = not name.startswith("__") or name == "__version__"
+        names: Mapping[str, Any] = _namespace(MODULES[self.__name__]) if is_public else {}
         if name not in names:
             raise AttributeError(f"module {self.__name__!r} of utcp_bridge.compat has no {name!r}.")
-        value = names[name]
+        value: Any = names[name]
         setattr(self, name, value)
         return value
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from utcp_bridge.manuals.variables_needed import names_in_template
 from utcp_bridge.model import JsonObject, Trust
 from utcp_bridge.providing.tool_server import function_tool
+from utcp_bridge.urls import origin_of
 from utcp_bridge.variables import DotenvLoader, Variables, flat_key
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Serializer",
     "SerializerError",
     "Substitutor",
+    "base_of",
     "best_matches",
     "described",
     "dotenv_value",
@@ -68,7 +70,8 @@ class Credentials(BaseModel):
 
     model_config = OPEN
 
-    auth_type: str
+    auth_type: Any
+    """Text; each subclass has its own."""
 
 
 class ApiKey(Credentials):
@@ -124,17 +127,18 @@ class Serializer(ABC, Generic[T]):
 def serializer_of(model: type[M]) -> type[Serializer[M]]:
     """Return the class of serializers of one model."""
 
-    class ModelSerializer(Serializer[M]):
+    class ModelSerializer(Serializer[Any]):
         """The serializer of one model."""
 
-        def validate_dict(self, obj: JsonObject) -> M:
+        def validate_dict(self, obj: JsonObject) -> Any:
             try:
                 return model.model_validate(obj)
             except ValidationError as error:
                 raise SerializerError(f"Invalid {model.__name__}: {error}") from error
 
-        def to_dict(self, obj: M) -> JsonObject:
-            return obj.model_dump()
+        def to_dict(self, obj: Any) -> JsonObject:
+            made: JsonObject = obj.model_dump()
+            return made
 
     return ModelSerializer
 
@@ -172,6 +176,11 @@ def best_matches(
     known = [tool for tool in tools if not wanted or any(tag.casefold() in wanted for tag in tool.tags)]
     ranked = sorted(known, key=score, reverse=True)
     return ranked[:limit] if limit > 0 else ranked
+
+
+def base_of(description: JsonObject, url: str | None) -> str | None:
+    """Return where the paths of an OpenAPI description start, if it names no server: at the origin of its own URL."""
+    return origin_of(url) if url and not description.get("servers") and "host" not in description else None
 
 
 def described(

@@ -193,13 +193,14 @@ async def _registered(client: UtcpClient, template: JsonObject, name: str) -> st
     if kind in _OWN_TOOLS:
         tools = await client.register_tool_provider({**template, "name": _NAME})
         last = name.rpartition(".")[2]
-        fitting = [one for one in tools if name.endswith(one.name)] or [one for one in tools if one.name == last]
-        return fitting[0].qualified_name if fitting else f"{_NAME}.{last}"
+        fitting = [one for one in tools if f".{name}".endswith(f".{one.name}")]
+        best = max(fitting, key=lambda one: len(one.name), default=None)
+        return f"{_NAME}.{last}" if best is None else best.qualified_name
     own = name.partition(".")[2] or name
     place = "tool_call_template" if "call_template_type" in template else "tool_provider"
     version = {"utcp_version": "1.0.1"} if place == "tool_call_template" else {"version": "0.2.3"}
-    tool = {"name": own, "description": "", "inputs": {"type": "object", "properties": {}}, place: template}
-    entry = {
+    tool: JsonObject = {"name": own, "description": "", "inputs": {"type": "object", "properties": {}}, place: template}
+    entry: JsonObject = {
         "name": _NAME,
         "call_template_type": "text",
         "content": {**version, "tools": [tool]},

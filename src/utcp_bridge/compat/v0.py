@@ -13,7 +13,16 @@ import orjson
 from utcp_bridge.auth.literals import without_literals
 from utcp_bridge.client.client import Extensions, UtcpClient
 from utcp_bridge.compat import v0_models as models
-from utcp_bridge.compat.models import ApiKey, Basic, ClientCredentials, Substitutor, described, fields_of, plain_name
+from utcp_bridge.compat.models import (
+    ApiKey,
+    Basic,
+    ClientCredentials,
+    Substitutor,
+    base_of,
+    described,
+    fields_of,
+    plain_name,
+)
 from utcp_bridge.compat.running import call_with_template, discover, plain_bytes, translated
 from utcp_bridge.configuration.places import NoSuchFile
 from utcp_bridge.convert import openapi_to_utcp
@@ -293,7 +302,7 @@ class ClientOfV0:
 
     def _filled(self, provider: Any, name: str) -> Any:
         filled = self.variable_substitutor.substitute(provider.model_dump(), self.config, name)
-        return type(provider).model_validate(filled)
+        return provider.__class__.model_validate(filled)
 
 
 def _folder_of(place: str | None) -> Path:
@@ -331,7 +340,7 @@ class ConverterOfV0:
 
         :raises ValueError: the document is not an OpenAPI description.
         """
-        manual = openapi_to_utcp(self.spec, base_url=None if self.spec.get("servers") else self.spec_url)
+        manual = openapi_to_utcp(self.spec, base_url=base_of(self.spec, self.spec_url))
         tools: list[models.ToolOfV0] = []
         for tool in manual["tools"]:
             template = dict(tool.pop("tool_call_template"))

@@ -37,7 +37,8 @@ class ProviderModel(BaseModel):
     model_config = OPEN
 
     name: str = Field(default_factory=lambda: uuid4().hex)
-    provider_type: str
+    provider_type: Any
+    """Text; each subclass has its own."""
     auth: AuthOfV0 | None = Field(default=None, repr=False)
 
 
@@ -266,7 +267,7 @@ class VariablesOfV0(BaseModel, ABC):
 
     model_config = OPEN
 
-    type: str
+    type: Any
 
     @abstractmethod
     def get(self, key: str) -> str | None:

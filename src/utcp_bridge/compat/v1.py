@@ -22,6 +22,7 @@ from utcp_bridge.compat.models import (
     Serializer,
     SerializerError,
     Substitutor,
+    base_of,
     described,
     fields_of,
     plain_name,
@@ -173,7 +174,8 @@ class ClientOfV1:
         if protocol is not None:
             await protocol.deregister_manual(self, template)
         await self.bridge.deregister_manual(manual_name)
-        return await self.config.tool_repository.remove_manual(manual_name)
+        removed: bool = await self.config.tool_repository.remove_manual(manual_name)
+        return removed
 
     async def _tool(self, tool_name: str) -> tuple[Any, Any]:
         """Return a tool and the program's protocol for it.
@@ -219,7 +221,7 @@ class ClientOfV1:
     def _filled(self, tool: Any) -> Any:
         template = tool.tool_call_template
         filled = self.variable_substitutor.substitute(template.model_dump(), self.config, tool.name.partition(".")[0])
-        return type(template).model_validate(filled)
+        return template.__class__.model_validate(filled)
 
     def _processed(self, tool: Any, result: Any) -> Any:
         for processor in self.config.post_processing:
@@ -301,7 +303,7 @@ class ConverterOfV1:
 
         :raises ValueError: the document is not an OpenAPI description.
         """
-        base = self.base_url or (self.spec_url if not self.spec.get("servers") else None)
+        base = self.base_url or base_of(self.spec, self.spec_url)
         manual = openapi_to_utcp(self.spec, base_url=base)
         for tool in manual["tools"]:
             template = tool["tool_call_template"]
@@ -318,7 +320,7 @@ def _fits(auth_tools: Any, auth: Any) -> bool:
     if auth_tools.auth_type != "api_key":
         return True
     name, place = str(auth.get("var_name", "X-Api-Key")), auth.get("location", "header")
-    return name.casefold() == auth_tools.var_name.casefold() and place == auth_tools.location
+    return bool(name.casefold() == auth_tools.var_name.casefold() and place == auth_tools.location)
 
 
 def _decorator(

@@ -22,7 +22,7 @@ from utcp_bridge.compat.models import (
     dotenv_value,
     serializer_of,
 )
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.pipeline.post_processing import process
 
 __all__ = [
@@ -88,7 +88,7 @@ def register(registry: type[_Registry[Any]], name: str, serializer: Any, *, over
 
 
 def _made(registry: type[_Registry[Any]], value: Any) -> Any:
-    return registry().validate_dict(dict(value)) if isinstance(value, Mapping) else value
+    return registry().validate_dict(value) if is_object(value) else value
 
 
 class AuthSerializer(_Registry[Credentials]):
@@ -109,8 +109,9 @@ class CallTemplateModel(BaseModel):
     model_config = OPEN
 
     name: str = Field(default_factory=lambda: uuid4().hex)
-    call_template_type: str
-    auth: SerializeAsAny[Credentials] | None = Field(default=None, repr=False)
+    call_template_type: Any
+    """Text; each subclass has its own."""
+    auth: Any = Field(default=None, repr=False)
     allowed_communication_protocols: list[str] | None = None
 
     @model_validator(mode="after")
@@ -189,7 +190,7 @@ class VariableLoaderModel(BaseModel, ABC):
 
     model_config = OPEN
 
-    variable_loader_type: str
+    variable_loader_type: Any
 
     @abstractmethod
     def get(self, key: str) -> str | None:
@@ -219,7 +220,7 @@ class RepositoryModel(BaseModel, ABC):
 
     model_config = OPEN
 
-    tool_repository_type: str
+    tool_repository_type: Any
 
     @abstractmethod
     async def save_manual(self, manual_call_template: Any, manual: Any) -> None:
@@ -323,7 +324,7 @@ class SearchStrategyModel(BaseModel, ABC):
 
     model_config = OPEN
 
-    tool_search_strategy_type: str
+    tool_search_strategy_type: Any
 
     @abstractmethod
     async def search_tools(
@@ -365,7 +366,7 @@ class PostProcessorModel(BaseModel, ABC):
 
     model_config = OPEN
 
-    tool_post_processor_type: str
+    tool_post_processor_type: Any
 
     @abstractmethod
     def post_process(self, caller: Any, tool: Any, manual_call_template: Any, result: Any) -> Any:
@@ -441,4 +442,4 @@ class ClientConfigModel(BaseModel):
     @classmethod
     def _parts(cls, value: Any, info: ValidationInfo) -> Any:
         registry = _PARTS[str(info.field_name)]
-        return [_made(registry, one) for one in value] if isinstance(value, list | tuple) else _made(registry, value)
+        return [_made(registry, one) for one in value] if is_list(value) else _made(registry, value)
