@@ -273,7 +273,8 @@ class Suites(PyPI):
         self.folder.mkdir(parents=True, exist_ok=True)
         _run([sys.executable, "-m", "venv", "--clear", str(self.folder)])
         pip = [str(self.folder / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, "install", "--no-deps", "--target", str(self.plugins), *self.needs.split()])
+        if self.needs:
+            _run([*pip, "install", "--no-deps", "--target", str(self.plugins), *self.needs.split()])
         archives = self.folder / "archives"
         _run([*pip, "download", "--no-deps", "--no-binary", ":all:", "--dest", str(archives), *self.wanted.split()])
         for archive in archives.glob("*.tar.gz"):

@@ -13,7 +13,7 @@ from utcp_bridge.registry.client import UTCPRegistry
 __all__ = ["NAMES"]
 
 
-class _Names(Mapping[str, Any]):
+class _GuideNames(Mapping[str, Any]):
     """The names; the toolkit for LangChain only where LangChain is installed."""
 
     def __init__(self) -> None:
@@ -37,5 +37,5 @@ class _Names(Mapping[str, Any]):
         return name == "UTCPToolkit" or name in self._names
 
 
-NAMES: Final[Mapping[str, Any]] = _Names()
+NAMES: Final[Mapping[str, Any]] = _GuideNames()
 """What `from utcp import …` finds."""

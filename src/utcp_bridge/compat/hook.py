@@ -32,58 +32,60 @@ _PLUGINS: Final = {
 }
 
 
+_MODULES_OF_V0: Final = (
+    "client",
+    "client.client_transport_interface",
+    "client.openapi_converter",
+    "client.tool_repositories",
+    "client.tool_repositories.in_mem_tool_repository",
+    "client.tool_repository",
+    "client.tool_search_strategies",
+    "client.tool_search_strategies.tag_search",
+    "client.tool_search_strategy",
+    "client.transport_interfaces",
+    *(f"client.transport_interfaces.{name}_transport" for name in _TRANSPORTS),
+    "client.utcp_client",
+    "client.utcp_client_config",
+    "client.variable_substitutor",
+    "shared",
+    *(f"shared.{name}" for name in ("auth", "provider", "tool", "utcp_manual")),
+    "version",
+)
+_MODULES_OF_V1: Final = (
+    "data",
+    "data.auth",
+    "data.auth_implementations",
+    *(f"data.auth_implementations.{name}_auth" for name in ("api_key", "basic", "oauth2")),
+    *(f"data.{name}" for name in ("call_template", "register_manual_response", "tool", "utcp_client_config")),
+    "data.utcp_manual",
+    "data.variable_loader",
+    "data.variable_loader_implementations",
+    "data.variable_loader_implementations.dot_env_variable_loader",
+    "exceptions",
+    *(f"exceptions.utcp_{name}" for name in ("protocol_close_error", "serializer_validation_error")),
+    "exceptions.utcp_variable_not_found_exception",
+    "implementations",
+    *(f"implementations.{name}" for name in ("default_variable_substitutor", "in_mem_tool_repository")),
+    "implementations.post_processors",
+    *(f"implementations.post_processors.{name}_post_processor" for name in ("filter_dict", "limit_strings")),
+    *(f"implementations.{name}" for name in ("tag_search", "utcp_client_implementation")),
+    "interfaces",
+    *(f"interfaces.{name}" for name in ("communication_protocol", "concurrent_tool_repository", "serializer")),
+    *(f"interfaces.{name}" for name in ("tool_post_processor", "tool_search_strategy", "variable_substitutor")),
+    "plugins",
+    "plugins.discovery",
+    "plugins.plugin_loader",
+    "python_specific_tooling",
+    "python_specific_tooling.tool_decorator",
+    "python_specific_tooling.version",
+    "utcp_client",
+)
+
+
 def _modules() -> dict[str, str]:
     """Return each module's name, with the namespace that its names are in."""
-    v0 = [
-        "client",
-        "client.client_transport_interface",
-        "client.openapi_converter",
-        "client.tool_repositories",
-        "client.tool_repositories.in_mem_tool_repository",
-        "client.tool_repository",
-        "client.tool_search_strategies",
-        "client.tool_search_strategies.tag_search",
-        "client.tool_search_strategy",
-        "client.transport_interfaces",
-        *(f"client.transport_interfaces.{name}_transport" for name in _TRANSPORTS),
-        "client.utcp_client",
-        "client.utcp_client_config",
-        "client.variable_substitutor",
-        "shared",
-        *(f"shared.{name}" for name in ("auth", "provider", "tool", "utcp_manual")),
-        "version",
-    ]
-    v1 = [
-        "data",
-        "data.auth",
-        "data.auth_implementations",
-        *(f"data.auth_implementations.{name}_auth" for name in ("api_key", "basic", "oauth2")),
-        *(f"data.{name}" for name in ("call_template", "register_manual_response", "tool", "utcp_client_config")),
-        "data.utcp_manual",
-        "data.variable_loader",
-        "data.variable_loader_implementations",
-        "data.variable_loader_implementations.dot_env_variable_loader",
-        "exceptions",
-        *(f"exceptions.utcp_{name}" for name in ("protocol_close_error", "serializer_validation_error")),
-        "exceptions.utcp_variable_not_found_exception",
-        "implementations",
-        *(f"implementations.{name}" for name in ("default_variable_substitutor", "in_mem_tool_repository")),
-        "implementations.post_processors",
-        *(f"implementations.post_processors.{name}_post_processor" for name in ("filter_dict", "limit_strings")),
-        *(f"implementations.{name}" for name in ("tag_search", "utcp_client_implementation")),
-        "interfaces",
-        *(f"interfaces.{name}" for name in ("communication_protocol", "concurrent_tool_repository", "serializer")),
-        *(f"interfaces.{name}" for name in ("tool_post_processor", "tool_search_strategy", "variable_substitutor")),
-        "plugins",
-        "plugins.discovery",
-        "plugins.plugin_loader",
-        "python_specific_tooling",
-        "python_specific_tooling.tool_decorator",
-        "python_specific_tooling.version",
-        "utcp_client",
-    ]
     found = {"utcp": _GUIDES, "utcp.converters": _GUIDES, "utcp.adapters": _GUIDES, "utcp.adapters.langchain": _GUIDES}
-    found |= {f"utcp.{name}": _V0 for name in v0} | {f"utcp.{name}": _V1 for name in v1}
+    found |= {f"utcp.{name}": _V0 for name in _MODULES_OF_V0} | {f"utcp.{name}": _V1 for name in _MODULES_OF_V1}
     for plugin, kinds in _PLUGINS.items():
         found[f"utcp_{plugin}"] = _V1
         for kind in kinds:

@@ -20,9 +20,9 @@ from utcp_bridge.variables import DotenvLoader, Variables, flat_key
 __all__ = [
     "OPEN",
     "ApiKey",
+    "AuthForm",
     "Basic",
     "ClientCredentials",
-    "Credentials",
     "Schema",
     "Serializer",
     "SerializerError",
@@ -65,7 +65,7 @@ class Schema(BaseModel):
         return {key: value for key, value in dump(self).items() if key in given}
 
 
-class Credentials(BaseModel):
+class AuthForm(BaseModel):
     """Base of the forms of authentication."""
 
     model_config = OPEN
@@ -74,7 +74,7 @@ class Credentials(BaseModel):
     """Text; each subclass has its own."""
 
 
-class ApiKey(Credentials):
+class ApiKey(AuthForm):
     """A key in a header, a query parameter or a cookie."""
 
     auth_type: Literal["api_key"] = "api_key"
@@ -83,7 +83,7 @@ class ApiKey(Credentials):
     location: Literal["header", "query", "cookie"] = "header"
 
 
-class Basic(Credentials):
+class Basic(AuthForm):
     """A user name and a password."""
 
     auth_type: Literal["basic"] = "basic"
@@ -91,7 +91,7 @@ class Basic(Credentials):
     password: str = Field(repr=False)
 
 
-class ClientCredentials(Credentials):
+class ClientCredentials(AuthForm):
     """OAuth 2 client credentials."""
 
     auth_type: Literal["oauth2"] = "oauth2"

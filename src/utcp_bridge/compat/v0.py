@@ -376,7 +376,7 @@ def _decorator(
     return decorate
 
 
-class _Decorated:
+class _DecoratedOfV0:
     """The tools of the decorator."""
 
     @staticmethod
@@ -415,7 +415,7 @@ NAMES: Final[Mapping[str, Any]] = {
     "TagSearchStrategy": models.TagStrategyOfV0,
     "TextProvider": models.TextOfV0,
     "Tool": models.ToolOfV0,
-    "ToolContext": _Decorated,
+    "ToolContext": _DecoratedOfV0,
     "ToolInputOutputSchema": models.SchemaOfV0,
     "ToolRepository": models.RepositoryOfV0,
     "ToolSearchStrategy": models.StrategyOfV0,

@@ -15,9 +15,9 @@ from utcp_bridge.client.client import Extensions, UtcpClient
 from utcp_bridge.compat import v1_models as models
 from utcp_bridge.compat.models import (
     ApiKey,
+    AuthForm,
     Basic,
     ClientCredentials,
-    Credentials,
     Schema,
     Serializer,
     SerializerError,
@@ -351,7 +351,7 @@ def _decorator(
     return decorate
 
 
-class _Decorated:
+class _DecoratedOfV1:
     """The tools of the decorator."""
 
     @staticmethod
@@ -416,7 +416,7 @@ NAMES: Final[Mapping[str, Any]] = {
     **BUILT_IN,
     **_serializers(),
     "ApiKeyAuth": ApiKey,
-    "Auth": Credentials,
+    "Auth": AuthForm,
     "AuthSerializer": models.AuthSerializer,
     "BasicAuth": Basic,
     "CallTemplate": models.CallTemplateModel,
@@ -436,7 +436,7 @@ NAMES: Final[Mapping[str, Any]] = {
     "Serializer": Serializer,
     "TagAndDescriptionWordMatchStrategy": models.WordMatchStrategy,
     "Tool": models.ToolModel,
-    "ToolContext": _Decorated,
+    "ToolContext": _DecoratedOfV1,
     "ToolPostProcessor": models.PostProcessorModel,
     "ToolPostProcessorConfigSerializer": models.PostProcessorSerializer,
     "ToolSearchStrategy": models.SearchStrategyModel,

@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field, SerializeAsAny, ValidationInfo, field_val
 from utcp_bridge.compat.models import (
     OPEN,
     ApiKey,
+    AuthForm,
     Basic,
     ClientCredentials,
-    Credentials,
     Schema,
     Serializer,
     SerializerError,
@@ -91,8 +91,8 @@ def _made(registry: type[_Registry[Any]], value: Any) -> Any:
     return registry().validate_dict(value) if is_object(value) else value
 
 
-class AuthSerializer(_Registry[Credentials]):
-    """Credentials from dicts."""
+class AuthSerializer(_Registry[AuthForm]):
+    """AuthForm from dicts."""
 
     key = "auth_type"
     known: ClassVar[dict[str, Any]] = {
@@ -100,7 +100,7 @@ class AuthSerializer(_Registry[Credentials]):
         "basic": serializer_of(Basic)(),
         "oauth2": serializer_of(ClientCredentials)(),
     }
-    fallback = Credentials
+    fallback = AuthForm
 
 
 class CallTemplateModel(BaseModel):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, SerializeAsAny
 
-from utcp_bridge.compat.models import OPEN, ClientCredentials, Credentials, Schema, fields_of, serializer_of
+from utcp_bridge.compat.models import OPEN, AuthForm, ClientCredentials, Schema, fields_of, serializer_of
 from utcp_bridge.compat.running import call_with_template, discover, stream_with_template
 from utcp_bridge.compat.v1_models import (
     CallTemplateModel,
@@ -32,7 +32,7 @@ class HttpCallModel(CallTemplateModel):
     http_method: Methods = "GET"
     url: str
     content_type: str = "application/json"
-    auth_tools: SerializeAsAny[Credentials] | None = Field(default=None, repr=False)
+    auth_tools: SerializeAsAny[AuthForm] | None = Field(default=None, repr=False)
     headers: dict[str, str] | None = Field(default=None, repr=False)
     body_field: str | None = "body"
     header_fields: list[str] | None = None
@@ -92,7 +92,7 @@ class TextCallModel(CallTemplateModel):
     content: str = Field(repr=False)
     base_url: str | None = None
     auth: None = None
-    auth_tools: SerializeAsAny[Credentials] | None = Field(default=None, repr=False)
+    auth_tools: SerializeAsAny[AuthForm] | None = Field(default=None, repr=False)
 
 
 class FileCallModel(CallTemplateModel):
@@ -101,7 +101,7 @@ class FileCallModel(CallTemplateModel):
     call_template_type: Literal["file"] = "file"
     file_path: str
     auth: None = None
-    auth_tools: SerializeAsAny[Credentials] | None = Field(default=None, repr=False)
+    auth_tools: SerializeAsAny[AuthForm] | None = Field(default=None, repr=False)
 
 
 class McpServersModel(BaseModel):

@@ -11,10 +11,10 @@ from tests.interop.software import PyPI
 from tests.support.fake_model import FakeModel
 from tests.upstreams.registry_service import served
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
 AGENTS = PyPI(
-    f"openai==3.51.0 langchain==1.5.0 langchain-openai==1.7.4 pydantic-ai-slim[openai]==2.62.0 -e {ROOT}",
+    f"openai==3.51.0 langchain==1.5.2 langchain-openai==1.7.4 pydantic-ai-slim[openai]==2.68.0 -e {ROOT}",
     program="python",
     light=False,
 )
