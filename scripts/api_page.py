@@ -26,6 +26,7 @@ MODULES = (
     "utcp_bridge.testing",
     "utcp_bridge.testing.contract",
     "utcp_bridge.adapters.langchain",
+    "utcp_bridge.compat",
 )
 """The public modules, in the order of the page."""
 ELSEWHERE = {

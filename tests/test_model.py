@@ -1,8 +1,11 @@
 """The data classes: type guards, defaults, and a repr without secrets."""
 
 import dataclasses
+import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from utcp_bridge import model
@@ -10,6 +13,7 @@ from utcp_bridge.model import (
     Binary,
     Call,
     CallTemplate,
+    ContentBlocks,
     Fault,
     Faults,
     Result,
@@ -144,3 +148,43 @@ def test_a_fault_is_collected_once_and_up_to_the_limit() -> None:
 )
 def test_a_time_in_a_message_agrees_with_its_number(seconds: float, words: str) -> None:
     assert in_seconds(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("blocks", "value"),
+    [
+        (ContentBlocks([], structured={"result": 5}), 5),
+        (ContentBlocks([], structured={"result": {"a": 1}}), {"result": {"a": 1}}),
+        (ContentBlocks([{"type": "text", "text": "5"}], structured={"sum": 5}), {"sum": 5}),
+        (ContentBlocks([{"type": "text", "text": "plain"}]), "plain"),
+        (ContentBlocks([{"type": "text", "text": "5"}]), 5),
+        (ContentBlocks([{"type": "text", "text": "01234"}]), "01234"),
+        (ContentBlocks([{"type": "text", "text": "1e5"}]), "1e5"),
+        (ContentBlocks([{"type": "text", "text": '"quoted"'}]), '"quoted"'),
+        (ContentBlocks([{"type": "text", "text": ' {"a": [1]}'}]), {"a": [1]}),
+        (ContentBlocks([]), []),
+        (ContentBlocks([{"type": "text", "text": "a"}, {"type": "text", "text": "2"}]), ["a", 2]),
+        (ContentBlocks([{"type": "image", "data": "AAEC", "mimeType": "image/png"}]), Binary(b"\0\1\2", "image/png")),
+        (
+            ContentBlocks([{"type": "image", "data": "?", "mimeType": "image/png"}]),
+            {"type": "image", "data": "?", "mimeType": "image/png"},
+        ),
+        (ContentBlocks([{"type": "resource", "resource": {"uri": "a:b", "text": "5"}}]), "5"),
+        (ContentBlocks([{"type": "resource_link", "uri": "a:b"}]), {"type": "resource_link", "uri": "a:b"}),
+        (ContentBlocks(["odd"]), "odd"),
+    ],
+)
+def test_content_blocks_as_plain_data(blocks: ContentBlocks, value: object) -> None:
+    assert blocks.plain() == value
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+        lambda part: st.lists(part) | st.dictionaries(st.text(), part),
+    )
+)
+def test_a_value_that_a_server_writes_as_json_text_comes_back(value: object) -> None:
+    text = value if isinstance(value, str) else json.dumps(value)
+    back = ContentBlocks([{"type": "text", "text": text}]).plain()
+    assert back == value or (isinstance(value, str) and back == json.loads(value))

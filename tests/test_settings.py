@@ -48,7 +48,11 @@ def test_an_unknown_setting_is_an_error(model: type[BaseModel]) -> None:
 
 def test_other_keys_of_a_manuals_entry_are_ignored() -> None:
     assert ManualOptions.model_validate({"url": "https://shop.test", "concurrency": 3}).concurrency == 3
-    assert UtcpClientConfig.model_validate({"name": "mine"}) == UtcpClientConfig()
+
+
+def test_an_unknown_key_of_a_configuration_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"manual_call_template\n.*Extra inputs are not permitted"):
+        UtcpClientConfig.model_validate({"manual_call_template": []})
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@
         print(await client.call_tool("weather.get_forecast", {"city": "Paris"}))
 
 The public modules are `utcp_bridge`, `utcp_bridge.errors`, `utcp_bridge.providers`, `utcp_bridge.transport` and
-`utcp_bridge.testing`, each with its `__all__`; `utcp_bridge.adapters.langchain` is public too. All other modules are
-private: they may change in any release.
+`utcp_bridge.testing`, each with its `__all__`; `utcp_bridge.adapters.langchain` and `utcp_bridge.compat` are public
+too. All other modules are private: they may change in any release.
 
 Importing the package loads nothing heavy. Each public name loads its module when it is first used.
 """

@@ -92,8 +92,8 @@ class OperatorError(UtcpError):
     code = "operator"
 
 
-class ConfigError(OperatorError):
-    """A configuration file, key or value that cannot be used."""
+class ConfigError(OperatorError, ValueError):
+    """A configuration file, key or value that cannot be used; also a `ValueError`, as in the reference library."""
 
     code = "config"
 
@@ -106,13 +106,20 @@ class VariableNotFound(OperatorError):
 
     code = "variable_not_found"
 
-    def __init__(self, key: str, *, where: str, remedy: str | None = None, file: str | None = None) -> None:
+    def __init__(
+        self, key: str, *, where: str = "the program", remedy: str | None = None, file: str | None = None
+    ) -> None:
         super().__init__(
             f"Variable {key!r} is not set ({where}).",
             remedy=remedy or f"Set {key} in `variables`, in a dotenv file or in the environment.",
         )
         self.key = key
         self.file = file
+
+    @property
+    def variable_name(self) -> str:
+        """The same as `key`: its name in the reference library."""
+        return self.key
 
 
 class MissingExtra(OperatorError):
@@ -165,8 +172,8 @@ class CallerError(UtcpError):
     code = "caller"
 
 
-class UnknownTool(CallerError):
-    """No tool has this name."""
+class UnknownTool(CallerError, ValueError):
+    """No tool has this name. It is also a `ValueError`, as in the reference library."""
 
     code = "unknown_tool"
 

@@ -6,6 +6,7 @@ JSON Schemas are raw dicts everywhere, because a model would drop keywords.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ from functools import lru_cache
 from math import ceil
 from typing import Annotated, Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from utcp_bridge.errors import UtcpError
@@ -298,6 +300,34 @@ class Tool:
         """The UTCP name, `manual.tool`."""
         return f"{self.source.name}.{self.name}"
 
+    @property
+    def tool_call_template(self) -> JsonObject:
+        """The call template as UTCP v1 shows it, with the manual's name, and `${VARIABLES}` as they are written."""
+        return {**self.template, **(self.overlay or {}), "name": self.manual, "call_template_type": self.kind}
+
+    @property
+    def tool_provider(self) -> JsonObject:
+        """The same with the type under its name in UTCP 0.x, `provider_type`."""
+        template = self.tool_call_template
+        kind = template.pop("call_template_type")
+        return {**template, "provider_type": "http_stream" if kind == "streamable_http" else kind}
+
+    def model_dump(self, **_options: Any) -> JsonObject:
+        """Return the tool as a dict, as models of the reference library do: for prompts of language models.
+
+        `name` is the UTCP name. Of the call template, only the manual and the type are in it: other fields may have
+        credentials. Options of pydantic have no effect.
+        """
+        return {
+            "name": self.qualified_name,
+            "description": self.description,
+            "inputs": self.inputs,
+            "outputs": self.outputs or {"type": "object", "properties": {}},
+            "tags": list(self.tags),
+            "average_response_size": self.average_response_size,
+            "tool_call_template": {"name": self.manual, "call_template_type": self.kind},
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -325,6 +355,41 @@ class ContentBlocks:
     is_error: bool = False
     meta: JsonObject | None = field(default=None, repr=False)
     """`_meta` of the result."""
+
+    def plain(self) -> Any:
+        """Return the content as plain data: JSON, text, `Binary`, or a list of these and of blocks of other types.
+
+        Structured content comes first. Servers wrap a result that is not an object as `{"result": …}`: that is undone.
+        """
+        structured = self.structured
+        if structured is not None:
+            is_wrapped = is_object(structured) and list(structured) == ["result"]
+            return structured["result"] if is_wrapped and not is_object(structured["result"]) else structured
+        values = [_plain_block(block) for block in self.content]
+        return values[0] if len(values) == 1 else values
+
+
+def _plain_block(block: Any) -> Any:
+    inner = block.get("resource") if is_object(block) else None
+    part = inner if is_object(inner) else block
+    if is_object(part) and isinstance(text := part.get("text"), str):
+        return text if part is inner else _json_in(text)
+    encoded = part.get("blob", part.get("data")) if is_object(part) else None
+    try:
+        data = b64decode(encoded, validate=True) if isinstance(encoded, str) else None
+    except ValueError:
+        data = None
+    return block if data is None else Binary(data, str(part.get("mimeType") or "application/octet-stream"))
+
+
+def _json_in(text: str) -> Any:
+    """Return the JSON value that a text is; another text unchanged, also a number in an unusual form, as in an id."""
+    try:
+        value = orjson.loads(text)
+    except ValueError:
+        return text
+    is_usual = is_object(value) or is_list(value) or orjson.dumps(value).decode() == text
+    return value if is_usual and not isinstance(value, str) else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,21 @@ __all__ = [
 
 
 class Provider(dict[str, Any]):
-    """A provider from its fields, as keywords. The class sets `provider_type`."""
+    """A provider from its fields, as keywords and then also as attributes. The class sets `provider_type`."""
 
     provider_type: ClassVar[str]
 
     def __init__(self, **fields: Any) -> None:
         super().__init__({"provider_type": self.provider_type, **fields})
+
+    def __getattr__(self, field: str) -> Any:
+        try:
+            return self[field]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__} has no field {field!r}.", name=field, obj=self) from None
+
+    def __setattr__(self, field: str, value: Any) -> None:
+        self[field] = value
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.get('name')!r}>"

@@ -477,7 +477,7 @@ class ManualOptions(_Frozen):
 class UtcpClientConfig(BaseModel):
     """A UTCP client's configuration (UTCP v1 client config; v0.2 keys are read too)."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     variables: Mapping[str, Any] = Field(default_factory=dict, repr=False)
     load_variables_from: tuple[JsonObject, ...] = Field(default=(), repr=False)
@@ -486,6 +486,8 @@ class UtcpClientConfig(BaseModel):
     post_processing: tuple[JsonObject, ...] = Field(default=(), repr=False)
     manual_call_templates: tuple[JsonObject, ...] = Field(default=(), repr=False)
     registries: tuple[JsonObject, ...] = Field(default=(), repr=False)
+    providers_file_path: str | None = None
+    """A file with more manuals (v0.2). `UtcpClient.create` reads it."""
     bridge: BridgeSettings = Field(default_factory=BridgeSettings)
 
 
@@ -569,17 +571,18 @@ def _secret_in(place: Any, setting: str) -> str:
     path = Path(place).expanduser()
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_SECRET_BYTES:
-            raise ConfigError(
-                f"Setting {setting}: {path} is not a file of at most {_MAX_SECRET_BYTES} bytes.",
-                remedy="Name a file that contains only the secret.",
-            )
-        text = path.read_text(encoding="utf-8-sig").rstrip("\r\n")
+        is_small = stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_SECRET_BYTES
+        text = path.read_text(encoding="utf-8-sig").rstrip("\r\n") if is_small else None
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8"
         raise ConfigError(
             f"Setting {setting}: {path} cannot be read: {why}.", remedy="Make it a readable text file."
         ) from None
+    if text is None:
+        raise ConfigError(
+            f"Setting {setting}: {path} is not a file of at most {_MAX_SECRET_BYTES} bytes.",
+            remedy="Name a file that contains only the secret.",
+        )
     if not text.strip():
         raise ConfigError(f"Setting {setting}: {path} is empty.", remedy="Write the secret into the file.")
     return text

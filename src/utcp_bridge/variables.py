@@ -410,17 +410,13 @@ class DotenvLoader:
 
         :raises ConfigError: the file exists and cannot be read.
         """
+        is_usable = True
         try:
             state = self.path.stat()
             seen = (state.st_mtime_ns, state.st_size, state.st_ino)
-            if seen != self._seen:
-                if not S_ISREG(state.st_mode) or state.st_size > _MAX_DOTENV_BYTES:
-                    raise ConfigError(
-                        f"The dotenv file {self.path} is not a file of at most {_MAX_DOTENV_BYTES} bytes.",
-                        remedy="Name a file with lines such as `NAME=value`.",
-                    )
-                self.values, self._misread = dotenv_content(self.path.read_bytes())
-                self._seen = seen
+            is_usable = S_ISREG(state.st_mode) and state.st_size <= _MAX_DOTENV_BYTES
+            if is_usable and seen != self._seen:
+                (self.values, self._misread), self._seen = dotenv_content(self.path.read_bytes()), seen
         except FileNotFoundError:
             self._seen, self.values, self._misread = None, {}, []
         except (OSError, UnicodeDecodeError, ValueError) as error:
@@ -428,6 +424,11 @@ class DotenvLoader:
             raise ConfigError(
                 f"The dotenv file {self.path} cannot be read: {why}.", remedy="Make it a readable file in UTF-8."
             ) from error
+        if not is_usable:
+            raise ConfigError(
+                f"The dotenv file {self.path} is not a file of at most {_MAX_DOTENV_BYTES} bytes.",
+                remedy="Name a file with lines such as `NAME=value`.",
+            )
         return self.values.get(key)
 
     def check(self) -> Iterator[Fault]:
@@ -579,11 +580,8 @@ class FileLoader:
         if path is None:
             return None
         try:
-            if path.stat().st_size > _MAX_SECRET_BYTES or not path.is_file():
-                raise ConfigError(
-                    f"{path} is not a file of at most {_MAX_SECRET_BYTES} bytes.", remedy="Name a file with the secret."
-                )
-            return path.read_text(encoding="utf-8-sig").rstrip("\r\n")
+            if path.stat().st_size <= _MAX_SECRET_BYTES and path.is_file():
+                return path.read_text(encoding="utf-8-sig").rstrip("\r\n")
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -591,6 +589,9 @@ class FileLoader:
                 f"The file {path} for the variable {key} cannot be read ({type(error).__name__}).",
                 remedy="Make it a readable file in UTF-8.",
             ) from error
+        raise ConfigError(
+            f"{path} is not a file of at most {_MAX_SECRET_BYTES} bytes.", remedy="Name a file with the secret."
+        )
 
 
 def _no_secret(message: str, program: str) -> ConfigError:

@@ -39,7 +39,7 @@ async def opened(service, **bridge) -> UtcpClient:
 async def read(client: UtcpClient, host: CallingHost) -> str:
     token = HOST.set(host)
     try:
-        return (await client.call_tool("notes.read", {"name": "one"})).content[0]["text"]
+        return await client.call_tool("notes.read", {"name": "one"})
     finally:
         HOST.reset(token)
 

@@ -243,6 +243,47 @@ class Sdist(PyPI):
 
 
 @dataclass(frozen=True)
+class Suites(PyPI):
+    """The tests in the source distributions of several packages, by blanks, and what they need of pytest.
+
+    The packages themselves are not installed: the tests run in this project's own environment.
+    """
+
+    needs: str = field(default="", kw_only=True)
+    """Plugins of pytest, by blanks, which only the child process sees."""
+
+    @property
+    def folder(self) -> Path:
+        return TOOLS / "python" / _as_folder(f"suites {self.wanted}")
+
+    @property
+    def plugins(self) -> Path:
+        return self.folder / "plugins"
+
+    @property
+    def sources(self) -> list[Path]:
+        """The folder of tests of each package."""
+        return sorted(self.folder.glob("*/tests"))
+
+    @property
+    def version(self) -> str:
+        return self.package.split()[0].partition("==")[2]
+
+    def install(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _run([sys.executable, "-m", "venv", "--clear", str(self.folder)])
+        pip = [str(self.folder / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        if self.needs:
+            _run([*pip, "install", "--no-deps", "--target", str(self.plugins), *self.needs.split()])
+        archives = self.folder / "archives"
+        _run([*pip, "download", "--no-deps", "--no-binary", ":all:", "--dest", str(archives), *self.wanted.split()])
+        for archive in archives.glob("*.tar.gz"):
+            shutil.unpack_archive(archive, self.folder, filter="data")
+        shutil.rmtree(archives)
+        (self.folder / "READY").touch()
+
+
+@dataclass(frozen=True)
 class Npm(Software):
     """A Node program; `package` may hold several packages, by blanks, the one that counts first."""
 

@@ -13,6 +13,8 @@ from tests.support.threaded import threaded
 from tests.upstreams.twins import RestTwin, rest_twin
 
 from utcp_bridge.client.shadowing import record_file
+from utcp_bridge.errors import Rejected
+from utcp_bridge.model import Binary
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 
@@ -35,7 +37,7 @@ def child(software, *args: str):
 
 
 def text(value) -> str:
-    return "".join(block.get("text", "") for block in value.content)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 @pytest.mark.needs(TIME)
@@ -43,8 +45,8 @@ async def test_the_time_server_converts_between_time_zones(opened) -> None:
     async with opened(entry(clock=child(TIME))) as client:
         arguments = {"source_timezone": "Europe/Paris", "time": "12:00", "target_timezone": "Asia/Tokyo"}
         assert "Asia/Tokyo" in text(await client.call_tool("m.clock.convert_time", arguments))
-        bad = await client.call_tool("m.clock.convert_time", {**arguments, "target_timezone": "Nowhere"})
-        assert bad.is_error
+        with pytest.raises(Rejected):
+            await client.call_tool("m.clock.convert_time", {**arguments, "target_timezone": "Nowhere"})
 
 
 @pytest.mark.needs(GIT_SERVER, GIT)
@@ -61,7 +63,8 @@ async def test_the_git_server_reads_a_repository(opened, tmp_path: Path) -> None
 async def test_the_fetch_server_refuses_a_private_address(opened) -> None:
     async with opened(entry(fetch=child(FETCH))) as client:
         assert [tool.name for tool in client.tools()] == ["fetch.fetch"]
-        assert (await client.call_tool("m.fetch.fetch", {"url": f"http://127.0.0.1:{free_port()}/"})).is_error
+        with pytest.raises(Rejected):
+            await client.call_tool("m.fetch.fetch", {"url": f"http://127.0.0.1:{free_port()}/"})
 
 
 @pytest.mark.needs(SQLITE)
@@ -96,7 +99,8 @@ async def use_everything(client) -> None:
     pictures = [tool.name for tool in client.tools() if "image" in tool.name.lower()]
     assert pictures
     found = await client.call_tool(f"m.{pictures[0]}", {})
-    assert any(block["type"] == "image" for block in found.content)
+    values = found if isinstance(found, list) else [found]
+    assert any(isinstance(one, Binary) and one.media_type.startswith("image/") for one in values)
     slow = next(tool for tool in client.tools() if "long-running" in tool.name or "longRunning" in tool.name)
     partials = [part async for part in client.call_tool_streaming(slow.qualified_name, {"duration": 1, "steps": 3})]
     assert [part["progress"] for part in partials if isinstance(part, dict)][-1] == 3
@@ -109,9 +113,9 @@ async def test_two_servers_of_one_manual_keep_files_and_a_graph(opened, tmp_path
     memory["env"]["MEMORY_FILE_PATH"] = str(tmp_path / "memory.jsonl")
     async with opened(entry(files=child(FILESYSTEM, str(tmp_path)), memory=memory)) as client:
         read = await client.call_tool("m.files.read_text_file", {"path": str(tmp_path / "notes.txt")})
-        assert text(read) == "tea & cake"
-        outside = await client.call_tool("m.files.read_text_file", {"path": "/etc/hostname"})
-        assert outside.is_error
+        assert "tea & cake" in text(read)
+        with pytest.raises(Rejected):
+            await client.call_tool("m.files.read_text_file", {"path": "/etc/hostname"})
         entity = {"name": "Ada", "entityType": "person", "observations": ["likes tea"]}
         await client.call_tool("m.memory.create_entities", {"entities": [entity]})
         assert "likes tea" in text(await client.call_tool("m.memory.search_nodes", {"query": "tea"}))

@@ -77,7 +77,7 @@ class _CallersLoop:
 class UTCPTool(BaseTool):
     """One UTCP tool. The content of its result is text, or a list of blocks if it contains images, audio or files.
 
-    The artifact is the value itself, as `UtcpClient.call_tool` returns it. A failed call raises `ToolException` with
+    The artifact is the value of the result that `UtcpClient.call` returns. A failed call raises `ToolException` with
     one sentence and the remedy; `handle_tool_error` receives it.
     """
 

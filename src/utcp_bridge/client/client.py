@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import anyio
 import anyio.to_thread
@@ -24,9 +24,10 @@ from utcp_bridge.client.advice import add_advice
 from utcp_bridge.client.explaining import Explainer, redact_error
 from utcp_bridge.client.logins import LoginDesk, open_logins
 from utcp_bridge.client.mapped import MappedOffers
+from utcp_bridge.client.reference_names import Arguments, ReferenceKeywords, ReferenceNames
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.client.shadowing import Shadowing, ShadowRecord
-from utcp_bridge.client.streaming import StreamingRun
+from utcp_bridge.client.streaming import StreamingRun, plain_value
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.errors import AuthRequired, ConfigError, UnknownTool, UtcpError
@@ -34,7 +35,6 @@ from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
 from utcp_bridge.manuals.upkeep import Upkeep
-from utcp_bridge.manuals.variables_needed import names_in_template, variables_of_tools
 from utcp_bridge.model import (
     Call,
     Document,
@@ -77,7 +77,6 @@ from utcp_bridge.variables import (
     EnvFile,
     VariableLoader,
     Variables,
-    flat_key,
     load_variable_loaders,
     names_credential,
 )
@@ -112,7 +111,7 @@ class Extensions:
     """Where the hashes of approved tools are kept if the configuration sets `pin`; None: in memory."""
 
 
-class UtcpClient:
+class UtcpClient(ReferenceNames):
     """Registers manuals, finds tools, and calls them over their native transports.
 
     Open one with `await UtcpClient.create(config)`, and close it with `async with` or `aclose()`. All methods belong to
@@ -213,6 +212,7 @@ class UtcpClient:
         root: Path | None = None,
         extensions: Extensions | None = None,
         wait: float | None = None,
+        **reference: Unpack[ReferenceKeywords],
     ) -> Self:
         """Open a client and load every manual of its configuration, all at once.
 
@@ -220,10 +220,12 @@ class UtcpClient:
         Relative paths start at `root`, by default the folder of the configuration file or the current folder. `wait`
         is how many seconds to wait for manuals; by default until each one is loaded or has failed. Manuals that are
         not loaded by then continue to load in the background. A manual that fails does not raise: see `report()`.
+        `reference` has keywords of the reference library: `root_dir`, `tool_repository`, `search_strategy`.
 
-        :raises ConfigError: the configuration itself cannot be read.
+        :raises ConfigError: the configuration itself cannot be read. If a file is missing, this is also a
+            `FileNotFoundError`.
         """
-        extensions = extensions or Extensions()
+        root, extensions = _with_keywords(root, extensions or Extensions(), reference)
         known_fields = TransportRegistry(extensions.transports).fields
         loaded = await as_config(config, root=root, known_fields=known_fields)
         for text in first_few(loaded.faults, "more faults in the configuration."):
@@ -415,9 +417,19 @@ class UtcpClient:
         """
         return await self._search.prepare(queries, patient=patient)
 
-    def search_tools(self, query: str, limit: int = 10, tags: Collection[str] | None = None) -> FoundTools:
-        """Return the best tools for a query, best first: a list that may also be awaited (UTCP client interface)."""
-        return self._search.find(query, limit, tags)
+    def search_tools(
+        self,
+        query: str,
+        limit: int = 10,
+        tags: Collection[str] | None = None,
+        *,
+        any_of_tags_required: Collection[str] | None = None,
+    ) -> FoundTools:
+        """Return the best tools for a query, best first: a list that may also be awaited (UTCP client interface).
+
+        `any_of_tags_required` is another name of `tags` (UTCP v1).
+        """
+        return self._search.find(query, limit, any_of_tags_required or tags)
 
     @property
     def prepared_search(self) -> Searchable:
@@ -459,28 +471,37 @@ class UtcpClient:
         tool = self.find_tool(tool)
         return self._registry.find(tool.kind).is_streaming(tool)
 
-    async def call_tool(self, tool_name: str | Tool, arguments: Mapping[str, Any] | str | None = None) -> Any:
+    async def call_tool(
+        self, tool_name: str | Tool, arguments: Arguments = None, *, tool_args: Arguments = None
+    ) -> Any:
         """Call a tool and return the plain value. `arguments` may be JSON text, as models write them.
 
+        `tool_args` is another name of `arguments` (UTCP v1). Results of MCP servers are data as well: `call` returns
+        their content blocks.
+
         :raises UnknownTool: no tool has this name.
-        :raises UtcpError: the call failed.
+        :raises UtcpError: the call failed, or an MCP server returned an error.
         """
-        result = await self.call(tool_name, as_arguments(arguments))
+        result = await self.call(tool_name, as_arguments(arguments if tool_args is None else tool_args))
         if result.failure is not None:
             raise result.failure
-        return result.value
+        return plain_value(result.value)
 
     async def call_tool_streaming(
-        self, tool_name: str | Tool, arguments: Mapping[str, Any] | str | None = None
+        self, tool_name: str | Tool, arguments: Arguments = None, *, tool_args: Arguments = None
     ) -> AsyncGenerator[Any]:
         """Yield partial results of a call as they arrive. A call without partial results yields its one value.
+
+        `arguments` and `tool_args` are those of `call_tool`.
 
         Close the iterator (`aclosing`) when you leave it early: that cancels the call.
 
         :raises UnknownTool: no tool has this name.
         :raises UtcpError: the call failed. This comes after the partial results.
         """
-        run = StreamingRun(self.call, self.find_tool(tool_name), as_arguments(arguments))
+        run = StreamingRun(
+            self.call, self.find_tool(tool_name), as_arguments(arguments if tool_args is None else tool_args)
+        )
         cancel = self._tasks.spawn(run.run)
         try:
             async for partial_result in run.partials:
@@ -525,55 +546,6 @@ class UtcpClient:
         :raises ConfigError: the template is not valid, or a source of variables cannot be read.
         """
         return self._registration.unset_variables(self._entry(template))
-
-    # --- names of the UTCP reference libraries (python-utcp 0.2 and 1.x) ---
-
-    async def register_tool_provider(self, manual_provider: Template) -> list[Tool]:
-        """Register a provider (v0.2) and return its tools.
-
-        :raises UtcpError: the provider could not be loaded, or none of its tools can be used. It is not registered
-            then.
-        """
-        state = await self.register_manual(manual_provider)
-        error = state.error or state.unusable
-        if error is not None:
-            await self.deregister_manual(state.name)
-            raise error
-        return [tool for tool in self.tools() if tool.manual == state.name]
-
-    async def register_manual_provider(self, manual_provider: Template) -> list[Tool]:
-        """Register a provider and return its tools: another name of `register_tool_provider`."""
-        return await self.register_tool_provider(manual_provider)
-
-    async def deregister_tool_provider(self, provider_name: str) -> bool:
-        """Remove a provider and its tools (v0.2). Return False if there is no provider of this name."""
-        return await self.deregister_manual(provider_name)
-
-    async def list_tools(self) -> list[Tool]:
-        """Return every live tool, ordered by UTCP name."""
-        return list(self.tools())
-
-    async def get_required_variables_for_manual_and_tools(self, manual_call_template: Template) -> list[str]:
-        """Return the keys of every variable that a manual's template and its tools name, set or not (v1).
-
-        A second client loads the manual for this, and is closed again.
-
-        :raises ConfigError: the template is not valid.
-        """
-        entry = as_entry(manual_call_template, known_fields=TransportRegistry().fields)
-        needed = dict.fromkeys(flat_key(entry.name, one) or one for one in names_in_template(entry.template))
-        scratch = self.config.model_copy(update={"manual_call_templates": (entry.template,), "registries": ()})
-        async with await type(self).create(scratch) as client:
-            needed |= dict.fromkeys(variables_of_tools(client.tools(), entry.name))
-        return list(needed)
-
-    async def get_required_variables_for_registered_tool(self, tool_name: str | Tool) -> list[str]:
-        """Return the keys of every variable that a registered tool names (v1).
-
-        :raises UnknownTool: no tool has this name.
-        """
-        tool = self.find_tool(tool_name)
-        return list(variables_of_tools([tool], tool.source.owner))
 
     # --- inside ---
 
@@ -684,6 +656,24 @@ class UtcpClient:
             self._chains.pop(tool.qualified_name, None)
             self._targets.pop(tool, None)
             self._peers.pop(tool, None)
+
+
+def _with_keywords(
+    root: Path | None, extensions: Extensions, given: ReferenceKeywords
+) -> tuple[Path | None, Extensions]:
+    """Return the folder and the parts of a client, with the keywords of the reference library.
+
+    :raises TypeError: a keyword has another name.
+    """
+    if unknown := set(given) - ReferenceKeywords.__optional_keys__:
+        raise TypeError(f"create() got an unexpected keyword argument {min(unknown)!r}")
+    folder = given.get("root_dir")
+    changed = replace(
+        extensions,
+        repository=given.get("tool_repository") or extensions.repository,
+        search_strategy=given.get("search_strategy") or extensions.search_strategy,
+    )
+    return root if folder is None else Path(folder), changed
 
 
 def _certain(tool: Tool, states: Iterable[ManualState]) -> Tool:

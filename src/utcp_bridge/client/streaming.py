@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
-from utcp_bridge.errors import UtcpError
-from utcp_bridge.model import Emit, JsonObject, Result, Tool
+from utcp_bridge.errors import Rejected, UtcpError
+from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Result, Tool, is_list
 
-__all__ = ["StreamingRun"]
+__all__ = ["StreamingRun", "plain_value"]
+
+_MAX_SAID: Final = 1_000
+"""Characters of an error of an MCP server in a message; `detail` has all of it."""
+
+
+def plain_value(value: Any) -> Any:
+    """Return the value of a result with content blocks of MCP servers as plain data.
+
+    :raises Rejected: an MCP server returned an error.
+    """
+    if not isinstance(value, ContentBlocks):
+        return [one.plain() if isinstance(one, ContentBlocks) else one for one in value] if is_list(value) else value
+    if value.is_error:
+        detail = value.plain()
+        said = f": {detail}" if isinstance(detail, str) and detail else "."
+        raise Rejected(f"The tool returned an error{said}"[:_MAX_SAID], status="isError", detail=detail)
+    return value.plain()
 
 
 class StreamingRun:
@@ -35,8 +52,13 @@ class StreamingRun:
                 self.error = error
                 return
             self.error = result.failure
+            try:
+                value = plain_value(result.value)
+            except Rejected as error:
+                self.error = error
+                return
             if not self._emitted:
-                await self._send.send(result.value)
+                await self._send.send(value)
 
     async def _emit(self, partial_result: Any) -> None:
         self._emitted = True

@@ -134,7 +134,7 @@ class SyncUtcpClient:
         return self._run(partial(self._client.call, tool, arguments))
 
     def call_tool(self, name: str | Tool, arguments: Mapping[str, Any] | str | None = None) -> Any:
-        """Call a tool and return the plain value.
+        """Call a tool and return the plain value. `call` returns content blocks of MCP servers as they are.
 
         :raises UnknownTool: no tool has this name, or several have.
         :raises UtcpError: the call failed.

@@ -26,7 +26,15 @@ from utcp_bridge.configuration.environment import (
 )
 from utcp_bridge.configuration.hosts.files import host_configuration
 from utcp_bridge.configuration.hosts.reading import HostConfiguration, as_configuration, unread_in_entry
-from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, fetch_url, hint_of, is_url, parsed, read_file
+from utcp_bridge.configuration.places import (
+    DOCUMENT_SUFFIXES,
+    NoSuchFile,
+    fetch_url,
+    hint_of,
+    is_url,
+    parsed,
+    read_file,
+)
 from utcp_bridge.dialects import KnownFields, ManualEntry, ParsedConfig, Shape, detect, read_config
 from utcp_bridge.dialects.fields import nearest, word
 from utcp_bridge.dialects.shorthand import suggest_name
@@ -183,8 +191,7 @@ async def load_config(
     gathered = _Gathered(known_fields or TransportRegistry().fields)
     read = await _add_sources(gathered, [str(source) for source in sources])
     if sources and not read:
-        first = gathered.faults.faults[0]
-        raise ConfigError(f"{first.where}: {first.what}", remedy=first.remedy or None)
+        raise await _unread(gathered.faults.faults[0], sources[0])
     root = await _root_of(sources)
     await _add_providers_file(gathered, root)
     folders = [await _folder_of(source) for source in sources if not is_url(str(source))]
@@ -205,7 +212,7 @@ async def as_config(config: ConfigLike, *, root: Path | None, known_fields: Know
     """
     here = root or Path.cwd()
     if isinstance(config, UtcpClientConfig):
-        return LoadedConfig(config, here)
+        return await _with_providers_file(config, here, known_fields)
     if isinstance(config, str | Path):
         loaded = await load_config([config], known_fields=known_fields)
         return loaded if root is None else replace(loaded, root=root)
@@ -358,10 +365,44 @@ async def _read_url(url: str) -> _Add:
 
 
 async def _add_providers_file(gathered: _Gathered, root: Path) -> None:
-    """Add the file that `providers_file_path` (UTCP v0.2) names."""
+    """Add the file that `providers_file_path` (UTCP v0.2) names.
+
+    :raises ConfigError: it cannot be read.
+    """
     path = gathered.client.pop("providers_file_path", None)
     if path:
-        await _add_sources(gathered, [str(root / str(path))])
+        place = str(root / str(path))
+        known = len(gathered.faults.faults)
+        if not await _add_sources(gathered, [place]):
+            fault = gathered.faults.faults[known]
+            raise await _unread(replace(fault, where=f"providers_file_path: {fault.where}"), place)
+
+
+async def _with_providers_file(config: UtcpClientConfig, root: Path, known_fields: KnownFields | None) -> LoadedConfig:
+    """Return a configuration that is a model already, with what its `providers_file_path` names.
+
+    :raises ConfigError: that file cannot be read.
+    """
+    if not config.providers_file_path:
+        return LoadedConfig(config, root)
+    gathered = _Gathered(known_fields or TransportRegistry().fields)
+    gathered.client["providers_file_path"] = config.providers_file_path
+    await _add_providers_file(gathered, root)
+    found = _build(gathered, root, {}, None)
+    joined: JsonObject = {
+        "variables": {**found.variables, **config.variables},
+        "load_variables_from": (*found.load_variables_from, *config.load_variables_from),
+        "manual_call_templates": (*config.manual_call_templates, *found.manual_call_templates),
+        "providers_file_path": None,
+    }
+    return LoadedConfig(config.model_copy(update=joined), root, gathered.faults.faults)
+
+
+async def _unread(fault: Fault, source: str | Path) -> ConfigError:
+    """Return the error for the first fault of a source that could not be read."""
+    is_missing = not is_url(str(source)) and not await anyio.Path(source).exists()
+    kind = NoSuchFile if is_missing else ConfigError
+    return kind(f"{fault.where}: {fault.what}", remedy=fault.remedy or None)
 
 
 async def _root_of(sources: Iterable[str | Path]) -> Path:

@@ -22,6 +22,7 @@ __all__ = [
     "DOCUMENT_SUFFIXES",
     "MAX_BYTES",
     "STDIN",
+    "NoSuchFile",
     "Placed",
     "fetch_url",
     "hint_of",
@@ -39,6 +40,10 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 _FETCH_SECONDS: Final = 20
 _HOST_AND_PATH: Final = re.compile(r"(?:localhost|(?:[\w-]{1,63}\.){1,9}[A-Za-z0-9]{1,63})(?::\d{1,5})?/.*", re.DOTALL)
 _THREAD_FROM: Final = 32_768
+
+
+class NoSuchFile(ConfigError, FileNotFoundError):
+    """A file that the operator names and that does not exist. The reference library raises `FileNotFoundError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +100,18 @@ def without_scheme(text: str) -> str:
 async def read_file(path: Path, named: Path | None = None) -> bytes:
     """Return the bytes of a regular file. `named` is its path as the user wrote it.
 
-    :raises ConfigError: there is no such file, it is too large, or it cannot be read.
+    :raises NoSuchFile: there is no such file.
+    :raises ConfigError: it is too large, or it cannot be read.
     """
 
     def read() -> bytes:
         if not path.is_file():
             if path.is_symlink() and not path.exists():
                 raise ConfigError("The link leads nowhere, or in a circle.", remedy="Correct the link.")
-            what = "There is no such file." if not path.exists() else "This is not a regular file."
-            raise ConfigError(what, remedy=f"Check the path.{without_scheme((named or path).as_posix())}")
+            remedy = f"Check the path.{without_scheme((named or path).as_posix())}"
+            if not path.exists():
+                raise NoSuchFile("There is no such file.", remedy=remedy)
+            raise ConfigError("This is not a regular file.", remedy=remedy)
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(
                 f"The file has {path.stat().st_size:,} bytes; a configuration may have {MAX_BYTES:,}.",
@@ -113,6 +121,8 @@ async def read_file(path: Path, named: Path | None = None) -> bytes:
 
     try:
         return await anyio.to_thread.run_sync(read)
+    except ConfigError:
+        raise
     except OSError as error:
         raise ConfigError(f"The file cannot be read: {error.strerror}.", remedy="Check its permissions.") from None
 

@@ -60,6 +60,15 @@ _MAX_POLITE_PAUSE: Final = 600.0
 AnyTransport = Transport[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class RegisteredManual:
+    """What a manual says about itself, and its live tools."""
+
+    title: str
+    description: str
+    tools: tuple[Tool, ...] = field(repr=False)
+
+
 @dataclass(slots=True)
 class ManualState:
     """The state of one manual: for `report()`, readiness and the command line.
@@ -91,6 +100,8 @@ class ManualState:
     """What its live tools were made from."""
     turn: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
     """Held while its tools are replaced, which other work interrupts."""
+    repository: ToolRepository | None = field(default=None, repr=False)
+    """Where its live tools are."""
 
     @property
     def is_loading(self) -> bool:
@@ -101,6 +112,17 @@ class ManualState:
     def success(self) -> bool:
         """Whether its tools can be called (UTCP v1, `RegisterManualResult`)."""
         return self.status == "ready"
+
+    @property
+    def manual_call_template(self) -> JsonObject:
+        """The entry of the configuration (UTCP v1, `RegisterManualResult`)."""
+        return self.entry.template
+
+    @property
+    def manual(self) -> RegisteredManual:
+        """Its live tools (UTCP v1, `RegisterManualResult`)."""
+        tools = self.repository.tools() if self.repository is not None else ()
+        return RegisteredManual(self.title, self.description, tuple(one for one in tools if one.manual == self.name))
 
     @property
     def unusable(self) -> ManualError | None:
@@ -241,7 +263,7 @@ class Registration:
         name = manual_name(entry.template)
         if name in self._states:
             raise ConfigError(f"There are two manuals named {name!r}.", remedy="Rename one of them.")
-        state = self._states[name] = ManualState(name, entry.kind, entry=entry)
+        state = self._states[name] = ManualState(name, entry.kind, entry=entry, repository=self._repository)
         state.maps = read_maps(entry.template, MapFaults(name))
         return state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -53,29 +54,38 @@ Listener = Callable[[Change], None]
 
 
 class ToolRepository(Protocol):
-    """A store of the live tools. Implementations keep their order and notify listeners before they return."""
+    """A store of the live tools. Implementations keep their order and notify listeners before they return.
+
+    A subclass must have every method. Another object with these methods is a repository as well.
+    """
 
     @property
+    @abstractmethod
     def generation(self) -> int:
         """A number that grows with every change, so that caches can compare it."""
         ...
 
+    @abstractmethod
     def replace(self, manual: str, tools: Iterable[Tool]) -> Change:
         """Make `tools` the tools of a manual; a tool with the same definition stays the same object."""
         ...
 
+    @abstractmethod
     def remove(self, manual: str) -> Change:
         """Remove a manual; an unknown name changes nothing."""
         ...
 
+    @abstractmethod
     def get(self, qualified_name: str) -> Tool | None:
         """Return the tool with this UTCP name (`manual.tool`)."""
         ...
 
+    @abstractmethod
     def tools(self) -> Sequence[Tool]:
         """Return every tool, ordered by manual and then by name: the same order after every restart."""
         ...
 
+    @abstractmethod
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` after every change; call the returned function to unsubscribe."""
         ...

@@ -41,6 +41,8 @@ def create_strategy(
     factory = _builtin(strategy_id) or _from_entry_points(strategy_id)
     try:
         strategy: Any = factory(**(options or {}))
+    except ConfigError:
+        raise
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"The search strategy {strategy_id!r} cannot be created with these options: {error}.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -25,6 +26,7 @@ class Hit:
 class Searchable(Protocol):
     """Anything whose tools can be searched: a strategy, or a client with a strategy inside."""
 
+    @abstractmethod
     def search(
         self,
         query: str,
@@ -47,17 +49,21 @@ class ToolSearchStrategy(Searchable, Protocol):
     """A ranking of tools for a query. The client adds and removes tools as manuals come and go.
 
     `add` and `remove` take time in proportion to the tools they receive. They may run in a worker thread while
-    `search` runs elsewhere. `search` never indexes anything.
+    `search` runs elsewhere. `search` never indexes anything. A subclass must have every method. Another object with
+    these methods is a strategy as well.
     """
 
+    @abstractmethod
     def add(self, tools: Iterable[Tool]) -> None:
         """Add tools. A tool replaces the one with the same qualified name."""
         ...
 
+    @abstractmethod
     def remove(self, tools: Iterable[Tool]) -> None:
         """Remove these tools, by qualified name. Unknown tools are ignored."""
         ...
 
+    @abstractmethod
     def remove_manual(self, name: str) -> None:
         """Remove every tool of the manual of this name."""
         ...

@@ -48,7 +48,7 @@ async def opened(url: str, store: Path | None = None, auth=None, **settings):
 
 
 async def read(client: UtcpClient) -> object:
-    return (await client.call_tool("notes.read", {"name": "one"})).content[0]["text"]
+    return await client.call_tool("notes.read", {"name": "one"})
 
 
 async def logged_in(client: UtcpClient) -> Clicking:
@@ -348,7 +348,7 @@ async def main(url, store):
     entry = {"name": "notes", "call_template_type": "mcp", "server_url": url}
     config = {"manual_call_templates": [entry], "bridge": {"token_store": f"file:{store}"}}
     async with await UtcpClient.create(config) as client:
-        print((await client.call_tool("notes.read", {"name": "one"})).content[0]["text"])
+        print(await client.call_tool("notes.read", {"name": "one"}))
 
 anyio.run(main, *sys.argv[1:])
 """

@@ -81,7 +81,7 @@ class McpPeer(Peer):
         return Case(self.template(tool_name="echo"), {"text": text})
 
     def echoed(self, value: Any) -> str:
-        return value.structured["text"]
+        return (value.plain() if isinstance(value, ContentBlocks) else value)["text"]
 
     def slow(self) -> Case:
         return Case(self.template(tool_name="slow"))

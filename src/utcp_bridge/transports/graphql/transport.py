@@ -20,7 +20,15 @@ import orjson
 from pydantic import BeforeValidator, Field
 
 from utcp_bridge.auth.credentials import Additions
-from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, ReplyTooLarge, UtcpError
+from utcp_bridge.errors import (
+    ConfigError,
+    ConnectionLost,
+    MalformedReply,
+    ManualError,
+    Rejected,
+    ReplyTooLarge,
+    UtcpError,
+)
 from utcp_bridge.foreign import decode, is_heavy, load_json
 from utcp_bridge.model import (
     Call,
@@ -177,6 +185,8 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
             if template.schema_file:
                 raise
             return await self._manual(target, error)
+        except ConfigError:
+            raise
         except (graphql.GraphQLError, TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
             place = template.schema_file or bare_url(template.url)
             raise ManualError(f"{place}: the GraphQL schema cannot be used ({type(error).__name__}).") from None
