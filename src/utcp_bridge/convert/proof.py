@@ -42,7 +42,7 @@ def prove_http(original: JsonObject, written: Written, *, clients: Sequence[Clie
 
     :raises Unwritable: a client refuses the tool or its arguments, or sends another request.
     """
-    if clients is None and (reason := refusal(written.tool)) is not None:
+    if (reason := refusal(written.tool)) is not None:
         raise Unwritable(reason)
     template: JsonObject = written.tool["tool_call_template"]
     declared = frozenset((original.get("inputs") or {}).get("properties") or ())
@@ -149,7 +149,7 @@ def _plain(text: str) -> str:
             return str(Decimal(text).normalize() + 0)
     if text[:1] in {"{", "["}:
         with suppress(ValueError):
-            return json.dumps(json.loads(text), sort_keys=True)
+            return _json(text)
     return text
 
 
@@ -169,5 +169,15 @@ def _body(content: bytes | None, media_type: str) -> Any:
         return _query(content.decode("utf-8", "replace"))
     if kind == "json":
         with suppress(ValueError):
-            return json.dumps(json.loads(content), sort_keys=True)
+            return _json(content)
     return content
+
+
+def _json(text: str | bytes) -> str:
+    """Return JSON so that equal values are equal text: `1.0` is `1`."""
+    return json.dumps(json.loads(text, parse_float=_number), sort_keys=True)
+
+
+def _number(text: str) -> float | int:
+    value = float(text)
+    return int(value) if value.is_integer() else value
