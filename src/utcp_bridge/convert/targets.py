@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from utcp_bridge.convert.official import HTTP_KINDS, Unwritable, family_of, official_auth
+from utcp_bridge.convert.official import HTTP_KINDS, Unwritable, family_of, official_auth, official_schema
 from utcp_bridge.convert.outcome import LEFT_OUT, PROVEN, UTCP_VERSION, Converted, ToolProof
 from utcp_bridge.convert.proof import prove_http
 from utcp_bridge.convert.replay import PYTHON_0, refusal
@@ -19,7 +19,7 @@ from utcp_bridge.convert.writing import Written, written_http, written_other
 from utcp_bridge.dialects import wants_auth
 from utcp_bridge.dialects.fields import strings_in
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import Fault, JsonObject, is_object
+from utcp_bridge.model import Fault, JsonObject, is_list, is_object
 from utcp_bridge.placement.body import media_kind
 from utcp_bridge.placement.openapi_plan import read_plan
 from utcp_bridge.placement.plan_models import ParameterPlan, RequestPlan
@@ -108,7 +108,17 @@ def _v0_tool(tool: JsonObject) -> tuple[JsonObject, ToolProof]:
     provider = {"provider_type": _KINDS.get(kind, kind), **fields}
     if (auth := official_auth(provider.pop("auth", None))) is not None:
         provider["auth"] = auth
-    return {**rest, "inputs": inputs, "tool_provider": provider}, row
+    if is_object(outputs := rest.get("outputs")):
+        rest["outputs"] = _v0_schema(outputs)
+    return {**rest, "inputs": _v0_schema(inputs), "tool_provider": provider}, row
+
+
+def _v0_schema(schema: JsonObject) -> JsonObject:
+    """Return a schema that v0's model accepts: it has one type, and one schema for all items."""
+    written = official_schema(schema)
+    if is_list(kinds := written.get("type")):
+        written["type"] = next((kind for kind in kinds if kind != "null"), "null")
+    return {key: value for key, value in written.items() if key != "items" or is_object(value)}
 
 
 def _v0_fields(written: Written, fields: JsonObject) -> JsonObject:

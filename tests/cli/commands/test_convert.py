@@ -19,7 +19,7 @@ STORE = str(OWN / "swagger-api-openapi.yaml")
 
 
 def test_the_manual_is_on_stdout_and_everything_else_on_stderr(command):
-    outcome = command("convert", STORE)
+    outcome = command("convert", STORE, "--extended")
     assert outcome.code == 0
     assert len(json.loads(outcome.out)["tools"]) == 19
     assert "swagger_api_openapi" not in outcome.out
@@ -120,7 +120,9 @@ async def test_a_terminal_shows_progress_and_is_left_clean(terminal, tmp_path):
     async with HttpService() as service:
         url = f"{service.base}/openapi.json"
         with terminal:
-            code = await anyio.to_thread.run_sync(run, ["convert", "pets.yaml", f"{url}?key=S3CRET", "-o", "all.json"])
+            code = await anyio.to_thread.run_sync(
+                run, ["convert", "--extended", "pets.yaml", f"{url}?key=S3CRET", "-o", "all.json"]
+            )
     assert code == 0
     before, *told, after = terminal.shown().split("\r\x1b[2K")
     assert (before, after) == ("", "7 tools in all.json\n")
@@ -142,5 +144,5 @@ def test_an_error_leaves_the_terminal_clean(terminal):
 
 
 def test_without_a_terminal_no_progress_is_shown(command):
-    outcome = command("convert", PETS)
+    outcome = command("convert", "--extended", PETS)
     assert (outcome.code, outcome.err) == (0, "")
