@@ -24,7 +24,7 @@ from utcp_bridge.placement.body import media_kind
 from utcp_bridge.placement.openapi_plan import read_plan
 from utcp_bridge.placement.plan_models import ParameterPlan, RequestPlan
 
-__all__ = ["portable", "to_v0", "tools_with_auth"]
+__all__ = ["portable", "portable_tool", "to_v0", "tools_with_auth"]
 
 _HTTP = frozenset({"url", "http_method", "content_type", "headers", "body_field", "header_fields", "auth"})
 _SOCKET = frozenset({"host", "port", "timeout", "request_data_format", "request_data_template", "response_byte_format"})
@@ -208,7 +208,7 @@ def portable(converted: Converted) -> Converted:
     """
     if not converted.is_manual:
         return converted
-    rows = [_portable_tool(tool) for tool in tools_with_auth(converted)]
+    rows = [portable_tool(tool) for tool in tools_with_auth(converted)]
     families = Counter(family_of(_kind_of(tool)) for tool, _ in rows if tool is not None)
     family = max(families, key=lambda name: (families[name], name == "http"), default="http")
     tools: list[JsonObject] = []
@@ -240,8 +240,8 @@ def _kind_of(tool: JsonObject) -> str:
     return str(tool["tool_call_template"].get("call_template_type"))
 
 
-def _portable_tool(tool: JsonObject) -> tuple[JsonObject | None, ToolProof]:
-    """Return the tool for other clients, or None, and what became of it."""
+def portable_tool(tool: JsonObject) -> tuple[JsonObject | None, ToolProof]:
+    """Return a v1 tool for other clients, or None, and what became of it."""
     name = str(tool.get("name"))
     try:
         written, compared = _proven(tool)
