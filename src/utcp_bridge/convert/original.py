@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from utcp_bridge.convert.forms import unchanged
 from utcp_bridge.convert.official import Unwritable
@@ -100,7 +100,7 @@ def _planned_place(one: ParameterPlan, properties: JsonObject, needed: frozenset
     delimiter = DELIMITERS.get(one.style, ",")
     if one.location == "query":
         return place if one.explode else replace(place, delimiter=delimiter)
-    prefix = {"label": ".", "matrix": f";{one.name}="}.get(one.style, "")
+    prefix = {"label": ".", "matrix": f";{quote(one.name, safe='')}="}.get(one.style, "")
     if prefix and _may_be(schema, "array"):
         return replace(place, problem="clients write it in other ways")
     return replace(place, delimiter=delimiter, prefix=prefix)

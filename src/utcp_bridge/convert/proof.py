@@ -108,7 +108,7 @@ def _filled(value: Any, declared: frozenset[str], key: str = "") -> Any:
         return [_filled(one, declared) for one in value]
     if not isinstance(value, str) or "$" not in value:
         return value
-    filled = _VARIABLE.sub(lambda found: found[0] if (found[1] or found[2]) in declared else "v", value)
+    filled = _VARIABLE.sub(lambda found: found[0] if not declared.isdisjoint({found[0], found[1] or found[2]}) else "v", value)
     return f"https://{filled}.example" if key == "url" and "://" not in filled else filled
 
 

@@ -14,7 +14,7 @@ __all__ = ["sample_arguments"]
 _STRINGS: Final = ("plain", "a b&c=d/é?#%41+;,:@'!", "0", 'x "y" {z} \\ <w> ü|~', "true")
 _HEADERS: Final = ("plain", "a b&c=d/?#%41+;:@'!", "0", 'x "y" {z} \\ <w>|~', "true")
 _INTEGERS: Final = (7, -1, 0, 2_147_483_648, 1)
-_NUMBERS: Final = (1.5, -0.25, 3.0, 1_000_000.5, 0.0)
+_NUMBERS: Final = (1.5, -0.25, 3, 1_000_000.5, 0)
 _JSON_TEXT: Final = '{"a":[1,"é"],"b":{"c":null}}'
 _VARIANTS: Final = 5
 _MAX_DEPTH: Final = 8
