@@ -17,7 +17,7 @@ from utcp_bridge.convert.replay import CLIENTS, PYTHON_0, Unsendable, replay
 from utcp_bridge.convert.samples import sample_arguments
 from utcp_bridge.convert.sources import without_files
 from utcp_bridge.convert.targets import portable, to_v0
-from utcp_bridge.convert.writing import Written, written_http
+from utcp_bridge.convert.writing import WrittenTool, written_http
 from utcp_bridge.dialects import to_v1
 from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.placement.request import RequestParts
@@ -153,7 +153,7 @@ def test_what_is_written_of_any_operation_is_the_same_request(document):
         compare(original.tools[0], again, tool["tool_call_template"])
 
 
-def compare(original: Any, written: Written, template: Any) -> None:
+def compare(original: Any, written: WrittenTool, template: Any) -> None:
     build = request_builder(original["tool_call_template"])
     for arguments in sample_arguments(written.tool["inputs"], headers=template.get("header_fields", ())):
         try:
@@ -221,10 +221,10 @@ def test_a_wrong_form_is_not_proven():
     ):
         template = {**made.tool["tool_call_template"], **change}
         with pytest.raises(Unwritable, match=r"sends another|does not send"):
-            prove_http(original, Written({**made.tool, "tool_call_template": template}, (), made.back))
+            prove_http(original, WrittenTool({**made.tool, "tool_call_template": template}, (), made.back))
     with pytest.raises(Unwritable, match="request_plan"):
         prove_http(
-            original, Written({**made.tool, "tool_call_template": original["tool_call_template"]}, (), made.back)
+            original, WrittenTool({**made.tool, "tool_call_template": original["tool_call_template"]}, (), made.back)
         )
 
 

@@ -8,7 +8,7 @@ Clients differ in how they write booleans, lists and objects outside of a JSON b
     object in a form              JSON text
     a body that is not JSON       the text of the body
 
-`Form.back` turns such a value into the argument of the original tool, so that both requests can be compared.
+`ArgumentForm.back` turns such a value into the argument of the original tool, so that both requests can be compared.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from utcp_bridge.placement.openapi_styles import DELIMITERS
 from utcp_bridge.placement.plan_models import BodyPlan, PropertyPlan
 from utcp_bridge.urls import at_pointer
 
-__all__ = ["ALL_TYPES", "Form", "body_form", "types_of", "unchanged", "value_form"]
+__all__ = ["ALL_TYPES", "ArgumentForm", "body_form", "types_of", "unchanged", "value_form"]
 
 ALL_TYPES: Final = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
 _PLAIN: Final = frozenset({"string", "number", "integer"})
-_KINDS: Final = {str: "string", int: "integer", float: "number", bool: "boolean", dict: "object", list: "array"}
+_KINDS: Final = ((bool, "boolean"), (str, "string"), (int, "integer"), (float, "number"))
 _MAX_DEPTH: Final = 12
 _DELIMITED: Final = {"spaceDelimited": "spaces", "pipeDelimited": "`|`", "tabDelimited": "tabs"}
 _JSON: Final = "application/json"
@@ -41,7 +41,7 @@ def unchanged(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ArgumentForm:
     """The schema of a written argument, how to read a value back, and what it cannot say that the original can."""
 
     schema: JsonObject
@@ -78,7 +78,9 @@ def types_of(schema: Any, root: JsonObject, depth: int = 0) -> frozenset[str]:
 
 
 def _type_of(value: Any) -> str:
-    return _KINDS.get(type(value), "null")
+    if is_object(value) or is_list(value):
+        return "object" if is_object(value) else "array"
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), "null")
 
 
 def _referenced(schema: JsonObject, root: JsonObject) -> Any:
@@ -95,7 +97,7 @@ def _resolved(schema: Any, root: JsonObject) -> JsonObject:
         target = _referenced(schema, root)
         branches = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
         if target is None and is_list(branches):
-            rest = [one for one in branches if types_of(one, root) != {"null"}]
+            rest = [one for one in branches if types_of(one, root) != frozenset({"null"})]
             target = rest[0] if len(rest) == 1 else None
         if target is None:
             return schema
@@ -126,7 +128,7 @@ def _described(schema: Any, more: str = "") -> JsonObject:
 
 def value_form(
     schema: Any, root: JsonObject, *, name: str, delimiter: str | None = None, repeats: bool = False
-) -> Form:
+) -> ArgumentForm:
     """Return the form of an argument that is written as text: in the URL, a header, or a form.
 
     A list has a `delimiter`, or else repeats its name. `repeats` keeps such a list, for clients that all repeat it.
@@ -137,15 +139,15 @@ def value_form(
     if plain := kinds & _PLAIN:
         is_any = kinds == ALL_TYPES - {"null"}
         limits = () if is_any or kinds <= _PLAIN | {"boolean"} else ("takes text or a number only",)
-        return Form(_narrowed(schema, root, plain), limits=limits)
-    if kinds == {"boolean"}:
+        return ArgumentForm(_narrowed(schema, root, plain), limits=limits)
+    if kinds == frozenset({"boolean"}):
         return _boolean(schema, root)
-    if kinds == {"array"}:
+    if kinds == frozenset({"array"}):
         return _list(schema, root, name, delimiter, repeats=repeats)
     raise Unwritable("clients write an object in other ways")
 
 
-def _boolean(schema: Any, root: JsonObject) -> Form:
+def _boolean(schema: Any, root: JsonObject) -> ArgumentForm:
     resolved = _resolved(schema, root)
     values = resolved.get("enum")
     allowed: list[Any] = values if is_list(values) else [True, False]
@@ -157,30 +159,30 @@ def _boolean(schema: Any, root: JsonObject) -> Form:
     }
     if isinstance(default := resolved.get("default"), bool):
         written["default"] = str(default).lower()
-    return Form(written, back=lambda text: text == "true")
+    return ArgumentForm(written, back=lambda text: text == "true")
 
 
-def _list(schema: Any, root: JsonObject, name: str, delimiter: str | None, *, repeats: bool) -> Form:
+def _list(schema: Any, root: JsonObject, name: str, delimiter: str | None, *, repeats: bool) -> ArgumentForm:
     resolved = _resolved(schema, root)
     items = resolved.get("items", {})
     kinds = types_of(items, root) - {"null"}
-    if not kinds & _PLAIN and kinds != {"boolean"}:
+    if not kinds & _PLAIN and kinds != frozenset({"boolean"}):
         raise Unwritable("clients write a list of lists or objects in other ways")
     if delimiter is not None:
         mark = next((word for style, word in _DELIMITED.items() if DELIMITERS[style] == delimiter), "commas")
         text = f"Several values are separated by {mark}."
-        return Form(
+        return ArgumentForm(
             {"type": "string", **_described(schema if "description" in schema else resolved, text)},
             back=lambda joined: joined.split(delimiter),
         )
     inner = value_form(items, root, name=name)
     if (repeats or name.endswith("[]")) and kinds <= _PLAIN:
-        return Form({**resolved, "items": inner.schema}, limits=inner.limits)
+        return ArgumentForm({**resolved, "items": inner.schema}, limits=inner.limits)
     least = resolved.get("minItems", 0)
     if isinstance(least, int) and least > 1:
         raise Unwritable("clients write a list in other ways")
     about = _described(schema if "description" in schema else resolved, "One value.")
-    return Form(
+    return ArgumentForm(
         {**inner.schema, **about},
         back=lambda value: [inner.back(value)],
         limits=(*inner.limits, "takes one value instead of a list"),
@@ -190,7 +192,7 @@ def _list(schema: Any, root: JsonObject, name: str, delimiter: str | None, *, re
 # --- bodies -----------------------------------------------------------------------------------
 
 
-def body_form(plan: BodyPlan, schema: Any, root: JsonObject, *, repeats: bool = False) -> Form:
+def body_form(plan: BodyPlan, schema: Any, root: JsonObject, *, repeats: bool = False) -> ArgumentForm:
     """Return the form of the argument that is the body. `schema` is that of the whole body.
 
     :raises Unwritable: no client sends such a body from an official template.
@@ -208,13 +210,13 @@ def body_form(plan: BodyPlan, schema: Any, root: JsonObject, *, repeats: bool = 
         written = {**text, **_described(schema, "The body as JSON text.")}
         if is_object(schema) and schema:
             written["contentSchema"] = schema
-        return Form(written, back=json.loads)
+        return ArgumentForm(written, back=json.loads)
     if not types_of(schema, root) & {"string", "object"}:
         raise Unwritable(f"clients do not send a body of type {plan.media_type}")
-    return Form({**text, **_described(schema, f"The {essence} document.")})
+    return ArgumentForm({**text, **_described(schema, f"The {essence} document.")})
 
 
-def _json_body(schema: Any, root: JsonObject) -> Form:
+def _json_body(schema: Any, root: JsonObject) -> ArgumentForm:
     """Return a JSON body. TypeScript's client does not quote text that is JSON itself, so a body is not text."""
     kinds = types_of(schema, root)
     kept = kinds - {"string", "null"}
@@ -223,16 +225,17 @@ def _json_body(schema: Any, root: JsonObject) -> Form:
     if kinds == ALL_TYPES:
         kept = frozenset({"object", "array"})
     limits = ("takes no text",) if "string" in kinds else ()
-    return Form(_narrowed(schema, root, kept), limits=limits)
+    return ArgumentForm(_narrowed(schema, root, kept), limits=limits)
 
 
-def _form_body(plan: BodyPlan, schema: Any, root: JsonObject, *, repeats: bool) -> Form:
+def _form_body(plan: BodyPlan, schema: Any, root: JsonObject, *, repeats: bool) -> ArgumentForm:
     resolved = _resolved(schema, root)
-    if types_of(resolved, root) - {"null"} != {"object"}:
+    if types_of(resolved, root) - {"null"} != frozenset({"object"}):
         raise Unwritable(f"clients do not send a body of type {plan.media_type}")
-    members = resolved["properties"] if is_object(resolved.get("properties")) else {}
+    given = resolved.get("properties")
+    members: JsonObject = given if is_object(given) else {}
     required = [str(name) for name in resolved.get("required") or ()]
-    forms: dict[str, Form] = {}
+    forms: dict[str, ArgumentForm] = {}
     limits: list[str] = []
     for name, member in members.items():
         try:
@@ -252,21 +255,21 @@ def _form_body(plan: BodyPlan, schema: Any, root: JsonObject, *, repeats: bool) 
         "additionalProperties": False,
         "minProperties": 1,
     }
-    return Form(
+    return ArgumentForm(
         {key: value for key, value in written.items() if key not in {"anyOf", "oneOf", "allOf", "$ref"}},
         back=lambda value: {name: forms[name].back(one) for name, one in value.items()},
         limits=tuple(limits),
     )
 
 
-def _member_form(member: Any, root: JsonObject, name: str, plan: PropertyPlan | None, *, repeats: bool) -> Form:
+def _member_form(member: Any, root: JsonObject, name: str, plan: PropertyPlan | None, *, repeats: bool) -> ArgumentForm:
     if plan is not None and plan.binary:
         raise Unwritable("clients do not send files")
     kinds = types_of(member, root) - {"null"}
-    if kinds == {"object"} and (plan is None or not plan.style):
+    if kinds == frozenset({"object"}) and (plan is None or not plan.style):
         about = _described(member, "JSON text.")
-        return Form({"type": "string", "contentMediaType": _JSON, **about}, back=json.loads)
-    if plan is not None and plan.style and kinds == {"array"}:
+        return ArgumentForm({"type": "string", "contentMediaType": _JSON, **about}, back=json.loads)
+    if plan is not None and plan.style and kinds == frozenset({"array"}):
         delimiter = None if plan.explode else DELIMITERS.get(plan.style, ",")
         return value_form(member, root, name=name, delimiter=delimiter, repeats=repeats)
     form = value_form(member, root, name=name, repeats=repeats)

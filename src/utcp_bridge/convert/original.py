@@ -181,7 +181,8 @@ def _plain_url(url: str, properties: JsonObject) -> str:
 def _headers_of(template: JsonObject, properties: JsonObject) -> dict[str, str]:
     """Return the argument of each header that consists of one."""
     found: dict[str, str] = {}
-    for name, value in (template.get("headers") or {}).items():
+    headers: JsonObject = template.get("headers") or {}
+    for name, value in headers.items():
         if (argument := _argument_in(value, properties)) is not None:
             found[str(name)] = argument
         elif isinstance(value, str) and "{{" in value:
@@ -198,7 +199,7 @@ def _argument_in(value: Any, properties: JsonObject) -> str | None:
 
 
 def _fixed_headers(template: JsonObject) -> dict[str, str]:
-    headers = template.get("headers") or {}
+    headers: JsonObject = template.get("headers") or {}
     return {
         str(name): str(value)
         for name, value in headers.items()

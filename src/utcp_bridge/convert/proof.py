@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from utcp_bridge.convert.official import Unwritable
 from utcp_bridge.convert.replay import CLIENTS, Client, Unsendable, refusal, replay
 from utcp_bridge.convert.samples import sample_arguments
-from utcp_bridge.convert.writing import Written
+from utcp_bridge.convert.writing import WrittenTool
 from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.placement.body import media_kind
@@ -37,7 +37,7 @@ _VARIABLE: Final = re.compile(r"\$\{(\w+)\}|\$(\w+)", re.ASCII)
 _BuildRequest = Callable[[JsonObject], RequestParts]
 
 
-def prove_http(original: JsonObject, written: Written, *, clients: Sequence[Client] | None = None) -> int:
+def prove_http(original: JsonObject, written: WrittenTool, *, clients: Sequence[Client] | None = None) -> int:
     """Return the number of requests that were compared, for a tool of `official.HTTP_KINDS` and its v1 form.
 
     :raises Unwritable: a client refuses the tool or its arguments, or sends another request.
@@ -45,7 +45,8 @@ def prove_http(original: JsonObject, written: Written, *, clients: Sequence[Clie
     if (reason := refusal(written.tool)) is not None:
         raise Unwritable(reason)
     template: JsonObject = written.tool["tool_call_template"]
-    declared = frozenset((original.get("inputs") or {}).get("properties") or ())
+    inputs: JsonObject = original.get("inputs") or {}
+    declared: frozenset[str] = frozenset(inputs.get("properties") or ())
     build = request_builder(_filled(original["tool_call_template"], declared))
     filled: JsonObject = _filled(template, frozenset())
     headers = template.get("header_fields") or ()
@@ -108,7 +109,9 @@ def _filled(value: Any, declared: frozenset[str], key: str = "") -> Any:
         return [_filled(one, declared) for one in value]
     if not isinstance(value, str) or "$" not in value:
         return value
-    filled = _VARIABLE.sub(lambda found: found[0] if not declared.isdisjoint({found[0], found[1] or found[2]}) else "v", value)
+    filled = _VARIABLE.sub(
+        lambda found: found[0] if not declared.isdisjoint({found[0], found[1] or found[2]}) else "v", value
+    )
     return f"https://{filled}.example" if key == "url" and "://" not in filled else filled
 
 

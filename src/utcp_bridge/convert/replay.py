@@ -96,10 +96,12 @@ def _javascript_query(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _javascript_body(value: Any, media_type: str) -> bytes:
-    if isinstance(value, dict | list):
+    if is_object(value) or is_list(value):
         if _FORM in media_type:
-            members = value.items() if is_object(value) else enumerate(value)
-            pairs = [pair for key, member in members for pair in _javascript_query(str(key), member)]
+            members: JsonObject = (
+                value if is_object(value) else dict(zip(map(str, range(len(value))), value, strict=True))
+            )
+            pairs = [pair for key, member in members.items() for pair in _javascript_query(key, member)]
             return urlencode(pairs).encode()
         if "multipart/form-data" in media_type:
             raise Unsendable("a multipart body")
@@ -114,12 +116,13 @@ def _javascript_body(value: Any, media_type: str) -> bytes:
 
 
 def _kind(value: Any) -> str:
-    kinds = {bool: "boolean", dict: "object", list: "list", type(None): "null"}
-    return kinds.get(type(value), "number")
+    if is_object(value) or is_list(value):
+        return "object" if is_object(value) else "list"
+    return "boolean" if isinstance(value, bool) else "null" if value is None else "number"
 
 
 PYTHON: Final = Client("python-utcp", _python_text, _python_query, _python_body, omits_null_body=True)
-PYTHON_0: Final = Client("utcp 0.2", _python_text, _python_query, _python_body, omits_null_body=True)
+PYTHON_0: Final = Client("python-utcp 0.2", _python_text, _python_query, _python_body, omits_null_body=True)
 TYPESCRIPT: Final = Client("@utcp/sdk", _javascript_text, _javascript_query, _javascript_body, omits_null_body=False)
 CLIENTS: Final[dict[str, tuple[Client, ...]]] = {
     "http": (PYTHON, TYPESCRIPT),

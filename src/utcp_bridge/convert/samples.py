@@ -21,13 +21,13 @@ _MAX_DEPTH: Final = 8
 _MAX_MEMBERS: Final = 40
 
 
-def sample_arguments(inputs: JsonObject, *, headers: Collection[str] = ()) -> Iterator[JsonObject]:
+def sample_arguments(inputs: JsonObject, *, headers: Collection[str] = frozenset()) -> Iterator[JsonObject]:
     """Yield arguments for a tool with this input schema. Those in `headers` are ASCII text without control characters.
 
     The first object has the required arguments alone, the others have all.
     """
     properties: JsonObject = inputs.get("properties") or {}
-    required = set(inputs.get("required") or ())
+    required: set[str] = set(inputs.get("required") or ())
     for variant in range(_VARIANTS):
         yield {
             name: _value(schema, inputs, variant, _HEADERS if name in headers else _STRINGS, 0)
@@ -71,7 +71,7 @@ def _typed(
 ) -> Any:
     if "object" in kinds and (len(kinds) == 1 or "properties" in schema):
         return _object(schema, root, variant, depth)
-    if kinds == {"array"}:
+    if kinds == frozenset({"array"}):
         items = schema.get("items", {})
         count = 1 + variant % 2 if depth < _MAX_DEPTH else 0
         return [_value(items, root, variant + one, strings, depth + 1) for one in range(count)]

@@ -15,7 +15,7 @@ from utcp_bridge.convert.official import HTTP_KINDS, Unwritable, family_of, offi
 from utcp_bridge.convert.outcome import LEFT_OUT, PROVEN, UTCP_VERSION, Converted, ToolProof
 from utcp_bridge.convert.proof import prove_http
 from utcp_bridge.convert.replay import PYTHON_0, refusal
-from utcp_bridge.convert.writing import Written, written_http, written_other
+from utcp_bridge.convert.writing import WrittenTool, written_http, written_other
 from utcp_bridge.dialects import wants_auth
 from utcp_bridge.dialects.fields import strings_in
 from utcp_bridge.errors import ConfigError
@@ -121,7 +121,7 @@ def _v0_schema(schema: JsonObject) -> JsonObject:
     return {key: value for key, value in written.items() if key != "items" or is_object(value)}
 
 
-def _v0_fields(written: Written, fields: JsonObject) -> JsonObject:
+def _v0_fields(written: WrittenTool, fields: JsonObject) -> JsonObject:
     """Return the fields of a provider from the v1 form of its tool."""
     made = {key: value for key, value in written.tool["tool_call_template"].items() if key != "call_template_type"}
     return {**{key: made[key] for key in fields if key in made}, **made}
@@ -250,7 +250,7 @@ def portable_tool(tool: JsonObject) -> tuple[JsonObject | None, ToolProof]:
     return written.tool, ToolProof(name, PROVEN, written.limits, compared)
 
 
-def _proven(tool: JsonObject) -> tuple[Written, int]:
+def _proven(tool: JsonObject) -> tuple[WrittenTool, int]:
     if not is_object(tool.get("tool_call_template")):
         raise Unwritable("a tool without a call template cannot be called")
     if _kind_of(tool) in HTTP_KINDS:

@@ -2,7 +2,7 @@
 
 A body is one argument, also where its properties were arguments of their own. Arguments that the clients write in
 different ways get another form (`forms`). An optional argument without such a form is left out, and so is a tool whose
-request the official fields cannot say. `Written.limits` and `Unwritable` say what and why.
+request the official fields cannot say. `WrittenTool.limits` and `Unwritable` say what and why.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from utcp_bridge.convert.forms import Form, body_form, unchanged, value_form
+from utcp_bridge.convert.forms import ArgumentForm, body_form, unchanged, value_form
 from utcp_bridge.convert.official import FIELDS, Unwritable, official_auth, official_tool
 from utcp_bridge.convert.original import PLACEHOLDER, OriginalBody, OriginalPlace, OriginalRequest, original_request
 from utcp_bridge.dialects.fields import strings_in
@@ -21,7 +21,7 @@ from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.settings import ManualOptions
 from utcp_bridge.urls import query_name, query_names
 
-__all__ = ["Written", "written_http", "written_other"]
+__all__ = ["WrittenTool", "written_http", "written_other"]
 
 _COMBINING: Final = frozenset({
     "anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies",
@@ -33,7 +33,7 @@ _COMMAND_ARGUMENT: Final = re.compile(r"UTCP_ARG_(\w{1,128}?)_UTCP_END")
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenTool:
     """A tool for other clients. `back` turns its arguments into those of the original tool."""
 
     tool: JsonObject
@@ -52,7 +52,7 @@ class _Arguments:
     header_fields: list[str] = field(default_factory=list[str])
     in_url: dict[str, str] = field(default_factory=dict[str, str])
 
-    def add(self, name: str, form: Form, *, required: bool, back: Callable[[Any], JsonObject]) -> None:
+    def add(self, name: str, form: ArgumentForm, *, required: bool, back: Callable[[Any], JsonObject]) -> None:
         self.properties[name] = form.schema
         if required:
             self.required.append(name)
@@ -67,7 +67,7 @@ class _Arguments:
         return given
 
 
-def written_http(tool: JsonObject, *, repeats: bool = False) -> Written:
+def written_http(tool: JsonObject, *, repeats: bool = False) -> WrittenTool:
     """Return a tool of the types in `HTTP_KINDS`. `repeats` is for clients that all repeat the name of a list.
 
     :raises Unwritable: its request cannot be said with official fields.
@@ -82,7 +82,7 @@ def written_http(tool: JsonObject, *, repeats: bool = False) -> Written:
     arguments = _arguments(request, inputs, repeats=repeats)
     body_name = _add_body(request.body, arguments, inputs, repeats=repeats)
     url, written = _template(template, request, arguments, body_name), _inputs(inputs, arguments)
-    return Written(official_tool(tool, inputs=written, template=url), tuple(arguments.limits), arguments.original)
+    return WrittenTool(official_tool(tool, inputs=written, template=url), tuple(arguments.limits), arguments.original)
 
 
 # --- the written tool -------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def _only(argument: str) -> Callable[[Any], JsonObject]:
     return lambda value: {argument: value}
 
 
-def _form_of(place: OriginalPlace, inputs: JsonObject, *, repeats: bool) -> Form:
+def _form_of(place: OriginalPlace, inputs: JsonObject, *, repeats: bool) -> ArgumentForm:
     if place.problem:
         raise Unwritable(place.problem)
     return value_form(
@@ -201,7 +201,7 @@ def _template(
 # --- other types of call templates ------------------------------------------------------------
 
 
-def written_other(tool: JsonObject) -> Written:
+def written_other(tool: JsonObject) -> WrittenTool:
     """Return a tool of another type than HTTP, whose official fields mean the same to every client.
 
     :raises Unwritable: no released client calls this type, or it needs a field that they do not have.
@@ -227,7 +227,7 @@ def written_other(tool: JsonObject) -> Written:
     limits: tuple[str, ...] = ()
     if kind == "cli":
         inputs, limits = _with_required(kept, inputs)
-    return Written(official_tool(tool, inputs=inputs, template=kept), limits, unchanged)
+    return WrittenTool(official_tool(tool, inputs=inputs, template=kept), limits, unchanged)
 
 
 def _without_tool_name(template: JsonObject, name: str) -> JsonObject:
@@ -242,7 +242,7 @@ def _without_tool_name(template: JsonObject, name: str) -> JsonObject:
 
 def _with_required(template: JsonObject, inputs: JsonObject) -> tuple[JsonObject, tuple[str, ...]]:
     """Return the schema with every argument of a command required: clients write a mark for a missing one."""
-    known = inputs.get("properties") or {}
+    known: JsonObject = inputs.get("properties") or {}
     names = dict.fromkeys(name for text in strings_in(template) for name in _COMMAND_ARGUMENT.findall(text))
     needed = [one for one in inputs.get("required") or () if isinstance(one, str)]
     optional = [name for name in names if name in known and name not in needed]

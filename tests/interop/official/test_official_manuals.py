@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.interop.recording import RecordingServer, deliberate
+from tests.interop.official.recording import RecordingServer, deliberate
 from tests.interop.software import Npm, PyPI, Software
 from tests.openapi_oracle.samples import SHARED, load, sample_files
 from tests.support.openapi_bodies import BODIES
@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 PYTHON = PyPI("utcp==1.2.0 utcp-http==1.1.15", program="python")
 PYTHON_0 = PyPI("utcp==0.2.3 mcp<2", program="python", light=False)
 TYPESCRIPT = Npm("@utcp/sdk@1.1.2 @utcp/http@1.1.11")
-SERVERS = Path(__file__).parent / "servers"
+SERVERS = Path(__file__).parents[1] / "servers"
 MOST_TOOLS = 30
 DOCUMENTS = [path for path in sample_files(SHARED) if not path.name.startswith(("karmada", "moby"))]
 

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
 PYTHON = PyPI("utcp==1.2.0 utcp-http==1.1.15", program="python")
 TYPESCRIPT = Npm("@utcp/sdk@1.1.2 @utcp/http@1.1.11")
-SERVERS = Path(__file__).parent / "servers"
+SERVERS = Path(__file__).parents[1] / "servers"
 CLIENTS = [
     pytest.param(PYTHON, "utcp_calls.py", id="python", marks=pytest.mark.needs(PYTHON)),
     pytest.param(TYPESCRIPT, "utcp_calls.cjs", id="typescript", marks=pytest.mark.needs(TYPESCRIPT)),
@@ -143,7 +143,7 @@ async def test_the_bridge_serves_tools_for_every_client(software, script, via, t
 
 
 def as_written(tool: dict[str, Any], arguments: dict[str, Any], native: list[str]) -> dict[str, Any]:
-    """Return the arguments for a tool that may go through the bridge, where the body's members are beside the others."""
+    """Return the arguments of a tool; through the bridge, the members of the body are beside the others."""
     if tool["name"] in native:
         return arguments
     flat = {name: value for name, value in arguments.items() if name != "body"} | arguments.get("body", {})
