@@ -218,6 +218,7 @@ def _write(converted: Converted, output: Path | None, form: Form | None) -> None
 
 def _tell(converted: Converted, output: Path | None) -> None:
     """Report on stderr what was left out, which variables to set, and where the result is."""
+    from utcp_bridge.convert.outcome import LEFT_OUT
     from utcp_bridge.dialects.fields import safe_name
     from utcp_bridge.manuals.variables_needed import variables_of_tools
 
@@ -225,6 +226,8 @@ def _tell(converted: Converted, output: Path | None) -> None:
         complain(f"{fault.severity}: {fault}")
     if len(converted.notes) > _MAX_NOTES:
         complain(f"… and {len(converted.notes) - _MAX_NOTES} more.")
+    if any(row.state == LEFT_OUT for row in converted.proof or ()):
+        note("To keep the tools that were left out, for utcp-bridge alone, use --extended.")
     name = safe_name(output.stem if output else converted.name)
     needed = variables_of_tools(converted.tools, name)
     if needed:
