@@ -159,13 +159,15 @@ def test_the_portable_form_keeps_only_official_keys():
         "annotations": {},
         "body_members": [],
         "inputs": {},
-        "tool_call_template": {"x": 1},
+        "tool_call_template": {**HTTP, "url": "https://api.example.com/", "x": 1, "retries": 2},
     }
     manual = {"utcp_version": "1.0.1", "info": {"title": "T"}, "auth": {}, "manual_version": "1", "tools": [tool]}
     assert portable(Converted(manual, "m")).document == {
         "utcp_version": "1.0.1",
         "manual_version": "1",
-        "tools": [{"name": "a", "inputs": {}, "tool_call_template": {"x": 1}}],
+        "tools": [
+            {"name": "a", "inputs": {}, "tool_call_template": {**HTTP, "url": "https://api.example.com/"}},
+        ],
     }
 
 

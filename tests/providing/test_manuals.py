@@ -7,7 +7,7 @@ from typing import Annotated
 
 import httpx2
 import pytest
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import Body, Depends, FastAPI, HTTPException
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel
 from tests.upstreams.registry_service import served
@@ -144,3 +144,48 @@ def test_an_unreadable_openapi_description_is_a_problem(app):
         answer = httpx2.get(f"{base}/utcp")
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.status_code == 502
+
+
+async def test_routes_that_others_would_call_wrongly_are_left_out_and_named(app, caplog):
+    @app.post("/text", operation_id="say")
+    def say(text: Annotated[str, Body()]) -> str:
+        return text
+
+    add_manual(app)
+    with served(app) as base:
+        manual = httpx2.get(f"{base}/utcp").json()
+        rows = {row["tool"]: row for row in httpx2.get(f"{base}/utcp/proof").json()["tools"]}
+    names = [tool["name"] for tool in manual["tools"]]
+    assert "say" not in names
+    assert rows.keys() == {*names, "say"}
+    assert rows["say"]["state"] == "left out"
+    assert "a JSON body that is text" in rows["say"]["why"][0]
+    assert "'say'" in caplog.text
+
+
+async def test_a_body_of_a_route_is_one_argument(app):
+    add_manual(app)
+    with served(app) as base:
+        tools = {tool["name"]: tool for tool in httpx2.get(f"{base}/utcp").json()["tools"]}
+    order = tools["place_order"]
+    assert list(order["inputs"]["properties"]) == ["body"]
+    assert order["inputs"]["required"] == ["body"]
+    assert order["tool_call_template"]["body_field"] == "body"
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_flat"),
+    [
+        ({"type": "string"}, True),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, True),
+        ({"type": "boolean"}, False),
+        ({"type": ["integer", "string"]}, False),
+        ({"type": "array", "items": {"type": "string"}}, False),
+        ({}, False),
+    ],
+)
+def test_arguments_are_in_the_body_unless_a_query_says_them_exactly(schema, is_flat):
+    tool = ProvidedTool("t", "", {"type": "object", "properties": {"a": schema}})
+    written = provided_tool(tool, ManualForm("http://h/utcp", in_body=None))
+    assert list(written["inputs"]["properties"]) == (["a"] if is_flat else ["body"])
+    assert written["tool_call_template"]["body_field"] == ("*" if is_flat else "body")

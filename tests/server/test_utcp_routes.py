@@ -389,3 +389,28 @@ def test_credentials_are_masked_in_results_and_lines():
             reply = httpx2.post(f"{base}/utcp/tools/far_echo", headers={"Accept": accept})
             assert "s3cret-value" not in reply.text
             assert "Bearer ***" in reply.text
+
+
+def test_the_proof_says_which_tools_are_native_and_why_the_others_are_not():
+    client = client_with_tools()
+    plan = {"body": {"media_type": "multipart/form-data", "argument": "body"}}
+    url = "https://api.example.com/x"
+    templates = {
+        "get": {"call_template_type": "http", "url": url},
+        "upload": {"call_template_type": "http", "url": url, "http_method": "POST", "request_plan": plan},
+        "ticks": {"call_template_type": "sse", "url": url},
+    }
+    for name, template in templates.items():
+        tool = Tool(Source("api", Trust.REMOTE), name, template["call_template_type"], template)
+        client._tools[tool.qualified_name] = tool
+    client.generation += 1
+    with served(build_app(BridgeServer(client))) as base:
+        tools = {one["name"]: one for one in httpx2.get(f"{base}/utcp?via=native").json()["tools"]}
+        rows = {row["tool"]: row for row in httpx2.get(f"{base}/utcp/proof?via=native").json()["tools"]}
+        wrong = httpx2.get(f"{base}/utcp/proof?via=x")
+    assert rows.keys() == tools.keys()
+    assert [name for name, row in rows.items() if row["state"] == "native"] == ["api_get"]
+    assert "multipart" in rows["api_upload"]["why"][0]
+    assert "'sse'" in rows["api_ticks"]["why"][0]
+    assert tools["api_upload"]["tool_call_template"]["url"] == f"{base}/utcp/tools/api_upload"
+    assert wrong.status_code == 400

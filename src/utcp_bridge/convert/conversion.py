@@ -15,11 +15,11 @@ from typing import Any, TypeAlias
 from utcp_bridge.configuration.hosts.files import host_configuration
 from utcp_bridge.configuration.hosts.reading import as_configuration
 from utcp_bridge.configuration.places import STDIN, Placed, is_url, read_place
-from utcp_bridge.convert.outcome import Converted, Wishes, new_manual
+from utcp_bridge.convert.outcome import UTCP_VERSION, Converted, Wishes, new_manual
 from utcp_bridge.convert.secrets import with_variables
 from utcp_bridge.convert.sources import mcp_manual, openapi_manual, servers_of
-from utcp_bridge.convert.targets import portable, to_v0
-from utcp_bridge.dialects import Shape, detect, read_config, read_manual, to_v1, wants_auth
+from utcp_bridge.convert.targets import portable, to_v0, tools_with_auth
+from utcp_bridge.dialects import Shape, detect, read_config, read_manual, to_v1
 from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.dialects.shorthand import expand_shorthand, suggest_name
 from utcp_bridge.errors import ConfigError, ManualError
@@ -152,7 +152,9 @@ async def _converted(placed: Placed, name: str, wishes: Wishes) -> Converted:
 def _manual(document: Any, name: str, shown: str, wishes: Wishes) -> Converted:
     """Return the manual in v1 form; tools that cannot be read stay unchanged and are reported, so they can be fixed."""
     reading = read_manual(document, default_template={"call_template_type": "file", "file_path": ""}, where=shown)
-    manual = to_v1(document)
+    manual: JsonObject = {**to_v1(document)}
+    if not str(manual.get("utcp_version", "")).startswith("1."):
+        manual["utcp_version"] = UTCP_VERSION
     if wishes.name:
         info = manual.get("info")
         manual["info"] = {**(info if is_object(info) else {}), "title": wishes.name}
@@ -206,7 +208,7 @@ def _manuals(parts: Sequence[Converted], name: str | None) -> Converted:
     tools: list[JsonObject] = []
     for part in parts:
         names = {variable: f"{safe_name(part.name).upper()}_{variable}" for variable in shared[part.name]}
-        for tool in _with_own_auth(part):
+        for tool in tools_with_auth(part):
             stated = str(tool.get("name"))
             unique = _unique(stated, part.name, taken)
             if unique != stated:
@@ -230,7 +232,7 @@ def _shared_variables(parts: Sequence[Converted]) -> dict[str, list[str]]:
     used = {
         part.name: dict.fromkeys(
             variable
-            for tool in _with_own_auth(part)
+            for tool in tools_with_auth(part)
             if is_object(tool.get("tool_call_template"))
             for variable in names_in_template(tool["tool_call_template"])
         )
@@ -238,19 +240,6 @@ def _shared_variables(parts: Sequence[Converted]) -> dict[str, list[str]]:
     }
     counts = Counter(variable for variables in used.values() for variable in variables)
     return {part: [variable for variable in variables if counts[variable] > 1] for part, variables in used.items()}
-
-
-def _with_own_auth(part: Converted) -> list[JsonObject]:
-    """Return the part's tools; those that use the manual's auth get a copy of it, because merging drops it."""
-    auth = part.document.get("auth")
-    if not is_object(auth):
-        return part.tools
-    return [
-        {**tool, "tool_call_template": {**template, "auth": auth}}
-        if is_object(template := tool.get("tool_call_template")) and wants_auth(template, auth)
-        else tool
-        for tool in part.tools
-    ]
 
 
 def _unique(name: str, part: str, taken: set[str]) -> str:

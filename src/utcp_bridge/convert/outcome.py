@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from utcp_bridge.model import Fault, JsonObject
 
-__all__ = ["UTCP_VERSION", "Converted", "Wishes", "new_manual"]
+__all__ = ["LEFT_OUT", "PROVEN", "UTCP_VERSION", "Converted", "ToolProof", "Wishes", "new_manual"]
 
+PROVEN: Final = "proven"
+LEFT_OUT: Final = "left out"
 UTCP_VERSION = "1.0.1"
 """The version of UTCP that converted manuals are written in."""
 
@@ -20,8 +22,8 @@ class Wishes:
 
     `name` is the title of the result. `base_url` replaces the servers of an OpenAPI description; `server_variables`
     fills in their variables. `include` and `exclude` select tools as in a manual's entry. `keep_values` keeps secrets
-    of templates, and the values of an MCP server's `env` and `headers`, instead of writing variables. `portable` leaves
-    out keys that released clients of other vendors refuse. `target` is the version of UTCP to write.
+    of templates, and the values of an MCP server's `env` and `headers`, instead of writing variables. `portable` writes
+    the manual for released clients of other vendors. `target` is the version of UTCP to write.
     """
 
     name: str | None = None
@@ -34,17 +36,36 @@ class Wishes:
     target: Literal["v1", "v0"] = "v1"
 
 
+@dataclass(frozen=True, slots=True)
+class ToolProof:
+    """What became of one tool. `why` says why it was left out, or what it cannot say that the original can.
+
+    `requests` is the number of compared requests; 0 for a tool whose fields alone were checked.
+    """
+
+    tool: str
+    state: str
+    why: tuple[str, ...] = ()
+    requests: int = 0
+
+    def as_json(self) -> JsonObject:
+        """Return the row as JSON data."""
+        return {"tool": self.tool, "state": self.state, "why": list(self.why), "requests": self.requests}
+
+
 @dataclass(slots=True)
 class Converted:
     """A converted manual or client configuration, with remarks.
 
-    `notes` are faults; an `error` means that something was left out.
+    `notes` are faults; an `error` means that something was left out. `proof` has a row for each tool of a manual that
+    was written for other clients, also for those that were left out.
     """
 
     document: JsonObject = field(repr=False)
     name: str
     is_manual: bool = True
     notes: list[Fault] = field(default_factory=list[Fault])
+    proof: list[ToolProof] | None = None
 
     @property
     def tools(self) -> list[JsonObject]:

@@ -6,6 +6,7 @@ The reader looks only at what the schema refuses, so whatever the schema accepts
 * text where the schema does not allow text: it is parsed as the type that the schema gives, at most twice;
 * one value where a list is expected: it becomes the list's only item. Text must be one word or the text of a JSON
   object, because other text may be a list in another notation;
+* a boolean where the schema lists the text `true` or `false`: it becomes that text;
 * a forgotten wrapper: the members of the one required object that is missing are moved into it;
 * a needless wrapper such as `{"arguments": {...}}` around all arguments.
 
@@ -159,7 +160,14 @@ class _Walk:
             return self._rewrapped(read, part, facets, place, depth) if is_object(read) else read
         if "array" in types and _is_one_item(value):
             return self._listed(value, part, place, depth)
+        if isinstance(value, bool) and self._is_choice(part, text := str(value).lower()):
+            self._note(place, "a boolean was read as text")
+            return text
         return value
+
+    def _is_choice(self, part: SubSchema, text: str) -> bool:
+        """Return whether a schema allows this text as one of a few."""
+        return self._accepts(part, text) and not self._accepts(part, f"{text}?")
 
     def _inside(self, value: Any, facets: list[SubSchema], place: _Place, depth: int) -> Any:
         """Read the members or items of a value, then the value by each union that applies to it."""

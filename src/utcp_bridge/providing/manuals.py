@@ -7,9 +7,10 @@ released UTCP client accepts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import anyio.to_thread
@@ -17,14 +18,30 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
-from utcp_bridge.convert.outcome import UTCP_VERSION, Wishes
+from utcp_bridge.convert.forms import types_of
+from utcp_bridge.convert.official import official_tool
+from utcp_bridge.convert.outcome import UTCP_VERSION, Converted, ToolProof, Wishes
 from utcp_bridge.convert.sources import without_files
 from utcp_bridge.convert.targets import portable
 from utcp_bridge.errors import InvalidArguments
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.providing.exchange import NDJSON, problem
 
-__all__ = ["ManualForm", "OpenApiApplication", "ProvidedTool", "add_manual", "manual_of", "provided_tool", "read_form"]
+__all__ = [
+    "PROOF",
+    "ManualForm",
+    "OpenApiApplication",
+    "ProvidedTool",
+    "add_manual",
+    "manual_of",
+    "proof_of",
+    "provided_tool",
+    "read_form",
+]
+_logger = logging.getLogger(__name__)
+_PLAIN: Final = (frozenset({"string"}), frozenset({"integer"}), frozenset({"number", "integer"}))
+PROOF: Final = "/proof"
+"""Below the path of a manual: what became of each tool."""
 _MAX_ADDRESSES = 16
 """Clients may use several names for one server; the manual is kept for each of them."""
 
@@ -49,13 +66,15 @@ class ManualForm:
     With `streaming`, tools that stream use the type `streamable_http`. A UTCP client omits such tools unless it allows
     this protocol in addition to the manual's own. Without `streaming`, these tools return a list at their end.
 
-    With `in_body`, each tool has one argument, `body`, which is the request's body. Released clients of the reference
-    library write all other arguments into the query, which has neither booleans nor objects.
+    With `in_body`, each tool has one argument, `body`, which is the request's body in every client. Without it, the
+    arguments are those of the tool, and `body_field` is `*`. Clients that do not know this form send them in the query,
+    which has neither booleans nor objects. With None, a tool is written without `body` if all its arguments are text
+    or numbers: the service reads them from the query and from the body alike.
     """
 
     url: str
     streaming: bool = False
-    in_body: bool = False
+    in_body: bool | None = False
 
 
 def manual_of(tools: Iterable[JsonObject], *, version: str) -> JsonObject:
@@ -68,35 +87,44 @@ def read_form(request: Request, url: str | None = None) -> ManualForm:
 
     :raises InvalidArguments: the query parameter `arguments` is unknown.
     """
-    arguments = request.query_params.get("arguments", "flat")
-    if arguments not in {"flat", "body"}:
+    arguments = request.query_params.get("arguments")
+    if arguments not in {None, "flat", "body"}:
         raise InvalidArguments("`arguments` must be flat or body.")
     streaming = request.query_params.get("streaming", "").lower() in {"1", "true", "yes"}
-    return ManualForm(url or str(request.url.replace(query="")), streaming, in_body=arguments == "body")
+    return ManualForm(
+        url or str(request.url.replace(query="")), streaming, None if arguments is None else arguments == "body"
+    )
 
 
 def provided_tool(tool: ProvidedTool, form: ManualForm, *, auth: JsonObject | None = None) -> JsonObject:
     """Return a tool object whose calls go to a path below the manual's own address."""
     streams = form.streaming and tool.streams
+    in_body = not _is_plain(tool.inputs) if form.in_body is None else form.in_body
     template: dict[str, Any] = {
         "call_template_type": "streamable_http" if streams else "http",
         "http_method": "POST",
         "url": f"{form.url.rstrip('/')}/tools/{quote(tool.name, safe='')}",
         "content_type": "application/json",
-        "body_field": "body" if form.in_body else "*",
+        "body_field": "body" if in_body else "*",
     }
     if streams:
         template["headers"] = {"Accept": NDJSON}
     if auth:
         template["auth"] = auth
-    inputs = _in_body(tool.inputs) if form.in_body else tool.inputs
-    described: JsonObject = {"name": tool.name, "description": tool.description, "inputs": inputs}
+    described: JsonObject = {"name": tool.name, "description": tool.description, "inputs": {}}
     if tool.outputs:
         described["outputs"] = tool.outputs
     described["tags"] = list(tool.tags)
     if tool.average_response_size is not None:
         described["average_response_size"] = tool.average_response_size
-    return {**described, "tool_call_template": template}
+    return official_tool(described, inputs=_in_body(tool.inputs) if in_body else tool.inputs, template=template)
+
+
+def _is_plain(inputs: JsonObject) -> bool:
+    """Return whether every client can send all arguments in a query from which the service reads the same values."""
+    members = inputs.get("properties")
+    schemas = members.values() if is_object(members) else ()
+    return all(types_of(schema, inputs) - {"null"} in _PLAIN for schema in schemas)
 
 
 def _in_body(inputs: JsonObject) -> JsonObject:
@@ -132,11 +160,16 @@ def add_manual(
 
     Calls go to the address of the request for the manual, or to `public_url`. `include` and `exclude` select
     operations by `{"tags": […], "paths": […], "methods": […], "operation_ids": […]}`. The routes' own security schemes
-    become `auth` with variables.
+    become `auth` with variables. A route that other UTCP clients would call with another request is left out;
+    `path/proof` names it and the reason.
     """
     wishes = Wishes(base_url=public_url, include=include, exclude=exclude)
     path = "/" + path.strip("/")
-    app.router.routes.insert(0, Route(path, _ServedManual(app, path, wishes).get, methods=["GET"]))
+    served = _ServedManual(app, path, wishes)
+    app.router.routes[:0] = [
+        Route(path, served.get, methods=["GET"]),
+        Route(path + PROOF, served.proof, methods=["GET"]),
+    ]
 
 
 class _ServedManual:
@@ -144,20 +177,37 @@ class _ServedManual:
         self._app = app
         self._path = path
         self._wishes = wishes
-        self._made: dict[str, JsonObject] = {}
+        self._made: dict[str, Converted] = {}
 
     async def get(self, request: Request) -> Response:
-        base = self._wishes.base_url or str(request.url.replace(query="")).removesuffix(self._path)
+        """Serve the manual."""
+        return await self._answer(request, self._path, lambda made: made.document)
+
+    async def proof(self, request: Request) -> Response:
+        """Serve what became of each route: a tool, or left out and why."""
+        return await self._answer(request, self._path + PROOF, lambda made: proof_of(made.proof or ()))
+
+    async def _answer(self, request: Request, path: str, choose: Callable[[Converted], JsonObject]) -> Response:
+        base = self._wishes.base_url or str(request.url.replace(query="")).removesuffix(path)
         try:
-            manual = self._made.get(base) or await anyio.to_thread.run_sync(self._make, base)
+            known = self._made.get(base)
+            made = known if known is not None else await anyio.to_thread.run_sync(self._make, base)
         except Exception as error:  # noqa: BLE001 - an unhandled error would become a bare status 500
             return problem(error)
-        return JSONResponse(manual, headers={"Cache-Control": "no-cache"})
+        return JSONResponse(choose(made), headers={"Cache-Control": "no-cache"})
 
-    def _make(self, base: str) -> JsonObject:
+    def _make(self, base: str) -> Converted:
         wishes = Wishes(base_url=base, include=self._wishes.include, exclude=self._wishes.exclude)
         converted = portable(without_files(self._app.openapi(), url=base, name="the application", wishes=wishes))
+        if not self._made:
+            for fault in converted.notes:
+                _logger.warning("%s", fault)
         if len(self._made) >= _MAX_ADDRESSES:
             self._made.clear()
-        self._made[base] = converted.document
-        return converted.document
+        self._made[base] = converted
+        return converted
+
+
+def proof_of(rows: Iterable[ToolProof]) -> JsonObject:
+    """Return the document that says what became of each tool of a served manual."""
+    return {"tools": [row.as_json() for row in rows]}

@@ -3,7 +3,8 @@
 `HttpFront` checks access as for the MCP endpoint: token, Host and Origin. `?via=native` gives a tool its own call
 template if other clients can reach it without the bridge, and if its manual was fetched, so that anyone can read it
 there. Templates that the operator wrote may contain secrets anywhere; `share: true` beside a manual's template shows
-them. The rest of the query is that of `ManualForm`.
+them. A tool is native only if other clients call it with the request of the bridge; `GET /utcp/proof` with the same
+query says for each tool which it is, and why. The rest of the query is that of `ManualForm`.
 """
 
 from __future__ import annotations
@@ -28,11 +29,22 @@ from utcp_bridge.catalogue.fitting import json_bytes
 from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.render import with_safe_links
 from utcp_bridge.catalogue.text import clean, clean_schema
+from utcp_bridge.convert.official import HTTP_KINDS
+from utcp_bridge.convert.outcome import ToolProof
+from utcp_bridge.convert.targets import portable_tool
 from utcp_bridge.errors import InvalidArguments, UtcpError
 from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
 from utcp_bridge.providing.exchange import Lines, UnreadableBody, answer_of, problem, read_arguments, wants_lines
-from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
+from utcp_bridge.providing.manuals import (
+    PROOF,
+    ManualForm,
+    ProvidedTool,
+    manual_of,
+    proof_of,
+    provided_tool,
+    read_form,
+)
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.outgoing import call_masked
 from utcp_bridge.settings import ManualOptions
@@ -47,6 +59,8 @@ _AUTH: Final[JsonObject] = {
     "location": "header",
 }
 _PATH: Final = "/utcp"
+_BRIDGE: Final = "bridge"
+_NATIVE: Final = "native"
 _MAX_MANUALS: Final = 4
 """Written manuals to keep, one per address and form. A request may name any host."""
 _KINDS: Final = frozenset({"http", "sse", "streamable_http", "websocket", "graphql", "grpc", "tcp", "udp", "webrtc"})
@@ -64,6 +78,8 @@ _VARIABLE: Final = re.compile(r"(?:(?:Bearer|Basic|Token) )?(?:\$\{\w+\}|\$\w+)"
 class _Written:
     data: bytes
     tag: str
+    proof: bytes
+    """Which tools are native, and why the others are not."""
 
 
 class UtcpRoutes:
@@ -78,20 +94,36 @@ class UtcpRoutes:
         """Return the routes of the manual and of the calls."""
         return [
             Route(_PATH, self._manual, methods=["GET"]),
+            Route(_PATH + PROOF, self._proof, methods=["GET"]),
             Route(f"{_PATH}/tools/{{name}}", self._call, methods=["POST"]),
         ]
 
     async def _manual(self, request: Request) -> Response:
         try:
-            form, native = read_form(request), _is_native(request)
+            written = await self._wanted(request)
         except UtcpError as error:
             return problem(error)
-        await self._server.readiness.wait()
-        written = await self._for(form, native=native)
         headers = {"ETag": written.tag, "Cache-Control": "no-cache", "Vary": "Host"}
         if request.headers.get("if-none-match") == written.tag:
             return Response(status_code=304, headers=headers)
         return Response(written.data, media_type="application/json", headers=headers)
+
+    async def _proof(self, request: Request) -> Response:
+        try:
+            written = await self._wanted(request)
+        except UtcpError as error:
+            return problem(error)
+        return Response(written.proof, media_type="application/json", headers={"Cache-Control": "no-cache"})
+
+    async def _wanted(self, request: Request) -> _Written:
+        """Return the manual in the form that a request asks for.
+
+        :raises InvalidArguments: the query has an unknown value.
+        """
+        address = str(request.url.replace(query="")).removesuffix(PROOF)
+        form, native = read_form(request, address), _is_native(request)
+        await self._server.readiness.wait()
+        return await self._for(form, native=native)
 
     async def _call(self, request: Request) -> Response:
         try:
@@ -163,13 +195,34 @@ def _write(
     auth: JsonObject | None,
 ) -> _Written:
     """Return the manual. `native` has the configuration's entries by name if tools are to get their own templates."""
-    tools = [_provided(entry, streams, form, auth) for entry, streams in entries]
-    if native is not None:
-        for (entry, _), tool in zip(entries, tools, strict=True):
-            if (template := native_template(entry.tool, native.get(entry.tool.manual, {}))) is not None:
-                tool |= {"inputs": clean_schema(entry.tool.inputs), "tool_call_template": template}
+    tools: list[JsonObject] = []
+    proof: list[ToolProof] = []
+    for entry, streams in entries:
+        tool = _provided(entry, streams, form, auth)
+        own, row = (None, ToolProof(entry.name, _BRIDGE))
+        if native is not None:
+            own, row = _native(entry, native.get(entry.tool.manual, {}), tool, form)
+        tools.append(tool if own is None else own)
+        proof.append(row)
     data = json_bytes(manual_of(tools, version=__version__))
-    return _Written(data, f'"{blake2b(data, digest_size=12).hexdigest()}"')
+    return _Written(data, f'"{blake2b(data, digest_size=12).hexdigest()}"', json_bytes(proof_of(proof)))
+
+
+def _native(
+    entry: Entry, written: JsonObject, provided: JsonObject, form: ManualForm
+) -> tuple[JsonObject | None, ToolProof]:
+    """Return the tool that clients call past the bridge, or None, and why it is or is not."""
+    template = native_template(entry.tool, written)
+    if template is None:
+        return None, ToolProof(entry.name, _BRIDGE, ("its call template is not for strangers, or needs the bridge",))
+    kind = str(template.get("call_template_type"))
+    if kind not in HTTP_KINDS or (kind != "http" and not form.streaming):
+        return None, ToolProof(
+            entry.name, _BRIDGE, (f"clients of an http manual refuse or omit a tool of type {kind!r}",)
+        )
+    original = {**provided, "inputs": clean_schema(entry.tool.inputs), "tool_call_template": template}
+    tool, row = portable_tool(original)
+    return tool, replace(row, state=_BRIDGE if tool is None else _NATIVE)
 
 
 def _provided(entry: Entry, streams: bool, form: ManualForm, auth: JsonObject | None) -> JsonObject:

@@ -19,7 +19,7 @@ STORE = str(OWN / "swagger-api-openapi.yaml")
 
 
 def test_the_manual_is_on_stdout_and_everything_else_on_stderr(command):
-    outcome = command("convert", STORE)
+    outcome = command("convert", STORE, "--extended")
     assert outcome.code == 0
     assert len(json.loads(outcome.out)["tools"]) == 19
     assert "swagger_api_openapi" not in outcome.out
@@ -120,7 +120,9 @@ async def test_a_terminal_shows_progress_and_is_left_clean(terminal, tmp_path):
     async with HttpService() as service:
         url = f"{service.base}/openapi.json"
         with terminal:
-            code = await anyio.to_thread.run_sync(run, ["convert", "pets.yaml", f"{url}?key=S3CRET", "-o", "all.json"])
+            code = await anyio.to_thread.run_sync(
+                run, ["convert", "--extended", "pets.yaml", f"{url}?key=S3CRET", "-o", "all.json"]
+            )
     assert code == 0
     before, *told, after = terminal.shown().split("\r\x1b[2K")
     assert (before, after) == ("", "7 tools in all.json\n")
@@ -142,5 +144,49 @@ def test_an_error_leaves_the_terminal_clean(terminal):
 
 
 def test_without_a_terminal_no_progress_is_shown(command):
-    outcome = command("convert", PETS)
+    outcome = command("convert", "--extended", PETS)
     assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_prove_prints_what_became_of_each_tool_and_writes_only_to_a_file(command, tmp_path):
+    outcome = command("convert", STORE, "--prove", "-o", "store.json")
+    assert outcome.code == 1  # one tool was left out
+    [left] = [line for line in outcome.out.splitlines() if "left out " in line]
+    assert left.split()[0] == "uploadFile"
+    assert "application/octet-stream" in left
+    assert "19 tools: 18 proven (1 with limits), 1 left out; 180 requests compared." in outcome.out
+    assert len(json.loads((tmp_path / "store.json").read_text())["tools"]) == 18
+    as_json = json.loads(command("convert", STORE, "--prove", "--json").out)
+    assert (as_json["tools"], as_json["proven"], as_json["limited"], as_json["left_out"]) == (19, 18, 1, 1)
+    assert as_json["rows"][0] == {"tool": "updatePet", "state": "proven", "why": [], "requests": 10}
+    assert command("convert", PETS, "--prove", "--to", "v0").code == 0
+
+
+def test_the_manual_has_official_keys_and_extended_has_all(command):
+    for words in ([], ["--portable"]):
+        manual = json.loads(command("convert", PETS, *words).out)
+        assert manual.keys() == {"utcp_version", "manual_version", "tools"}
+        assert all("request_plan" not in tool["tool_call_template"] for tool in manual["tools"])
+    extended = json.loads(command("convert", PETS, "--extended").out)
+    assert extended["info"]["title"] == "Swagger Petstore"
+    assert all("request_plan" in tool["tool_call_template"] for tool in extended["tools"])
+
+
+def test_a_v0_manual_becomes_one_of_version_1(command, tmp_path):
+    tool = {"name": "t", "tool_provider": {"provider_type": "http", "url": "https://x.example"}}
+    (tmp_path / "old.json").write_text(json.dumps({"version": "0.2.0", "tools": [tool]}))
+    for words in ([], ["--extended"]):
+        assert json.loads(command("convert", "old.json", *words).out)["utcp_version"] == "1.0.1"
+
+
+@pytest.mark.parametrize("words", [["--extended", "--prove"], ["--extended", "--to", "v0"], ["--json"]])
+def test_options_that_contradict_each_other_are_refused(command, words):
+    assert command("convert", PETS, *words).code == 1
+
+
+def test_a_configuration_has_nothing_to_prove(command, tmp_path):
+    entry = {"name": "weather", "provider_type": "http", "url": "https://api.example.com/utcp"}
+    (tmp_path / "providers.json").write_text(json.dumps([entry]))
+    outcome = command("convert", "providers.json", "--prove")
+    assert outcome.code == 2
+    assert "no tools to prove" in outcome.err

@@ -11,10 +11,11 @@ import click
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import run_async, show_progress
 from utcp_bridge.cli.options import debug_option, documents
-from utcp_bridge.cli.output import complain, note, print_text
+from utcp_bridge.cli.output import complain, note, print_json, print_line, print_table, print_text
 
 if TYPE_CHECKING:
     from utcp_bridge.convert import Converted, Wishes
+    from utcp_bridge.convert.outcome import ToolProof
     from utcp_bridge.dialects.documents import Form
     from utcp_bridge.model import JsonObject
 
@@ -30,6 +31,7 @@ _MAX_NOTES: Final = 20
 Examples:
   utcp-bridge convert openapi.json > utcp-manual.json
   utcp-bridge convert https://api.example.com/openapi.json -o shop.yaml --tag orders
+  utcp-bridge convert openapi.json --prove                 which tools other clients call rightly
   curl -s https://example.com/swagger.json | utcp-bridge convert - --base-url https://example.com
   utcp-bridge convert providers.json -o utcp_config.json   from UTCP v0 to v1
   utcp-bridge convert mcp.json -o servers.json             the tools of an MCP host's servers
@@ -92,7 +94,16 @@ Exit codes:
     multiple=True,
     help="Only OpenAPI operations with an operationId like this; may be given several times.",
 )
-@click.option("--portable", is_flag=True, help="Omit `info` and other keys that strict UTCP clients reject.")
+@click.option(
+    "--portable", is_flag=True, help="Write a manual that every UTCP client calls as this one does (default)."
+)
+@click.option(
+    "--extended", is_flag=True, help="Write a manual for utcp-bridge alone, with all tools, titles and request plans."
+)
+@click.option(
+    "--prove", is_flag=True, help="Print which tools other clients call with the same requests, and write only to -o."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the table of --prove as JSON.")
 @click.option(
     "--keep-values",
     is_flag=True,
@@ -103,9 +114,12 @@ def convert(sources: tuple[str, ...], output: Path | None, force: bool, **flags:
     """Make one UTCP manual of all SOURCEs.
 
     SOURCE is a file, a URL, or - for stdin: an OpenAPI description (2.0, 3.0, 3.1, 3.2), a UTCP manual or
-    configuration of any version, or an MCP host's file. The manual needs no other file. stderr reports what could not
-    be converted.
+    configuration of any version, or an MCP host's file. The manual needs no other file. Every UTCP client calls its
+    tools with the requests that utcp-bridge sends. stderr reports the tools for which that is not possible, and what
+    could not be converted.
     """
+    proving, as_json = flags.pop("prove"), flags.pop("as_json")
+    _refuse_contradictions(flags, proving=proving, as_json=as_json)
     lines = [f"mcp+stdio:{command}" for command in flags.pop("commands")]
     lines += [f"mcp+{url}" for url in flags.pop("urls")]
     if not sources and not lines:
@@ -114,8 +128,53 @@ def convert(sources: tuple[str, ...], output: Path | None, force: bool, **flags:
         _refuse_to_overwrite(output, force)
     form = flags.pop("form")
     converted = run_async(_convert, sources, lines, _wishes(flags))
-    _write(converted, output, form)
+    if output is not None or not proving:
+        _write(converted, output, form)
+    if proving:
+        sys.exit(_show_proof(converted, as_json=as_json))
     _tell(converted, output)
+
+
+def _refuse_contradictions(flags: JsonObject, *, proving: bool, as_json: bool) -> None:
+    extended = flags.pop("extended")
+    if extended and (proving or flags["portable"] or flags["target"] == "v0"):
+        raise click.UsageError("--extended is for utcp-bridge alone; leave out --prove, --portable and --to v0.")
+    if as_json and not proving:
+        raise click.UsageError("--json is the form of the table of --prove; for the manual, use --format json.")
+    flags["portable"] = not extended
+
+
+def _show_proof(converted: Converted, *, as_json: bool) -> int:
+    """Print what became of each tool, and return the exit code: `FAULTS` if a tool was left out."""
+    from utcp_bridge.convert.outcome import LEFT_OUT
+    from utcp_bridge.errors import ConfigError
+
+    if converted.proof is None:
+        raise ConfigError("A configuration has no tools to prove.", remedy="Name a manual or an OpenAPI description.")
+    rows = converted.proof
+    left = sum(row.state == LEFT_OUT for row in rows)
+    limited = sum(row.state != LEFT_OUT and bool(row.why) for row in rows)
+    requests = sum(row.requests for row in rows)
+    counts = {
+        "tools": len(rows),
+        "proven": len(rows) - left,
+        "limited": limited,
+        "left_out": left,
+        "requests": requests,
+    }
+    if as_json:
+        print_json({**counts, "rows": [row.as_json() for row in rows]})
+    else:
+        print_table(("TOOL", "STATE", "REQUESTS", "WHY"), [_proof_row(row) for row in rows])
+        print_line(
+            f"{len(rows):,} tools: {len(rows) - left:,} proven ({limited:,} with limits), {left:,} left out; "
+            f"{requests:,} requests compared."
+        )
+    return exits.FAULTS if left else exits.OK
+
+
+def _proof_row(row: ToolProof) -> tuple[str, str, str, str]:
+    return row.tool, row.state, str(row.requests), "; ".join(row.why)
 
 
 async def _convert(sources: tuple[str, ...], lines: list[str], wishes: Wishes) -> Converted:
@@ -159,6 +218,7 @@ def _write(converted: Converted, output: Path | None, form: Form | None) -> None
 
 def _tell(converted: Converted, output: Path | None) -> None:
     """Report on stderr what was left out, which variables to set, and where the result is."""
+    from utcp_bridge.convert.outcome import LEFT_OUT
     from utcp_bridge.dialects.fields import safe_name
     from utcp_bridge.manuals.variables_needed import variables_of_tools
 
@@ -166,6 +226,8 @@ def _tell(converted: Converted, output: Path | None) -> None:
         complain(f"{fault.severity}: {fault}")
     if len(converted.notes) > _MAX_NOTES:
         complain(f"… and {len(converted.notes) - _MAX_NOTES} more.")
+    if any(row.state == LEFT_OUT for row in converted.proof or ()):
+        note("To keep the tools that were left out, for utcp-bridge alone, use --extended.")
     name = safe_name(output.stem if output else converted.name)
     needed = variables_of_tools(converted.tools, name)
     if needed:
