@@ -125,7 +125,7 @@ class Vector:
             base["allowed_communication_protocols"] = sorted({"http", self.kind} - {"openapi"})
         elif how == "http" and self.kind not in {"http", "openapi"}:
             base["allowed_communication_protocols"] = ["http", self.kind]
-        return {**base, **given}
+        return {name: value for name, value in {**base, **given}.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
