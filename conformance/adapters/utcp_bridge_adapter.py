@@ -33,8 +33,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"$base64": base64.b64encode(value).decode()}
     if isinstance(value, ContentBlocks):
-        texts = [block["text"] for block in value.blocks if block.get("type") == "text"]
-        return texts[0] if len(texts) == 1 else texts
+        texts = [block["text"] for block in value.content if block.get("type") == "text"]
+        value = value.structured if value.structured is not None else texts[0] if len(texts) == 1 else value.content
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value

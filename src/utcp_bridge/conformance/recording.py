@@ -95,6 +95,7 @@ def _write_files(record: Recording) -> None:
     record.known |= {
         "host": _HOST,
         "folder": str(folder),
+        "python": python,
         "program": f"{python} {folder / 'argv_program.py'}",
         "stdin-program": f"{python} {folder / 'argv_program.py'} --read-stdin",
         "mcp-program": f"{python} {folder / 'mcp_program.py'}",

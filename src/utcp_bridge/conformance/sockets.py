@@ -74,11 +74,10 @@ async def recorded_tcp(vector: Vector, record: _Record) -> AsyncGenerator[int]:
 class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, vector: Vector, record: _Record) -> None:
         self._vector, self._record = vector, record
-        self._transport: asyncio.DatagramTransport | None = None
+        self._transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.DatagramTransport):
-            self._transport = transport
+        self._transport = transport
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         for piece in _reply(self._vector, self._record, data):

@@ -21,7 +21,7 @@ MANUAL: Final = "m"
 MANUAL_PATH: Final = "/utcp"
 """Where the recording server has the manual."""
 _PLACEHOLDER: Final = re.compile(
-    r"<(http|ws|host|folder|program|stdin-program|mcp-program|(?:http|tcp|udp|grpc|closed)-port)>"
+    r"<(http|ws|host|folder|python|program|stdin-program|mcp-program|(?:http|tcp|udp|grpc|closed)-port)>"
 )
 _WEB: Final = {"http", "sse", "streamable_http", "http_stream", "openapi"}
 _TYPES: Final[Mapping[type, str]] = {
