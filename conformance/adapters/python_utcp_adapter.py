@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -35,6 +36,17 @@ def supported() -> list[str]:
             continue
         kinds += names
     return kinds
+
+
+def register_graphql() -> None:
+    """Register the plugin that the package itself does not announce: as installed, `graphql` is an unknown type."""
+    from utcp.plugins.plugin_loader import ensure_plugins_initialized
+
+    ensure_plugins_initialized()
+    with suppress(ImportError):
+        import utcp_gql
+
+        utcp_gql.register()
 
 
 def plain(value: Any) -> Any:
@@ -83,6 +95,7 @@ class Adapter:
 
 async def main() -> None:
     adapter = Adapter()
+    register_graphql()
     while line := await asyncio.to_thread(sys.stdin.readline):
         request = json.loads(line)
         try:

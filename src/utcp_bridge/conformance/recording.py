@@ -144,14 +144,15 @@ class _Web:
             return await self._manual(request)
         if "websocket" in request.headers.get("Upgrade", ""):
             return await self._websocket(request, noted)
-        if "mcp" in data and path.startswith("/mcp"):
-            return self._mcp(noted)
+        if "mcp" in data:
+            return self._mcp(noted) if path.startswith("/mcp") else web.Response(status=404)
         if "graphql" in data and path.startswith("/graphql"):
             reply, calls = executed(data["graphql"], noted.get("json", {}))
             for call in calls:
                 self._record.note({**call, "path": path, "headers": noted["headers"]})
             return web.json_response(reply)
-        self._record.note(noted)
+        if path not in data.get("aside", []):
+            self._record.note(noted)
         return await _sent(request, self._record.reply_to(path))
 
     async def _manual(self, request: web.Request) -> web.StreamResponse:

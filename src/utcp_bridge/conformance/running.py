@@ -142,8 +142,9 @@ async def _outcome(one: _Run, vector: Vector) -> Outcome:
 
 def _is_declared(vector: Vector, implementation: Implementation) -> bool:
     """Return whether a difference is known: named for the implementation, or disputed and the implementation is new."""
-    known = vector.divergence.known if vector.divergence is not None else None
-    return known is not None and (implementation.name in known or implementation.name not in SHIPPED)
+    if implementation.name not in SHIPPED:
+        return bool(vector.divergences)
+    return any(implementation.name in one.known for one in vector.divergences)
 
 
 async def _differences(adapter: Adapter, vector: Vector) -> list[str] | None:

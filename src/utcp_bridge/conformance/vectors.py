@@ -31,10 +31,12 @@ _TYPES: Final[Mapping[type, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """Why implementations differ on a vector."""
+    """Why implementations differ on some vectors of a file."""
 
+    vectors: tuple[str, ...]
+    """Their ids, without topic and generation."""
     right: str
-    """Which reading the vector takes, and by which section."""
+    """Which reading the vectors take, and by which section."""
     ours: str
     """What utcp-bridge does."""
     known: Mapping[str, str]
@@ -52,7 +54,7 @@ class Vector:
     title: str
     source: str
     data: JsonObject = field(repr=False)
-    divergence: Divergence | None = None
+    divergences: tuple[Divergence, ...] = ()
 
     @property
     def manual(self) -> Json:
@@ -134,6 +136,7 @@ class Topic:
 
     name: str
     title: str
+    generation: str
     vectors: tuple[Vector, ...]
 
 
@@ -192,20 +195,21 @@ def _read(path: Path, folder: Path) -> Iterator[Topic]:
 
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     _check(path, content, str(folder / "vectors.schema.json"))
+    found = [Divergence(**{**one, "vectors": tuple(one["vectors"])}) for one in content.get("divergences", [])]
+    unknown = {name for one in found for name in one.vectors} - {given["id"] for given in content["vectors"]}
+    if unknown:
+        raise ConfigError(f"{path.name}: a divergence names {', '.join(sorted(unknown))}, which is not a vector of it.")
     for generation in content["generations"]:
-        name = f"{path.stem} ({generation})"
         vectors = [
-            _vector(path.stem, generation, content["kind"], given)
+            _vector(path.stem, generation, content["kind"], given, found)
             for given in content["vectors"]
             if generation in given.get("generations", content["generations"])
         ]
-        yield Topic(name, content["title"], tuple(vectors))
+        yield Topic(f"{path.stem} ({generation})", content["title"], generation, tuple(vectors))
 
 
-def _vector(topic: str, generation: str, kind: str, given: JsonObject) -> Vector:
+def _vector(topic: str, generation: str, kind: str, given: JsonObject, divergences: Sequence[Divergence]) -> Vector:
     merged = {**given, **given.get(f"in_{generation}", {})}
-    found = merged.get("divergence")
-    known = {name: str(text) for name, text in found["known"].items()} if found else {}
     return Vector(
         id=f"{topic}/{given['id']}@{generation}",
         topic=f"{topic} ({generation})",
@@ -214,7 +218,7 @@ def _vector(topic: str, generation: str, kind: str, given: JsonObject) -> Vector
         title=given["title"],
         source=given["source"],
         data=merged,
-        divergence=Divergence(found["right"], found["ours"], known) if found else None,
+        divergences=tuple(one for one in divergences if given["id"] in one.vectors),
     )
 
 
