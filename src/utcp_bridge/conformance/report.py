@@ -1,4 +1,4 @@
-"""The report of a run: the matrix, the differences, and the same as JSON and as a page."""
+"""The report of a run: the matrix, the differences, and the same as JSON and as tables of a page."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from utcp_bridge.conformance.running import Implementation, Outcome
-from utcp_bridge.conformance.vectors import Topic
+from utcp_bridge.conformance.vectors import Divergence, Topic
 from utcp_bridge.model import JsonObject
 
-__all__ = ["HEADER", "as_json", "cell", "is_conforming", "matrix", "page"]
+__all__ = ["HEADER", "as_json", "is_conforming", "matrix", "outdated", "tables"]
 
 HEADER: Final = ("TOPIC", "VECTORS", "PASSES", "DIFFERS", "DECLARED", "NOT SUPPORTED")
+_VERDICTS: Final = ("passes", "differs", "diverges", "unsupported")
+_Verdicts = Mapping[str, Mapping[str, str]]
+"""By implementation and by id of a vector."""
 
 
 def is_conforming(outcomes: Iterable[Outcome]) -> bool:
@@ -25,62 +28,99 @@ def matrix(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
     by_topic: dict[str, Counter[str]] = {}
     for one in outcomes:
         by_topic.setdefault(one.vector.topic, Counter())[one.verdict] += 1
-    total: Counter[str] = Counter(one.verdict for one in outcomes)
+    total = Counter[str](one.verdict for one in outcomes)
     return [_row(name, counts) for name, counts in [*by_topic.items(), ("all", total)]]
 
 
 def _row(name: str, counts: Counter[str]) -> tuple[str, ...]:
-    verdicts = ("passes", "differs", "diverges", "unsupported")
-    return (name, str(counts.total()), *(str(counts[verdict]) for verdict in verdicts))
+    return (name, str(counts.total()), *(str(counts[verdict]) for verdict in _VERDICTS))
 
 
 def as_json(implementation: Implementation, outcomes: Sequence[Outcome]) -> JsonObject:
     """Return the results of one implementation."""
+    counts = Counter(one.verdict for one in outcomes)
     return {
         "name": implementation.name,
         "version": implementation.version,
         "conforms": is_conforming(outcomes),
-        "counts": dict(Counter(one.verdict for one in outcomes)),
-        "vectors": [
-            {"id": one.vector.id, "verdict": one.verdict, **({"differences": list(one.differences)} if one.differences else {})}
-            for one in outcomes
-        ],
+        "counts": {verdict: counts[verdict] for verdict in _VERDICTS},
+        "vectors": [_outcome(one) for one in outcomes],
     }
 
 
-def cell(verdicts: Sequence[str]) -> str:
-    """Return a topic's cell in the published matrix: `passed/tried`, or a dash if the kind is not supported."""
-    tried = [verdict for verdict in verdicts if verdict != "unsupported"]
+def _outcome(one: Outcome) -> JsonObject:
+    found: JsonObject = {"id": one.vector.id, "verdict": one.verdict}
+    return {**found, "differences": list(one.differences)} if one.differences else found
+
+
+# --- tables ----------------------------------------------------------------------------------------
+
+
+def tables(found: Sequence[Topic], results: Sequence[JsonObject]) -> str:
+    """Return the tables of docs/conformance.md: the matrix, the divergences, and what is not declared.
+
+    `results` has what `as_json` returned for each implementation, over all topics.
+    """
+    verdicts = {result["name"]: {one["id"]: one["verdict"] for one in result["vectors"]} for result in results}
+    parts = ["## Results", "", *_matrix_lines(found, results, verdicts), "", "## Divergences", ""]
+    parts += _divergence_lines(found, verdicts)
+    undeclared = [
+        f"- {name}: `{identity}`"
+        for name, by_id in verdicts.items()
+        for identity, verdict in by_id.items()
+        if verdict == "differs"
+    ]
+    return "\n".join([*parts, *(["", "## Not declared", "", *undeclared] if undeclared else [])])
+
+
+def _matrix_lines(found: Sequence[Topic], results: Sequence[JsonObject], verdicts: _Verdicts) -> list[str]:
+    titles = [f"{result['name']} {result['version']}" for result in results]
+    lines = [f"| Topic | Vectors | {' | '.join(titles)} |", f"| --- | ---: |{' ---: |' * len(titles)}"]
+    for topic in found:
+        ids = [one.id for one in topic.vectors]
+        cells = " | ".join(_cell(by_id, ids) for by_id in verdicts.values())
+        lines.append(f"| {topic.title} ({topic.generation}) | {len(ids)} | {cells} |")
+    everything = [one.id for topic in found for one in topic.vectors]
+    sums = " | ".join(f"**{_cell(by_id, everything)}**" for by_id in verdicts.values())
+    return [*lines, f"| **All** | **{len(everything)}** | {sums} |"]
+
+
+def _cell(verdicts: Mapping[str, str], ids: Sequence[str]) -> str:
+    """Return `passed/tried`, or a dash if the implementation supports none of the vectors."""
+    tried = [verdict for one in ids if (verdict := verdicts[one]) != "unsupported"]
     return f"{tried.count('passes')}/{len(tried)}" if tried else "–"
 
 
-def page(chosen: Sequence[Topic], results: Sequence[JsonObject]) -> str:
-    """Return the tables of docs/conformance.md: the matrix, and each vector on which implementations differ."""
-    verdicts = {result["name"]: {one["id"]: one["verdict"] for one in result["vectors"]} for result in results}
-    titles = [f"{result['name']} {result['version']}" for result in results]
-    lines = [f"| Topic | Vectors | {' | '.join(titles)} |", f"| --- | ---: |{' ---: |' * len(results)}"]
-    for topic in chosen:
-        cells = [cell([verdicts[result["name"]][one.id] for one in topic.vectors]) for result in results]
-        lines.append(f"| {topic.title} ({_generation(topic)}) | {len(topic.vectors)} | {' | '.join(cells)} |")
-    everything = [one.id for topic in chosen for one in topic.vectors]
-    sums = [cell([verdicts[result["name"]][one] for one in everything]) for result in results]
-    lines += [f"| **All** | **{len(everything)}** | {' | '.join(f'**{one}**' for one in sums)} |", ""]
-    return "\n".join([*lines, *_differences(chosen, verdicts)])
-
-
-def _generation(topic: Topic) -> str:
-    return topic.name.rpartition("(")[2].removesuffix(")")
-
-
-def _differences(chosen: Sequence[Topic], verdicts: Mapping[str, Mapping[str, str]]) -> list[str]:
-    lines = ["| Vector | What it expects, and by which section | Who differs | utcp-bridge |", "| --- | --- | --- | --- |"]
-    for vector in (vector for topic in chosen for vector in topic.vectors):
-        differing = [name for name, by_id in verdicts.items() if by_id[vector.id] in {"differs", "diverges"}]
-        if not differing:
-            continue
-        found = vector.divergence
-        known = found.known if found is not None else {}
-        who = "<br>".join(f"{name}: {known.get(name, 'differs')}" for name in differing)
-        right = found.right if found is not None else vector.source
-        lines.append(f"| `{vector.id}` | {vector.title} {right} | {who} | {found.ours if found is not None else ''} |")
+def _divergence_lines(found: Sequence[Topic], verdicts: _Verdicts) -> list[str]:
+    lines = ["| Vectors | What is right, and why | Who differs | utcp-bridge |", "| --- | --- | --- | --- |"]
+    for topic, divergence in _divergences(found):
+        names = ", ".join(f"`{topic}/{name}`" for name in divergence.vectors)
+        differing = {name: text for name, text in divergence.known.items() if name in verdicts}
+        who = "<br>".join(f"{name}: {text}" for name, text in differing.items())
+        lines.append(f"| {names} | {divergence.right} | {who} | {divergence.ours} |")
     return lines
+
+
+def _divergences(found: Sequence[Topic]) -> Iterable[tuple[str, Divergence]]:
+    """Return each divergence once, with the file that has it."""
+    seen: set[tuple[str, tuple[str, ...], str]] = set()
+    for vector in (vector for topic in found for vector in topic.vectors):
+        file = vector.id.partition("/")[0]
+        for one in vector.divergences:
+            if (key := (file, one.vectors, one.right)) not in seen:
+                seen.add(key)
+                yield file, one
+
+
+def outdated(outcomes: Sequence[Outcome], name: str) -> list[str]:
+    """Return the ids of vectors that pass although a divergence says that the implementation `name` differs."""
+    by_name: dict[str, list[Outcome]] = {}
+    for one in outcomes:
+        if one.verdict != "unsupported":
+            by_name.setdefault(one.vector.id.partition("@")[0], []).append(one)
+    return [
+        identity
+        for identity, ones in by_name.items()
+        if all(one.verdict == "passes" for one in ones)
+        and any(name in divergence.known for divergence in ones[0].vector.divergences)
+    ]

@@ -23,8 +23,8 @@ __all__ = ["Implementation", "Outcome", "Verdict", "run"]
 
 Verdict = Literal["passes", "differs", "diverges", "unsupported"]
 _START_SECONDS: Final = 60.0
-_UDP_SETTLE: Final = 0.05
-"""Seconds after which a datagram that was sent has arrived, for vectors whose call does not wait for a reply."""
+_MAX_FLIGHT: Final = 2.0
+"""Seconds that a datagram may take to arrive, for vectors whose call does not wait for a reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +173,10 @@ async def _differences(adapter: Adapter, vector: Vector) -> list[str] | None:
                     return None
             else:
                 reply = {"error": {"class": "other", "message": f"the tool is not listed; listed {shortened(names)}"}}
-        if vector.kind == "udp":
-            await anyio.sleep(_UDP_SETTLE)
+        if vector.kind == "udp" and "request" in vector.data:
+            with anyio.move_on_after(_MAX_FLIGHT):
+                while not record.requests:
+                    await anyio.sleep(0.01)
         return [*differences, *_judged(vector, record, reply)]
 
 

@@ -48,7 +48,10 @@ def _expected_sizes(vector: Vector, record: _Record) -> set[int]:
 async def recorded_tcp(vector: Vector, record: _Record) -> AsyncGenerator[int]:
     """Yield the port of a server that reads one message of each connection, replies and closes."""
 
+    writers: list[asyncio.StreamWriter] = []
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         data, sizes = b"", _expected_sizes(vector, record)
         with suppress(TimeoutError, ConnectionError):
             while len(data) not in sizes:
@@ -69,6 +72,10 @@ async def recorded_tcp(vector: Vector, record: _Record) -> AsyncGenerator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for writer in writers:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 class _Datagrams(asyncio.DatagramProtocol):
