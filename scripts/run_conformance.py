@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
 async def tested(name: str, found: Sequence[Topic]) -> tuple[dict[str, Any], list[str]]:
     """Return the results of one implementation, and a line for each difference that does not fit the declarations."""
-    software, environment, program = IMPLEMENTATIONS.get(name), dict(os.environ), None
+    software, environment, program = IMPLEMENTATIONS.get(name), dict(os.environ), None  # noqa: TID251 - the adapters' environment
     if software is not None:
         if not software.present:
             print(f"Installing {software.package} ({software.origin}) …")
@@ -60,7 +60,9 @@ async def tested(name: str, found: Sequence[Topic]) -> tuple[dict[str, Any], lis
         for one in outcomes
         if one.verdict == "differs"
     ]
-    complaints += [f"{identity} passes now; remove {name} from its divergence." for identity in outdated(outcomes, name)]
+    complaints += [
+        f"{identity} passes now; remove {name} from its divergence." for identity in outdated(outcomes, name)
+    ]
     return as_json(implementation, outcomes), complaints
 
 

@@ -1,4 +1,4 @@
-"""The adapter of python-utcp 1.x. It runs in an environment with `utcp` and those of its plugins that are to be tested."""
+"""The adapter of python-utcp 1.x. Its environment has `utcp` and those of its plugins that are to be tested."""
 
 import asyncio
 import base64

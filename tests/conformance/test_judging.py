@@ -34,7 +34,9 @@ def test_sameness_is_symmetric_and_is_that_of_json(one, other):
         assert one == other
 
 
-@pytest.mark.parametrize(("one", "other"), [(1, True), (0, False), ([1], [True]), ({"a": 1}, {"a": 1, "b": 2}), ("1", 1)])
+@pytest.mark.parametrize(
+    ("one", "other"), [(1, True), (0, False), ([1], [True]), ({"a": 1}, {"a": 1, "b": 2}), ("1", 1)]
+)
 def test_values_that_differ(one, other):
     assert not same(one, other)
 

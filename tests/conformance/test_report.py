@@ -45,7 +45,7 @@ def test_the_tables_show_who_differs_and_what_is_not_declared():
     text = tables(TOPICS, results)
     count = sum(one.topic == "http (v1)" for one in VECTORS)
     assert f"| HTTP (v1) | {count} | {count - 2}/{count} | {count}/{count} |" in text
-    assert f"| HTTP (v0) | {count} | – | {count}/{count} |" in text
+    assert f"| HTTP (v0) | {count} | - | {count}/{count} |" in text
     assert "| `http/path-dots` |" in text
     assert "utcp-sdk: calls another resource" in text
     assert "python-utcp:" not in text

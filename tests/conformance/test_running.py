@@ -101,9 +101,7 @@ async def test_an_adapter_that_ends_costs_its_vector(adapter):
             sys.exit("the library crashed")
         reply = {"ok": [1, {"a": None}]} if op == "call" else reply"""
     outcomes = {one.vector.id: one for one in await outcomes_of(adapter(behaviour), "http/*@v1")}
-    assert outcomes["http/query@v1"].differences == (
-        "The adapter ended. Its last line on stderr: the library crashed",
-    )
+    assert outcomes["http/query@v1"].differences == ("The adapter ended. Its last line on stderr: the library crashed",)
     assert outcomes["http/reply-list@v1"].verdict == "passes"
 
 

@@ -78,9 +78,7 @@ class Adapter:
         self._words = bytearray()
 
     @classmethod
-    async def start(
-        cls, command: Sequence[str], environment: Mapping[str, str], group: anyio.abc.TaskGroup
-    ) -> Adapter:
+    async def start(cls, command: Sequence[str], environment: Mapping[str, str], group: anyio.abc.TaskGroup) -> Adapter:
         """Start an adapter; a task of `group` reads its stderr."""
         process = await start_child(Launch(command, environment, Path.cwd(), has_stdin=True))
         adapter = cls(process)

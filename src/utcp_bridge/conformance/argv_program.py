@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def main() -> int:
@@ -15,7 +16,7 @@ def main() -> int:
     folder = Path(__file__).parent
     given = json.loads((folder / "given.json").read_text(encoding="utf-8"))
     argv = sys.argv[1:]
-    record = {}
+    record: dict[str, Any] = {}
     if argv[:1] == ["--read-stdin"]:
         argv = argv[1:]
         record["stdin"] = sys.stdin.read()

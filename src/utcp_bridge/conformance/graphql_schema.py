@@ -16,7 +16,8 @@ def executed(given: JsonObject, request: JsonObject) -> tuple[JsonObject, list[J
     """
     import graphql
 
-    schema = graphql.build_schema(given["sdl"])
+    library: Any = graphql
+    schema = library.build_schema(given["sdl"])
     calls: list[JsonObject] = []
 
     def resolver(operation: str, name: str) -> Any:
@@ -26,11 +27,12 @@ def executed(given: JsonObject, request: JsonObject) -> tuple[JsonObject, list[J
 
         return resolve
 
-    roots = {"query": schema.query_type, "mutation": schema.mutation_type}
+    roots: dict[str, Any] = {"query": schema.query_type, "mutation": schema.mutation_type}
     for operation, root in roots.items():
-        for name, one in (root.fields if root is not None else {}).items():
+        fields: dict[str, Any] = root.fields if root is not None else {}
+        for name, one in fields.items():
             one.resolve = resolver(operation, name)
-    result = graphql.graphql_sync(
+    result = library.graphql_sync(
         schema,
         request.get("query", ""),
         variable_values=request.get("variables"),

@@ -26,7 +26,7 @@ def answer(message: dict[str, Any], given: dict[str, Any]) -> dict[str, Any] | N
         wanted = params.get("protocolVersion")
         version = wanted if wanted in _VERSIONS else _VERSIONS[-1]
         server = {"name": "recorder", "version": "1"}
-        capabilities = {"tools": {}, **({"resources": {}} if "resources" in given else {})}
+        capabilities: dict[str, Any] = {"tools": {}, **({"resources": {}} if "resources" in given else {})}
         result: dict[str, Any] = {"protocolVersion": version, "capabilities": capabilities, "serverInfo": server}
     elif method == "tools/list":
         result = {"tools": given.get("tools", [])}

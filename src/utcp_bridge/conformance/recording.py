@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+import anyio
 from aiohttp import WSMsgType, web
 
 from utcp_bridge.conformance import mcp_program
@@ -41,6 +42,7 @@ class Recording:
     requests: list[JsonObject] = field(default_factory=list[JsonObject])
     discovery: list[JsonObject] = field(default_factory=list[JsonObject])
     """Requests for the manual."""
+    has_request: anyio.Event = field(default_factory=anyio.Event)
 
     def filled(self, value: Any) -> Any:
         """Return a part of the vector with its placeholders filled in."""
@@ -61,6 +63,7 @@ class Recording:
     def note(self, request: JsonObject) -> None:
         """Record a request."""
         self.requests.append(request)
+        self.has_request.set()
 
 
 @asynccontextmanager
@@ -227,4 +230,3 @@ async def _sent(request: web.Request, reply: Mapping[str, Any]) -> web.StreamRes
     elif "text" in reply:
         headers.setdefault("Content-Type", "text/plain; charset=utf-8")
     return web.Response(status=status, headers=headers, body=as_bytes(reply))
-

@@ -88,7 +88,7 @@ def _matrix_lines(found: Sequence[Topic], results: Sequence[JsonObject], verdict
 def _cell(verdicts: Mapping[str, str], ids: Sequence[str]) -> str:
     """Return `passed/tried`, or a dash if the implementation supports none of the vectors."""
     tried = [verdict for one in ids if (verdict := verdicts[one]) != "unsupported"]
-    return f"{tried.count('passes')}/{len(tried)}" if tried else "–"
+    return f"{tried.count('passes')}/{len(tried)}" if tried else "-"
 
 
 def _divergence_lines(found: Sequence[Topic], verdicts: _Verdicts) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,8 +53,8 @@ class _Run:
     seconds: float
     group: anyio.abc.TaskGroup
     adapter: Adapter | None = None
-    implementation: Implementation | None = None
-    on_outcome: Callable[[Outcome], None] = field(default=lambda _: None)
+    implementation: Implementation = field(default_factory=lambda: Implementation("", "", {}))
+    """Known once the adapter has started."""
 
     async def started(self) -> Adapter:
         """Return the running adapter; start it if the one before has ended."""
@@ -91,7 +92,6 @@ async def run(
     *,
     environment: Mapping[str, str],
     seconds: float = 20.0,
-    on_outcome: Callable[[Outcome], None] = lambda _: None,
 ) -> tuple[Implementation, list[Outcome]]:
     """Run every vector of the topics against the adapter that `command` starts.
 
@@ -101,24 +101,21 @@ async def run(
     :raises AdapterFailed: the adapter does not start, or does not reply to `hello`.
     :raises ConfigError: its reply to `hello` cannot be used.
     """
-    outcomes: list[Outcome] = []
-    loopback = {name: "127.0.0.1,localhost" for name in ("NO_PROXY", "no_proxy")}
+    implementation, outcomes = Implementation("", "", {}), list[Outcome]()
+    loopback = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
     async with anyio.create_task_group() as group:
         one = _Run(command, {**environment, **loopback}, seconds, group)
         try:
             await one.started()
-            for vector in (vector for topic in chosen for vector in topic.vectors):
-                outcomes.append(await _outcome(one, vector))
-                on_outcome(outcomes[-1])
+            outcomes = [await _outcome(one, vector) for topic in chosen for vector in topic.vectors]
         finally:
             await one.stop()
+        implementation = one.implementation
         group.cancel_scope.cancel()
-    assert one.implementation is not None  # noqa: S101 - `started` sets it
-    return one.implementation, outcomes
+    return implementation, outcomes
 
 
 async def _outcome(one: _Run, vector: Vector) -> Outcome:
-    assert one.implementation is not None  # noqa: S101 - `run` starts it first
     implementation = one.implementation
     if vector.kind not in implementation.supports.get(vector.generation, ()):
         return Outcome(vector, "unsupported")
@@ -162,7 +159,7 @@ async def _differences(adapter: Adapter, vector: Vector) -> list[str] | None:
             return None
         reply = loaded if "error" in loaded else await adapter.ask(op="list")
         names = reply.get("ok", [])
-        differences: list[str] = []
+        differences = list[str]()
         if "lists" in vector.data and not same(sorted(vector.data["lists"]), sorted(names)):
             shown = shortened(reply if "error" in reply else sorted(names))
             differences.append(f"tools: expected {shortened(sorted(vector.data['lists']))}; listed {shown}")
@@ -175,15 +172,14 @@ async def _differences(adapter: Adapter, vector: Vector) -> list[str] | None:
                 reply = {"error": {"class": "other", "message": f"the tool is not listed; listed {shortened(names)}"}}
         if vector.kind == "udp" and "request" in vector.data:
             with anyio.move_on_after(_MAX_FLIGHT):
-                while not record.requests:
-                    await anyio.sleep(0.01)
+                await record.has_request.wait()
         return [*differences, *_judged(vector, record, reply)]
 
 
 @asynccontextmanager
 async def _folder() -> AsyncGenerator[Path]:
     with tempfile.TemporaryDirectory(prefix="utcp-conformance-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder).resolve()
+        yield Path(os.path.realpath(folder))  # noqa: ASYNC240 - once for each vector
 
 
 def _judged(vector: Vector, record: Recording, reply: JsonObject) -> list[str]:
@@ -193,7 +189,7 @@ def _judged(vector: Vector, record: Recording, reply: JsonObject) -> list[str]:
     elif "error" in reply:
         return [f"error: {shortened(reply['error'])}"]
     else:
-        differences = []
+        differences = list[str]()
         if "result" in data and not same(expected := record.filled(data["result"]), reply.get("ok")):
             differences.append(f"result: expected {shortened(expected)}; arrived {shortened(reply.get('ok'))}")
     wanted_requests = data.get("requests", [data["request"]] if "request" in data else None)

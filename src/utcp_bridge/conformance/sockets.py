@@ -19,10 +19,11 @@ _QUIET_SECONDS: Final = 0.5
 
 
 class _Record(Protocol):
-    requests: list[JsonObject]
     discovery: list[JsonObject]
 
     def filled(self, value: Any) -> Any: ...
+
+    def note(self, request: JsonObject) -> None: ...
 
 
 def _reply(vector: Vector, record: _Record, data: bytes) -> list[bytes]:
@@ -33,7 +34,7 @@ def _reply(vector: Vector, record: _Record, data: bytes) -> list[bytes]:
         record.discovery.append(found)
         payload = vector.data.get("manual_reply") or {"json": vector.manual}
         return [as_bytes(record.filled(payload))]
-    record.requests.append(found)
+    record.note(found)
     reply = record.filled(vector.data.get("reply", {}))
     return [as_bytes(one) for one in reply.get("datagrams", [reply])]
 
@@ -47,7 +48,6 @@ def _expected_sizes(vector: Vector, record: _Record) -> set[int]:
 @asynccontextmanager
 async def recorded_tcp(vector: Vector, record: _Record) -> AsyncGenerator[int]:
     """Yield the port of a server that reads one message of each connection, replies and closes."""
-
     writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,4 +101,3 @@ async def recorded_udp(vector: Vector, record: _Record) -> AsyncGenerator[int]:
         yield transport.get_extra_info("sockname")[1]
     finally:
         transport.close()
-

@@ -14,7 +14,18 @@ from typing import Any, Final
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import Json, JsonObject, is_list, is_object, matches_glob
 
-__all__ = ["MANUAL", "MANUAL_PATH", "Divergence", "Topic", "Vector", "chosen_topics", "filled", "kit_folder", "placeholders", "topics"]
+__all__ = [
+    "MANUAL",
+    "MANUAL_PATH",
+    "Divergence",
+    "Topic",
+    "Vector",
+    "chosen_topics",
+    "filled",
+    "kit_folder",
+    "placeholders",
+    "topics",
+]
 
 MANUAL: Final = "m"
 """The name of the manual in the configuration of each vector. Its variables have the prefix `m_`."""
@@ -60,7 +71,8 @@ class Vector:
     def manual(self) -> Json:
         """The manual that the recording server, or a file, has. None if the vector's entry brings its own."""
         if "manual" in self.data:
-            return self.data["manual"]
+            manual: Json = self.data["manual"]
+            return manual
         tools = self.data.get("tools") or ([self.data["tool"]] if "tool" in self.data else None)
         if tools is None:
             return None
@@ -193,9 +205,12 @@ def _matches(identity: str, only: Sequence[str]) -> bool:
 def _read(path: Path, folder: Path) -> Iterator[Topic]:
     import yaml
 
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     _check(path, content, str(folder / "vectors.schema.json"))
-    found = [Divergence(**{**one, "vectors": tuple(one["vectors"])}) for one in content.get("divergences", [])]
+    found = [
+        Divergence(tuple(one["vectors"]), one["right"], one["ours"], one["known"])
+        for one in content.get("divergences", [])
+    ]
     unknown = {name for one in found for name in one.vectors} - {given["id"] for given in content["vectors"]}
     if unknown:
         raise ConfigError(f"{path.name}: a divergence names {', '.join(sorted(unknown))}, which is not a vector of it.")
