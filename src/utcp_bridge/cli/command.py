@@ -30,7 +30,7 @@ JOURNEY: Final[dict[str, tuple[str, ...]]] = {
     "Log in": ("login", "logout", "auth"),
     "Mend": ("check", "validate", "doctor", "explain"),
     "Approve": ("lock", "diff", "approve"),
-    "Compare": ("compare", "shadow", "promote"),
+    "Compare": ("compare", "shadow", "promote", "conformance"),
     "Make": ("convert", "registry"),
     "Help": ("help", "completion"),
 }
@@ -48,6 +48,7 @@ _TOGETHER: Final = {
     "auth": "login",
     "diff": "lock",
     "approve": "lock",
+    "conformance": "validate",
 }
 """The module of each verb that shares one with its counterpart."""
 

@@ -61,6 +61,17 @@ def test_the_wheel_contains_every_page_and_prints_it(wheel):
     assert "\ntransports/grpc " in topics
 
 
+def test_the_wheel_contains_the_conformance_kit(wheel):
+    shipped = wheel / "utcp_bridge" / "_conformance"
+    own = ROOT / "conformance"
+    assert {path.relative_to(shipped) for path in shipped.rglob("*.*")} == {
+        path.relative_to(own) for path in own.rglob("*.*") if "__pycache__" not in path.parts
+    }
+    done = run_from(wheel, "conformance", "--list", "--only", "http/query@v1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "http/query@v1 " in done.stdout
+
+
 def test_topics_are_listed_one_per_line(command):
     outcome = command("help")
     assert outcome.code == 0

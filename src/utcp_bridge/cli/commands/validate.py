@@ -1,9 +1,11 @@
-"""`utcp-bridge validate`: test documents without the network; report each fault with its place."""
+"""`utcp-bridge validate` and `conformance`: test documents, and clients, against what UTCP says."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,12 +13,14 @@ import click
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import run_async
 from utcp_bridge.cli.options import Options, Session, config_options, debug_option
-from utcp_bridge.cli.output import heading, print_json, print_line
+from utcp_bridge.cli.output import complain, heading, note, print_json, print_line, print_table
 
 if TYPE_CHECKING:
+    from utcp_bridge.conformance.running import Implementation, Outcome
+    from utcp_bridge.conformance.vectors import Topic
     from utcp_bridge.validate import Finding, Report
 
-__all__ = ["validate"]
+__all__ = ["conformance", "validate"]
 
 
 @click.command(
@@ -98,3 +102,79 @@ def _where(finding: Finding) -> str:
     ]
     text = " ".join(part for part in parts if part)
     return f"{text}: " if text else ""
+
+
+# --- conformance ---------------------------------------------------------------------------------
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  utcp-bridge conformance utcp-bridge                    this library against every vector
+  utcp-bridge conformance python-utcp --program venv/bin/python
+  utcp-bridge conformance --only 'http/*' --json results.json -- node my_adapter.mjs
+  utcp-bridge conformance --list --only 'auth/*'
+\b
+Exit codes:
+  0   every vector passes, or its difference is declared
+  1   a vector differs
+  2   the adapter does not start, or its first reply cannot be used
+"""
+)
+@click.argument("target", nargs=-1, type=click.UNPROCESSED)
+@click.option("--only", metavar="PATTERN", multiple=True, help="Only vectors whose id matches, such as 'http/*@v1'.")
+@click.option("--program", help="The Python or Node of the environment that has the implementation.")
+@click.option("--seconds", type=click.FloatRange(min=0.1), default=20.0, show_default=True, help="Limit of one vector.")
+@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the results to this file.")
+@click.option("--list", "lists", is_flag=True, help="List the vectors instead of running them.")
+@debug_option
+def conformance(
+    target: tuple[str, ...], only: tuple[str, ...], program: str | None, seconds: float, file: Path | None, lists: bool
+) -> int:
+    """Test a UTCP client against the vectors of the conformance kit.
+
+    TARGET is utcp-bridge, python-utcp, python-utcp-0 or utcp-sdk, or the command line of an adapter after --. Each
+    vector loads one manual from a server on 127.0.0.1 that records what arrives, and calls one tool. The matrix has a
+    row for each topic, and each difference is shown with what was expected and what arrived. The page `conformance` of
+    `utcp-bridge help` describes vectors and adapters.
+    """
+    from utcp_bridge.conformance.vectors import chosen_topics
+
+    found = chosen_topics(only)
+    if lists:
+        print_table(("VECTOR", "ABOUT"), [(one.id, one.title) for topic in found for one in topic.vectors])
+        return exits.OK
+    if not target:
+        raise click.UsageError("Missing TARGET. Name an implementation, or give the command of an adapter after --.")
+    implementation, outcomes = run_async(_conformance, target, found, program, seconds)
+    return _report_conformance(implementation, outcomes, file)
+
+
+async def _conformance(
+    target: tuple[str, ...], found: list[Topic], program: str | None, seconds: float
+) -> tuple[Implementation, list[Outcome]]:
+    from utcp_bridge.conformance.adapters import command_of
+    from utcp_bridge.conformance.running import run
+
+    environment = dict(os.environ)  # noqa: TID251 - the adapter's environment
+    return await run(command_of(target, program), found, environment=environment, seconds=seconds)
+
+
+def _report_conformance(implementation: Implementation, outcomes: list[Outcome], file: Path | None) -> int:
+    from utcp_bridge.conformance.report import HEADER, as_json, is_conforming, matrix
+
+    for one in outcomes:
+        if one.verdict in {"differs", "diverges"}:
+            state = "differs" if one.verdict == "differs" else "differs, as declared"
+            print_line(f"{heading(one.vector.id)}: {state}. {one.vector.title}")
+            for line in one.differences:
+                print_line(f"  {line}")
+    print_line(f"{implementation.name} {implementation.version}")
+    print_table(HEADER, matrix(outcomes))
+    if file is not None:
+        file.write_text(json.dumps(as_json(implementation, outcomes), indent=1) + "\n", encoding="utf-8")
+        note(f"Wrote {file}.")
+    if is_conforming(outcomes):
+        return exits.OK
+    complain("A vector differs, and the difference is not declared.")
+    return exits.FAULTS

@@ -1,0 +1,232 @@
+"""The recording server of a vector: it has the manual, records each request, and replies as the vector says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import socket
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import anyio
+from aiohttp import WSMsgType, web
+
+from utcp_bridge.conformance import mcp_program
+from utcp_bridge.conformance.graphql_schema import executed
+from utcp_bridge.conformance.payloads import as_bytes, described
+from utcp_bridge.conformance.sockets import recorded_tcp, recorded_udp
+from utcp_bridge.conformance.vectors import MANUAL_PATH, Vector, filled, placeholders
+from utcp_bridge.model import JsonObject, is_object
+
+__all__ = ["Recording", "recording"]
+
+_HOST: Final = "127.0.0.1"
+_PROGRAMS: Final = Path(__file__).parent
+_DISCOVERY: Final = {"type": "utcp"}
+
+
+@dataclass(slots=True)
+class Recording:
+    """What a client sent during one vector, in order of arrival."""
+
+    vector: Vector
+    folder: Path
+    known: dict[str, str | int] = field(default_factory=dict[str, str | int])
+    """The values of the placeholders."""
+    requests: list[JsonObject] = field(default_factory=list[JsonObject])
+    discovery: list[JsonObject] = field(default_factory=list[JsonObject])
+    """Requests for the manual."""
+    has_request: anyio.Event = field(default_factory=anyio.Event)
+
+    def filled(self, value: Any) -> Any:
+        """Return a part of the vector with its placeholders filled in."""
+        return filled(value, self.known)
+
+    def reply_to(self, path: str) -> JsonObject:
+        """Return the reply that the vector has for a path."""
+        replies: JsonObject = self.vector.data.get("replies", {})
+        reply: JsonObject = self.filled(replies.get(path, self.vector.data.get("reply", {"json": {"ok": True}})))
+        return reply
+
+    def arrived(self) -> list[JsonObject]:
+        """Return the recorded requests, also those of the programs, which write theirs into the folder."""
+        record = self.folder / "record.jsonl"
+        lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
+        return [*self.requests, *(json.loads(line) for line in lines)]
+
+    def note(self, request: JsonObject) -> None:
+        """Record a request."""
+        self.requests.append(request)
+        self.has_request.set()
+
+
+@asynccontextmanager
+async def recording(vector: Vector, folder: Path) -> AsyncGenerator[Recording]:
+    """Start what the vector needs, on free ports of 127.0.0.1, and write its files into `folder`."""
+    record = Recording(vector, folder)
+    needed = placeholders([vector.configuration, vector.manual, vector.data])
+    async with AsyncExitStack() as stack:
+        if needed & {"http", "ws", "http-port"}:
+            port = await stack.enter_async_context(_web_server(record))
+            record.known |= {"http": f"http://{_HOST}:{port}", "ws": f"ws://{_HOST}:{port}", "http-port": port}
+        if "tcp-port" in needed:
+            record.known["tcp-port"] = await stack.enter_async_context(recorded_tcp(vector, record))
+        if "udp-port" in needed:
+            record.known["udp-port"] = await stack.enter_async_context(recorded_udp(vector, record))
+        if "grpc-port" in needed:
+            from utcp_bridge.conformance.grpc_service import recorded_grpc
+
+            record.known["grpc-port"] = await stack.enter_async_context(recorded_grpc(vector, record.note))
+        if "closed-port" in needed:
+            closed = stack.enter_context(socket.socket())
+            closed.bind((_HOST, 0))
+            record.known["closed-port"] = closed.getsockname()[1]
+        _write_files(record)
+        yield record
+
+
+def _write_files(record: Recording) -> None:
+    """Write the manual, the vector's files and the programs into the folder."""
+    data, folder = record.vector.data, record.folder
+    python = sys.executable
+    record.known |= {
+        "host": _HOST,
+        "folder": str(folder),
+        "python": python,
+        "program": f"{python} {folder / 'argv_program.py'}",
+        "stdin-program": f"{python} {folder / 'argv_program.py'} --read-stdin",
+        "mcp-program": f"{python} {folder / 'mcp_program.py'}",
+    }
+    for name in ("argv_program.py", "mcp_program.py"):
+        shutil.copyfile(_PROGRAMS / name, folder / name)
+    given: JsonObject = {"reply": data.get("reply", {}), "mcp": data.get("mcp", {}), "see": data.get("see", [])}
+    files: dict[str, Any] = {"given.json": given, **data.get("files", {})}
+    if record.vector.manual is not None:
+        files.setdefault("manual.json", record.vector.manual)
+    for name, content in files.items():
+        text = content if isinstance(content, str) else json.dumps(content)
+        (folder / name).write_text(record.filled(text), encoding="utf-8")
+    for name in ("manual.json", "given.json"):
+        if not isinstance(content := files.get(name, ""), str):
+            (folder / name).write_text(json.dumps(record.filled(content)), encoding="utf-8")
+
+
+# --- the web ---------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _web_server(record: Recording) -> AsyncGenerator[int]:
+    app = web.Application(client_max_size=2**24)
+    app.router.add_route("*", "/{path:.*}", _Web(record).reply)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, _HOST, 0).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+class _Web:
+    def __init__(self, record: Recording) -> None:
+        self._record = record
+
+    async def reply(self, request: web.Request) -> web.StreamResponse:
+        """Record a request and reply to it."""
+        path = request.raw_path.partition("?")[0]
+        noted = await _noted(request, path)
+        data = self._record.vector.data
+        if path == MANUAL_PATH and "websocket" not in request.headers.get("Upgrade", ""):
+            self._record.discovery.append(noted)
+            return await self._manual(request)
+        if "websocket" in request.headers.get("Upgrade", ""):
+            return await self._websocket(request, noted)
+        if "mcp" in data:
+            return self._mcp(noted) if path.startswith("/mcp") else web.Response(status=404)
+        if "graphql" in data and path.startswith("/graphql"):
+            reply, calls = executed(data["graphql"], noted.get("json", {}))
+            for call in calls:
+                self._record.note({**call, "path": path, "headers": noted["headers"]})
+            return web.json_response(reply)
+        if path not in data.get("aside", []):
+            self._record.note(noted)
+        return await _sent(request, self._record.reply_to(path))
+
+    async def _manual(self, request: web.Request) -> web.StreamResponse:
+        data = self._record.vector.data
+        if MANUAL_PATH in data.get("replies", {}):
+            return await _sent(request, self._record.reply_to(MANUAL_PATH))
+        return web.json_response(self._record.filled(self._record.vector.manual))
+
+    def _mcp(self, noted: JsonObject) -> web.StreamResponse:
+        message = noted.get("json")
+        if noted["method"] != "POST" or not is_object(message):
+            return web.Response(status=405)
+        if message.get("method") == "tools/call":
+            self._record.note({**mcp_program.recorded(message), "headers": noted["headers"]})
+        answer = mcp_program.answer(message, self._record.filled(self._record.vector.data["mcp"]))
+        return web.Response(status=202) if answer is None else web.json_response(answer)
+
+    async def _websocket(self, request: web.Request, noted: JsonObject) -> web.WebSocketResponse:
+        opened = web.WebSocketResponse(protocols=self._record.vector.data.get("subprotocols", ()))
+        await opened.prepare(request)
+        reply = self._record.reply_to(noted["path"])
+        frames: list[JsonObject] = []
+        async for message in opened:
+            if message.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
+                continue
+            raw = message.data if isinstance(message.data, bytes) else message.data.encode()
+            frame = {**described(raw), "binary": message.type is WSMsgType.BINARY}
+            if frame.get("json") == _DISCOVERY and self._record.vector.data.get("discovery") == "own":
+                self._record.discovery.append({**noted, "frames": [frame]})
+                await opened.send_str(json.dumps(self._record.filled(self._record.vector.manual)))
+                continue
+            if not frames:
+                self._record.note({**noted, "frames": frames})
+            frames.append(frame)
+            for one in reply.get("frames", [reply]):
+                await (opened.send_bytes(as_bytes(one)) if "base64" in one else opened.send_str(as_bytes(one).decode()))
+            if reply.get("close"):
+                await opened.close()
+        return opened
+
+
+async def _noted(request: web.Request, path: str) -> JsonObject:
+    query: dict[str, Any] = {}
+    for name, value in parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True):
+        before = query.get(name)
+        query[name] = value if before is None else [*before, value] if isinstance(before, list) else [before, value]
+    headers = {name.lower(): ", ".join(request.headers.getall(name)) for name in request.headers}
+    body = await request.read()
+    noted = {"method": request.method, "path": path, "query": query, "headers": headers, **described(body)}
+    noted["cookies"] = dict(request.cookies)
+    if "x-www-form-urlencoded" in headers.get("content-type", ""):
+        noted["form"] = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+    return noted
+
+
+async def _sent(request: web.Request, reply: Mapping[str, Any]) -> web.StreamResponse:
+    """Send the reply of a vector: `events` and `chunks` one by one, else one body."""
+    headers = dict(reply.get("headers", {}))
+    status = reply.get("status", 200)
+    if "pieces" in reply:
+        response = web.StreamResponse(status=status, headers=headers)
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            for piece in reply["pieces"]:
+                await response.write(as_bytes(piece if is_object(piece) else {"text": piece}))
+                await asyncio.sleep(0)
+            if reply.get("cut") and request.transport is not None:
+                request.transport.close()
+        return response
+    if "json" in reply:
+        headers.setdefault("Content-Type", "application/json")
+    elif "text" in reply:
+        headers.setdefault("Content-Type", "text/plain; charset=utf-8")
+    return web.Response(status=status, headers=headers, body=as_bytes(reply))
