@@ -70,7 +70,7 @@ class ListLimits:
 
 
 async def read_list(ask: Ask, method: str, name: str, *, limits: ListLimits, where: str, faults: Faults) -> list[Any]:
-    """Return the entries of all pages of a list, in any form, at most about up to its limit.
+    """Return the entries of all pages of a list, in any form, at most about the number of its limit.
 
     A list ends where its cursor is absent or repeats, where pages bring nothing new, and at its limits. What came
     before a page that fails or is late is kept.
@@ -108,10 +108,7 @@ async def read_list(ask: Ask, method: str, name: str, *, limits: ListLimits, whe
         if not cursor or len(found) >= limits.entries:
             return found
         if size > limits.bytes:
-            what = (
-                f"the pages of `{method}` have more than {limits.bytes:,} bytes. The bridge uses the first {number:,}."
-            )
-            faults.warn(where, what, "Raise `max_manual_bytes` if you need the others.")
+            faults.warn(where, limits.cut(method, number), "Raise `max_manual_bytes` if you need the others.")
             return found
         if _key(cursor) in cursors or empty >= _MAX_EMPTY:
             faults.warn(where, f"`{method}` names another page without end. The bridge uses the pages that came.")
