@@ -14,10 +14,19 @@ from typing import Any, Final, cast
 import orjson
 
 from utcp_bridge.auth.redaction import MASK, Form, Redactor
+from utcp_bridge.foreign import visible_json_steps
 from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject, Result, is_list, is_object
 from utcp_bridge.tasks import at_once, in_slices
 
-__all__ = ["masked_at_once", "masked_in_steps", "masked_later", "masked_notes", "masked_partial", "masked_result"]
+__all__ = [
+    "masked_at_once",
+    "masked_in_steps",
+    "masked_later",
+    "masked_notes",
+    "masked_partial",
+    "masked_result",
+    "shown_to_hosts",
+]
 
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 _ENCODED: Final = frozenset({"blob", "data"})
@@ -52,6 +61,11 @@ async def masked_result(result: Result, redactor: Redactor) -> Result:
 async def masked_partial(value: Any, redactor: Redactor) -> Any:
     """Return a value, such as one partial result, without credentials; the same object if it has none."""
     return await in_slices(_masked(value, redactor.credential_forms())) if redactor.has_credentials else value
+
+
+async def shown_to_hosts(value: Any, redactor: Redactor) -> Any:
+    """Return JSON of an upstream as hosts may see it: without credentials, and without what a person would not see."""
+    return await masked_partial(await in_slices(visible_json_steps(value)), redactor)
 
 
 def masked_at_once(value: Any, redactor: Redactor) -> Any:

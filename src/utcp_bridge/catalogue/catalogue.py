@@ -31,6 +31,7 @@ from utcp_bridge.catalogue.schemas.portable import (
 )
 from utcp_bridge.catalogue.text import clean, clean_line, clean_schema
 from utcp_bridge.errors import AuthRequired, LoginFailed, StaleCursor, UnknownTool, UtcpError
+from utcp_bridge.foreign import visible_json
 from utcp_bridge.model import JsonObject, Tool, matches_glob
 from utcp_bridge.pipeline.files import input_schema_of
 from utcp_bridge.pipeline.schema_forms import outline
@@ -224,7 +225,7 @@ class Entry:
         if hints := {key: tool.annotations[key] for key in _HINTS if isinstance(tool.annotations.get(key), bool)}:
             entry["annotations"] = hints
         if icons := [icon for icon in tool.extras.get("icons", ()) if self.refuse_link(icon["src"]) is None]:
-            entry["icons"] = icons
+            entry["icons"] = visible_json(icons)
         if "execution" in tool.extras:
             entry["execution"] = tool.extras["execution"]
         entry["_meta"] = {**upstream_meta(tool.extras.get("_meta")), **meta}

@@ -37,7 +37,7 @@ from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.catalogue.text import clean, clean_line
 from utcp_bridge.errors import Rejected, UtcpError
-from utcp_bridge.foreign import visible
+from utcp_bridge.foreign import visible, visible_json
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, is_list, is_object
 
 __all__ = [
@@ -239,7 +239,7 @@ def _passed_through(value: ContentBlocks, rendering: Rendering) -> JsonObject:
 def upstream_meta(meta: JsonObject | None) -> JsonObject:
     """Return what hosts get of an upstream's `_meta`: not what is about its own connection, and nothing enormous."""
     kept = {key: value for key, value in (meta or {}).items() if not key.startswith(_OWN_META)}
-    return _json_safe(kept) if kept and json_size(kept) <= _MAX_META_BYTES else {}
+    return visible_json(_json_safe(kept)) if kept and json_size(kept) <= _MAX_META_BYTES else {}
 
 
 def with_safe_links(value: Any, refuse: Callable[[str], str | None]) -> Any:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from utcp_bridge.errors import ConnectionLost
 from utcp_bridge.model import Faults, JsonObject
-from utcp_bridge.transports.mcp.listing import LISTS, Limits, read_list, tidy, usable_templates, usable_tools
+from utcp_bridge.transports.mcp.listing import LISTS, ListLimits, read_list, tidy, usable_templates, usable_tools
 from utcp_bridge.transports.mcp.schemas import usable_schema
 from utcp_bridge.upstream import ProtocolError
 
@@ -144,7 +144,7 @@ async def read(pages: Any, limit: int = 1_000, size: int = 1 << 24) -> tuple[lis
             raise reply
         return reply
 
-    found = await read_list(ask, "tools/list", "tools", limits=Limits(limit, size), where="s", faults=faults)
+    found = await read_list(ask, "tools/list", "tools", limits=ListLimits(limit, size), where="s", faults=faults)
     return found, [str(fault) for fault in faults.faults], next(asked)
 
 
@@ -190,7 +190,7 @@ async def test_the_bytes_of_all_pages_are_limited_and_the_cut_is_named() -> None
 
 
 async def test_what_came_before_a_late_page_is_kept() -> None:
-    faults, limits = Faults(), Limits(10, 1_000, 0.01)
+    faults, limits = Faults(), ListLimits(10, 1_000, 0.01)
 
     async def ask(_method: str, params: JsonObject) -> JsonObject:
         return await anyio.sleep_forever() if params else {"tools": [1], "nextCursor": "a"}  # type: ignore[return-value]

@@ -18,7 +18,7 @@ from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge.auth.redaction import Redactor
-from utcp_bridge.auth.results import masked_partial
+from utcp_bridge.auth.results import shown_to_hosts
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.server.hosts.suspended import SuspendedCall
 from utcp_bridge.upstream import (
@@ -118,9 +118,9 @@ class HandshakeHost(CallingHost):
 
         :raises ProtocolError: the client refused it, or cannot be reached.
         """
-        masked: JsonObject = await masked_partial(params, self._redactor)
+        shown: JsonObject = await shown_to_hosts(params, self._redactor)
         try:
-            result: JsonObject = await self._way.send_raw_request(method, masked)
+            result: JsonObject = await self._way.send_raw_request(method, shown)
         except NoBackChannelError:
             message = f"{method}: the client accepts no event stream, so it cannot be asked during its call."
             raise ProtocolError(_METHOD_NOT_FOUND, message) from None
@@ -135,7 +135,7 @@ class HandshakeHost(CallingHost):
 
     async def notify(self, method: str, params: JsonObject) -> None:
         """Send a notification on the way of the session. It is lost if the client does not listen."""
-        await self._connection.notify(method, await masked_partial(params, self._redactor))
+        await self._connection.notify(method, await shown_to_hosts(params, self._redactor))
 
     def watch(self, hear: Callable[[str], object]) -> Callable[[], object]:
         """Call `hear` with what happens in the session."""

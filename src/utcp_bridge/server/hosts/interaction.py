@@ -21,8 +21,9 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from utcp_bridge.auth.results import masked_partial
+from utcp_bridge.auth.results import shown_to_hosts
 from utcp_bridge.catalogue.render import fault_result
+from utcp_bridge.foreign import visible
 from utcp_bridge.model import Emit, JsonObject, LogReceiver, in_seconds, is_list, is_object, log_receiver
 from utcp_bridge.server.hosts.adapters import (
     HandshakeHost,
@@ -173,7 +174,9 @@ class Interaction:
         if not pages and error.code != MISSING_CAPABILITY:
             return fault_result(self._redactor(str(error)))
         if not pages or "url" in capabilities_of(connection_of(ctx)).get("elicitation", ()):
-            raise MCPError(error.code, self._redactor(str(error)), await masked_partial(error.data, self._redactor))
+            raise MCPError(
+                error.code, self._redactor(visible(str(error))), await shown_to_hosts(error.data, self._redactor)
+            )
         lines = [f"{one['params'].get('message') or 'Open'}: {one['params']['url']}" for one in pages.values()]
         return fault_result(
             "\n".join(["The tool requires that a person opens a page first. Then call it again.", *lines])
@@ -222,7 +225,7 @@ class Interaction:
         """Return the result that asks for these answers. `state` is what `_read_state` returns later."""
         result: JsonObject = {"resultType": _INPUT_REQUIRED, "requestState": json.dumps(state)}
         if requests:
-            result["inputRequests"] = await masked_partial(requests, self._redactor)
+            result["inputRequests"] = await shown_to_hosts(requests, self._redactor)
         if not has_state(ctx):
             result = cast("JsonObject", await self.boundary(ctx, partial(_returned, result)))
         return result

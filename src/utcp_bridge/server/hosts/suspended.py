@@ -6,7 +6,7 @@ and the call is suspended until the host repeats its request with the answers: `
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,6 +25,8 @@ __all__ = ["Suspended", "SuspendedCall", "SuspendedCalls", "Work"]
 
 MAX_SUSPENDED: Final = 1_000
 MAX_SUSPENDED_PER_OWNER: Final = 32
+_MAX_ENDED: Final = 16
+"""Calls that ended while their hosts were away, whose outcomes are kept."""
 _INVALID_REQUEST: Final = -32600
 
 Work = Callable[[Emit], Awaitable[JsonObject]]
@@ -64,6 +66,10 @@ class SuspendedCall:
         self._log: LogReceiver | None = None
         self._result: JsonObject | None = None
         self._error: BaseException | None = None
+        self.is_followed = True
+        """Whether a request of the host waits for the call."""
+        self.is_late = False
+        """Whether the time for an answer is over."""
 
     # --- the side of the MCP server ---
 
@@ -78,7 +84,7 @@ class SuspendedCall:
         finally:
             if self._result is None and self._error is None:
                 self._error = ProtocolError(_INVALID_REQUEST, "The call was cancelled.")
-            self._calls.forget(self)
+            self._calls.end(self)
             self._move()
 
     async def ask(self, method: str, params: JsonObject) -> JsonObject:
@@ -91,10 +97,12 @@ class SuspendedCall:
         key = f"{method.partition('/')[0]}-{self._asked}"
         question = self._questions[key] = _Asked(method, await masked_partial(params, self._redactor))
         self._move()
+        deadline = anyio.current_effective_deadline()
         try:
             await question.answered.wait()
         finally:
             self._questions.pop(key, None)
+            self.is_late = not question.answered.is_set() and anyio.current_time() >= deadline
         return question.answer
 
     @property
@@ -129,11 +137,14 @@ class SuspendedCall:
         :raises Suspended: the host has to answer first.
         :raises Exception: what the call raised.
         """
-        self._emit, self._log = emit, log
+        self._emit, self._log, self.is_followed = emit, log, True
         try:
             while self._result is None and self._error is None:
                 if self._questions:
                     await anyio.lowlevel.checkpoint()  # requests that were sent together are asked together
+                    if not self._questions:  # the server gave up meanwhile
+                        continue
+                    self.is_followed = False
                     raise Suspended(self._requests(), self.ident)
                 await self._moved.wait()
         except anyio.get_cancelled_exc_class():
@@ -159,6 +170,7 @@ class SuspendedCalls:
         self.group: TaskGroup | None = None
         """Where the calls run; None while the server does not."""
         self._calls: dict[str, SuspendedCall] = {}
+        self._ended: OrderedDict[str, SuspendedCall] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -170,13 +182,20 @@ class SuspendedCalls:
         return call
 
     def find(self, ident: str, owner: str) -> SuspendedCall | None:
-        """Return a call of this owner, None if it has ended."""
-        call = self._calls.get(ident)
-        return call if call is not None and call.owner == owner else None
+        """Return a call of this owner; None if it has ended, and its outcome is known to the host or forgotten."""
+        call = self._calls.get(ident) or self._ended.get(ident)
+        if call is None or call.owner != owner:
+            return None
+        self._ended.pop(ident, None)
+        return call
 
-    def forget(self, call: SuspendedCall) -> None:
-        """Forget a call that has ended."""
+    def end(self, call: SuspendedCall) -> None:
+        """Forget a call that has ended. If its host is away and not late, keep the outcome until the host is back."""
         self._calls.pop(call.ident, None)
+        if not call.is_followed and not call.is_late:
+            self._ended[call.ident] = call
+            while len(self._ended) > _MAX_ENDED:
+                self._ended.popitem(last=False)
 
     def check(self, call: SuspendedCall) -> None:
         """Check whether one more call may wait for its host.

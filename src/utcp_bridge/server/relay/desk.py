@@ -11,7 +11,7 @@ from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 from mcp.server.subscriptions import PromptsListChanged, ResourcesListChanged, ServerEvent
 
-from utcp_bridge.auth.results import masked_partial
+from utcp_bridge.auth.results import masked_partial, shown_to_hosts
 from utcp_bridge.model import Emit, JsonObject, Tool, discard
 from utcp_bridge.server.hosts.interaction import Interaction
 from utcp_bridge.server.readiness import Readiness
@@ -122,9 +122,14 @@ class Desk:
         return await ask(self.client, owner[0], method, {**params, **passed_meta(ctx.params)}, emit)
 
     async def masked(self, listed: JsonObject) -> JsonObject:
-        """Return a list for a host without the operator's credentials: an upstream may repeat what it received."""
+        """Return a list of visible texts without the operator's credentials: an upstream may repeat them."""
         masked: JsonObject = await masked_partial(listed, self.client.redactor)
         return masked
+
+    async def shown(self, listed: JsonObject) -> JsonObject:
+        """Return a list of what upstreams offer as hosts may see it."""
+        shown: JsonObject = await shown_to_hosts(listed, self.client.redactor)
+        return shown
 
     async def interact(
         self, ctx: ServerRequestContext[Any, Any], work: Callable[[Emit], Awaitable[JsonObject]]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import islice
@@ -126,7 +126,7 @@ class Directory:
     def prompts(self) -> list[JsonObject]:
         """The entries of `prompts/list`."""
         return [
-            _shown({**entry, "name": self._prompt_names[one.prefix, entry["name"]]})
+            _shown({**entry, "name": self._prompt_names[one.prefix, entry["name"]], **_shown_arguments(entry)})
             for one in self._known
             for entry in one.offers.prompts
         ]
@@ -163,6 +163,14 @@ class Directory:
     def prompt(self, name: str) -> Owner | None:
         """Return the owner of a prompt and its own name, or None."""
         return self._prompt_owners.get(name)
+
+    def own_arguments(self, owner: Owner, given: Mapping[str, str]) -> dict[str, str]:
+        """Return the arguments of a prompt under the names that its upstream knows, for the names that hosts see."""
+        known = self._by_upstream.get(id(owner[0]))
+        prompts = known.offers.prompts if known is not None else ()
+        arguments = next((one.get("arguments", ()) for one in prompts if one["name"] == owner[1]), ())
+        own = {_visible_name(one["name"], "argument"): one["name"] for one in arguments}
+        return {own.get(name, name): value for name, value in given.items()}
 
     def offering(self, capability: str) -> list[Upstream]:
         """Return the upstreams that have a capability."""
@@ -286,11 +294,18 @@ def _prefixes(labels: Sequence[str]) -> list[str]:
     ]
 
 
-def _visible_name(name: str) -> str:
+def _visible_name(name: str, otherwise: str = "prompt") -> str:
     """Return a name that people see as it is. One that had to change ends with a hash."""
     if is_visible_line(name):
         return name
-    return f"{clean_line(name, _MAX_TITLE) or 'prompt'}_{_digest(name)}"
+    return f"{clean_line(name, _MAX_TITLE) or otherwise}_{_digest(name)}"
+
+
+def _shown_arguments(prompt: JsonObject) -> JsonObject:
+    arguments = prompt.get("arguments")
+    if not arguments:
+        return {}
+    return {"arguments": [_shown({**one, "name": _visible_name(one["name"], "argument")}) for one in arguments]}
 
 
 def _digest(text: str) -> str:
@@ -311,7 +326,7 @@ def _matches(template: str, uri: str) -> bool:
 
 
 def _shown(entry: JsonObject) -> JsonObject:
-    """Return an entry with texts that people see. URIs and names of prompts and arguments go back as they came."""
+    """Return an entry with texts of a length that hosts show. `Desk.shown` removes what people do not see."""
     shown = dict(entry)
     if "uri" in entry or "uriTemplate" in entry:
         shown["name"] = clean_line(entry["name"], _MAX_TITLE) or "unnamed"
@@ -320,6 +335,4 @@ def _shown(entry: JsonObject) -> JsonObject:
             shown[key] = clean(entry[key], limit)
     if "icons" in entry:
         shown["icons"] = [icon for icon in entry["icons"] if refused_link(icon["src"]) is None]
-    if "arguments" in entry:
-        shown["arguments"] = [_shown(one) for one in entry["arguments"]]
     return shown

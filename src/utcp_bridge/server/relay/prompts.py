@@ -35,7 +35,7 @@ class Prompts:
         with speaking_protocol(self._desk.client, ctx):
             directory = await self._desk.settled()
             self._desk.changes.given(ctx, "prompts", directory)
-            return await self._desk.masked(listed("prompts", directory.prompts, params.cursor))
+            return await self._desk.shown(listed("prompts", directory.prompts, params.cursor))
 
     async def _get(self, ctx: ServerRequestContext[Any, Any], params: types.GetPromptRequestParams) -> JsonObject:
         with speaking_protocol(self._desk.client, ctx):
@@ -44,7 +44,9 @@ class Prompts:
             if owner is None:
                 message = f"No prompt is named {clean(params.name, 128)!r}. Call prompts/list for the names."
                 raise not_found(message, {"name": params.name}, modern=is_modern(ctx))
-            given: JsonObject = {} if params.arguments is None else {"arguments": params.arguments}
+            given: JsonObject = {}
+            if params.arguments is not None:
+                given["arguments"] = directory.own_arguments(owner, params.arguments)
 
             async def get(emit: Emit) -> JsonObject:
                 result = await self._desk.ask(ctx, owner, "prompts/get", {"name": owner[1], **given}, emit)
@@ -69,18 +71,25 @@ class Completions:
             found = _owner(directory, params.ref)
             if found is None or found[0] not in directory.offering("completions"):
                 return completion_result(None)
-            key = "name" if isinstance(params.ref, types.PromptReference) else "uri"
-            asked: JsonObject = {
-                "ref": {"type": params.ref.type, key: found[1]},
-                "argument": {"name": params.argument.name, "value": params.argument.value},
-            }
-            if params.context is not None:
-                asked["context"] = params.context.model_dump(by_alias=True, mode="json", exclude_none=True)
+            asked = _asked(directory, found, params)
 
             async def complete(emit: Emit) -> JsonObject:
                 return completion_result(await self._desk.ask(ctx, found, "completion/complete", asked, emit))
 
             return await self._desk.interact(ctx, complete)
+
+
+def _asked(directory: Directory, owner: Owner, params: types.CompleteRequestParams) -> JsonObject:
+    """Return the parameters of a completion in the words of its owner."""
+    is_prompt = isinstance(params.ref, types.PromptReference)
+    name, given = params.argument.name, (params.context.arguments or {}) if params.context is not None else {}
+    if is_prompt:
+        [name], given = directory.own_arguments(owner, {name: ""}), directory.own_arguments(owner, given)
+    asked: JsonObject = {
+        "ref": {"type": params.ref.type, "name" if is_prompt else "uri": owner[1]},
+        "argument": {"name": name, "value": params.argument.value},
+    }
+    return {**asked, "context": {"arguments": given}} if given else asked
 
 
 def _owner(directory: Directory, ref: types.PromptReference | types.ResourceTemplateReference) -> Owner | None:

@@ -15,7 +15,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from utcp_bridge.auth.results import masked_partial
+from utcp_bridge.auth.results import shown_to_hosts
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.foreign import visible, visible_json, write_json
 from utcp_bridge.model import Emit, JsonObject, discard, in_seconds, is_list, is_object
@@ -58,7 +58,7 @@ def is_modern(ctx: ServerRequestContext[Any, Any]) -> bool:
 async def ask(
     client: UtcpClient, upstream: Upstream, method: str, params: JsonObject, emit: Emit = discard
 ) -> JsonObject:
-    """Send a request to an upstream and return its result, without the operator's credentials in it.
+    """Send a request to an upstream and return its result as hosts may see it.
 
     Progress goes through `emit`. `_meta` of the host is sent along, without what belongs to its own connection.
 
@@ -78,8 +78,8 @@ async def ask(
     if result is None:
         message = f"The upstream did not answer {method} within {in_seconds(seconds)}."
         raise MCPError(types.REQUEST_TIMEOUT, message)
-    masked: JsonObject = await masked_partial(result, client.redactor)
-    return masked
+    shown: JsonObject = await shown_to_hosts(result, client.redactor)
+    return shown
 
 
 def passed_meta(params: Mapping[str, Any] | None) -> JsonObject:
@@ -101,7 +101,7 @@ def speaking_protocol(client: UtcpClient, ctx: ServerRequestContext[Any, Any]) -
     except ProtocolError as error:
         raise refusal(client, error, modern=is_modern(ctx)) from None
     except UtcpError as error:
-        raise MCPError(types.INTERNAL_ERROR, client.redactor(str(error)), {"utcp/error": error.code}) from None
+        raise MCPError(types.INTERNAL_ERROR, client.redactor(visible(str(error))), {"utcp/error": error.code}) from None
     except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
         raise internal_error(ctx.method, error) from None
 

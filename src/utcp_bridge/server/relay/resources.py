@@ -43,13 +43,13 @@ class Resources:
             directory = await self._desk.settled()
             self._desk.changes.given(ctx, "resources", directory)
             kept = self._kept.entries(caller_of(ctx)) if self._kept.is_on else []
-            return await self._desk.masked(listed("resources", [*kept, *directory.resources], params.cursor))
+            return await self._desk.shown(listed("resources", [*kept, *directory.resources], params.cursor))
 
     async def _list_templates(self, ctx: Context, params: types.PaginatedRequestParams) -> JsonObject:
         with speaking_protocol(self._desk.client, ctx):
             directory = await self._desk.settled()
             self._desk.changes.given(ctx, "resources", directory)
-            return await self._desk.masked(listed("resourceTemplates", directory.resource_templates, params.cursor))
+            return await self._desk.shown(listed("resourceTemplates", directory.resource_templates, params.cursor))
 
     async def _read(self, ctx: Context, params: types.ReadResourceRequestParams) -> JsonObject:
         uri = str(params.uri)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import anyio
 from anyio.abc import TaskStatus
 
-from utcp_bridge.foreign import visible_json, write_json
+from utcp_bridge.foreign import visible, visible_json, write_json
 from utcp_bridge.model import Emit, LogMessage, log_receiver
 from utcp_bridge.net.backoff import pauses
 from utcp_bridge.upstream import HOST
@@ -76,7 +76,7 @@ class Progress:
             return
         self._waiting += 1
         try:
-            partial = {"progress": progress, "total": total, "message": message}
+            partial = {"progress": progress, "total": total, "message": None if message is None else visible(message)}
             await self._emit({key: value for key, value in partial.items() if value is not None})
         finally:
             self._waiting -= 1
@@ -151,7 +151,8 @@ def log_message(params: Any) -> LogMessage:
     if size > _MAX_LINE:
         text = data if isinstance(data, str) else write_json(data).decode()
         data = f"{text[:_MAX_LINE]} [the line has {size:,} bytes]"
-    return LogMessage(str(params.level), visible_json(data), params.logger)
+    logger = visible(params.logger) if isinstance(params.logger, str) else None
+    return LogMessage(str(params.level), visible_json(data), logger)
 
 
 async def listen_to_lists(session: RawSession, reopened: Callable[[], object]) -> None:

@@ -24,8 +24,8 @@ from utcp_bridge.upstream import ProtocolError
 
 __all__ = [
     "LISTS",
-    "Limits",
     "ListKind",
+    "ListLimits",
     "Listed",
     "icons_of",
     "read_list",
@@ -57,16 +57,20 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ListLimits:
     """What one list may take: its entries, the bytes of all its pages as JSON, and the seconds until its end."""
 
     entries: int
     bytes: int
     seconds: float = inf
 
+    def cut(self, method: str, pages: int) -> str:
+        """Return what is said of a list whose pages have too many bytes."""
+        return f"the pages of `{method}` have more than {self.bytes:,} bytes. The bridge uses the first {pages:,}."
 
-async def read_list(ask: Ask, method: str, name: str, *, limits: Limits, where: str, faults: Faults) -> list[Any]:
-    """Return the entries of all pages of a list, in any form, and at most about as many as its limit.
+
+async def read_list(ask: Ask, method: str, name: str, *, limits: ListLimits, where: str, faults: Faults) -> list[Any]:
+    """Return the entries of all pages of a list, in any form, at most about the number of its limit.
 
     A list ends where its cursor is absent or repeats, where pages bring nothing new, and at its limits. What came
     before a page that fails or is late is kept.
@@ -104,10 +108,7 @@ async def read_list(ask: Ask, method: str, name: str, *, limits: Limits, where: 
         if not cursor or len(found) >= limits.entries:
             return found
         if size > limits.bytes:
-            what = (
-                f"the pages of `{method}` have more than {limits.bytes:,} bytes. The bridge uses the first {number:,}."
-            )
-            faults.warn(where, what, "Raise `max_manual_bytes` if you need the others.")
+            faults.warn(where, limits.cut(method, number), "Raise `max_manual_bytes` if you need the others.")
             return found
         if _key(cursor) in cursors or empty >= _MAX_EMPTY:
             faults.warn(where, f"`{method}` names another page without end. The bridge uses the pages that came.")

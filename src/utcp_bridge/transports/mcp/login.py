@@ -407,7 +407,7 @@ class _Provider(OAuthClientProvider):
     def check_metadata(self, *, must_exist: bool = False) -> None:
         """Check that the authorization server announces PKCE with S256, once its metadata is known.
 
-        Only a server of 2025-03-26, which names no authorization server, may do without metadata.
+        Only a server of 2025-03-26, which names no authorization server, needs no metadata.
 
         :raises LoginFailed: it does not.
         """

@@ -56,7 +56,7 @@ from utcp_bridge.transports.mcp.failures import (
 from utcp_bridge.transports.mcp.hearing import Progress
 from utcp_bridge.transports.mcp.hosts.rounds import ASKING_METHODS, INPUT_METHODS, HostRefusal, with_answers
 from utcp_bridge.transports.mcp.hosts.sessions import HostSessions, prefers_handshake
-from utcp_bridge.transports.mcp.listing import Limits, Listed, read_list, usable_templates, usable_tools
+from utcp_bridge.transports.mcp.listing import Listed, ListLimits, read_list, usable_templates, usable_tools
 from utcp_bridge.transports.mcp.results import UNREADABLE, Unread, content_of
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, shown_name, tool_object
 from utcp_bridge.transports.mcp.tasks import TASKS, TaskCalls, as_task
@@ -330,7 +330,7 @@ class McpSupervisor:
         :raises UtcpError: the server refused the list, or cannot be reached.
         """
         ask, settings = partial(self.request, reads_manual=True), self._services.settings
-        limits = Limits(settings.max_tools, settings.max_manual_bytes, self._start_seconds * _SHARE)
+        limits = ListLimits(settings.max_tools, settings.max_manual_bytes, self._start_seconds * _SHARE)
         try:
             return await read_list(ask, "tools/list", "tools", limits=limits, where=self.shown, faults=faults)
         except ProtocolError as error:

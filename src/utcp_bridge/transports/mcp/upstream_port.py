@@ -24,7 +24,7 @@ from utcp_bridge.model import (
 )
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.hearing import Calmed, Levels, LogRoutes, Updates, listen_to_lists, log_message
-from utcp_bridge.transports.mcp.listing import LISTS, Limits, read_list, tidy
+from utcp_bridge.transports.mcp.listing import LISTS, ListLimits, read_list, tidy
 from utcp_bridge.transports.mcp.servers import McpTemplate, shown_name
 from utcp_bridge.upstream import HOST, Offers, ProtocolError, Upstream
 
@@ -152,7 +152,7 @@ class McpUpstream(Upstream):
         """Put one list into `lists`; what is wrong with it is a fault, and with `is_missed` also that it is unknown."""
         kind, where = LISTS[field], self._shown
         ask, most = partial(self._session.request, reads_manual=True), self._services.settings.max_tools
-        limits = Limits(most + 1, self._services.settings.max_manual_bytes, LIST_SECONDS)
+        limits = ListLimits(most + 1, self._services.settings.max_manual_bytes, LIST_SECONDS)
         try:
             found = await read_list(ask, kind.method, kind.field, limits=limits, where=where, faults=faults)
             lists[field], wrong = tidy(kind, found[:most])

@@ -13,6 +13,7 @@ from uuid import uuid4
 import anyio
 
 from utcp_bridge.errors import MalformedReply
+from utcp_bridge.foreign import visible
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.upstream import HOST, CallingHost, InputRequired, ProtocolError, ask_host
 
@@ -81,7 +82,7 @@ def _required(result: JsonObject) -> tuple[JsonObject, str | None]:
     requests: Any = result.get("inputRequests")
     state: Any = result.get("requestState")
     requests = {} if requests is None else requests
-    is_valid = is_object(requests) and all(is_object(one) for one in requests.values())
+    is_valid = is_object(requests) and all(is_object(one) and visible(key) == key for key, one in requests.items())
     if not is_valid or not (state is None or isinstance(state, str)) or not (requests or state is not None):
         raise MalformedReply("The MCP server asks for input in a form that does not match the protocol.")
     if len(requests) > _MAX_REQUESTS:
