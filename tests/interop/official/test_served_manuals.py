@@ -115,6 +115,7 @@ async def test_functions_are_called_with_every_type_of_argument(software, script
     assert found["results"] == [ORDER, ["7", -3, 1.5], "done"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("software", "script"), CLIENTS)
 @pytest.mark.parametrize("via", ["bridge", "native"])
 async def test_the_bridge_serves_tools_for_every_client(software, script, via, tmp_path) -> None:

@@ -98,7 +98,7 @@ Exit codes:
     "--portable", is_flag=True, help="Write a manual that every UTCP client calls as this one does (default)."
 )
 @click.option(
-    "--extended", is_flag=True, help="Write a manual for utcp-bridge alone, with all tools, titles and request plans."
+    "--extended", is_flag=True, help="Write a manual for this client alone, with all tools, titles and request plans."
 )
 @click.option(
     "--prove", is_flag=True, help="Print which tools other clients call with the same requests, and write only to -o."
@@ -115,8 +115,8 @@ def convert(sources: tuple[str, ...], output: Path | None, force: bool, **flags:
 
     SOURCE is a file, a URL, or - for stdin: an OpenAPI description (2.0, 3.0, 3.1, 3.2), a UTCP manual or
     configuration of any version, or an MCP host's file. The manual needs no other file. Every UTCP client calls its
-    tools with the requests that utcp-bridge sends. stderr reports the tools for which that is not possible, and what
-    could not be converted.
+    tools with the same requests. stderr reports the tools for which that is not possible, and what could not be
+    converted.
     """
     proving, as_json = flags.pop("prove"), flags.pop("as_json")
     _refuse_contradictions(flags, proving=proving, as_json=as_json)
