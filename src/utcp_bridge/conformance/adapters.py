@@ -60,7 +60,7 @@ def command_of(target: Sequence[str], program: str | None = None) -> list[str]:
     found = shutil.which(command[0])
     if found is None:
         names = ", ".join(SHIPPED)
-        remedy = f"Name one of {names}, or give the command of an adapter after `--`."
+        remedy = f"Name one of {names}, or give the command of an adapter."
         raise ConfigError(f"There is no adapter and no program {command[0]!r}.", remedy=remedy)
     return [found, *command[1:]]
 

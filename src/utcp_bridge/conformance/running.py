@@ -47,7 +47,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class _Run:
+class _Testing:
     command: Sequence[str]
     environment: Mapping[str, str]
     seconds: float
@@ -104,7 +104,7 @@ async def run(
     implementation, outcomes = Implementation("", "", {}), list[Outcome]()
     loopback = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
     async with anyio.create_task_group() as group:
-        one = _Run(command, {**environment, **loopback}, seconds, group)
+        one = _Testing(command, {**environment, **loopback}, seconds, group)
         try:
             await one.started()
             outcomes = [await _outcome(one, vector) for topic in chosen for vector in topic.vectors]
@@ -115,7 +115,7 @@ async def run(
     return implementation, outcomes
 
 
-async def _outcome(one: _Run, vector: Vector) -> Outcome:
+async def _outcome(one: _Testing, vector: Vector) -> Outcome:
     implementation = one.implementation
     if vector.kind not in implementation.supports.get(vector.generation, ()):
         return Outcome(vector, "unsupported")
