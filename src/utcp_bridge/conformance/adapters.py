@@ -32,14 +32,13 @@ class Shipped:
 
     file: str
     interpreter: str
-    about: str
 
 
 SHIPPED: Final[Mapping[str, Shipped]] = {
-    "utcp-bridge": Shipped("utcp_bridge_adapter.py", "", "this library"),
-    "python-utcp": Shipped("python_utcp_adapter.py", "python", "utcp 1.x and its plugins, from PyPI"),
-    "python-utcp-0": Shipped("python_utcp_0_adapter.py", "python", "utcp 0.2.3, from PyPI"),
-    "utcp-sdk": Shipped("utcp_sdk_adapter.mjs", "node", "@utcp/sdk and its plugins, from npm"),
+    "utcp-bridge": Shipped("utcp_bridge_adapter.py", ""),
+    "python-utcp": Shipped("python_utcp_adapter.py", "python"),
+    "python-utcp-0": Shipped("python_utcp_0_adapter.py", "python"),
+    "utcp-sdk": Shipped("utcp_sdk_adapter.mjs", "node"),
 }
 """The implementations that the kit has an adapter for, by their names."""
 
