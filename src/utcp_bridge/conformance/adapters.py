@@ -23,7 +23,9 @@ __all__ = ["SHIPPED", "Adapter", "AdapterFailed", "Shipped", "command_of"]
 
 _MAX_LINE: Final = 2**24
 _MAX_WORDS: Final = 2_000
-"""Characters of stderr that are kept for the report of a crash."""
+"""Bytes of stderr that are kept for the report of a crash."""
+_MAX_LAST_WORDS: Final = 5.0
+"""Seconds that the report of a crash waits for the end of stderr."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Adapter:
         self._process = process
         self._buffer = bytearray()
         self._words = bytearray()
+        self._stderr_ended = anyio.Event()
 
     @classmethod
     async def start(cls, command: Sequence[str], environment: Mapping[str, str], group: anyio.abc.TaskGroup) -> Adapter:
@@ -101,6 +104,8 @@ class Adapter:
                 if is_object(reply):
                     return reply
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            with anyio.move_on_after(_MAX_LAST_WORDS):
+                await self._stderr_ended.wait()
             raise AdapterFailed(f"The adapter ended.{self._last_words()}") from None
 
     async def end(self) -> None:
@@ -124,8 +129,9 @@ class Adapter:
             try:
                 self._words += await stream.receive(65_536)
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                return
+                break
             del self._words[:-_MAX_WORDS]
+        self._stderr_ended.set()
 
     def _last_words(self) -> str:
         lines = self._words.decode(errors="replace").strip().splitlines()

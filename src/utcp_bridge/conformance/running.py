@@ -17,7 +17,7 @@ from utcp_bridge.conformance.adapters import SHIPPED, Adapter, AdapterFailed
 from utcp_bridge.conformance.judging import compare_requests, same, shortened
 from utcp_bridge.conformance.recording import Recording, recording
 from utcp_bridge.conformance.vectors import Topic, Vector
-from utcp_bridge.errors import ConfigError, MissingExtra
+from utcp_bridge.errors import ConfigError, MissingExtra, UtcpError
 from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["Implementation", "Outcome", "Verdict", "run"]
@@ -102,16 +102,21 @@ async def run(
     :raises ConfigError: its reply to `hello` cannot be used.
     """
     implementation, outcomes = Implementation("", "", {}), list[Outcome]()
+    failure: UtcpError | None = None
     loopback = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
     async with anyio.create_task_group() as group:
         one = _Testing(command, {**environment, **loopback}, seconds, group)
         try:
             await one.started()
             outcomes = [await _outcome(one, vector) for topic in chosen for vector in topic.vectors]
+        except UtcpError as error:  # the group would wrap it
+            failure = error
         finally:
             await one.stop()
         implementation = one.implementation
         group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
     return implementation, outcomes
 
 
