@@ -23,7 +23,9 @@ __all__ = ["SHIPPED", "Adapter", "AdapterFailed", "Shipped", "command_of"]
 
 _MAX_LINE: Final = 2**24
 _MAX_WORDS: Final = 2_000
-"""Characters of stderr that are kept for the report of a crash."""
+"""Bytes of stderr that are kept for the report of a crash."""
+_MAX_LAST_WORDS: Final = 5.0
+"""Seconds that the report of a crash waits for the end of stderr."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +34,13 @@ class Shipped:
 
     file: str
     interpreter: str
-    about: str
 
 
 SHIPPED: Final[Mapping[str, Shipped]] = {
-    "utcp-bridge": Shipped("utcp_bridge_adapter.py", "", "this library"),
-    "python-utcp": Shipped("python_utcp_adapter.py", "python", "utcp 1.x and its plugins, from PyPI"),
-    "python-utcp-0": Shipped("python_utcp_0_adapter.py", "python", "utcp 0.2.3, from PyPI"),
-    "utcp-sdk": Shipped("utcp_sdk_adapter.mjs", "node", "@utcp/sdk and its plugins, from npm"),
+    "utcp-bridge": Shipped("utcp_bridge_adapter.py", ""),
+    "python-utcp": Shipped("python_utcp_adapter.py", "python"),
+    "python-utcp-0": Shipped("python_utcp_0_adapter.py", "python"),
+    "utcp-sdk": Shipped("utcp_sdk_adapter.mjs", "node"),
 }
 """The implementations that the kit has an adapter for, by their names."""
 
@@ -60,7 +61,7 @@ def command_of(target: Sequence[str], program: str | None = None) -> list[str]:
     found = shutil.which(command[0])
     if found is None:
         names = ", ".join(SHIPPED)
-        remedy = f"Name one of {names}, or give the command of an adapter after `--`."
+        remedy = f"Name one of {names}, or give the command of an adapter."
         raise ConfigError(f"There is no adapter and no program {command[0]!r}.", remedy=remedy)
     return [found, *command[1:]]
 
@@ -76,6 +77,7 @@ class Adapter:
         self._process = process
         self._buffer = bytearray()
         self._words = bytearray()
+        self._stderr_ended = anyio.Event()
 
     @classmethod
     async def start(cls, command: Sequence[str], environment: Mapping[str, str], group: anyio.abc.TaskGroup) -> Adapter:
@@ -102,6 +104,8 @@ class Adapter:
                 if is_object(reply):
                     return reply
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            with anyio.move_on_after(_MAX_LAST_WORDS):
+                await self._stderr_ended.wait()
             raise AdapterFailed(f"The adapter ended.{self._last_words()}") from None
 
     async def end(self) -> None:
@@ -125,8 +129,9 @@ class Adapter:
             try:
                 self._words += await stream.receive(65_536)
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                return
+                break
             del self._words[:-_MAX_WORDS]
+        self._stderr_ended.set()
 
     def _last_words(self) -> str:
         lines = self._words.decode(errors="replace").strip().splitlines()

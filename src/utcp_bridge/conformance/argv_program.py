@@ -1,6 +1,6 @@
 """A program that records how it was started, and writes what the vector says. It stands alone: it is copied and run.
 
-`--read-stdin` as the first word makes it read stdin; without it stdin is left alone, because it may be the pipe of a
+With --read-stdin as its first word it reads stdin; without it stdin is left alone, because it may be the pipe of a
 program above.
 """
 

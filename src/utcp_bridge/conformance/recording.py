@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import shutil
 import socket
@@ -18,9 +19,7 @@ import anyio
 from aiohttp import WSMsgType, web
 
 from utcp_bridge.conformance import mcp_program
-from utcp_bridge.conformance.graphql_schema import executed
-from utcp_bridge.conformance.payloads import as_bytes, described
-from utcp_bridge.conformance.sockets import recorded_tcp, recorded_udp
+from utcp_bridge.conformance.services import executed, recorded_grpc
 from utcp_bridge.conformance.vectors import MANUAL_PATH, Vector, filled, placeholders
 from utcp_bridge.model import JsonObject, is_object
 
@@ -29,6 +28,8 @@ __all__ = ["Recording", "recording"]
 _HOST: Final = "127.0.0.1"
 _PROGRAMS: Final = Path(__file__).parent
 _DISCOVERY: Final = {"type": "utcp"}
+_QUIET_SECONDS: Final = 0.5
+"""After this silence a message that is shorter than the expected one is taken as complete."""
 
 
 @dataclass(slots=True)
@@ -76,12 +77,10 @@ async def recording(vector: Vector, folder: Path) -> AsyncGenerator[Recording]:
             port = await stack.enter_async_context(_web_server(record))
             record.known |= {"http": f"http://{_HOST}:{port}", "ws": f"ws://{_HOST}:{port}", "http-port": port}
         if "tcp-port" in needed:
-            record.known["tcp-port"] = await stack.enter_async_context(recorded_tcp(vector, record))
+            record.known["tcp-port"] = await stack.enter_async_context(_tcp_server(vector, record))
         if "udp-port" in needed:
-            record.known["udp-port"] = await stack.enter_async_context(recorded_udp(vector, record))
+            record.known["udp-port"] = await stack.enter_async_context(_udp_server(vector, record))
         if "grpc-port" in needed:
-            from utcp_bridge.conformance.grpc_service import recorded_grpc
-
             record.known["grpc-port"] = await stack.enter_async_context(recorded_grpc(vector, record.note))
         if "closed-port" in needed:
             closed = stack.enter_context(socket.socket())
@@ -230,3 +229,105 @@ async def _sent(request: web.Request, reply: Mapping[str, Any]) -> web.StreamRes
     elif "text" in reply:
         headers.setdefault("Content-Type", "text/plain; charset=utf-8")
     return web.Response(status=status, headers=headers, body=as_bytes(reply))
+
+
+# --- sockets ---------------------------------------------------------------------------------------
+
+
+def _socket_reply(vector: Vector, record: Recording, data: bytes) -> list[bytes]:
+    """Record a message and return what to send: the manual to a question for it, else the vector's reply."""
+    found = described(data)
+    framed = vector.data.get("discovery") == "own" and b'"utcp"' in data
+    if framed:
+        record.discovery.append(found)
+        payload = vector.data.get("manual_reply") or {"json": vector.manual}
+        return [as_bytes(record.filled(payload))]
+    record.note(found)
+    reply = record.filled(vector.data.get("reply", {}))
+    return [as_bytes(one) for one in reply.get("datagrams", [reply])]
+
+
+def _expected_sizes(vector: Vector, record: Recording) -> set[int]:
+    wanted = [*vector.data.get("requests", []), vector.data.get("request", {})]
+    asked = vector.data.get("asked", {})
+    return {len(as_bytes(record.filled(one))) for one in [*wanted, asked]} - {0}
+
+
+@asynccontextmanager
+async def _tcp_server(vector: Vector, record: Recording) -> AsyncGenerator[int]:
+    """Yield the port of a server that reads one message of each connection, replies and closes."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        data, sizes = b"", _expected_sizes(vector, record)
+        with suppress(TimeoutError, ConnectionError):
+            while len(data) not in sizes:
+                chunk = await asyncio.wait_for(reader.read(65_536), _QUIET_SECONDS if data else None)
+                if not chunk:
+                    break
+                data += chunk
+        with suppress(ConnectionError):
+            if data:
+                for piece in _socket_reply(vector, record, data):
+                    writer.write(piece)
+                await writer.drain()
+            if not vector.data.get("keeps_open"):
+                writer.close()
+
+    server = await asyncio.start_server(serve, _HOST, 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in writers:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, vector: Vector, record: Recording) -> None:
+        self._vector, self._record = vector, record
+        self._transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        for piece in _socket_reply(self._vector, self._record, data):
+            if piece and self._transport is not None:
+                self._transport.sendto(piece, addr)
+
+
+@asynccontextmanager
+async def _udp_server(vector: Vector, record: Recording) -> AsyncGenerator[int]:
+    """Yield the port of a server that replies to each datagram with the vector's datagrams."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(vector, record), local_addr=(_HOST, 0))
+    try:
+        yield transport.get_extra_info("sockname")[1]
+    finally:
+        transport.close()
+
+
+# --- bytes as vectors write them -------------------------------------------------------------------
+
+
+def as_bytes(payload: Mapping[str, Any]) -> bytes:
+    """Return the bytes that a vector means."""
+    if "base64" in payload:
+        return base64.b64decode(payload["base64"])
+    if "text" in payload:
+        return str(payload["text"]).encode()
+    return json.dumps(payload["json"], ensure_ascii=False).encode() if "json" in payload else b""
+
+
+def described(data: bytes) -> JsonObject:
+    """Return what arrived in every form that it has, so that a vector may compare one of them."""
+    found: JsonObject = {"base64": base64.b64encode(data).decode()}
+    with suppress(UnicodeDecodeError):
+        found["text"] = data.decode()
+        with suppress(ValueError):
+            found["json"] = json.loads(found["text"])
+    return found

@@ -74,7 +74,7 @@ def tables(found: Sequence[Topic], results: Sequence[JsonObject]) -> str:
 
 
 def _matrix_lines(found: Sequence[Topic], results: Sequence[JsonObject], verdicts: _Verdicts) -> list[str]:
-    titles = [f"{result['name']} {result['version']}" for result in results]
+    titles = [f"{result['name']}<br>{result['version']}" for result in results]
     lines = [f"| Topic | Vectors | {' | '.join(titles)} |", f"| --- | ---: |{' ---: |' * len(titles)}"]
     for topic in found:
         ids = [one.id for one in topic.vectors]
@@ -92,7 +92,7 @@ def _cell(verdicts: Mapping[str, str], ids: Sequence[str]) -> str:
 
 
 def _divergence_lines(found: Sequence[Topic], verdicts: _Verdicts) -> list[str]:
-    lines = ["| Vectors | What is right, and why | Who differs | utcp-bridge |", "| --- | --- | --- | --- |"]
+    lines = ["| Vectors | What is right, and why | Who differs | What utcp-bridge does |", "| --- | --- | --- | --- |"]
     for topic, divergence in _divergences(found):
         names = ", ".join(f"`{topic}/{name}`" for name in divergence.vectors)
         differing = {name: text for name, text in divergence.known.items() if name in verdicts}

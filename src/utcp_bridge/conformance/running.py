@@ -17,7 +17,7 @@ from utcp_bridge.conformance.adapters import SHIPPED, Adapter, AdapterFailed
 from utcp_bridge.conformance.judging import compare_requests, same, shortened
 from utcp_bridge.conformance.recording import Recording, recording
 from utcp_bridge.conformance.vectors import Topic, Vector
-from utcp_bridge.errors import ConfigError, MissingExtra
+from utcp_bridge.errors import ConfigError, MissingExtra, UtcpError
 from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["Implementation", "Outcome", "Verdict", "run"]
@@ -47,7 +47,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class _Run:
+class _Testing:
     command: Sequence[str]
     environment: Mapping[str, str]
     seconds: float
@@ -102,20 +102,25 @@ async def run(
     :raises ConfigError: its reply to `hello` cannot be used.
     """
     implementation, outcomes = Implementation("", "", {}), list[Outcome]()
+    failure: UtcpError | None = None
     loopback = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
     async with anyio.create_task_group() as group:
-        one = _Run(command, {**environment, **loopback}, seconds, group)
+        one = _Testing(command, {**environment, **loopback}, seconds, group)
         try:
             await one.started()
             outcomes = [await _outcome(one, vector) for topic in chosen for vector in topic.vectors]
+        except UtcpError as error:  # the group would wrap it
+            failure = error
         finally:
             await one.stop()
         implementation = one.implementation
         group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
     return implementation, outcomes
 
 
-async def _outcome(one: _Run, vector: Vector) -> Outcome:
+async def _outcome(one: _Testing, vector: Vector) -> Outcome:
     implementation = one.implementation
     if vector.kind not in implementation.supports.get(vector.generation, ()):
         return Outcome(vector, "unsupported")

@@ -112,13 +112,14 @@ def _where(finding: Finding) -> str:
 Examples:
   utcp-bridge conformance utcp-bridge                    this library against every vector
   utcp-bridge conformance python-utcp --program venv/bin/python
-  utcp-bridge conformance --only 'http/*' --json results.json -- node my_adapter.mjs
+  utcp-bridge conformance --only 'http/*' --json results.json node my_adapter.mjs
   utcp-bridge conformance --list --only 'auth/*'
 \b
 Exit codes:
   0   every vector passes, or its difference is declared
   1   a vector differs
-  2   the adapter does not start, or its first reply cannot be used
+  2   the target is not known, or its reply to hello cannot be used
+  5   the adapter does not start
 """
 )
 @click.argument("target", nargs=-1, type=click.UNPROCESSED)
@@ -133,10 +134,10 @@ def conformance(
 ) -> int:
     """Test a UTCP client against the vectors of the conformance kit.
 
-    TARGET is utcp-bridge, python-utcp, python-utcp-0 or utcp-sdk, or the command line of an adapter after --. Each
-    vector loads one manual from a server on 127.0.0.1 that records what arrives, and calls one tool. The matrix has a
-    row for each topic, and each difference is shown with what was expected and what arrived. The page `conformance` of
-    `utcp-bridge help` describes vectors and adapters.
+    TARGET is utcp-bridge, python-utcp, python-utcp-0 or utcp-sdk, or the command line of an adapter; write two dashes
+    before it if it has options. Each vector loads one manual from a server on 127.0.0.1 that records what arrives, and
+    calls one tool. The matrix has a row for each topic, and each difference is shown with what was expected and what
+    arrived. `utcp-bridge help conformance` describes vectors and adapters.
     """
     from utcp_bridge.conformance.vectors import chosen_topics
 
@@ -145,7 +146,7 @@ def conformance(
         print_table(("VECTOR", "ABOUT"), [(one.id, one.title) for topic in found for one in topic.vectors])
         return exits.OK
     if not target:
-        raise click.UsageError("Missing TARGET. Name an implementation, or give the command of an adapter after --.")
+        raise click.UsageError("Missing TARGET. Name an implementation, or give the command of an adapter.")
     implementation, outcomes = run_async(_conformance, target, found, program, seconds)
     return _report_conformance(implementation, outcomes, file)
 
