@@ -20,7 +20,7 @@ from utcp_bridge.errors import ConfigError, UnknownTool
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.configuration.loading import LoadedConfig
-    from utcp_bridge.doctor.verdicts import Verdict
+    from utcp_bridge.doctor.comparison import Verdict
     from utcp_bridge.model import JsonObject, ShadowOptions
 
 __all__ = ["Promotion", "promote_tools", "take_back"]
@@ -144,8 +144,7 @@ async def _verdicts(
 ) -> dict[str, Verdict]:
     """Return the verdict on each tool in question; all of the old side for `--all-same`."""
     from utcp_bridge.client.shadowing import read_record, record_file
-    from utcp_bridge.doctor.comparison import compare_manuals
-    from utcp_bridge.doctor.verdicts import verdicts
+    from utcp_bridge.doctor.comparison import compare_manuals, verdicts
     from utcp_bridge.pipeline.differences import Ignored, own_tools
 
     old, new = name_in(client, entry.name), name_in(client, entry.shadow.new)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -11,9 +11,8 @@ from utcp_bridge.dialects import ManualEntry, RawTool
 from utcp_bridge.errors import ConfigError, PolicyError, UtcpError, VariableNotFound
 from utcp_bridge.manuals.binding import Binder, uses_secrets
 from utcp_bridge.manuals.hints import hints_of_template, is_repeatable, stated_hints, template_of
-from utcp_bridge.manuals.programs import check_program
 from utcp_bridge.manuals.variables_needed import names_in_template
-from utcp_bridge.model import CallTemplate, Faults, JsonObject, Source, Tool, Trust, in_seconds
+from utcp_bridge.model import CallTemplate, Faults, JsonObject, Source, Tool, Trust, in_seconds, is_list
 from utcp_bridge.net.gate.addresses import closed_host
 from utcp_bridge.net.guard import Guard, endpoint_of, origin_of
 from utcp_bridge.pipeline.post_processing import compile_projection
@@ -22,7 +21,12 @@ from utcp_bridge.transport import Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.variables import flat_key
 
-__all__ = ["BuiltTools", "ToolBuilder", "endpoint_pair"]
+__all__ = [
+    "BuiltTools",
+    "ToolBuilder",
+    "check_program",
+    "endpoint_pair",
+]
 
 AnyTransport = type[Transport[Any]]
 _WEB_SCHEMES = ("http", "https", "ws", "wss")
@@ -366,4 +370,32 @@ def _as_tool(raw: RawTool, source: Source, judged: _Judged, limits: Mapping[str,
         defaults=raw.defaults,
         projection=raw.projection,
         extras=raw.extras,
+    )
+
+
+def check_program(
+    transport: type[Transport[Any]],
+    template: CallTemplate | None,
+    entry: JsonObject,
+    source: Source,
+    kinds: Iterable[str] = (),
+) -> None:
+    """Refuse a program that a local manual would start without the word of its entry.
+
+    An entry that starts programs itself allows its own kind. `template` is None if it cannot be read yet, `kinds` are
+    those of the manual's tools, for the remedy.
+
+    :raises PolicyError: the tool starts a program, and the entry does not allow that.
+    """
+    if source.trust is not Trust.OPERATOR or source.trusted:
+        return
+    if transport.implicit and (template is None or not transport.starts_program(template)):
+        return
+    listed = entry.get("allowed_communication_protocols")
+    if not {entry.get("call_template_type"), *(listed if is_list(listed) else ())}.isdisjoint(transport.kinds):
+        return
+    listing = ", ".join(f'"{one}"' for one in sorted({transport.kinds[0], *kinds}))
+    raise PolicyError(
+        "It runs a program on this machine. A local manual may do that only if its entry says so.",
+        remedy=f'If you trust it, add "allowed_communication_protocols": [{listing}] to its entry in a configuration.',
     )

@@ -17,7 +17,7 @@ from utcp_bridge.cli.output import complain, note, print_json, print_line, print
 from utcp_bridge.cli.sameness import ignore_option
 
 if TYPE_CHECKING:
-    from utcp_bridge.cli.comparing_moves import MovedServer
+    from utcp_bridge.cli.sameness import MovedServer
     from utcp_bridge.configuration.hosts.files import HostFile
     from utcp_bridge.configuration.hosts.moving import Move
     from utcp_bridge.configuration.hosts.permissions import HostRules
@@ -294,7 +294,7 @@ def _migrate(path: Path, host: Host | None, choices: _Choices, reports: list[Jso
 
 def _compare(job: _HostMove, choices: _Choices, reports: list[JsonObject]) -> int:
     """Compare each server that moves with the manual that it becomes, and return the exit code."""
-    from utcp_bridge.cli.comparing_moves import compare_move
+    from utcp_bridge.cli.sameness import compare_move
     from utcp_bridge.configuration.hosts.editing import form_of, parse_text
 
     path = job.configuration.path
@@ -308,7 +308,7 @@ def _compare(job: _HostMove, choices: _Choices, reports: list[JsonObject]) -> in
 
 def _both_sides(job: _HostMove) -> Iterator[MovedServer]:
     """Yield each server that moves, as the host starts it: in the folder of its project, without forbidden tools."""
-    from utcp_bridge.cli.comparing_moves import MovedServer
+    from utcp_bridge.cli.sameness import MovedServer
 
     servers = {server.name: server.template or {} for server in job.file.servers}
     for name, manual in job.move.manuals.items():

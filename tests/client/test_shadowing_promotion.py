@@ -9,8 +9,7 @@ import pytest
 from tests.upstreams import twins
 
 from utcp_bridge import UtcpClient
-from utcp_bridge.client.promoting import answering
-from utcp_bridge.client.shadowing import read_record, record_file
+from utcp_bridge.client.shadowing import answering, read_record, record_file
 from utcp_bridge.configuration.loading import load_config
 from utcp_bridge.errors import ConfigError, UtcpError
 
