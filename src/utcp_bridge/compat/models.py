@@ -18,11 +18,11 @@ from utcp_bridge.urls import origin_of
 from utcp_bridge.variables import DotenvLoader, Variables, flat_key
 
 __all__ = [
-    "OPEN",
     "ApiKey",
     "AuthForm",
     "Basic",
     "ClientCredentials",
+    "CompatModel",
     "Schema",
     "Serializer",
     "SerializerError",
@@ -42,10 +42,19 @@ OPEN: Final = ConfigDict(extra="allow", populate_by_name=True, arbitrary_types_a
 _WORD: Final = re.compile(r"\w+")
 
 
-class Schema(BaseModel):
-    """A JSON Schema with its common keywords as attributes; other keywords are kept. It dumps what was written."""
+class CompatModel(BaseModel):
+    """Base of the models. Unknown fields are kept. The repr shows no values but a name: others may be secrets."""
 
     model_config = OPEN
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {getattr(self, 'name', '')!r}>"
+
+    __str__ = __repr__
+
+
+class Schema(CompatModel):
+    """A JSON Schema with its common keywords as attributes; other keywords are kept. It dumps what was written."""
 
     type: str | list[str] | None = None
     title: str | None = None
@@ -65,10 +74,8 @@ class Schema(BaseModel):
         return {key: value for key, value in dump(self).items() if key in given}
 
 
-class AuthForm(BaseModel):
+class AuthForm(CompatModel):
     """Base of the forms of authentication."""
-
-    model_config = OPEN
 
     auth_type: Any
     """Text; each subclass has its own."""

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 from uuid import uuid4
 
-from pydantic import BaseModel, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
-from utcp_bridge.compat.models import OPEN, ApiKey, Basic, ClientCredentials, best_matches, dotenv_value
+from utcp_bridge.compat.models import ApiKey, Basic, ClientCredentials, CompatModel, best_matches, dotenv_value
 from utcp_bridge.model import is_object
 
 __all__ = [
@@ -31,10 +31,8 @@ AuthOfV0: TypeAlias = ApiKey | Basic | ClientCredentials
 VERSION: Final = "0.2.3"
 
 
-class ProviderModel(BaseModel):
+class ProviderModel(CompatModel):
     """Base of providers. Fields of other versions and of this package are kept."""
-
-    model_config = OPEN
 
     name: str = Field(default_factory=lambda: uuid4().hex)
     provider_type: Any
@@ -151,10 +149,8 @@ class WebRtcOfV0(ProviderModel):
     data_channel_name: str = "tools"
 
 
-class McpServerOfV0(BaseModel):
+class McpServerOfV0(CompatModel):
     """One MCP server: a command, or a URL."""
-
-    model_config = OPEN
 
     transport: str = "stdio"
     command: str | None = None
@@ -168,10 +164,8 @@ class McpServerOfV0(BaseModel):
         return {"transport": "http", **value} if is_object(value) and "url" in value else value
 
 
-class McpServersOfV0(BaseModel):
+class McpServersOfV0(CompatModel):
     """MCP servers by their names."""
-
-    model_config = OPEN
 
     mcpServers: dict[str, McpServerOfV0]  # noqa: N815 - the key of the format
 
@@ -207,10 +201,8 @@ PROVIDERS: Final[dict[str, type[ProviderModel]]] = {
 """The providers by their types."""
 
 
-class SchemaOfV0(BaseModel):
+class SchemaOfV0(CompatModel):
     """A schema of inputs or outputs. `properties` are plain dicts; keywords beyond the fields are kept."""
-
-    model_config = OPEN
 
     type: Any = "object"
     properties: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -224,10 +216,8 @@ class SchemaOfV0(BaseModel):
     format: str | None = None
 
 
-class ToolOfV0(BaseModel):
+class ToolOfV0(CompatModel):
     """A tool with its provider. After registration, `name` is the UTCP name."""
-
-    model_config = OPEN
 
     name: str
     description: str = ""
@@ -245,10 +235,8 @@ class ToolOfV0(BaseModel):
         return PROVIDERS.get(str(value.get("provider_type")), ProviderModel).model_validate(value)
 
 
-class ManualOfV0(BaseModel):
+class ManualOfV0(CompatModel):
     """A manual: its tools and a version."""
-
-    model_config = OPEN
 
     version: str = VERSION
     tools: list[ToolOfV0]
@@ -262,10 +250,8 @@ class ManualOfV0(BaseModel):
         return cls(version=version, tools=list(cls.decorated))
 
 
-class VariablesOfV0(BaseModel, ABC):
+class VariablesOfV0(CompatModel, ABC):
     """A source of variables."""
-
-    model_config = OPEN
 
     type: Any
 
@@ -285,10 +271,10 @@ class DotenvOfV0(VariablesOfV0):
         return dotenv_value(self.env_file_path, key)
 
 
-class ConfigOfV0(BaseModel):
+class ConfigOfV0(CompatModel):
     """The configuration of a client. An unknown key is an error."""
 
-    model_config = {**OPEN, "extra": "forbid"}
+    model_config = ConfigDict(extra="forbid")
 
     variables: dict[str, str] | None = Field(default_factory=dict[str, str], repr=False)
     providers_file_path: str | None = None

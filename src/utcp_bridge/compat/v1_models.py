@@ -7,14 +7,23 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Literal, TypeVar
 from uuid import uuid4
 
-from pydantic import BaseModel, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from utcp_bridge.compat.models import (
-    OPEN,
     ApiKey,
     AuthForm,
     Basic,
     ClientCredentials,
+    CompatModel,
     Schema,
     Serializer,
     SerializerError,
@@ -103,10 +112,8 @@ class AuthSerializer(_Registry[AuthForm]):
     fallback = AuthForm
 
 
-class CallTemplateModel(BaseModel):
+class CallTemplateModel(CompatModel):
     """Base of call templates. Fields of other versions and of this package are kept."""
-
-    model_config = OPEN
 
     name: str = Field(default_factory=lambda: uuid4().hex)
     call_template_type: Any
@@ -133,10 +140,8 @@ class CallTemplateSerializer(_Registry[CallTemplateModel]):
     fallback = CallTemplateModel
 
 
-class ToolModel(BaseModel):
+class ToolModel(CompatModel):
     """A tool with its call template. After registration, `name` is the UTCP name."""
-
-    model_config = OPEN
 
     name: str
     description: str = ""
@@ -152,10 +157,8 @@ class ToolModel(BaseModel):
         return _made(CallTemplateSerializer, value)
 
 
-class ManualModel(BaseModel):
+class ManualModel(CompatModel):
     """A manual: its tools and versions."""
-
-    model_config = OPEN
 
     utcp_version: str = UTCP_VERSION
     manual_version: str = "1.0.0"
@@ -165,7 +168,7 @@ class ManualModel(BaseModel):
     """The tools of `utcp_tool`, in their order."""
 
     def __init__(self, tools: list[Any], **fields: Any) -> None:
-        super().__init__(tools=tools, **fields)
+        super().__init__(**{"tools": tools, **fields})
 
     @classmethod
     def create_from_decorators(cls, manual_version: str = "1.0.0", exclude: list[str] | None = None) -> ManualModel:
@@ -174,10 +177,8 @@ class ManualModel(BaseModel):
         return cls(tools, manual_version=manual_version)
 
 
-class RegisteredResult(BaseModel):
+class RegisteredResult(CompatModel):
     """The outcome of a registration."""
-
-    model_config = OPEN
 
     manual_call_template: SerializeAsAny[CallTemplateModel]
     manual: ManualModel
@@ -185,10 +186,8 @@ class RegisteredResult(BaseModel):
     errors: list[str] = Field(default_factory=list[str])
 
 
-class VariableLoaderModel(BaseModel, ABC):
+class VariableLoaderModel(CompatModel, ABC):
     """A source of variables."""
-
-    model_config = OPEN
 
     variable_loader_type: Any
 
@@ -215,10 +214,8 @@ class VariableLoaderSerializer(_Registry[VariableLoaderModel]):
     known: ClassVar[dict[str, Any]] = {"dotenv": serializer_of(DotenvFile)()}
 
 
-class RepositoryModel(BaseModel, ABC):
+class RepositoryModel(CompatModel, ABC):
     """A store of manuals and tools. A subclass must have every method."""
-
-    model_config = OPEN
 
     tool_repository_type: Any
 
@@ -267,12 +264,7 @@ class MemoryRepository(RepositoryModel):
     """The default: manuals in memory."""
 
     tool_repository_type: Literal["in_memory"] = "in_memory"
-    _saved: dict[str, tuple[Any, Any]] = {}
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Start empty."""
-        del context
-        self._saved = {}
+    _saved: dict[str, tuple[Any, Any]] = PrivateAttr(default_factory=dict[str, tuple[Any, Any]])
 
     async def save_manual(self, manual_call_template: Any, manual: Any) -> None:
         self._saved[manual_call_template.name] = (manual_call_template, manual)
@@ -319,10 +311,8 @@ class RepositorySerializer(_Registry[RepositoryModel]):
     default_repository: ClassVar[str] = "in_memory"
 
 
-class SearchStrategyModel(BaseModel, ABC):
+class SearchStrategyModel(CompatModel, ABC):
     """A ranking of tools. A subclass must have `search_tools`."""
-
-    model_config = OPEN
 
     tool_search_strategy_type: Any
 
@@ -361,10 +351,8 @@ class SearchStrategySerializer(_Registry[SearchStrategyModel]):
     default_strategy: ClassVar[str] = "tag_and_description_word_match"
 
 
-class PostProcessorModel(BaseModel, ABC):
+class PostProcessorModel(CompatModel, ABC):
     """Changes the results of tools. A subclass must have `post_process`."""
-
-    model_config = OPEN
 
     tool_post_processor_type: Any
 
@@ -426,10 +414,10 @@ _PARTS: Final[Mapping[str, type[_Registry[Any]]]] = {
 }
 
 
-class ClientConfigModel(BaseModel):
+class ClientConfigModel(CompatModel):
     """The configuration of a client. Dicts become the objects of their types; an unknown key is an error."""
 
-    model_config = {**OPEN, "extra": "forbid"}
+    model_config = ConfigDict(extra="forbid")
 
     variables: dict[str, str] | None = Field(default_factory=dict[str, str], repr=False)
     load_variables_from: list[SerializeAsAny[VariableLoaderModel]] | None = None

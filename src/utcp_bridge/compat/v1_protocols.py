@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny
 
-from utcp_bridge.compat.models import OPEN, AuthForm, ClientCredentials, Schema, fields_of, serializer_of
+from utcp_bridge.compat.models import AuthForm, ClientCredentials, CompatModel, Schema, fields_of, serializer_of
 from utcp_bridge.compat.running import call_with_template, discover, stream_with_template
 from utcp_bridge.compat.v1_models import (
     CallTemplateModel,
@@ -65,10 +65,8 @@ class StreamCallModel(CallTemplateModel):
     header_fields: list[str] | None = None
 
 
-class CommandModel(BaseModel):
+class CommandModel(CompatModel):
     """One command of a `cli` template."""
-
-    model_config = OPEN
 
     command: str
     append_to_final_output: bool | None = None
@@ -104,10 +102,8 @@ class FileCallModel(CallTemplateModel):
     auth_tools: SerializeAsAny[AuthForm] | None = Field(default=None, repr=False)
 
 
-class McpServersModel(BaseModel):
+class McpServersModel(CompatModel):
     """MCP servers by their names."""
-
-    model_config = OPEN
 
     mcpServers: dict[str, dict[str, Any]] = Field(repr=False)  # noqa: N815 - the key of the format
 
