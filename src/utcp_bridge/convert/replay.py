@@ -27,7 +27,7 @@ from utcp_bridge.placement.request import RequestParts
 
 __all__ = ["CLIENTS", "PYTHON", "PYTHON_0", "TYPESCRIPT", "Client", "Unsendable", "refusal", "replay"]
 
-_PLACEHOLDER: Final = re.compile(r"\{([^}]+)\}")
+_PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
 _JSON: Final = "application/json"
 _FORM: Final = "application/x-www-form-urlencoded"
 _MAX_SAFE: Final = 1e21
