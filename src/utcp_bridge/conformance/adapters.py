@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import anyio
 import anyio.abc
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from utcp_bridge.conformance.vectors import kit_folder
 from utcp_bridge.errors import ConfigError, MalformedReply
@@ -75,7 +76,7 @@ class Adapter:
 
     def __init__(self, process: Child) -> None:
         self._process = process
-        self._buffer = bytearray()
+        self._stdout = BufferedByteReceiveStream(process.stdout)
         self._words = bytearray()
         self._stderr_ended = anyio.Event()
 
@@ -103,7 +104,7 @@ class Adapter:
                     continue
                 if is_object(reply):
                     return reply
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+        except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             with anyio.move_on_after(_MAX_LAST_WORDS):
                 await self._stderr_ended.wait()
             raise AdapterFailed(f"The adapter ended.{self._last_words()}") from None
@@ -115,13 +116,10 @@ class Adapter:
         await self._process.aclose()
 
     async def _line(self) -> bytes:
-        while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > _MAX_LINE:
-                raise AdapterFailed("The adapter wrote a line of more than 16 MiB.")
-            self._buffer += await self._process.stdout.receive(65_536)
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        return line
+        try:
+            return await self._stdout.receive_until(b"\n", _MAX_LINE)
+        except anyio.DelimiterNotFound:
+            raise AdapterFailed("The adapter wrote a line of more than 16 MiB.") from None
 
     async def _read_stderr(self) -> None:
         stream = self._process.stderr
