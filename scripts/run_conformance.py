@@ -17,8 +17,13 @@ sys.path.insert(0, str(ROOT))
 from tests.interop.conformance.implementations import IMPLEMENTATIONS  # noqa: E402 - the checkout's own folder
 
 from utcp_bridge.conformance.adapters import command_of  # noqa: E402
-from utcp_bridge.conformance.report import as_json, matrix, outdated, tables  # noqa: E402
-from utcp_bridge.conformance.running import run  # noqa: E402
+from utcp_bridge.conformance.running import (  # noqa: E402
+    as_json,
+    matrix,
+    outdated,
+    run,
+    tables,
+)
 from utcp_bridge.conformance.vectors import Topic, topics  # noqa: E402
 
 PAGE = ROOT / "docs" / "conformance.md"

@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from utcp_bridge.conformance.adapters import AdapterFailed, command_of
-from utcp_bridge.conformance.report import outdated
-from utcp_bridge.conformance.running import run
+from utcp_bridge.conformance.running import outdated, run
 from utcp_bridge.conformance.vectors import chosen_topics, topics
 from utcp_bridge.errors import ConfigError
 

@@ -12,9 +12,8 @@ from tests.support.openapi_bodies import BODIES, LEFT_OUT
 from utcp_bridge.convert.official import FIELDS, TOOL_KEYS, Unwritable
 from utcp_bridge.convert.outcome import LEFT_OUT as NOT_WRITTEN
 from utcp_bridge.convert.outcome import PROVEN, Converted, Wishes
-from utcp_bridge.convert.proof import difference, prove_http, request_builder
+from utcp_bridge.convert.proof import difference, prove_http, request_builder, sample_arguments
 from utcp_bridge.convert.replay import CLIENTS, PYTHON_0, Unsendable, replay
-from utcp_bridge.convert.samples import sample_arguments
 from utcp_bridge.convert.sources import without_files
 from utcp_bridge.convert.targets import portable, to_v0
 from utcp_bridge.convert.writing import WrittenTool, written_http

@@ -20,8 +20,7 @@ from utcp_bridge.auth.literals import learn_configuration, literal_secrets
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
-from utcp_bridge.client.advice import add_advice
-from utcp_bridge.client.explaining import Explainer, redact_error
+from utcp_bridge.client.explaining import Explainer, add_advice, redact_error
 from utcp_bridge.client.logins import LoginDesk, open_logins
 from utcp_bridge.client.mapped import MappedOffers
 from utcp_bridge.client.reference_names import Arguments, ReferenceKeywords, ReferenceNames

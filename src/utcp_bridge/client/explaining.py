@@ -1,18 +1,23 @@
-"""How a call looks on the wire, without making it; and errors without the secrets that upstreams send back."""
+"""How a call looks on the wire, without making it; and errors with what helps and without the secrets of upstreams."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from utcp_bridge.auth.redaction import Redactor
-from utcp_bridge.errors import Rejected, UtcpError
+from utcp_bridge.errors import ConfigError, Rejected, UtcpError
 from utcp_bridge.manuals.registration import Registration
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
 from utcp_bridge.net.preview import NativeRequest, Visible
 from utcp_bridge.pipeline import Layer, compose
+from utcp_bridge.variables import variable_names
 
-__all__ = ["Explainer", "redact_error"]
+__all__ = [
+    "Explainer",
+    "add_advice",
+    "redact_error",
+]
 
 
 class Explainer:
@@ -61,3 +66,21 @@ def _clean(value: Any, redactor: Redactor) -> Any:
     if is_object(value):
         return {key: _clean(member, redactor) for key, member in value.items()}
     return [_clean(member, redactor) for member in value] if is_list(value) else value
+
+
+_REFUSED: Final = frozenset({401, 4401, "UNAUTHENTICATED"})
+"""Statuses of HTTP, WebSocket and gRPC for credentials that are missing, wrong or expired."""
+
+
+def add_advice(error: UtcpError, tool: Tool, *, has_credentials: bool) -> None:
+    """Complete the error of a call. `has_credentials` says whether the request had any from `auth`."""
+    if isinstance(error, ConfigError) and tool.name not in error.message:
+        error.message = f"{tool.qualified_name}: {error.message}"  # a limit of templates, for example
+    if not isinstance(error, Rejected) or error.status not in _REFUSED or error.remedy is not None:
+        return
+    if not has_credentials:
+        error.remedy = f"Check the headers and `auth` of the manual {tool.manual!r}."
+        return
+    names = ", ".join(variable_names(tool.template.get("auth")))
+    renew = f" Renew the value of {names}." if names else " Renew them."
+    error.remedy = f"The service refused the credentials of the manual {tool.manual!r}.{renew}"

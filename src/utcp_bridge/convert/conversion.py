@@ -6,17 +6,19 @@ variable, each service would receive the other's key.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from utcp_bridge.auth.literals import without_literals
 from utcp_bridge.configuration.hosts.files import host_configuration
 from utcp_bridge.configuration.hosts.reading import as_configuration
 from utcp_bridge.configuration.places import STDIN, Placed, is_url, read_place
 from utcp_bridge.convert.outcome import UTCP_VERSION, Converted, Wishes, new_manual
-from utcp_bridge.convert.secrets import with_variables
 from utcp_bridge.convert.sources import mcp_manual, openapi_manual, servers_of
 from utcp_bridge.convert.targets import portable, to_v0, tools_with_auth
 from utcp_bridge.dialects import Shape, detect, read_config, read_manual, to_v1
@@ -29,7 +31,12 @@ from utcp_bridge.tasks import run_blocking
 from utcp_bridge.urls import bare_url
 from utcp_bridge.variables import renamed
 
-__all__ = ["convert", "merge", "openapi_to_utcp"]
+__all__ = [
+    "convert",
+    "merge",
+    "openapi_to_utcp",
+    "with_variables",
+]
 
 _ENTRIES = frozenset({"manual_call_templates", "providers"})
 _READ_STDIN: TypeAlias = Callable[[], bytes]
@@ -293,3 +300,57 @@ def _overwritten(part: str, section: str, known: JsonObject, value: JsonObject) 
         for key in value
         if key in known and known[key] != value[key]
     ]
+
+
+_NOT_A_WORD: Final = re.compile(r"\W+", re.ASCII)
+_VARIABLE: Final = re.compile(r"\$\{?(\w{1,200})", re.ASCII)
+_WITH_TEMPLATES: Final = ("manual_call_templates", "tools", "auth")
+
+
+def with_variables(whole: Converted) -> Converted:
+    """Return the document with a variable in place of each secret in its templates, and a note that names them."""
+    names = _SecretNames(_used(whole.document))
+    document: JsonObject = {
+        key: without_literals({key: part}, names)[key] if key in _WITH_TEMPLATES else part
+        for key, part in whole.document.items()
+    }
+    if not names.given:
+        return whole
+    what = f"the document contains variables in place of secrets: {', '.join(sorted(names.given))}."
+    note = Fault(whole.name, what, "To write the values themselves, use --keep-values.", "warning")
+    return replace(whole, document=document, notes=[*whole.notes, note])
+
+
+class _SecretNames:
+    """Gives each secret a variable, named after its field. The same secret has the same variable."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = taken
+        self._of: dict[str, str] = {}
+        self.given: set[str] = set()
+
+    def __call__(self, name: str, secret: str) -> str:
+        if secret not in self._of:
+            stem = _NOT_A_WORD.sub("_", name).strip("_").upper() or "SECRET"
+            variable, number = stem, 2
+            while variable in self._taken:
+                variable, number = f"{stem}_{number}", number + 1
+            self._taken.add(variable)
+            self.given.add(variable)
+            self._of[secret] = variable
+        return f"${{{self._of[secret]}}}"
+
+
+def _used(value: Any) -> set[str]:
+    """Return the names of variables that a document uses already."""
+    found: set[str] = set()
+    pending: list[Any] = [value]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, str):
+            found.update(_VARIABLE.findall(one))
+        elif is_object(one):
+            pending.extend(one.values())
+        elif is_list(one):
+            pending.extend(one)
+    return found

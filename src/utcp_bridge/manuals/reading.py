@@ -8,7 +8,7 @@ together are within the limits of one manual.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,18 +24,29 @@ from utcp_bridge.dialects.documents import MAX_DOCUMENT_VALUES
 from utcp_bridge.dialects.selection import ToolSelection, select
 from utcp_bridge.dialects.v1 import MAP_KEYS
 from utcp_bridge.dialects.worker import DocumentWork, Outline, ReadTools
-from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
+from utcp_bridge.errors import ConfigError, ManualError, ReplyTooLarge, UtcpError
 from utcp_bridge.foreign import most_values
 from utcp_bridge.manuals.basis import ReferredFile, ReferredFiles
+from utcp_bridge.manuals.binding import uses_secrets
 from utcp_bridge.manuals.confinement import Confinement, DocumentReader
-from utcp_bridge.manuals.entry_fields import with_entry_auth, with_entry_headers
 from utcp_bridge.manuals.hints import hints_of_template, stated_hints, template_of
-from utcp_bridge.model import Document, Edition, Fault, JsonObject, Source
+from utcp_bridge.model import Document, Edition, Fault, JsonObject, Source, Trust, is_list, is_object
+from utcp_bridge.net.gate.addresses import closed_host
+from utcp_bridge.placement.own_arguments import with_own_arguments
+from utcp_bridge.placement.placeholders import Syntax, compile_template
 from utcp_bridge.settings import ManualOptions
 from utcp_bridge.transport import Services
 from utcp_bridge.transports.registry import TransportRegistry
+from utcp_bridge.urls import origin_of
 
-__all__ = ["LoadedManual", "ManualReader", "read_local_reference", "referenced_files"]
+__all__ = [
+    "LoadedManual",
+    "ManualReader",
+    "read_local_reference",
+    "referenced_files",
+    "with_entry_auth",
+    "with_entry_headers",
+]
 
 _THREAD_FROM: Final = 400
 """Tools: choosing among more by their hints takes longer than the others should wait."""
@@ -321,3 +332,93 @@ def _says_jsonc(raw: bytes | str, hint: str) -> bool:
         return False
     start = raw[:64].lstrip()
     return start.startswith((b"{", b"[", b"//")) if isinstance(start, bytes) else start.startswith(("{", "[", "//"))
+
+
+_UNKNOWN = "an address that is filled in later"
+
+
+def with_entry_auth(tools: Sequence[RawTool], entry: JsonObject, source: Source) -> list[RawTool]:
+    """Return the tools of a UTCP manual, with the `auth` of its entry for those at its own origin that have none."""
+    auth = entry.get("auth")
+    if not is_object(auth) or source.origin is None:
+        return list(tools)
+    return [
+        replace(tool, template={**tool.template, "auth": auth})
+        if _origin(tool.template) == source.origin and wants_auth(tool.template, auth)
+        else tool
+        for tool in tools
+    ]
+
+
+def with_entry_headers(
+    tools: Sequence[RawTool], entry: JsonObject, source: Source
+) -> tuple[list[RawTool], list[Fault]]:
+    """Return the tools of an OpenAPI description with the headers of its entry, and a fault if some do not get them.
+
+    Headers go to the origins that credentials go to. A parameter of the description that an entry's header replaces is
+    not an argument any more.
+
+    :raises ConfigError: the headers of the entry cannot be used.
+    """
+    headers, fields = entry.get("headers"), entry.get("header_fields")
+    headers, fields = headers if is_object(headers) else {}, fields if is_list(fields) else []
+    if not headers and not fields:
+        return list(tools), []
+    named = compile_template(headers, syntaxes=Syntax.MUSTACHE, where="`headers`").names
+    made: list[RawTool] = []
+    elsewhere: dict[str, None] = {}
+    for tool in tools:
+        origin = _origin(tool.template)
+        if _may_receive(origin, headers, source):
+            made.append(_with_headers(tool, headers, [str(one) for one in fields], named))
+        else:
+            elsewhere[origin or _UNKNOWN] = None
+            made.append(tool)
+    if not elsewhere:
+        return made, []
+    what = f"The `headers` of the entry are not sent to {', '.join(elsewhere)}: the document names that address itself."
+    line = ", ".join(f'"{origin}"' for origin in elsewhere if origin != _UNKNOWN)
+    remedy = f'add "allowed_origins": [{line}] to the manual' if line else "set `base_url`"
+    return made, [Fault(f"manual {source.name!r}", what, f"If that is intended, {remedy}.", "warning")]
+
+
+def _origin(template: JsonObject) -> str | None:
+    url = template.get("url")
+    try:
+        return origin_of(url) if isinstance(url, str) else None
+    except (ConfigError, ValueError):
+        return None
+
+
+def _may_receive(origin: str | None, headers: JsonObject, source: Source) -> bool:
+    if origin is None or origin in {source.origin, *map(origin_of, source.allowed_origins)}:
+        return origin is not None
+    if source.trust is not Trust.OPERATOR:
+        return False
+    return not uses_secrets({"headers": headers}) or closed_host(urlsplit(origin).hostname or "") is None
+
+
+def _with_headers(tool: RawTool, headers: JsonObject, fields: list[str], named: frozenset[str]) -> RawTool:
+    plan: Any = tool.template.get("request_plan")
+    if not is_object(plan):
+        return tool
+    replaced = {name.lower() for name in headers}
+    stated: list[Any] = plan.get("parameters") or []
+    gone = [one for one in stated if one["in"] == "header" and str(one["name"]).lower() in replaced]
+    kept = [one for one in stated if one not in gone]
+    known = {one["argument"] for one in kept}
+    kept += [{"argument": name, "name": name, "in": "header"} for name in fields if name not in known]
+    template = {**tool.template, "headers": headers, "request_plan": {**plan, "parameters": kept}}
+    inputs = _without(tool.inputs, {str(one["argument"]) for one in gone})
+    [extended] = with_own_arguments([{"inputs": inputs}], header_fields=fields, named=named)
+    return replace(tool, template=template, inputs=extended["inputs"])
+
+
+def _without(inputs: JsonObject, names: set[str]) -> JsonObject:
+    if not names:
+        return inputs
+    properties = {name: one for name, one in inputs.get("properties", {}).items() if name not in names}
+    kept = {**inputs, "properties": properties}
+    if "required" in inputs:
+        kept["required"] = [name for name in inputs["required"] if name not in names]
+    return kept

@@ -46,13 +46,16 @@ import orjson
 from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.model import is_list, is_object
 from utcp_bridge.placement.encoding import (
+    JsonPlace,
+    JsonText,
     compact_json,
     encode_path_segment,
     format_scalar,
     header_value,
     percent_encode,
+    places_in_json,
+    written_in_json,
 )
-from utcp_bridge.placement.json_text import JsonPlace, JsonText, places_in_json, written_in_json
 
 __all__ = [
     "MAX_EXPRESSION",

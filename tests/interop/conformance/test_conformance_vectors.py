@@ -6,8 +6,7 @@ import pytest
 from tests.interop.conformance.implementations import IMPLEMENTATIONS
 
 from utcp_bridge.conformance.adapters import command_of
-from utcp_bridge.conformance.report import outdated
-from utcp_bridge.conformance.running import run
+from utcp_bridge.conformance.running import outdated, run
 from utcp_bridge.conformance.vectors import topics
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.long]

@@ -21,8 +21,7 @@ from tests.upstreams.registry_service import served
 
 from utcp_bridge import UtcpClient
 from utcp_bridge.convert.outcome import Converted, Wishes
-from utcp_bridge.convert.proof import difference
-from utcp_bridge.convert.samples import sample_arguments
+from utcp_bridge.convert.proof import difference, sample_arguments
 from utcp_bridge.convert.sources import without_files
 from utcp_bridge.convert.targets import portable, to_v0
 from utcp_bridge.convert.writing import written_http

@@ -162,7 +162,7 @@ async def _conformance(
 
 
 def _report_conformance(implementation: Implementation, outcomes: list[Outcome], file: Path | None) -> int:
-    from utcp_bridge.conformance.report import HEADER, as_json, is_conforming, matrix
+    from utcp_bridge.conformance.running import HEADER, as_json, is_conforming, matrix
 
     for one in outcomes:
         if one.verdict in {"differs", "diverges"}:

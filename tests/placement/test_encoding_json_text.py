@@ -13,9 +13,8 @@ from tests.support.tools import make_tool
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.model import Call, JsonObject
-from utcp_bridge.placement.encoding import format_scalar
+from utcp_bridge.placement.encoding import JsonPlace, format_scalar, places_in_json
 from utcp_bridge.placement.http_template import HttpFamilyTemplate
-from utcp_bridge.placement.json_text import JsonPlace, places_in_json
 from utcp_bridge.placement.message import SocketTemplate, encode_request
 from utcp_bridge.placement.placeholders import Context, Syntax, compile_template
 from utcp_bridge.transports.cli.transport import CliTemplate

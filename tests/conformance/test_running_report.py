@@ -5,8 +5,7 @@ from dataclasses import replace
 
 from tests.support.source import DOCS
 
-from utcp_bridge.conformance.report import as_json, is_conforming, matrix, outdated, tables
-from utcp_bridge.conformance.running import Implementation, Outcome
+from utcp_bridge.conformance.running import Implementation, Outcome, as_json, is_conforming, matrix, outdated, tables
 from utcp_bridge.conformance.vectors import chosen_topics, topics
 
 TOPICS = chosen_topics(["http/path-*", "sse/crlf"])

@@ -13,7 +13,7 @@ from tests.upstreams.registry_service import Answers, served
 from utcp_bridge import UtcpClient
 from utcp_bridge.dialects import RawTool
 from utcp_bridge.errors import InvalidArguments
-from utcp_bridge.manuals.entry_fields import with_entry_headers
+from utcp_bridge.manuals.reading import with_entry_headers
 from utcp_bridge.model import JsonObject, Source, Trust
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from utcp_bridge.conformance.judging import compare_requests, same, shortened
+from utcp_bridge.conformance.running import compare_requests, same, shortened
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),

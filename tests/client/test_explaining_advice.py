@@ -3,7 +3,7 @@
 import pytest
 from tests.support.steps import make_tool
 
-from utcp_bridge.client.advice import add_advice
+from utcp_bridge.client.explaining import add_advice
 from utcp_bridge.errors import ConfigError, Rejected
 
 
