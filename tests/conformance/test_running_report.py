@@ -56,6 +56,12 @@ def test_a_declaration_that_does_not_hold_in_any_generation_is_outdated():
     assert outdated(outcomes({}), "nobody") == []
 
 
+def test_a_difference_by_chance_is_declared_and_may_pass():
+    passed = [Outcome(one, "passes", ()) for topic in chosen_topics(["sse/split-anywhere"]) for one in topic.vectors]
+    assert outdated(passed, "utcp-sdk") == ["sse/split-anywhere"]
+    assert outdated(passed, "python-utcp-0") == []
+
+
 def test_the_published_results_are_those_of_these_vectors():
     """`scripts/conformance` writes them."""
     results = json.loads((DOCS / "conformance.json").read_text(encoding="utf-8"))

@@ -407,5 +407,5 @@ def outdated(outcomes: Sequence[Outcome], name: str) -> list[str]:
         identity
         for identity, ones in by_name.items()
         if all(one.verdict == "passes" for one in ones)
-        and any(name in divergence.known for divergence in ones[0].vector.divergences)
+        and any(name in one.known and not one.by_chance for one in ones[0].vector.divergences)
     ]

@@ -52,6 +52,8 @@ class Divergence:
     """What utcp-bridge does."""
     known: Mapping[str, str]
     """What each implementation that differs does, by its name."""
+    by_chance: bool = False
+    """Whether the same implementation may pass in another run, such as by the pieces in which bytes arrive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,7 @@ def _read(path: Path, folder: Path) -> Iterator[Topic]:
     content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     _check(path, content, str(folder / "vectors.schema.json"))
     found = [
-        Divergence(tuple(one["vectors"]), one["right"], one["ours"], one["known"])
+        Divergence(tuple(one["vectors"]), one["right"], one["ours"], one["known"], one.get("by_chance", False))
         for one in content.get("divergences", [])
     ]
     unknown = {name for one in found for name in one.vectors} - {given["id"] for given in content["vectors"]}
