@@ -12,6 +12,7 @@ Two runs on one wheel give the same bytes.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import re
@@ -139,10 +140,14 @@ def repository_of(readme: Path) -> str:
 
 def main() -> None:
     """Write both files."""
-    if len(sys.argv) not in {2, 3}:
-        sys.exit(__doc__.splitlines()[0] if __doc__ else "")
-    wheel = Path(sys.argv[1]).resolve()
-    repository = sys.argv[2] if len(sys.argv) > 2 else repository_of(ROOT / "README.md")
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("wheel", type=Path, metavar="WHEEL")
+    options.add_argument("repository", nargs="?", metavar="OWNER/REPOSITORY", help="default: the one in README.md")
+    given = options.parse_args()
+    wheel: Path = given.wheel.resolve()
+    if not wheel.is_file() or wheel.suffix != ".whl":
+        options.error(f"{given.wheel} is not a wheel. Make one: python -m pip wheel --no-deps --wheel-dir dist .")
+    repository = given.repository or repository_of(ROOT / "README.md")
     version = wheel.name.split("-")[1]
     bundle = write_bundle(wheel, version, repository)
     entry = json.dumps(registry_entry(version, repository, bundle), indent=2) + "\n"
