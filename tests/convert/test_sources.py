@@ -205,7 +205,7 @@ async def test_tools_of_an_mcp_server_can_be_called_from_the_manual_alone(tmp_pa
         assert echo is not None
         assert echo.inputs["x-kept"] is True
         assert echo.annotations["readOnlyHint"] is True
-        assert (await client.call_tool("m.echo", {"text": "hi"})).structured == {"text": "hi"}
+        assert await client.call_tool("m.echo", {"text": "hi"}) == {"text": "hi"}
 
 
 async def test_tools_of_two_mcp_servers_get_different_names(tmp_path):
@@ -217,7 +217,7 @@ async def test_tools_of_two_mcp_servers_get_different_names(tmp_path):
 
     async with await UtcpClient.create([allowed("both", tmp_path / "both.yaml")]) as client:
         said = [await client.call_tool(f"both.{name}.who") for name in servers]
-    assert [one.content[0]["text"] for one in said] == ["alpha", "beta"]
+    assert said == ["alpha", "beta"]
 
 
 async def test_possible_secrets_of_mcp_servers_become_variables(tmp_path, monkeypatch):

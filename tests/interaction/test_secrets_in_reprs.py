@@ -22,6 +22,8 @@ MAY_BE_SECRET = re.compile(
 """Names of fields whose values an operator or a caller may write."""
 HARMLESS = {
     "BodyShape.arguments": "names",
+    "Client.body": "a function",
+    "Client.query": "a function",
     "DashGuard.arguments": "names",
     "ManualForm.url": "the address of this server",
     "Entries.env": "the name of a key",

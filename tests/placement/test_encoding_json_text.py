@@ -148,7 +148,7 @@ def test_every_template_of_every_transport_keeps_its_structure(
     way: Callable[[str, JsonObject], Any], q: str, b: Any
 ) -> None:
     text = '{"a": "<{{ q }}>", "b": {{ b }}, "c": [{"d": "{{ q }}!"}]}'
-    assume(way is not over_header or "\x7f" not in f"{q}{b}")  # no header can carry it
+    assume(way is not over_header or "\x7f" not in q + json.dumps(b, ensure_ascii=False))  # no header can carry it
     written = way(text, {"q": q, "b": b})
     assert json.loads(written) == {"a": f"<{q}>", "b": b, "c": [{"d": f"{q}!"}]}
 

@@ -161,6 +161,8 @@ async def request_token(
         try:
             answer = await client.fetch_token(url, grant_type=grant, **fields, **proof.assertion())
             return {**answer, **times}
+        except ConfigError:  # a `ValueError` too, with a sentence of its own
+            raise
         except OAuthError as error:
             raise TokenRefusal(statuses[-1], str(error.error)) from None
         except httpx2.TransportError as error:

@@ -170,8 +170,8 @@ def _with_change(text: str, entry: str, key: tuple[str, str], change: tuple[str,
 class _EntryPlace:
     """An entry in a parsed document, and the list of entries in its text."""
 
-    document: Any
-    entries: list[Any]
+    document: Any = field(repr=False)
+    entries: list[Any] = field(repr=False)
     number: int
     part: _Part
 

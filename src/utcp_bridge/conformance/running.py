@@ -63,7 +63,7 @@ class Outcome:
 @dataclass(slots=True)
 class _Testing:
     command: Sequence[str]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     seconds: float
     group: anyio.abc.TaskGroup
     adapter: Adapter | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -53,10 +53,10 @@ class OriginalBody:
 class OriginalRequest:
     """The request of the original tool."""
 
-    url: str
-    headers: dict[str, str]
+    url: str = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
     places: list[OriginalPlace]
-    body: OriginalBody | None
+    body: OriginalBody | None = field(repr=False)
 
 
 def original_request(template: JsonObject, inputs: JsonObject) -> OriginalRequest:

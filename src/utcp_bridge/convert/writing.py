@@ -50,7 +50,7 @@ class _Arguments:
     limits: list[str] = field(default_factory=list[str])
     back: list[tuple[str, Callable[[Any], JsonObject]]] = field(default_factory=list[tuple[str, Any]])
     header_fields: list[str] = field(default_factory=list[str])
-    in_url: dict[str, str] = field(default_factory=dict[str, str])
+    in_url: dict[str, str] = field(default_factory=dict[str, str], repr=False)
 
     def add(self, name: str, form: ArgumentForm, *, required: bool, back: Callable[[Any], JsonObject]) -> None:
         self.properties[name] = form.schema

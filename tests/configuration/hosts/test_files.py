@@ -74,8 +74,7 @@ def shop(tmp_path: Path) -> Shop:
 
 async def seen(client: UtcpClient, name: str) -> Any:
     """Return how a server was started."""
-    value = await client.call_tool(name, {})
-    return json.loads(value.content[0]["text"])
+    return await client.call_tool(name, {})
 
 
 async def test_only_what_the_file_allows_is_started_and_offered(shop: Shop) -> None:

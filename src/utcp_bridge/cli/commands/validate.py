@@ -123,7 +123,12 @@ Exit codes:
 """
 )
 @click.argument("target", nargs=-1, type=click.UNPROCESSED)
-@click.option("--only", metavar="PATTERN", multiple=True, help="Only vectors whose id matches, such as 'http/*@v1'.")
+@click.option(
+    "--only",
+    metavar="PATTERN",
+    multiple=True,
+    help="Only vectors whose id matches, such as 'http/*@v1'; may be given several times.",
+)
 @click.option("--program", help="The Python or Node of the environment that has the implementation.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=20.0, show_default=True, help="Limit of one vector.")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the results to this file.")
