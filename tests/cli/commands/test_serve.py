@@ -22,6 +22,7 @@ from utcp_bridge.cli.commands.serve import _read_again, _Survivors, following, f
 from utcp_bridge.cli.opening import opened_parts
 from utcp_bridge.cli.options import Options
 from utcp_bridge.client.client import UtcpClient
+from utcp_bridge.processes.ending import Ending
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 
 SERVE = [sys.executable, "-m", "utcp_bridge", "serve"]
@@ -329,7 +330,7 @@ async def test_manuals_are_added_replaced_and_removed_when_the_configuration_cha
         loaded, client = await opened_parts(options, stack)
         await client.wait_loaded(60)
         before = {tool.qualified_name: tool for tool in client.tools()}
-        await stack.enter_async_context(following(options, loaded, client))
+        await stack.enter_async_context(following(options, loaded, client, Ending()))
         _write(path, _entry("kept"), _entry("new"), _entry("other", base_url="http://127.0.0.1:9"))
         await _until(client, {"kept": "ready", "new": "ready", "other": "ready"})
         after = {tool.qualified_name: tool for tool in client.tools()}
@@ -348,9 +349,38 @@ async def test_a_line_added_to_the_env_file_repairs_a_manual_without_a_restart(t
         loaded, client = await opened_parts(options, stack)
         await client.wait_loaded(60)
         assert _states(client) == {"keyed": "failed"}
-        await stack.enter_async_context(following(options, loaded, client))
+        await stack.enter_async_context(following(options, loaded, client, Ending()))
         (tmp_path / ".env").write_text(f"PLACE={tmp_path}/tools.json\n")
         await _until(client, {"keyed": "ready"})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("settings", [{"transport": "http"}, {"log_file": "bridge.log"}], ids=["http", "a log file"])
+async def test_a_hangup_reads_the_configuration_again(tmp_path, monkeypatch, settings):
+    monkeypatch.chdir(tmp_path)
+    path = _write(tmp_path / "utcp.json", _entry("old"))
+    options = Options(sources=(str(path),), settings={"follow_configuration": False, **settings})
+    ending = Ending()
+    async with AsyncExitStack() as stack:
+        loaded, client = await opened_parts(options, stack)
+        await client.wait_loaded(60)
+        await stack.enter_async_context(following(options, loaded, client, ending))
+        _write(path, _entry("new"))
+        ending.receive(signal.SIGHUP)
+        await _until(client, {"new": "ready"})
+    assert ending.asked_by is None
+
+
+@pytest.mark.anyio
+async def test_a_hangup_asks_a_server_on_stdio_without_files_for_the_end(tmp_path):
+    options = Options(sources=(str(_write(tmp_path / "utcp.json", _entry("old"))),))
+    ending, asked = Ending(), []
+    async with AsyncExitStack() as stack:
+        loaded, client = await opened_parts(options, stack)
+        await stack.enter_async_context(following(options, loaded, client, ending))
+        stack.enter_context(ending.stops(lambda: asked.append("end")))
+        ending.receive(signal.SIGHUP)
+    assert asked == ["end"]
 
 
 @pytest.mark.anyio

@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -103,8 +103,8 @@ async def _serve(options: Options) -> None:
             async with AsyncExitStack() as stack:
                 loaded, client = await opened_parts(options, stack, quiet=False)
                 await stack.enter_async_context(frozen_when_loaded(client))
-                if client.settings.follow_configuration and not options.quickstart:
-                    await stack.enter_async_context(following(options, loaded, client))
+                if not options.quickstart:
+                    await stack.enter_async_context(following(options, loaded, client, ending))
                 with _reopening_files(ending, client.settings):
                     await _serve_client(client, ending, loaded.faults)
 
@@ -121,8 +121,10 @@ async def _serve_client(client: UtcpClient, ending: Ending, faults: Sequence[Fau
 
 
 @asynccontextmanager
-async def following(options: Options, loaded: LoadedConfig, client: UtcpClient) -> AsyncGenerator[None]:
-    """Read the configuration again when one of its files changes. A broken edit is logged, and changes nothing."""
+async def following(options: Options, loaded: LoadedConfig, client: UtcpClient, ending: Ending) -> AsyncGenerator[None]:
+    """Read the configuration again when one of its files changes, and at each SIGHUP that does not ask for the end. A
+    broken edit is logged, and changes nothing.
+    """
     import anyio
 
     from utcp_bridge.configuration.loading import files_of
@@ -131,7 +133,7 @@ async def following(options: Options, loaded: LoadedConfig, client: UtcpClient) 
 
     changes = anyio.Event()
 
-    def changed(_path: str) -> None:
+    def changed(_path: str = "") -> None:
         changes.set()
 
     async def follow() -> None:
@@ -143,18 +145,23 @@ async def following(options: Options, loaded: LoadedConfig, client: UtcpClient) 
             watch()
 
     def watch() -> None:
+        if not settings.follow_configuration:
+            return
         with suppress(OSError):  # a folder may be gone for a moment
             for path in files_of(sources):
                 if str(path) not in watched:
                     watched.add(str(path))
                     watcher.watch(str(path), path)
 
-    sources, watched = options.found(), set[str]()
+    settings, sources, watched = client.settings, options.found(), set[str]()
+    survives = settings.transport == "http" or _has_files(settings)
+    hangups = ending.at_hangup(changed) if survives else nullcontext()
     async with anyio.create_task_group() as group:
         watcher = FileWatcher(changed, spawning_in(group))
         watch()
         group.start_soon(follow)
-        yield
+        with hangups:
+            yield
         group.cancel_scope.cancel()
 
 
@@ -179,17 +186,19 @@ async def _read_again(options: Options, before: LoadedConfig, client: UtcpClient
     settings = [one.config.bridge.model_dump(exclude={"bearer_token"}) for one in (before, after)]
     if old != new or settings[0] != settings[1]:
         _logger.warning("Changes of settings, registries, loaders and post-processing take effect at the next start.")
+    _logger.info("The configuration was read again.")
     return after
 
 
 @contextmanager
 def _reopening_files(ending: Ending, settings: BridgeSettings) -> Generator[None]:
     """Open the files of the log and of the audit log again at each SIGHUP, as after a rotation."""
-    if settings.log_file is None and settings.audit_log in {None, "-"}:
+    with ending.at_hangup(reopen_files) if _has_files(settings) else nullcontext():
         yield
-        return
-    with ending.at_hangup(reopen_files):
-        yield
+
+
+def _has_files(settings: BridgeSettings) -> bool:
+    return settings.log_file is not None or settings.audit_log not in {None, "-"}
 
 
 async def _serve_stdio(client: UtcpClient) -> None:
