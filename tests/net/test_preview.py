@@ -1,4 +1,5 @@
 import json
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.model import Source, Tool
 from utcp_bridge.net.preview import NativeRequest, Visible, names_credential
+from utcp_bridge.placement.encoding import compact_json
 
 
 def masked(**parts):
@@ -134,6 +136,18 @@ def test_arguments_names_and_the_host_are_shown():
     assert told.fields == (("Content-Type", "application/json"), ("Authorization", "Bearer ***"))
     assert told.messages == (b'{"shelf":"a b","note":"***","item":4,"dry":true}',)
     assert "--show-values" in told.notes[-1]
+
+
+PARTS = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda one: st.lists(one) | st.dictionaries(st.text(), one),
+).filter(lambda value: isinstance(value, dict | list))
+
+
+@given(PARTS)
+def test_an_argument_with_parts_is_shown_as_the_json_of_the_request(value):
+    line = f"GET http://127.0.0.1:9/items?item={quote(compact_json(value), safe='')}"
+    assert hidden(NativeRequest(line), {"item": value})[0].line == line
 
 
 def test_a_command_is_shown_with_its_program_options_and_arguments():

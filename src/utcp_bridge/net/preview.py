@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
@@ -97,7 +98,7 @@ class Visible:
     """What the caller of a tool can see without an explanation."""
 
     values: frozenset[str] = field(repr=False)
-    """The arguments and their parts, as text."""
+    """The arguments and their parts, as text: objects and lists as the compact JSON that a request has of them."""
     words: frozenset[str]
     """The words of the tool's name, description and inputs."""
 
@@ -106,7 +107,7 @@ class Visible:
         """Return what callers of a tool see."""
         text = " ".join((tool.qualified_name, tool.title or "", tool.description, *_names_in(tool.inputs)))
         separated = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
-        return cls(frozenset(_leaves(arguments)), frozenset(_WORD.findall(separated.lower())))
+        return cls(frozenset(_texts(arguments)), frozenset(_WORD.findall(separated.lower())))
 
     def has(self, text: str) -> bool:
         """Return whether a text is an argument, as it is or encoded for a URL."""
@@ -120,13 +121,16 @@ class Visible:
         return is_words and all(word in self.words or word.removesuffix("s") in self.words for word in found)
 
 
-def _leaves(value: Any) -> Iterator[str]:
+def _texts(value: Any) -> Iterator[str]:
+    if is_object(value) or is_list(value):
+        with suppress(TypeError):  # bytes, for example, cannot be JSON
+            yield orjson.dumps(value).decode()
     if is_object(value):
         for member in value.values():
-            yield from _leaves(member)
+            yield from _texts(member)
     elif is_list(value):
         for member in value:
-            yield from _leaves(member)
+            yield from _texts(member)
     elif isinstance(value, bool):
         yield str(value).lower()
     elif value is not None:
