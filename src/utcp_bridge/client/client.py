@@ -302,7 +302,7 @@ class UtcpClient(ReferenceNames):
         return state
 
     async def deregister_manual(self, name: str) -> bool:
-        """Remove a manual and its tools. Return False if there is no manual of this name."""
+        """Remove a manual and its tools. Return False if no manual has this name."""
         self._limits.forget(name)
         self._breakers.forget(name)
         self._retry.forget(name)

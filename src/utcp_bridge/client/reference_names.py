@@ -58,7 +58,7 @@ class ReferenceNames(ABC):
 
     @abstractmethod
     async def deregister_manual(self, name: str) -> bool:
-        """Remove a manual and its tools. Return False if there is no manual of this name."""
+        """Remove a manual and its tools. Return False if no manual has this name."""
 
     @abstractmethod
     def tools(self) -> Sequence[Tool]:
@@ -117,7 +117,7 @@ class ReferenceNames(ABC):
         return await self.register_tool_provider(manual_provider)
 
     async def deregister_tool_provider(self, provider_name: str) -> bool:
-        """Remove a provider and its tools (v0.2). Return False if there is no provider of this name."""
+        """Remove a provider and its tools (v0.2). Return False if no provider has this name."""
         return await self.deregister_manual(provider_name)
 
     async def list_tools(self) -> list[Tool]:

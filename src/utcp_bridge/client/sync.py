@@ -95,7 +95,7 @@ class SyncUtcpClient:
         return self._run(lambda: self._client.register_tool_provider(template))
 
     def deregister_manual(self, name: str) -> bool:
-        """Remove a manual and its tools. Return False if there is no manual of this name."""
+        """Remove a manual and its tools. Return False if no manual has this name."""
         return self._run(lambda: self._client.deregister_manual(name))
 
     def list_tools(self) -> list[str]:

@@ -244,7 +244,7 @@ class ClientOfV0:
     async def deregister_tool_provider(self, provider_name: str) -> None:
         """Remove a provider and its tools.
 
-        :raises ValueError: there is no provider of this name.
+        :raises ValueError: no provider has this name.
         """
         provider = await self.tool_repository.get_provider(provider_name)
         if provider is None:
@@ -258,7 +258,7 @@ class ClientOfV0:
     async def call_tool(self, tool_name: str, arguments: JsonObject) -> Any:
         """Call a tool and return its result.
 
-        :raises ValueError: there is no tool of this name.
+        :raises ValueError: no tool has this name.
         :raises UtcpError: the call failed.
         """
         tool = await self._tool(tool_name)
@@ -283,7 +283,7 @@ class ClientOfV0:
     async def get_required_variables_for_tool(self, tool_name: str) -> list[str]:
         """Return the keys of every variable that a registered tool names.
 
-        :raises ValueError: there is no tool of this name.
+        :raises ValueError: no tool has this name.
         """
         tool = await self._tool(tool_name)
         if self.bridge.find(tool_name) is not None:

@@ -166,7 +166,7 @@ class ClientOfV1:
         return [result for _, result in sorted(results.items())]
 
     async def deregister_manual(self, manual_name: str) -> bool:
-        """Remove a manual and its tools. Return False if there is no manual of this name."""
+        """Remove a manual and its tools. Return False if no manual has this name."""
         template = await self.config.tool_repository.get_manual_call_template(manual_name)
         if template is None:
             return False
@@ -190,7 +190,7 @@ class ClientOfV1:
     async def call_tool(self, tool_name: str, tool_args: JsonObject) -> Any:
         """Call a tool and return its result.
 
-        :raises ValueError: there is no tool of this name.
+        :raises ValueError: no tool has this name.
         :raises UtcpError: the call failed.
         """
         tool, protocol = await self._tool(tool_name)
@@ -203,7 +203,7 @@ class ClientOfV1:
     async def call_tool_streaming(self, tool_name: str, tool_args: JsonObject) -> AsyncGenerator[Any]:
         """Yield the partial results of a call.
 
-        :raises ValueError: there is no tool of this name.
+        :raises ValueError: no tool has this name.
         :raises UtcpError: the call failed.
         """
         tool, protocol = await self._tool(tool_name)
@@ -246,7 +246,7 @@ class ClientOfV1:
     async def get_required_variables_for_registered_tool(self, tool_name: str) -> list[str]:
         """Return the keys of every variable that a registered tool names.
 
-        :raises ValueError: there is no tool of this name.
+        :raises ValueError: no tool has this name.
         """
         tool, protocol = await self._tool(tool_name)
         if protocol is None:
