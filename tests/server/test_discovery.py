@@ -126,4 +126,8 @@ def test_names_come_from_the_domain(base, name, identifier):
     assert written["name"] == name
     assert re.fullmatch(r"[a-zA-Z0-9.-]+/[a-zA-Z0-9._-]+", name)
     assert 1 <= len(written["description"]) <= 100
-    assert catalog(base, "/mcp")["entries"][0]["identifier"] == identifier
+    [entry] = catalog(base, "/mcp")["entries"]
+    assert entry["identifier"] == identifier
+    assert entry.keys() == {"identifier", "displayName", "type", "url"}, (
+        "the first three are required, and one of url and data"
+    )

@@ -62,9 +62,10 @@ def card(base: str, path: str, *, needs_token: bool) -> JsonObject:
 def catalog(base: str, path: str) -> JsonObject:
     """Return the catalog, whose one entry is the card."""
     identifier = f"urn:air:{_publisher(base)}:mcp:{_NAME}"
+    url = f"{base}{card_path(path)}"
     return {
         "specVersion": "1.0",
-        "entries": [{"identifier": identifier, "type": CARD_TYPE, "url": f"{base}{card_path(path)}"}],
+        "entries": [{"identifier": identifier, "displayName": _TITLE, "type": CARD_TYPE, "url": url}],
     }
 
 
