@@ -34,7 +34,7 @@ class ClockTransport(Transport[ClockTemplate]):
         try:
             return datetime.now(ZoneInfo(zone)).isoformat(timespec="seconds")
         except (KeyError, ValueError):
-            raise Rejected(f"There is no time zone {zone!r}.", status="unknown_zone") from None
+            raise Rejected(f"{zone!r} must be the name of a time zone.", status="unknown_zone") from None
 
 
 async def main() -> None:

@@ -155,5 +155,5 @@ async def test_an_adapter_that_does_not_start_is_reported(tmp_path):
 
 
 def test_an_unknown_target_is_an_error():
-    with pytest.raises(ConfigError, match="no adapter and no program 'no-such-client'"):
+    with pytest.raises(ConfigError, match="'no-such-client' is neither an adapter of the kit nor a program"):
         command_of(["no-such-client"])

@@ -67,7 +67,10 @@ def test_v0_renames_fields_and_changes_nothing_else():
         ({"call_template_type": "text", "content": "hi"}, "no provider of type 'text'"),
         ({**HTTP, "query_params": {"a": "{{id}}"}}, "`query_params`"),
         ({**HTTP, "headers": {"X": "{{id}}"}}, "no {{expressions}}"),
-        ({**HTTP, "auth": {"auth_type": "any", "options": []}}, "no auth of type 'any'"),
+        (
+            {**HTTP, "auth": {"auth_type": "any", "options": []}},
+            "the official fields cannot say 'one of several' for auth",
+        ),
         ({"call_template_type": "graphql", "url": "https://x.example", "query": "{a}"}, "`query`"),
         (
             {"call_template_type": "mcp", "config": {"mcpServers": {"s": {"url": "u"}}}, "tool_name": "other"},

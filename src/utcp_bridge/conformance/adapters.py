@@ -63,7 +63,7 @@ def command_of(target: Sequence[str], program: str | None = None) -> list[str]:
     if found is None:
         names = ", ".join(SHIPPED)
         remedy = f"Name one of {names}, or give the command of an adapter."
-        raise ConfigError(f"There is no adapter and no program {command[0]!r}.", remedy=remedy)
+        raise ConfigError(f"{command[0]!r} is neither an adapter of the kit nor a program.", remedy=remedy)
     return [found, *command[1:]]
 
 

@@ -140,7 +140,7 @@ def official_auth(auth: Any) -> JsonObject | None:
         return _first_option(options)
     known = AUTH_FIELDS.get(str(kind))
     if known is None:
-        raise Unwritable(f"there is no auth of type {str(kind)!r}")
+        raise Unwritable(f"the auth type {str(kind)!r} is unknown")
     required, optional = known
     fields = {key: value for key, value in auth.items() if value is not None and key not in _AUTH_IGNORED}
     if missing := sorted(required - fields.keys()):
@@ -156,4 +156,4 @@ def _first_option(options: list[Any]) -> JsonObject | None:
             return official_auth(option)
         except Unwritable:
             continue
-    raise Unwritable("there is no auth of type 'any'")
+    raise Unwritable("the official fields cannot say 'one of several' for auth")

@@ -229,7 +229,7 @@ def _refused_values(template: JsonObject) -> str | None:
 def _refused_auth(auth: Any) -> str | None:
     kind = str(auth.get("auth_type")) if is_object(auth) else ""
     if kind not in AUTH_FIELDS:
-        return f"there is no auth of type {kind!r}"
+        return f"the auth type {kind!r} is unknown"
     required, optional = AUTH_FIELDS[kind]
     fields = auth.keys() - {"auth_type"}
     return None if required <= fields <= required | optional else f"auth of type {kind!r} has other fields"
