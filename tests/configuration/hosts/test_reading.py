@@ -2,6 +2,7 @@
 
 import os
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from utcp_bridge.configuration.hosts.reading import (
 )
 from utcp_bridge.configuration.hosts.table import HOSTS
 from utcp_bridge.dialects.documents import parse_document
+from utcp_bridge.dialects.fields import word
 from utcp_bridge.model import is_object
 
 NONE = {"exclude": {"names": ["*"]}}
@@ -649,17 +651,25 @@ def _is_container(value: Any) -> bool:
 
 
 @settings(deadline=None)
-@given(entry=st.dictionaries(st.text(min_size=1, max_size=12), _VALUE, max_size=6))
-def test_a_key_is_read_named_or_in_the_remainder(entry: dict[str, Any]) -> None:
+@given(entry=st.dictionaries(st.text(min_size=1, max_size=12).filter(lambda key: key not in _READ), _VALUE, max_size=6))
+def test_a_key_that_nothing_reads_is_named_and_kept(entry: dict[str, Any]) -> None:
     [server] = read_servers({"mcpServers": {"s": {**entry, "command": "c"}}}, host=None, where="")
     for key in entry:
         assert (
-            key in server.remainder
-            or describes(key)
-            or any(key in note for note in server.notes)
-            or key == "command"
+            describes(key)
+            or (key in server.remainder and any(repr(word(key)) in note for note in server.notes))
             or (is_object(server.template) and key in server.template)
         )
+
+
+@pytest.mark.parametrize("value", ["zz", 7, ["zz"], {"zz": "zz"}], ids=["text", "number", "list", "object"])
+@pytest.mark.parametrize("key", sorted(key for key in _READ if not describes(key)))
+@pytest.mark.parametrize("way", [{"command": "c"}, {"url": "https://x.example/"}], ids=["command", "url"])
+def test_a_known_key_with_a_value_leaves_a_trace(way: dict[str, Any], key: str, value: Any) -> None:
+    [with_it] = read_servers({"mcpServers": {"s": {key: value, **way}}}, host=None, where="")
+    [without] = read_servers({"mcpServers": {"s": way}}, host=None, where="")
+    if key not in way:
+        assert replace(with_it, raw=None) != replace(without, raw=None)
 
 
 def test_keys_of_servers_in_an_entry_are_named() -> None:

@@ -412,12 +412,16 @@ class _EntryReader:
                 self._note(f"nothing reads {', '.join(word(key) for key in rest)} in `{options_key}`.")
         elif options is not None:
             self._kept[options_key] = options
+            self._note(f"`{options_key}` is {sort_of(options)}, not an object, so it is not read.")
         for key in _HEADERS:
             _, values = self._take(key)
             made |= self._pairs(key, values) if values is not None else {}
-        _, own = self._take("auth_token")
+        key, own = self._take("auth_token")
         if isinstance(own, str):
             self._made["auth_token"] = self._texts.text(own)
+        elif own is not None:
+            self._kept[key] = own
+            self._note(f"`{key}` is {sort_of(own)}, not text, so it is not passed on.")
         key, names = self._take("env_http_headers")
         for header, name in self._pairs(key, names).items() if names is not None else ():
             made[header] = f"${{{name}}}"
