@@ -5,6 +5,7 @@ to another machine.
 import asyncio
 import inspect
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -20,7 +21,8 @@ from utcp_bridge.net.gate.connection_watch import watched
 from utcp_bridge.processes.children import ChildrenHold
 
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any_machine")
+settings.register_profile("repeatable", settings.get_profile("any_machine"), derandomize=True)
+settings.load_profile(os.environ.get("TEST_EXAMPLES", "any_machine"))
 
 pytest_plugins = ["utcp_bridge.testing.plugin"]
 
