@@ -31,6 +31,19 @@ def test_each_argument_is_written_to_its_location():
     assert parts.body == b'{"name":"n"}'
 
 
+@pytest.mark.parametrize("given", [{"body": "x"}, {"body": {"a": 1}}, {"body": "x", "a": 1}])
+def test_a_parameter_named_like_the_body_is_not_sent_as_the_body_too(given):
+    body = {"media_type": "application/json", "members": ["a"]}
+    named = build(given, {"name": "body", "in": "query"}, body=body)
+    other = build(
+        {"q" if name == "body" else name: value for name, value in given.items()},
+        {"name": "q", "in": "query"},
+        body=body,
+    )
+    assert named.body == other.body == (b'{"a":1}' if "a" in given else None)
+    assert build({"body": {"a": 1}}, body=body).body == b'{"a":1}'
+
+
 def test_nulls_and_absent_arguments_are_omitted():
     parts = build(
         {"a": None},

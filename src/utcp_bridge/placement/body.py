@@ -9,7 +9,7 @@ import base64
 import binascii
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -67,12 +67,13 @@ def reserved_text(text: str, argument: str) -> str:
     return percent_encode(text, argument=argument, safe=_KEPT_WHEN_RESERVED)
 
 
-def compile_body(plan: BodyPlan, *, is_written: bool = False) -> BodyWriter:
+def compile_body(plan: BodyPlan, *, taken: Collection[str] = (), is_written: bool = False) -> BodyWriter:
     """Return the function that writes this body. `is_written` says that the value of a JSON body is JSON text already.
 
-    The function raises `InvalidArguments` if a required body is missing or a value does not fit the media type.
+    `taken` are the arguments that go elsewhere: a query parameter may have the name of the body's argument. The
+    function raises `InvalidArguments` if a required body is missing or a value does not fit the media type.
     """
-    collect = _collect_members if plan.members is not None else _collect_whole
+    collect = _collect_whole if plan.members is None else _members_only if plan.argument in taken else _collect_members
     kind = "binary" if plan.binary else media_kind(plan.media_type)
     encode = _ENCODERS["text" if is_written and kind == "json" else kind]
 
@@ -85,12 +86,16 @@ def compile_body(plan: BodyPlan, *, is_written: bool = False) -> BodyWriter:
 
 def _collect_members(plan: BodyPlan, arguments: JsonObject) -> Any:
     """Return the flat arguments, or the plain UTCP form `{"body": {...}}`, which takes precedence over defaults."""
-    members = plan.members or ()
-    given = {name: arguments[name] for name in members if name in arguments}
-    whole: Json = None if plan.argument in members else arguments.get(plan.argument)
+    given = _members_only(plan, arguments)
+    whole: Json = None if plan.argument in (plan.members or ()) else arguments.get(plan.argument)
     if whole is None:
-        return given if given or plan.required else _ABSENT
-    return {**given, **whole} if isinstance(whole, dict) else whole
+        return given
+    return {**given, **whole} if isinstance(whole, dict) and given is not _ABSENT else whole
+
+
+def _members_only(plan: BodyPlan, arguments: JsonObject) -> Any:
+    given = {name: arguments[name] for name in plan.members or () if name in arguments}
+    return given if given or plan.required else _ABSENT
 
 
 def _collect_whole(plan: BodyPlan, arguments: JsonObject) -> Any:

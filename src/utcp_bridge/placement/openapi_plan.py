@@ -88,7 +88,8 @@ def compile_plan(plan: RequestPlan, url: str, method: str, own: HeaderPlan | Non
     write_target, write_query = _compile_target(target, plan), _compile_query(fixed_query.replace("%24", "$"), plan)
     headers = [(p.argument, p.name, _header_writer(p)) for p in plan.parameters if p.location == "header"]
     cookies = [(p.argument, _cookie_writer(p)) for p in plan.parameters if p.location == "cookie"]
-    write_body = compile_body(plan.body) if plan.body else None
+    taken = {parameter.argument for parameter in plan.parameters} | set(_PLACEHOLDER.findall(target))
+    write_body = compile_body(plan.body, taken=taken) if plan.body else None
     known = _known_arguments(plan) | set(_PLACEHOLDER.findall(target)) | (own.used if own else frozenset[str]())
     verb, defaults, fixed_headers = method.upper(), plan.defaults, list(plan.headers.items())
 
