@@ -39,6 +39,8 @@ class LargeService(StreamService):
             "/rows": _rows,
             "/large/sse": _events,
             "/large/lines": _lines,
+            "/large/event": _event,
+            "/large/line": _line,
             "/large/graphql": _data,
         }
 
@@ -71,12 +73,22 @@ async def _lines(request):
     return response
 
 
+async def _event(_request):
+    return web.Response(text=f"data: {json.dumps(rows())}\n\n", content_type="text/event-stream")
+
+
+async def _line(_request):
+    return web.Response(text=f'{{"first": true}}\n{json.dumps(rows())}\n', content_type="application/x-ndjson")
+
+
 async def web_template(stack, kind):
     base = (await stack.enter_async_context(LargeService())).base
     return {
         "http": {"call_template_type": "http", "url": f"{base}/rows", "http_method": "GET"},
         "sse": {"call_template_type": "sse", "url": f"{base}/large/sse"},
         "streamable_http": {"call_template_type": "streamable_http", "url": f"{base}/large/lines"},
+        "sse event": {"call_template_type": "sse", "url": f"{base}/large/event"},
+        "json line": {"call_template_type": "streamable_http", "url": f"{base}/large/line"},
         "graphql": {"call_template_type": "graphql", "url": f"{base}/large/graphql", "query": "query { items }"},
     }[kind]
 
@@ -115,7 +127,7 @@ async def mcp_template(stack, kind):
     return {"call_template_type": "mcp", "config": {"mcpServers": {"one": server}}, "tool_name": "flood"}
 
 
-WEB = ("http", "sse", "streamable_http", "graphql")
+WEB = ("http", "sse", "sse event", "streamable_http", "json line", "graphql")
 SOCKETS = ("tcp", "udp", "websocket", "grpc")
 LOCAL = ("cli", "file", "text")
 SERVERS = ("mcp stdio", "mcp http", "mcp sse")
@@ -130,7 +142,7 @@ async def template_of(stack, kind, folder):
 
 
 NAMES = re.compile(r"[0-9a-f]{32}|result-[0-9a-f]{8}")
-DEFERRED = {"http", "graphql", "tcp", "cli", "file", "mcp stdio"}
+DEFERRED = {"http", "sse event", "json line", "graphql", "tcp", "websocket", "grpc", "cli", "file", "mcp stdio"}
 
 
 @pytest.mark.parametrize("kind", [*WEB, *SOCKETS, *LOCAL, *SERVERS])

@@ -37,10 +37,11 @@ from utcp_bridge.errors import (
     UtcpError,
 )
 from utcp_bridge.foreign import is_heavy
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, TlsOptions
+from utcp_bridge.model import Call, CallTemplate, Deferred, Document, Emit, JsonObject, Result, TlsOptions, defers
 from utcp_bridge.net.collecting import arrived
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.stream import Batch, Collector
+from utcp_bridge.net.stream_decoders import Later
 from utcp_bridge.placement.encoding import header_value
 from utcp_bridge.placement.own_arguments import with_own_arguments
 from utcp_bridge.tasks import Flights, heavy_turn, seconds_left
@@ -62,9 +63,11 @@ from utcp_bridge.transports.grpc.tools import (
     each,
     native_tools,
     parse_message,
+    portable_files,
+    read_native_reply,
+    read_utcp_reply,
     reply_reader,
     utcp_tool,
-    utcp_value,
 )
 
 __all__ = ["TRANSPORT", "GrpcTemplate", "GrpcTransport"]
@@ -307,20 +310,16 @@ class GrpcTransport(Transport[GrpcTemplate]):
     async def _call_utcp(
         self, line: Line, target: Target[GrpcTemplate], call: Call, arguments: JsonObject, metadata: Any, emit: Emit
     ) -> Any:
-        template, messages = target.template, utcp_messages()
+        template = target.template
         request = _utcp_request(template, call, arguments)
-        response = messages["ToolCallResponse"]
-
-        def read(data: bytes) -> Any:
-            return utcp_value(parse_message(response, data).result_json)
-
         if template.stream:
             replies = line.channel.unary_stream(_utcp_path(template), _serialized)(
                 request, metadata=metadata, timeout=seconds_left()
             )
-            return await self._drain(target, line, replies, read, emit)
+            return await self._drain(target, line, replies, _UTCP_REPLY, emit)
         invoke = line.channel.unary_unary(_utcp_path(template), _serialized)
-        return read(await _waited(target, await invoke(request, metadata=metadata, timeout=seconds_left())))
+        data = await invoke(request, metadata=metadata, timeout=seconds_left())
+        return await _UTCP_REPLY.received(target, data)
 
     async def _call_native(
         self, line: Line, target: Target[GrpcTemplate], method: Any, arguments: JsonObject, metadata: Any, emit: Emit
@@ -330,13 +329,13 @@ class GrpcTransport(Transport[GrpcTemplate]):
         invoke = getattr(line.channel, kind)(_path(method), _serialized)
         requests = build_requests(method, arguments)
         answer = invoke(each(requests) if streams_in else requests[0], metadata=metadata, timeout=seconds_left())
-        read = reply_reader(method, proto_names=target.template.preserve_field_names)
+        reading = _native_reply(method.output_type, proto_names=target.template.preserve_field_names)
         if streams_out:
-            return await self._drain(target, line, answer, read, emit)
-        return read(await _waited(target, await answer))
+            return await self._drain(target, line, answer, reading, emit)
+        return await reading.received(target, await answer)
 
     async def _drain(
-        self, target: Target[GrpcTemplate], line: Line, replies: Any, read: Callable[[Any], Any], emit: Emit
+        self, target: Target[GrpcTemplate], line: Line, replies: Any, reading: _Reading, emit: Emit
     ) -> Result:
         """Collect the messages of a stream up to a limit or an error. Leaving early cancels the call."""
         collector = Collector(self.services.settings, emit, target.source.name)
@@ -345,9 +344,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
             line.streams.add(replies)
             try:
                 async for reply in replies:
-                    if is_heavy(reply):
-                        await heavy_turn(keep=False)
-                    yield [read(reply)], len(reply)
+                    yield [reading.value_of(reply)], len(reply)
             except grpc_module("grpc.aio").AioRpcError as error:
                 raise self._translated(error, target, line) from None
             finally:
@@ -357,7 +354,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
         with collector.keeping():
             async with open_during(self._where(target)):
                 await collector.gather(batches())
-        return Result(collector.values, truncated=collector.truncated, failure=collector.failure)
+        return collector.listed()
 
     async def _method(self, target: Target[GrpcTemplate], build: int | None) -> Any:
         """Return the descriptor of the template's method. The descriptors are renewed if `build` is another one."""
@@ -502,14 +499,40 @@ class GrpcTransport(Transport[GrpcTemplate]):
 TRANSPORT = GrpcTransport
 
 
-async def _waited(target: Target[GrpcTemplate], data: bytes) -> bytes:
-    """Return a message when its turn to be read has come."""
-    if not data:  # also None: success without a message
-        return data
-    await arrived(target.source.name, len(data))
-    if is_heavy(data):
-        await heavy_turn()
-    return data
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How replies of one method are read: here, and elsewhere by `work` with `arguments`, if it can be done there."""
+
+    here: Callable[[Any], Any]
+    work: Callable[..., Any]
+    arguments: Callable[[], JsonObject | None]
+
+    async def received(self, target: Target[GrpcTemplate], data: bytes) -> Any:
+        """Return the value of the only reply when its turn has come, or what reads it later."""
+        if data:  # it is None after a success without a message
+            await arrived(target.source.name, len(data))
+            if defers(data) and (given := self.arguments()) is not None:
+                return Deferred(data, ((self.work, given),))
+            if is_heavy(data):
+                await heavy_turn()
+        return self.here(data)
+
+    def value_of(self, data: bytes) -> Any:
+        """Return the value of one reply of several, or what reads it later."""
+        if is_heavy(data) and (given := self.arguments()) is not None:
+            return Later(data, self.work, given)
+        return self.here(data)
+
+
+_UTCP_REPLY = _Reading(read_utcp_reply, read_utcp_reply, dict)
+
+
+def _native_reply(message: Any, *, proto_names: bool) -> _Reading:
+    def arguments() -> JsonObject | None:
+        files = portable_files(message)
+        return None if files is None else {"files": files, "name": message.full_name, "proto_names": proto_names}
+
+    return _Reading(reply_reader(message, proto_names=proto_names), read_native_reply, arguments)
 
 
 def _described(data: bytes, service: str | None) -> Described:
