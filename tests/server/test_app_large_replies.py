@@ -1,9 +1,12 @@
 """Replies of ten megabytes over every transport arrive at clients of both eras, cut to the budget."""
 
+import asyncio
 import json
 import re
+import socket
 import sys
 from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -142,7 +145,7 @@ async def template_of(stack, kind, folder):
 
 
 NAMES = re.compile(r"[0-9a-f]{32}|result-[0-9a-f]{8}")
-DEFERRED = {"http", "sse event", "json line", "graphql", "tcp", "websocket", "grpc", "cli", "file", "mcp stdio"}
+DEFERRED = {"http", "sse event", "json line", "graphql", "tcp", "websocket", "grpc", "cli", "file", "text", "mcp stdio"}
 
 
 @pytest.mark.parametrize("kind", [*WEB, *SOCKETS, *LOCAL, *SERVERS])
@@ -241,6 +244,71 @@ class Echo(StreamService):
 
     def _routes(self):
         return {"/echo": self._handler}
+
+
+class Relay:
+    """Passes connections on to a port, and counts the bytes of replies that are on their way to unfinished calls."""
+
+    def __init__(self, to):
+        self.most = self.finished = self._passed = 0
+        self._to = to
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self._tasks = set()
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader, writer):
+        self._tasks.add(asyncio.current_task())
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+        from_service, to_service = await asyncio.open_connection("127.0.0.1", self._to)
+        try:
+            await asyncio.gather(self._pass(reader, to_service), self._pass(from_service, writer, counts=True))
+        except OSError:
+            pass  # one side has gone
+        finally:
+            for one in (to_service, writer):
+                one.transport.abort()
+
+    async def _pass(self, reader, writer, *, counts=False):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+            self._passed += len(data) * counts
+            self.most = max(self.most, self._passed - self.finished)
+        writer.close()
+
+
+@pytest.mark.parametrize("kind", [*WEB, "tcp", "websocket", "grpc"])
+async def test_large_replies_of_one_manual_are_not_received_together(kind, tmp_path):
+    """Of each but one, at most the first bytes have arrived, and what the buffers of its socket hold."""
+    number = 6
+    async with AsyncExitStack() as stack:
+        template = await template_of(stack, kind, tmp_path)
+        to = template.get("port") or urlsplit(template["url"]).port
+        relay = await stack.enter_async_context(Relay(to))
+        tool = {"name": "large", "inputs": {"type": "object"}}
+        tool["tool_call_template"] = json.loads(json.dumps(template).replace(str(to), str(relay.port)))
+        entry = {"name": "m", "call_template_type": "text", "content": {"utcp_version": "1.0", "tools": [tool]}}
+        entry["allowed_communication_protocols"] = ["text", template["call_template_type"]]
+        client = await stack.enter_async_context(await UtcpClient.create({"manual_call_templates": [entry]}))
+
+        async def call():
+            await client.call("m.large", {"n": SIZE} if kind == "grpc" else {})
+            relay.finished += SIZE
+
+        with anyio.fail_after(80):
+            async with anyio.create_task_group() as group:
+                for _ in range(number):
+                    group.start_soon(call)
+    assert relay.most < number * SIZE * 2 / 3
 
 
 @pytest.mark.parametrize("kind", [*WEB, "tcp", "websocket", "grpc", "cli", *SERVERS])

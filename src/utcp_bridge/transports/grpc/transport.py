@@ -38,7 +38,7 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.foreign import is_heavy
 from utcp_bridge.model import Call, CallTemplate, Deferred, Document, Emit, JsonObject, Result, TlsOptions, defers
-from utcp_bridge.net.collecting import arrived
+from utcp_bridge.net.collecting import LARGE, Collecting, arrived
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.stream import Batch, Collector
 from utcp_bridge.net.stream_decoders import Later
@@ -47,7 +47,7 @@ from utcp_bridge.placement.own_arguments import with_own_arguments
 from utcp_bridge.tasks import Flights, heavy_turn, seconds_left
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
 from utcp_bridge.transports.grpc.channel import ChannelOptions, open_during, translate
-from utcp_bridge.transports.grpc.connections import Channels, Key, Line
+from utcp_bridge.transports.grpc.connections import Channels, Key, Line, Replies
 from utcp_bridge.transports.grpc.descriptors import (
     HIDDEN_SERVICES,
     MAX_SECONDS,
@@ -317,22 +317,20 @@ class GrpcTransport(Transport[GrpcTemplate]):
                 request, metadata=metadata, timeout=seconds_left()
             )
             return await self._drain(target, line, replies, _UTCP_REPLY, emit)
-        invoke = line.channel.unary_unary(_utcp_path(template), _serialized)
-        data = await invoke(request, metadata=metadata, timeout=seconds_left())
-        return await _UTCP_REPLY.received(target, data)
+        calling = _Calling(target.source.name, line, _utcp_path(template), metadata)
+        return await _UTCP_REPLY.received(target, await calling.only(request))
 
     async def _call_native(
         self, line: Line, target: Target[GrpcTemplate], method: Any, arguments: JsonObject, metadata: Any, emit: Emit
     ) -> Any:
         streams_in, streams_out = method.client_streaming, method.server_streaming
-        kind = f"{'stream' if streams_in else 'unary'}_{'stream' if streams_out else 'unary'}"
-        invoke = getattr(line.channel, kind)(_path(method), _serialized)
         requests = build_requests(method, arguments)
-        answer = invoke(each(requests) if streams_in else requests[0], metadata=metadata, timeout=seconds_left())
+        calling = _Calling(target.source.name, line, _path(method), metadata, streams_in=streams_in)
+        sent = each(requests) if streams_in else requests[0]
         reading = _native_reply(method.output_type, proto_names=target.template.preserve_field_names)
         if streams_out:
-            return await self._drain(target, line, answer, reading, emit)
-        return await reading.received(target, await answer)
+            return await self._drain(target, line, calling.start("stream", sent), reading, emit)
+        return await reading.received(target, await calling.only(sent))
 
     async def _drain(
         self, target: Target[GrpcTemplate], line: Line, replies: Any, reading: _Reading, emit: Emit
@@ -497,6 +495,59 @@ class GrpcTransport(Transport[GrpcTemplate]):
 
 
 TRANSPORT = GrpcTransport
+
+
+@dataclass(frozen=True, slots=True)
+class _Calling:
+    """Calls of one method over a channel, for a manual."""
+
+    manual: str
+    line: Line
+    path: str
+    metadata: Any
+    streams_in: bool = False
+
+    def start(self, replies: Literal["unary", "stream"], sent: Any) -> Any:
+        """Start a call whose reply is received as one message or as a stream."""
+        kind = f"{'stream' if self.streams_in else 'unary'}_{replies}"
+        invoke = getattr(self.line.channel, kind)(self.path, _serialized)
+        return invoke(sent, metadata=self.metadata, timeout=seconds_left())
+
+    async def only(self, sent: Any) -> bytes | None:
+        """Return the only message of a reply; None after a success without a message.
+
+        gRPC reads a message as a whole as soon as it is asked for one. A reply that may be large is received as a
+        stream, which has the same form on the wire: a stream is asked when there is a place for its message. Other
+        replies are not, because a damaged message of a stream looks like an empty one.
+        """
+        known = self.line.replies.setdefault(self.path, Replies())
+        async with known.expected() as size:
+            data: bytes | None = (
+                await self.start("unary", sent)
+                if size <= LARGE
+                else await self._in_turn(self.start("stream", sent), size)
+            )
+            known.note(len(data or b""))
+        return data
+
+    async def _in_turn(self, call: Any, size: int) -> bytes | None:
+        """Receive a message of about this size when there is a place for it."""
+        self.line.streams.add(call)
+        try:
+            await call.initial_metadata()
+            with Collecting(self.manual) as place:
+                await place.grow(size)
+                found: bytes | None = None
+                async for message in call:
+                    if found is not None:
+                        raise MalformedReply("The server sent several messages where the method has one.")
+                    found = message
+                if len(found or b"") <= LARGE:
+                    place.release()
+            return found
+        finally:
+            self.line.streams.discard(call)
+            call.cancel()
 
 
 @dataclass(frozen=True, slots=True)
