@@ -1,7 +1,7 @@
 """An upstream with one large reply for each transport: `python -m benchmarks.harness.large_upstream MEGABYTES FILE`.
 
-It writes the reply to FILE and prints one line of JSON, the ports by name. It serves until stdin closes. The reply is an
-array of rows of about 500 bytes; `/small` is a short one.
+It writes the reply to FILE and prints one line of JSON, the ports by name. It serves until stdin closes. The reply is
+an array of rows of about 500 bytes; `/small` is a short one.
 """
 
 from __future__ import annotations
@@ -78,9 +78,7 @@ class Large:
         return socket
 
 
-async def serve(size: int, file: str) -> None:
-    data = rows(size)
-    Path(file).write_bytes(data)
+async def serve(data: bytes) -> None:
     large = Large(data)
     async with AsyncExitStack() as stack:
         runner = web.AppRunner(large.app(), access_log=None)
@@ -99,4 +97,6 @@ async def serve(size: int, file: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(float(sys.argv[1]) * 1e6), sys.argv[2]))
+    made = rows(int(float(sys.argv[1]) * 1e6))
+    Path(sys.argv[2]).write_bytes(made)
+    asyncio.run(serve(made))

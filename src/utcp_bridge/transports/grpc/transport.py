@@ -558,7 +558,7 @@ class _Reading:
     work: Callable[..., Any]
     arguments: Callable[[], JsonObject | None]
 
-    async def received(self, target: Target[GrpcTemplate], data: bytes) -> Any:
+    async def received(self, target: Target[GrpcTemplate], data: bytes | None) -> Any:
         """Return the value of the only reply when its turn has come, or what reads it later."""
         if data:  # it is None after a success without a message
             await arrived(target.source.name, len(data))
