@@ -24,7 +24,7 @@ from utcp_bridge.tasks import Flights, Spawn
 from utcp_bridge.transports.grpc.channel import ChannelOptions, open_channel
 from utcp_bridge.transports.grpc.protos import grpc_module
 
-__all__ = ["Channels", "Key", "Line", "Replies"]
+__all__ = ["Channels", "Key", "Line", "ReplySizes"]
 
 Key: TypeAlias = tuple[str, ChannelOptions]
 """The manual's name, and where the channel goes."""
@@ -38,7 +38,7 @@ _builds = count(1)
 
 
 @dataclass(slots=True, eq=False)
-class Replies:
+class ReplySizes:
     """How large the replies of a method are. gRPC says so only when it has all of one."""
 
     largest: int | None = None
@@ -86,7 +86,7 @@ class Line:
     retired: bool = False
     stop: Callable[[], None] = lambda: None
     """Ends the task that watches the channel."""
-    replies: dict[str, Replies] = field(default_factory=dict[str, "Replies"])
+    replies: dict[str, ReplySizes] = field(default_factory=dict[str, "ReplySizes"])
     """What is known of the replies of each method, by its path."""
     streams: set[Any] = field(default_factory=set[Any])
     """The calls whose replies are streams. An older grpcio does not end them with the channel."""

@@ -47,7 +47,7 @@ from utcp_bridge.placement.own_arguments import with_own_arguments
 from utcp_bridge.tasks import Flights, heavy_turn, seconds_left
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
 from utcp_bridge.transports.grpc.channel import ChannelOptions, open_during, translate
-from utcp_bridge.transports.grpc.connections import Channels, Key, Line, Replies
+from utcp_bridge.transports.grpc.connections import Channels, Key, Line, ReplySizes
 from utcp_bridge.transports.grpc.descriptors import (
     HIDDEN_SERVICES,
     MAX_SECONDS,
@@ -520,7 +520,7 @@ class _Calling:
         stream, which has the same form on the wire: a stream is asked when there is a place for its message. Other
         replies are not, because a damaged message of a stream looks like an empty one.
         """
-        known = self.line.replies.setdefault(self.path, Replies())
+        known = self.line.replies.setdefault(self.path, ReplySizes())
         async with known.expected() as size:
             data: bytes | None = (
                 await self.start("unary", sent)
