@@ -64,7 +64,7 @@ class Later:
 
     data: bytes = field(repr=False)
     work: Callable[..., Any]
-    arguments: JsonObject = field(default_factory=dict[str, Any])
+    arguments: JsonObject = field(default_factory=dict[str, Any], repr=False)
     is_many: bool = False
     """Whether the work returns a list of values in a row."""
 

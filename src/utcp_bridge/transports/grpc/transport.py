@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -504,7 +504,7 @@ class _Calling:
     manual: str
     line: Line
     path: str
-    metadata: Any
+    metadata: Any = field(repr=False)
     streams_in: bool = False
 
     def start(self, replies: Literal["unary", "stream"], sent: Any) -> Any:
@@ -556,7 +556,7 @@ class _Reading:
 
     here: Callable[[Any], Any]
     work: Callable[..., Any]
-    arguments: Callable[[], JsonObject | None]
+    arguments: Callable[[], JsonObject | None] = field(repr=False)
 
     async def received(self, target: Target[GrpcTemplate], data: bytes | None) -> Any:
         """Return the value of the only reply when its turn has come, or what reads it later."""
