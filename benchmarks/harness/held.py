@@ -17,7 +17,7 @@ from benchmarks.harness.processes import Running
 SETTLING, PAUSE = 12.0, 0.5
 MAX_MORE = 2
 """A connection or thread that is kept warm does not count as growth."""
-MAX_HOLES_MB = 3.0
+MAX_HOLES_MB = 1.0
 """What the process has written may grow by this much more than its objects."""
 
 

@@ -442,7 +442,7 @@ large_reader: ContextVar[LargeReader | None] = ContextVar("large_reader", defaul
 transport reads each reply at once."""
 
 
-def defers(data: bytes) -> bool:
+def defers(data: bytes | str) -> bool:
     """Return whether a transport returns these bytes as `Deferred`."""
     return is_heavy(data) and large_reader.get() is not None
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 from dataclasses import replace
 
 import anyio
@@ -156,6 +157,18 @@ async def test_searches_are_answered_while_tools_change_without_an_end(monkeypat
         assert len(strategy.search("tool", limit=1_000)) == 636
 
 
+async def test_a_search_before_the_index_is_whole_says_how_many_tools_it_lacks(monkeypatch):
+    monkeypatch.setattr("utcp_bridge.client.search._FIRST_PATIENCE", 0.0)
+    monkeypatch.setattr("utcp_bridge.client.search._INDEX_AFTER", 3_600.0)
+    async with await UtcpClient.create([many("many", 640)]) as client:
+        note = await client.prepare_search(["tool_599"]) or ""
+        lacks = re.fullmatch(r"The index of the search lacks (\d+) new tools\. Search again in some seconds\.", note)
+        assert lacks is not None
+        assert int(lacks[1]) == 640 - len(client.prepared_search.search("tool", limit=1_000))
+        assert await client.prepare_search(["tool_599"], patient=True) is None
+        assert [hit.tool.name for hit in client.prepared_search.search("tool_599", limit=1)] == ["tool_599"]
+
+
 async def test_what_waits_for_the_index_does_not_grow_with_the_changes():
     backlog = _Backlog()
     old = [make_tool(f"t{number}") for number in range(10)]
@@ -168,7 +181,7 @@ async def test_what_waits_for_the_index_does_not_grow_with_the_changes():
     assert [backlog.pop() for _ in range(4)] == [(True, tool) for tool in old[:4]]
     newest = [replace(tool) for tool in old]
     backlog.note(Change("m", added=tuple(newest[:5]), removed=tuple(old)))
-    assert backlog.misses_tools
+    assert backlog.number_of_missing
     popped = [backlog.pop() for _ in range(len(backlog))]
     assert popped == [(True, newest[4]), *((True, tool) for tool in newest[:4])]
 

@@ -1,11 +1,13 @@
-from collections.abc import AsyncGenerator, AsyncIterator
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
 from utcp_bridge.errors import ConnectionLost, DeadlineExceeded, MalformedReply, Rejected, UtcpError
-from utcp_bridge.model import Binary, LogMessage, Result, discard, log_receiver
+from utcp_bridge.model import Binary, Deferred, LogMessage, Result, discard, large_reader, log_receiver
 from utcp_bridge.net.collecting import LARGE, Collecting
 from utcp_bridge.net.stream import Batch, Collector, _split
 from utcp_bridge.net.stream_decoders import ChunkSplitter, EventSplitter, JsonSplitter, Splitter, TextSplitter
@@ -26,7 +28,7 @@ async def collect(splitter: Splitter, *parts: bytes, **settings: Any) -> tuple[R
         emitted.append(value)
 
     collector = Collector(BridgeSettings(**settings), emit)
-    with anyio.fail_after(60):
+    with anyio.fail_after(60), collector.keeping():
         await collector.consume(chunks(*parts), splitter)
     return collector.result(), emitted
 
@@ -150,6 +152,68 @@ async def test_values_that_take_long_to_read_are_read_in_turn() -> None:
         (EventSplitter(LARGE + 100, "x"), f"data: {text}\n\ndata: 1\n\n".encode()),
     ):
         assert (await kept(splitter, chunks(data))).value == [text, 1]
+
+
+LONG = "x" * (LARGE + 1)
+LINES = f'{{"a": 1}}\n["{LONG}", 2.5]\n3\n'.encode()
+
+
+async def later(result: Result) -> Result:
+    """Return a result whose large values are read from a request in JSON, as a worker does it."""
+    assert isinstance(result.value, Deferred)
+    value: Any = result.value.take()
+    for work, given in result.value.work:
+        value = work(value, **json.loads(json.dumps(given)))
+    return (
+        replace(result, value=value.value, truncated=value.truncated)
+        if isinstance(value, Result)
+        else replace(result, value=value)
+    )
+
+
+async def unread(splitter: Splitter, data: bytes, **settings: Any) -> tuple[Result, list[Any]]:
+    token = large_reader.set(lambda _tool, result: later(result))
+    try:
+        return await collect(splitter, data, **settings)
+    finally:
+        large_reader.reset(token)
+
+
+@pytest.mark.parametrize(
+    ("splitter", "data"),
+    [
+        (lambda: JsonSplitter(3 * LARGE, "x"), LINES),
+        (lambda: JsonSplitter(3 * LARGE, "x"), f'["{LONG}"] {{"b": 2}}\n'.encode()),
+        (lambda: JsonSplitter(3 * LARGE, "x"), f'[\n"{LONG}"\n]\n1'.encode()),
+        (lambda: JsonSplitter(3 * LARGE, "x"), f'"{LONG}"'.encode()),
+        (lambda: EventSplitter(3 * LARGE, "x"), f'data: ["{LONG}"]\n\ndata: 1\n\ndata: {LONG}\n\n'.encode()),
+    ],
+)
+async def test_large_values_of_a_stream_are_read_later_if_the_caller_can(
+    splitter: Callable[[], Splitter], data: bytes
+) -> None:
+    here, _ = await collect(splitter(), data)
+    result, emitted = await unread(splitter(), data)
+    assert await later(result) == here
+    assert any(str(one).endswith("bytes arrived.") for one in emitted)
+
+
+async def test_values_before_a_large_one_that_cannot_be_read_are_kept() -> None:
+    result, _ = await unread(JsonSplitter(3 * LARGE, "x"), f'1\n["{LONG}\n'.encode())
+    found = await later(result)
+    assert found.value == [1]
+    assert found.truncated == "the stream is incomplete: x sent a value that is not JSON"
+    only, _ = await unread(JsonSplitter(3 * LARGE, "x"), f'["{LONG}\n'.encode())
+    with pytest.raises(MalformedReply):
+        await later(only)
+
+
+async def test_more_values_in_one_large_line_than_the_limit_are_cut() -> None:
+    settings = {"max_stream_events": 2}
+    result, _ = await unread(JsonSplitter(3 * LARGE, "x", most=3), f'["{LONG}"] 1 2 3\n'.encode(), **settings)
+    found = await later(result)
+    assert found.value == [[LONG], 1]
+    assert found.truncated == "the stream was cut at 2 results"
 
 
 async def test_waiting_for_values_does_not_count_as_a_value() -> None:

@@ -1,9 +1,12 @@
 """Replies of ten megabytes over every transport arrive at clients of both eras, cut to the budget."""
 
+import asyncio
 import json
 import re
+import socket
 import sys
 from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -39,6 +42,8 @@ class LargeService(StreamService):
             "/rows": _rows,
             "/large/sse": _events,
             "/large/lines": _lines,
+            "/large/event": _event,
+            "/large/line": _line,
             "/large/graphql": _data,
         }
 
@@ -71,12 +76,22 @@ async def _lines(request):
     return response
 
 
+async def _event(_request):
+    return web.Response(text=f"data: {json.dumps(rows())}\n\n", content_type="text/event-stream")
+
+
+async def _line(_request):
+    return web.Response(text=f'{{"first": true}}\n{json.dumps(rows())}\n', content_type="application/x-ndjson")
+
+
 async def web_template(stack, kind):
     base = (await stack.enter_async_context(LargeService())).base
     return {
         "http": {"call_template_type": "http", "url": f"{base}/rows", "http_method": "GET"},
         "sse": {"call_template_type": "sse", "url": f"{base}/large/sse"},
         "streamable_http": {"call_template_type": "streamable_http", "url": f"{base}/large/lines"},
+        "sse event": {"call_template_type": "sse", "url": f"{base}/large/event"},
+        "json line": {"call_template_type": "streamable_http", "url": f"{base}/large/line"},
         "graphql": {"call_template_type": "graphql", "url": f"{base}/large/graphql", "query": "query { items }"},
     }[kind]
 
@@ -115,7 +130,7 @@ async def mcp_template(stack, kind):
     return {"call_template_type": "mcp", "config": {"mcpServers": {"one": server}}, "tool_name": "flood"}
 
 
-WEB = ("http", "sse", "streamable_http", "graphql")
+WEB = ("http", "sse", "sse event", "streamable_http", "json line", "graphql")
 SOCKETS = ("tcp", "udp", "websocket", "grpc")
 LOCAL = ("cli", "file", "text")
 SERVERS = ("mcp stdio", "mcp http", "mcp sse")
@@ -130,7 +145,7 @@ async def template_of(stack, kind, folder):
 
 
 NAMES = re.compile(r"[0-9a-f]{32}|result-[0-9a-f]{8}")
-DEFERRED = {"http", "graphql", "tcp", "cli", "file", "mcp stdio"}
+DEFERRED = {"http", "sse event", "json line", "graphql", "tcp", "websocket", "grpc", "cli", "file", "text", "mcp stdio"}
 
 
 @pytest.mark.parametrize("kind", [*WEB, *SOCKETS, *LOCAL, *SERVERS])
@@ -229,6 +244,85 @@ class Echo(StreamService):
 
     def _routes(self):
         return {"/echo": self._handler}
+
+
+class Relay:
+    """Passes connections on to a port, and notes when more than `most` bytes of replies have passed since `begin`."""
+
+    def __init__(self, to, most):
+        self.exceeded = anyio.Event()
+        self._to = to
+        self._most = most
+        self._passed = 0
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self._tasks = set()
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader, writer):
+        self._tasks.add(asyncio.current_task())
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+        from_service, to_service = await asyncio.open_connection("127.0.0.1", self._to)
+        try:
+            await asyncio.gather(self._pass(reader, to_service), self._pass(from_service, writer, counts=True))
+        except OSError:
+            pass  # one side has gone
+        finally:
+            for one in (to_service, writer):
+                one.transport.abort()
+
+    async def _pass(self, reader, writer, *, counts=False):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+            self._passed += len(data) * counts
+            if self._passed > self._most:
+                self.exceeded.set()
+        writer.close()
+
+    def begin(self):
+        self._passed = 0
+        self.exceeded = anyio.Event()
+
+
+@pytest.mark.parametrize("kind", [*WEB, "tcp", "websocket", "grpc"])
+async def test_large_replies_are_not_received_before_there_is_a_place_for_them(kind, tmp_path):
+    """While the place of the manual is taken, only the first bytes of each reply arrive, whatever the transport."""
+    number, done = 6, []
+    async with AsyncExitStack() as stack:
+        template = await template_of(stack, kind, tmp_path)
+        to = template.get("port") or urlsplit(template["url"]).port
+        relay = await stack.enter_async_context(Relay(to, number * SIZE / 2))
+        tool = {"name": "large", "inputs": {"type": "object"}}
+        tool["tool_call_template"] = json.loads(json.dumps(template).replace(str(to), str(relay.port)))
+        entry = {"name": "m", "call_template_type": "text", "content": {"utcp_version": "1.0", "tools": [tool]}}
+        entry["allowed_communication_protocols"] = ["text", template["call_template_type"]]
+        client = await stack.enter_async_context(await UtcpClient.create({"manual_call_templates": [entry]}))
+
+        async def call():
+            await client.call("m.large", {"n": SIZE} if kind == "grpc" else {})
+            done.append(kind)
+
+        await call()  # gRPC does not say how large a message is, so the size of the one before counts
+        relay.begin()
+        with anyio.fail_after(80):
+            async with anyio.create_task_group() as group:
+                with Collecting("m") as place:
+                    await place.grow(LARGE + 1)
+                    for _ in range(number):
+                        group.start_soon(call)
+                    with anyio.move_on_after(0.5):
+                        await relay.exceeded.wait()
+                    assert not relay.exceeded.is_set()
+    assert len(done) == number + 1
 
 
 @pytest.mark.parametrize("kind", [*WEB, "tcp", "websocket", "grpc", "cli", *SERVERS])

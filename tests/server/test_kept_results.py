@@ -4,6 +4,7 @@ import json
 import math
 import re
 
+import anyio
 import httpx2
 import pytest
 from hypothesis import given, settings
@@ -64,6 +65,15 @@ def test_a_handle_ends_after_its_lifetime_and_reading_prolongs_it():
     clock.now = 200
     assert results.find("me", first) is None
     assert results.size == 0
+
+
+async def test_a_result_that_has_ended_is_forgotten_although_nobody_asks():
+    results = KeptResults(10_000_000, 0.02)
+    results.keep("me", "x" * 200_000)
+    results.keep("me", "y" * 200_000)
+    with anyio.fail_after(60):
+        while results.size:
+            await anyio.lowlevel.checkpoint()
 
 
 def test_the_oldest_results_go_first_and_a_too_large_one_is_not_kept():

@@ -411,8 +411,8 @@ class UtcpClient(ReferenceNames):
     async def prepare_search(self, queries: Iterable[str], *, patient: bool = False) -> str | None:
         """Give a strategy that needs another program the time to get ready for these queries (docs/search.md).
 
-        Return a note if the tools will be ranked by words alone. `patient` also waits for the vectors of the tools: for
-        programs that search once and end.
+        Return a note if new tools are not in the index yet, or if tools will be ranked by words alone. `patient` waits
+        for the whole index and for the vectors of the tools: for programs that search once and end.
         """
         return await self._search.prepare(queries, patient=patient)
 

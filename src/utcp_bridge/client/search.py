@@ -14,6 +14,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import anyio
@@ -44,7 +45,7 @@ _INDEX_FROM = 500
 """Tools from which the client builds the index before the first search. Indexing fewer takes no noticeable time."""
 _INDEX_AFTER = 2.0
 """Seconds. A host's first requests come before the index."""
-_FIRST_PATIENCE, _PATIENCE = 20.0, 1.0
+_FIRST_PATIENCE, _PATIENCE = 5.0, 0.25
 """Seconds that a search waits for tools that are not in the index: the first time, and after it was whole once."""
 _NAME = "tool_search"
 """The manual's name in the variables and errors of the embeddings endpoint."""
@@ -81,9 +82,9 @@ class _Backlog:
         return len(self._new) + len(self._changed) + len(self._gone)
 
     @property
-    def misses_tools(self) -> bool:
-        """Whether tools are not in the index in any version."""
-        return bool(self._new)
+    def number_of_missing(self) -> int:
+        """The number of tools that are not in the index in any version."""
+        return len(self._new)
 
     def note(self, change: Change) -> None:
         """Note a change. A tool that changes again keeps its place, so that each has its turn."""
@@ -194,18 +195,29 @@ class ToolSearch:
             return [hit.tool for hit in self.strategy.search(query, limit=limit, tags=tags)]
 
         async def prepared() -> list[Tool]:
+            await in_slices(self._updates(whole=False))
             await self.prepare([query])
             return [hit.tool for hit in self.search(query, limit=limit, tags=tags)]
 
         return FoundTools(ranked(), prepared if isinstance(self._strategy, Prepared) else None)
 
     async def prepare(self, queries: Iterable[str], *, patient: bool = False) -> str | None:
-        """Get ready for these queries. Return a note for the caller if vectors are missing.
+        """Get ready for these queries. Return a note for the caller if tools or their vectors are missing.
 
-        `patient` waits until the tools have vectors: for programs that search once and end.
+        `patient` waits until all are there: for programs that search once and end.
         """
-        with anyio.move_on_after(_PATIENCE if self._was_whole else _FIRST_PATIENCE):
+        seconds = inf if patient else _PATIENCE if self._was_whole else _FIRST_PATIENCE
+        with anyio.move_on_after(seconds):
             await in_slices(self._updates(whole=False))
+        missing = self._backlog.number_of_missing
+        notes = (
+            [f"The index of the search lacks {missing:,} new tools. Search again in some seconds."] if missing else []
+        )
+        if note := await self._prepared(queries, patient=patient):
+            notes.append(note)
+        return " ".join(notes) or None
+
+    async def _prepared(self, queries: Iterable[str], *, patient: bool) -> str | None:
         strategy = self._made()
         if not isinstance(strategy, Prepared):
             return None
@@ -240,7 +252,7 @@ class ToolSearch:
         A few changes are not worth a difference.
         """
         strategy, backlog = self._made(), self._backlog
-        while backlog.misses_tools or (backlog and (whole or len(backlog) < _INDEX_FROM)):
+        while backlog.number_of_missing or (backlog and (whole or len(backlog) < _INDEX_FROM)):
             is_added, tool = backlog.pop()
             (strategy.add if is_added else strategy.remove)([tool])
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import aclosing, contextmanager
@@ -10,14 +11,25 @@ from typing import Any, Final
 
 import anyio
 
-from utcp_bridge.errors import DeadlineExceeded, Rejected, UtcpError
-from utcp_bridge.model import Binary, Emit, LogMessage, Result, in_seconds, log_receiver
+from utcp_bridge.errors import DeadlineExceeded, MalformedReply, Rejected, UtcpError
+from utcp_bridge.model import (
+    Binary,
+    Deferred,
+    Emit,
+    JsonObject,
+    LogMessage,
+    Result,
+    in_seconds,
+    large_reader,
+    log_receiver,
+)
 from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.stream_decoders import Later, Splitter
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.tasks import Slices, heavy_turn, in_slices, slice_clock
+from utcp_bridge.workers.program import named
 
-__all__ = ["Batch", "Collector", "read_later"]
+__all__ = ["Batch", "Collector", "read_later", "read_parts"]
 
 _MARGIN: Final = 0.25
 """Seconds before the call's deadline at which a stream ends by itself, so that its partial results are not lost."""
@@ -48,6 +60,7 @@ class Collector:
     idle: float | None = None
     """Seconds without a value, instead of `idle_timeout`."""
     values: list[Any] = field(default_factory=list[Any])
+    """Those that take long to read are `Later` if the caller of the transport has them read elsewhere."""
     truncated: str | None = None
     failure: UtcpError | None = None
     _received: int = 0
@@ -75,7 +88,7 @@ class Collector:
             if not self.values:
                 raise
             self.failure = error
-            self.truncated = f"the stream is incomplete: {_said(error)}"
+            self.truncated = _incomplete(error)
         finally:
             self._place.__exit__(None, None, None)
         if scope.cancelled_caught and not self.values:
@@ -114,7 +127,27 @@ class Collector:
 
     def result(self) -> Result:
         """Return the gathered values: joined if all are bytes or all are text, otherwise as a list."""
-        return Result(_joined(self.values), truncated=self.truncated, failure=self.failure)
+        return self._result(joins=True)
+
+    def listed(self) -> Result:
+        """Return the gathered values as a list."""
+        return self._result()
+
+    def only(self) -> Result:
+        """Return the value itself if it is the only one, otherwise what `result` returns."""
+        return self._result(joins=True, is_alone=len(self.values) == 1)
+
+    def _result(self, *, joins: bool = False, is_alone: bool = False) -> Result:
+        unread = [one for one in self.values if isinstance(one, Later)]
+        if not unread:
+            value: Any = self.values[0] if is_alone else _joined(self.values) if joins else self.values
+        else:
+            data = unread[0].data if len(unread) == 1 else b"".join(one.data for one in unread)
+            given: JsonObject = {"parts": [_described(one) for one in self.values], "joins": joins}
+            given |= {"is_alone": is_alone, "most": self.settings.max_stream_events}
+            value = Deferred(data, ((read_parts, given),))
+            self.values = []
+        return Result(value, truncated=self.truncated, failure=self.failure)
 
     @property
     def _idle_seconds(self) -> float:
@@ -123,8 +156,9 @@ class Collector:
     async def take(self, found: list[Any], size: int) -> None:
         """Pass values on that came in `size` bytes, and keep them, up to a limit."""
         began = slice_clock()
+        is_read_here = large_reader.get() is None
         for number, one in enumerate(found, 1):
-            for value in await read_later(one):
+            for value in await read_later(one) if is_read_here else [one]:
                 if not await self._add(value):
                     return
             if not number % _VALUES_PER_STEP:
@@ -143,10 +177,10 @@ class Collector:
                 await receive(value)
             return True
         if len(self.values) >= self.settings.max_stream_events:
-            self.truncated = f"the stream was cut at {self.settings.max_stream_events} results"
+            self.truncated = _cut_at(self.settings.max_stream_events)
             return False
         self.values.append(value)
-        await self.emit(value)
+        await self.emit(f"{len(value.data):,} bytes arrived." if isinstance(value, Later) else value)
         return True
 
     def _why(self) -> str:
@@ -155,11 +189,61 @@ class Collector:
         return f"nothing arrived for {in_seconds(self._idle_seconds)}"
 
 
+def _cut_at(most: int) -> str:
+    return f"the stream was cut at {most} results"
+
+
+def _incomplete(error: UtcpError) -> str:
+    return f"the stream is incomplete: {_said(error)}"
+
+
 def _said(error: UtcpError) -> str:
     said = error.message.rstrip(".")
     if isinstance(error, Rejected) and error.detail:
         said = f"{said}: {json.dumps(error.detail, ensure_ascii=False, default=str)[:_MAX_DETAIL]}"
     return said
+
+
+def read_parts(data: bytes, *, parts: list[JsonObject], joins: bool, is_alone: bool, most: int) -> Any:
+    """Return the values of a stream whose large ones have not been read. Their bytes are in `data`, one after another.
+
+    They are in a `Result` that says so if there are more than `most`, or if one of them cannot be read.
+
+    :raises MalformedReply: the first of them cannot be read.
+    """
+    values: list[Any] = []
+    position = 0
+    truncated: str | None = None
+    for part in parts:
+        if "value" in part:
+            values.append(part["value"])
+        elif "base64" in part:
+            values.append(Binary(base64.b64decode(part["base64"]), part["media_type"]))
+        else:
+            end = position + part["size"]
+            try:
+                values += Later(data[position:end], named(part["work"]), part["arguments"], part["is_many"]).values()
+            except MalformedReply as error:
+                if not values:
+                    raise
+                truncated = _incomplete(error)
+                break
+            position = end
+    if len(values) > most:
+        del values[most:]
+        truncated = _cut_at(most)
+    value = values[0] if is_alone and len(values) == 1 else _joined(values) if joins else values
+    return value if truncated is None else Result(value, truncated)
+
+
+def _described(value: Any) -> JsonObject:
+    """Return a value as JSON for `read_parts`, without the bytes of one that has not been read."""
+    if isinstance(value, Later):
+        work = f"{value.work.__module__}:{value.work.__qualname__}"
+        return {"size": len(value.data), "work": work, "arguments": value.arguments, "is_many": value.is_many}
+    if isinstance(value, Binary):
+        return {"base64": base64.b64encode(value.data).decode(), "media_type": value.media_type}
+    return {"value": value}
 
 
 async def read_later(value: Any) -> list[Any]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
 from utcp_bridge.errors import MalformedReply, ReplyTooLarge
 from utcp_bridge.foreign import StreamDecoder, decode, is_heavy, visible, visible_json
-from utcp_bridge.model import Binary, LogMessage, is_object
+from utcp_bridge.model import Binary, JsonObject, LogMessage, is_object
 from utcp_bridge.net.multipart import parameter
 from utcp_bridge.net.reply import json_or_text, parse_json
 from utcp_bridge.tasks import at_once
@@ -29,6 +29,8 @@ __all__ = [
     "Splitter",
     "Steps",
     "TextSplitter",
+    "read_event",
+    "read_values",
     "splitter_for",
 ]
 
@@ -55,9 +57,24 @@ Steps: TypeAlias = Generator[None, None, None]
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A value that takes long to read. `values` reads it, or several in a row, and may raise MalformedReply."""
+    """A value that takes long to read: its bytes, and the work that makes the value of them, or several in a row.
 
-    values: Callable[[], list[Any]]
+    A worker process can do the work, so it is a function that can be named, and its arguments are JSON.
+    """
+
+    data: bytes = field(repr=False)
+    work: Callable[..., Any]
+    arguments: JsonObject = field(default_factory=dict[str, Any], repr=False)
+    is_many: bool = False
+    """Whether the work returns a list of values in a row."""
+
+    def values(self) -> list[Any]:
+        """Read it here.
+
+        :raises MalformedReply: it cannot be read.
+        """
+        found = self.work(self.data, **self.arguments)
+        return found if self.is_many else [found]
 
 
 class Splitter(Protocol):
@@ -166,7 +183,7 @@ class EventSplitter(_InSteps):
         del into
         yield from ()
 
-    def _lines(self, data: bytes) -> list[str]:
+    def _lines(self, data: bytes) -> Sequence[bytes | bytearray]:
         text = self._decoder.feed(data)
         if self._skip_newline and text:
             self._skip_newline = False
@@ -174,12 +191,14 @@ class EventSplitter(_InSteps):
         if "\r" in text:
             self._skip_newline = text.endswith("\r")
             text = text.replace("\r\n", "\n").replace("\r", "\n")
-        *lines, rest = text.split("\n")
+        lines: list[bytes | bytearray] = [*text.encode().split(b"\n")]
+        rest = lines.pop()
         if lines and self._rest:
-            lines[0] = self._rest.decode() + lines[0]
+            self._rest += lines[0]
+            lines[0] = self._rest
             self._rest = bytearray()
         if rest:
-            self._rest += rest.encode()
+            self._rest += rest
             self._check(len(self._rest))
         return lines
 
@@ -189,22 +208,31 @@ class EventSplitter(_InSteps):
         self._rest, self._skip_newline = bytearray(), False
         self._name, self._id, self._data = "", None, None
 
-    def _field(self, line: str) -> None:
-        name, _, value = line.partition(":")
+    def _field(self, line: bytes | bytearray) -> None:
+        if line.startswith(b"data:") or line == b"data":
+            self._add(line, len(b"data: ") if line.startswith(b"data: ") else len(b"data:"))
+            return
+        name, _, value = line.decode().partition(":")
         value = value.removeprefix(" ")
-        if name == "data":
-            if self._data is None:
-                self._data = bytearray()
-            else:
-                self._data += b"\n"
-            self._data += value.encode()
-            self._check(len(self._data))
-        elif name == "event":
+        if name == "event":
             self._name = value
         elif name == "id" and "\0" not in value:
             self._id = value
         elif name == "retry" and value.isascii() and value.isdigit():
             self.retry = min(int(value[:12]) / 1000, _MAX_RETRY_SECONDS)
+
+    def _add(self, line: bytes | bytearray, start: int) -> None:
+        """Add what a line of data has from `start` on. A large line is not copied: that takes long."""
+        if self._data is None and isinstance(line, bytearray):
+            del line[:start]
+            self._data = line
+        else:
+            if self._data is None:
+                self._data = bytearray()
+            else:
+                self._data += b"\n"
+            self._data += memoryview(line)[start:]
+        self._check(len(self._data))
 
     def _dispatch(self) -> list[Any]:
         if self._id is not None:
@@ -214,11 +242,11 @@ class EventSplitter(_InSteps):
         if data is None:
             return []
         if name == _LOG and self.logs and self.event_type != _LOG:
-            return [_log_message(_parsed(data.decode()))]
+            return [_log_message(read_event(data))]
         if self.event_type is not None and name != self.event_type:
             return []
-        text = data.decode()
-        return [Later(lambda: [_parsed(text)])] if is_heavy(text) else [_parsed(text)]
+        whole = bytes(data)
+        return [Later(whole, read_event)] if is_heavy(whole) else [read_event(whole)]
 
     def _check(self, size: int) -> None:
         if size > self.limit:
@@ -268,6 +296,10 @@ class JsonSplitter(_InSteps):
     _decoder: StreamDecoder | None = field(init=False)
     """Decodes the stream, unless it is UTF-8 without a mark: then the parser reads the bytes."""
     _started: bool = False
+    _inside: Nesting = field(default_factory=Nesting)
+    """How deep `_rest` leads: it is counted as it arrives, because a large line takes long."""
+    _known: Nesting | None = None
+    """The same of the line whose beginning was in `_rest`."""
 
     def __post_init__(self) -> None:
         self._decoder = StreamDecoder(self.charset)
@@ -277,6 +309,7 @@ class JsonSplitter(_InSteps):
             for number, line in enumerate(self._lines(self._utf8(piece))):
                 if line:
                     yield from self._line(line, into)
+                self._known = None
                 if len(into) >= self.most:
                     return
                 if not number % _STEP_VALUES:
@@ -292,10 +325,13 @@ class JsonSplitter(_InSteps):
     def _lines(self, data: bytes) -> list[bytes]:
         *lines, rest = data.replace(b"\x1e", b"\n").split(b"\n")
         if lines and self._rest:
+            self._inside.add(lines[0])
+            self._known, self._inside = self._inside, Nesting()
             self._rest += lines[0]
             lines[0] = bytes(self._rest)
             self._rest = bytearray()
         self._rest += rest
+        self._inside.add(rest)
         if len(self._rest) + len(self._open) > self.limit:
             raise ReplyTooLarge(f"{self.where} sent a value of more than {self.limit} bytes.")
         return lines
@@ -321,8 +357,13 @@ class JsonSplitter(_InSteps):
                 pass
             self._nesting = Nesting()
         # No text of JSON contains a newline: each line starts outside of texts, also after one that is not JSON.
-        self._nesting = Nesting(self._nesting.depth)
-        self._nesting.add(line)
+        own = self._known or Nesting()
+        if self._known is None:
+            own.add(line)
+        self._nesting = Nesting(self._nesting.depth + own.depth)
+        if self._nesting.depth <= 0 and not self._open:
+            yield from self._whole(line.strip(), into)
+            return
         self._open += line
         self._open += b"\n"
         if self._nesting.depth > 0:
@@ -332,33 +373,39 @@ class JsonSplitter(_InSteps):
 
     def _whole(self, text: bytes, into: list[Any]) -> Steps:
         if is_heavy(text):
-            into.append(Later(lambda: self._at_once(text)))
+            into.append(Later(text, read_values, {"where": self.where, "most": self.most}, is_many=True))
         else:
-            yield from self._concatenated(text, into)
+            yield from _concatenated(text, into, self.where, self.most)
 
-    def _at_once(self, text: bytes) -> list[Any]:
-        values: list[Any] = []
-        at_once(self._concatenated(text, values))
-        return values
 
-    def _concatenated(self, data: bytes, into: list[Any]) -> Steps:
+def read_values(data: bytes, *, where: str, most: int) -> list[Any]:
+    """Return the JSON values in a row, about `most` of them at most. `where` names their source in errors.
+
+    :raises MalformedReply: one of them cannot be read.
+    """
+    values: list[Any] = []
+    at_once(_concatenated(data, values, where, most))
+    return values
+
+
+def _concatenated(data: bytes, into: list[Any], where: str, most: int) -> Steps:
+    try:
+        into.append(parse_json(data, where))
+        return
+    except MalformedReply:
+        most += len(into)
+    decoder = json.JSONDecoder()
+    position = 0
+    text = decode(data)
+    while position < len(text) and len(into) < most:
         try:
-            into.append(parse_json(data, self.where))
-            return
-        except MalformedReply:
-            most = self.most + len(into)
-        decoder = json.JSONDecoder()
-        position = 0
-        text = decode(data)
-        while position < len(text) and len(into) < most:
-            try:
-                _, end = decoder.raw_decode(text, position)
-            except (ValueError, RecursionError):
-                raise MalformedReply(f"{self.where} sent a value that is not JSON.") from None
-            into.append(parse_json(text[position:end], self.where))
-            position = _after_blanks(text, end)
-            if not len(into) % _STEP_VALUES:
-                yield
+            _, end = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            raise MalformedReply(f"{where} sent a value that is not JSON.") from None
+        into.append(parse_json(text[position:end], where))
+        position = _after_blanks(text, end)
+        if not len(into) % _STEP_VALUES:
+            yield
 
 
 def _after_blanks(text: str, position: int) -> int:
@@ -424,7 +471,9 @@ def _log_message(value: Any) -> LogMessage:
     return LogMessage(level, visible_json(data), visible(logger) if isinstance(logger, str) else None)
 
 
-def _parsed(text: str) -> Any:
+def read_event(data: bytes | bytearray) -> Any:
+    """Return the value of an event's data in UTF-8: of JSON if it is JSON, else the text."""
+    text = data.decode()
     try:
         return parse_json(text, "the event")
     except MalformedReply:

@@ -7,6 +7,7 @@ restart forgets them.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import secrets
@@ -14,6 +15,7 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Final
@@ -26,6 +28,7 @@ from utcp_bridge.catalogue.render import compact
 from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Binary, JsonObject, is_list, is_object
+from utcp_bridge.workers.memory import give_back
 
 __all__ = [
     "READ_INPUT",
@@ -128,6 +131,7 @@ class KeptResults:
         self._seconds = seconds
         self._clock = clock
         self._kept: OrderedDict[str, tuple[float, KeptResult]] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
         self.size = 0
 
     def keep(self, owner: str, value: Any) -> str | None:
@@ -144,6 +148,7 @@ class KeptResults:
         self._kept[handle] = self._clock() + self._seconds, kept
         self.size += len(kept.data)
         self._make_room()
+        self._wake_at_end()
 
     def find(self, owner: str, handle: str) -> KeptResult | None:
         """Return what an owner's handle stands for, and prolong it; None if it is unknown or has ended."""
@@ -159,6 +164,22 @@ class KeptResults:
         """Return an owner's handles, the oldest first."""
         self._make_room()
         return [(handle, kept) for handle, (_, kept) in self._kept.items() if kept.owner == owner]
+
+    def _wake_at_end(self) -> None:
+        """Forget the first result when it ends, also if nobody asks for another one."""
+        if self._timer is None and self._kept:
+            with suppress(RuntimeError):  # a caller without an event loop keeps results until it asks
+                loop = asyncio.get_running_loop()
+                end, _ = next(iter(self._kept.values()))
+                self._timer = loop.call_later(max(0.0, end - self._clock()), self._forget_ended)
+
+    def _forget_ended(self) -> None:
+        self._timer = None
+        before = self.size
+        self._make_room()
+        if before - self.size > _LARGE:
+            give_back()
+        self._wake_at_end()
 
     def _make_room(self) -> None:
         """Forget what has ended, and the oldest while there is too much. The order is that of the ends."""

@@ -61,6 +61,8 @@ def _render(request: JsonObject, data: bytes) -> Iterator[bytes]:
         value = named(name)(value, **arguments)
         if has_steps(value):
             value = at_once(value)
+        if isinstance(value, Result):  # it was cut while it was read
+            request["truncated"], value = value.truncated or request["truncated"], value.value
     kept = _Kept(request["max_kept"])
     result = Result(value, request["truncated"], request["meta"])
     written = _written(render_result(result, _rendering(request, kept)))

@@ -127,12 +127,12 @@ class ReplyWorkers:
         }
         reply = await self._ask(tool.manual, head, deferred.take, len(deferred.data))
         if reply is None:
-            return replace(result, value=await _read_here(deferred))
+            return await _read_here(result, deferred)
         last, (written, *pieces) = reply
         for (handle, *about), data in zip(last["kept"], pieces, strict=True):
             if shelf is not None:
                 shelf.results.put(handle, KeptResult(shelf.owner, data, *about))
-        return Result(Rendered(orjson.loads(written)))
+        return Result(Rendered(orjson.loads(written)), failure=result.failure)
 
     async def _read_kept(self, kept: KeptResult, head: JsonObject, here: Callable[[], Any]) -> Any:
         about = {"media_type": kept.media_type, "is_text": kept.is_text, "size": kept.size, "is_packed": kept.is_packed}
@@ -251,8 +251,8 @@ def _described(entry: Entry, rendering: Rendering) -> JsonObject:
     }
 
 
-async def _read_here(deferred: Deferred) -> Any:
-    """Return the value of a large reply, read in this process, in turn with other large replies."""
+async def _read_here(result: Result, deferred: Deferred) -> Result:
+    """Return a result with the value of its large reply, read in this process, in turn with other large replies."""
     await heavy_turn()
     value: Any = deferred.take()
     for work, given in deferred.work:
@@ -260,4 +260,6 @@ async def _read_here(deferred: Deferred) -> Any:
         value = work(value, **given)
         if has_steps(value):
             value = await in_slices(value)
-    return value
+        if isinstance(value, Result):  # it was cut while it was read
+            result, value = replace(result, truncated=value.truncated or result.truncated), value.value
+    return replace(result, value=value)

@@ -14,7 +14,6 @@ the first limit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import orjson
@@ -92,10 +91,7 @@ class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
                     most=settings.max_stream_events + 1,
                 )
                 await collector.consume(aiter(stream), splitter)
-        result = collector.result()
-        if media_type == "application/json" and len(collector.values) == 1:
-            return replace(result, value=collector.values[0])
-        return result
+        return collector.only() if media_type == "application/json" else collector.result()
 
     async def explain(self, target: Target[StreamableHttpTemplate], call: Call) -> NativeRequest:
         """Return the request."""

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from utcp_bridge.errors import ManualError, ReplyTooLarge
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject
+from utcp_bridge.model import Call, CallTemplate, Deferred, Document, Emit, JsonObject, defers
 from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.net.reply import read_message
 from utcp_bridge.transport import Target, Transport
 
 __all__ = ["TRANSPORT", "TextTemplate", "TextTransport"]
@@ -70,6 +71,9 @@ class TextTransport(Transport[TextTemplate]):
         if isinstance(content, str):
             limit = call.tool.limits.get("max_reply_bytes", self.services.settings.max_reply_bytes)
             _check_size(content, limit, "max_reply_bytes")
+            if defers(content):
+                given = {"charset": "utf-8", "form": "text", "where": "", "max_bytes": None}
+                return Deferred(content.encode("utf-8", "replace"), ((read_message, given),))
         return content
 
     async def explain(self, target: Target[TextTemplate], call: Call) -> NativeRequest:

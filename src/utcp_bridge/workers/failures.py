@@ -6,6 +6,7 @@ from typing import Final
 
 from utcp_bridge.errors import (
     ConfigError,
+    ConnectionLost,
     InternalError,
     InvalidArguments,
     MalformedReply,
@@ -22,7 +23,16 @@ TOO_MUCH: Final = "The reply took more memory or processor time than it may take
 
 _KINDS: Final[dict[str, type[UtcpError]]] = {
     kind.code: kind
-    for kind in (ConfigError, InternalError, InvalidArguments, MalformedReply, ManualError, Rejected, ReplyTooLarge)
+    for kind in (
+        ConfigError,
+        ConnectionLost,
+        InternalError,
+        InvalidArguments,
+        MalformedReply,
+        ManualError,
+        Rejected,
+        ReplyTooLarge,
+    )
 }
 _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     ManualError.code: ("line", "column"),

@@ -17,7 +17,7 @@ from utcp_bridge.net.guard import Guard
 from utcp_bridge.testing.services import LOOPBACK, make_call, make_target, open_services
 from utcp_bridge.transports.grpc import connections
 from utcp_bridge.transports.grpc.channel import ChannelOptions
-from utcp_bridge.transports.grpc.connections import Channels
+from utcp_bridge.transports.grpc.connections import Channels, ReplySizes
 from utcp_bridge.transports.grpc.transport import GrpcTransport
 
 pytestmark = pytest.mark.anyio
@@ -298,3 +298,36 @@ async def test_a_manual_that_is_removed_ends_its_reflection_with_an_error() -> N
                 await one.transport.forget("m")
         service.go_on.set()
         assert await one.call() == {"text": "a"}
+
+
+async def test_the_first_reply_of_a_method_shows_its_size_to_calls_at_the_same_time() -> None:
+    replies, sizes = ReplySizes(), []
+
+    async def other() -> None:
+        async with replies.expected() as size:
+            sizes.append(size)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group, replies.expected() as size:
+            group.start_soon(other)
+            await anyio.wait_all_tasks_blocked()
+            assert (size, sizes) == (0, [])
+            replies.note(5_000_000)
+        assert sizes == [5_000_000]
+        replies.note(10)
+        async with replies.expected() as size:
+            assert size == 2_500_000
+
+
+async def test_calls_do_not_wait_long_for_the_first_reply_of_a_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_PATIENCE_SECONDS", 0.0)
+    replies = ReplySizes()
+    with anyio.fail_after(60):
+        async with replies.expected(), replies.expected() as size:
+            assert (size, replies.largest) == (0, 0)
+    failed = ReplySizes()
+    with suppress(Unreachable):
+        async with failed.expected():
+            raise Unreachable("x")
+    async with failed.expected() as size:
+        assert (size, failed.largest) == (0, None)

@@ -17,6 +17,8 @@ from utcp_bridge.transports.grpc.tools import (
     message_schema,
     native_tools,
     parse_message,
+    portable_files,
+    read_native_reply,
     reply_reader,
     utcp_tool,
     utcp_value,
@@ -50,9 +52,8 @@ def test_a_client_stream_takes_a_list_and_keeps_its_definitions() -> None:
 def test_arguments_become_messages_and_replies_values() -> None:
     [request] = build_requests(method("Echo"), {"text": "a", "bigNumber": "9007199254740993"})
     assert json_format.MessageToDict(request) == {"text": "a", "bigNumber": "9007199254740993"}
-    assert (
-        reply_reader(method("Echo"), proto_names=True)(request.SerializeToString())["big_number"] == "9007199254740993"
-    )
+    read = reply_reader(method("Echo").output_type, proto_names=True)
+    assert read(request.SerializeToString())["big_number"] == "9007199254740993"
     assert [one.text for one in build_requests(method("Join"), {"messages": [{"text": "a"}, {"text": "b"}]})] == [
         "a",
         "b",
@@ -92,6 +93,24 @@ def test_a_result_of_the_fixed_service_is_json_or_text(text: str, value: Any) ->
 @pytest.mark.anyio
 async def test_requests_of_a_stream_are_sent_one_by_one() -> None:
     assert [one async for one in each([1, 2])] == [1, 2]
+
+
+def test_a_reply_is_read_the_same_way_without_the_pool() -> None:
+    item = {"text": "a", "bigNumber": "7", "kind": "KIND_TOOL", "at": "2026-01-02T03:04:05Z", "extra": {"b": [1]}}
+    data = json_format.ParseDict({**item, "children": [item]}, ITEM()).SerializeToString()
+    output = method("Echo").output_type
+    files = portable_files(output)
+    assert files is not None
+    for proto_names in (True, False):
+        here = reply_reader(output, proto_names=proto_names)(data)
+        assert read_native_reply(data, files=files, name=output.full_name, proto_names=proto_names) == here
+    with pytest.raises(MalformedReply):
+        read_native_reply(b"\xff", files=files, name=output.full_name, proto_names=True)
+
+
+def test_a_type_with_a_value_of_any_type_needs_the_whole_pool() -> None:
+    assert portable_files(message(one=(11, ".google.protobuf.Any", False))) is None
+    assert portable_files(message(one=(11, ".google.protobuf.Struct", False))) is not None
 
 
 def message(**fields: Any) -> Any:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from utcp_bridge.errors import MalformedReply, Rejected
+from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected
 from utcp_bridge.model import Binary
+from utcp_bridge.transports.websocket.connection import LargeText
 from utcp_bridge.transports.websocket.replies import NOTHING, ReplyReader, envelope, ids_of, message_text, parsed
 
 
@@ -24,6 +25,29 @@ def test_objects_and_arrays_are_parsed_and_other_frames_are_text(frame, value) -
 def test_a_frame_names_the_calls_it_may_belong_to() -> None:
     assert list(ids_of('{"id": 1, "request_id": "b"}')) == ["1", "b"]
     assert list(ids_of("[]")) == list(ids_of("text")) == []
+
+
+@pytest.mark.parametrize("frame", ["[1]", '{"a": "é"}', "text", b"\xff\x00", LargeText('{"a": "é"}'.encode())])
+@pytest.mark.parametrize("form", [None, "text", "raw"])
+def test_a_frame_that_is_read_later_has_the_same_value(frame, form) -> None:
+    reader = ReplyReader("x", form)
+    later = reader.later(frame)
+    [(work, given)] = later.work
+    text = frame.decode() if isinstance(frame, LargeText) else frame
+    assert work(later.take(), **given) == reader.read(text)[1]
+
+
+def test_the_end_of_a_reply_that_is_read_later_is_not_a_value() -> None:
+    [(work, given)] = ReplyReader("x").later("").work
+    with pytest.raises(ConnectionLost, match="the end of a reply before the reply"):
+        work(b'{"type": "done"}', **given)
+
+
+def test_a_frame_need_not_be_read_to_know_that_it_belongs_to_a_plain_call() -> None:
+    assert ReplyReader("x").takes_any
+    assert not ReplyReader("x", is_envelope=True).takes_any
+    assert not ReplyReader("x", sent_id=0).takes_any
+    assert not ReplyReader("x", wanted={"a": 1}).takes_any
 
 
 def test_replies_are_read_in_the_wanted_format() -> None:

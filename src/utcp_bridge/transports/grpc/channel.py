@@ -41,6 +41,8 @@ _RETRYABLE = frozenset({"RESOURCE_EXHAUSTED", "ABORTED"})
 _DETAILS_KEY = "grpc-status-details-bin"
 _PREFIX = "type.googleapis.com/"
 _MAX_DETAILS = 20
+_AHEAD = 262_144
+"""Bytes of a stream that gRPC reads before it is asked for a message. Then it reads the message as a whole."""
 _DESCRIPTORS = 16
 """What gRPC opens with its first channel. If it cannot, it ends the process."""
 
@@ -76,6 +78,9 @@ async def open_channel(options: ChannelOptions, addresses: Sequence[Address]) ->
     aio = grpc_module("grpc.aio")
     arguments = [
         ("grpc.max_receive_message_length", options.max_bytes),
+        # gRPC would read up to 16 MiB of each reply ahead, before anything asks for it.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _AHEAD),
         ("grpc.enable_http_proxy", 0),
         # A second proxy of the environment, GRPC_ADDRESS_HTTP_PROXY, does not ask `enable_http_proxy`.
         ("grpc.address_http_proxy_enabled_addresses", ""),

@@ -24,16 +24,52 @@ from utcp_bridge.tasks import Flights, Spawn
 from utcp_bridge.transports.grpc.channel import ChannelOptions, open_channel
 from utcp_bridge.transports.grpc.protos import grpc_module
 
-__all__ = ["Channels", "Key", "Line"]
+__all__ = ["Channels", "Key", "Line", "ReplySizes"]
 
 Key: TypeAlias = tuple[str, ChannelOptions]
 """The manual's name, and where the channel goes."""
 
 _CHECK_SECONDS: Final = 30.0
 """Until the name is looked up again, so that a service that moved is followed while its old address still works."""
+_PATIENCE_SECONDS: Final = 1.0
 _MAX_CHANNELS: Final = 256
 """Kept open. Above it, the channel that no call uses and that was used least recently is closed."""
 _builds = count(1)
+
+
+@dataclass(slots=True, eq=False)
+class ReplySizes:
+    """How large the replies of a method are. gRPC says so only when it has all of one."""
+
+    largest: int | None = None
+    """Bytes of the largest of the last replies; None before the first."""
+    first: anyio.Event | None = None
+    """While the first reply is received: set when it has come, or its call has failed."""
+
+    def note(self, size: int) -> None:
+        """Count a reply. Each smaller one halves the size that is expected."""
+        self.largest = max(size, (self.largest or 0) // 2)
+
+    @asynccontextmanager
+    async def expected(self) -> AsyncGenerator[int]:
+        """Yield how large the next reply may be; 0 if that is not known. The reply is received within the context.
+
+        The first of several calls at once shows it to the others, which wait for it at most a second.
+        """
+        if self.largest is None and self.first is not None:
+            with anyio.move_on_after(_PATIENCE_SECONDS) as scope:
+                await self.first.wait()
+            if scope.cancelled_caught and self.largest is None:
+                self.largest = 0  # nobody waits for this method again
+        if self.largest is not None or self.first is not None:
+            yield self.largest or 0
+            return
+        self.first = first = anyio.Event()
+        try:
+            yield 0
+        finally:
+            self.first = None
+            first.set()
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +86,8 @@ class Line:
     retired: bool = False
     stop: Callable[[], None] = lambda: None
     """Ends the task that watches the channel."""
+    replies: dict[str, ReplySizes] = field(default_factory=dict[str, "ReplySizes"])
+    """What is known of the replies of each method, by its path."""
     streams: set[Any] = field(default_factory=set[Any])
     """The calls whose replies are streams. An older grpcio does not end them with the channel."""
 

@@ -6,7 +6,10 @@ well-known types have their own JSON forms. A message type that is used as a fie
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -15,8 +18,8 @@ from utcp_bridge.errors import InvalidArguments, MalformedReply
 from utcp_bridge.foreign import load_json
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.net.reply import parse_json
-from utcp_bridge.transports.grpc.descriptors import Described
-from utcp_bridge.transports.grpc.protos import foreign_messages, message_class, protobuf
+from utcp_bridge.transports.grpc.descriptors import Described, build_pool
+from utcp_bridge.transports.grpc.protos import foreign_messages, message_class, protobuf, utcp_messages
 
 __all__ = [
     "build_requests",
@@ -24,6 +27,9 @@ __all__ = [
     "message_schema",
     "native_tools",
     "parse_message",
+    "portable_files",
+    "read_native_reply",
+    "read_utcp_reply",
     "reply_reader",
     "utcp_tool",
     "utcp_value",
@@ -252,11 +258,56 @@ def _as_varint(value: int) -> bytes:
     return bytes([*written, value])
 
 
-def reply_reader(method: Any, *, proto_names: bool) -> Callable[[bytes], Any]:
-    """Return a function that reads the bytes of a reply as a JSON value. It raises MalformedReply."""
+def read_utcp_reply(data: bytes | None) -> Any:
+    """Return the value in a reply of the fixed service.
+
+    :raises MalformedReply: the bytes are not such a reply.
+    """
+    return utcp_value(parse_message(utcp_messages()["ToolCallResponse"], data).result_json)
+
+
+def read_native_reply(data: bytes, *, files: str, name: str, proto_names: bool) -> Any:
+    """Return a reply as a JSON value; `name` is its message type, and `files` come from `portable_files`.
+
+    :raises MalformedReply: the bytes are not such a message.
+    """
+    return reply_reader(_pool_of(files).FindMessageTypeByName(name), proto_names=proto_names)(data)
+
+
+def portable_files(message: Any) -> str | None:
+    """Return the files that a message type needs, as text, for a process without the pool.
+
+    None if the type uses `google.protobuf.Any`: its value may be of any type of the pool.
+    """
+    found: dict[str, Any] = {}
+    waiting = [message.file]
+    while waiting:
+        file = waiting.pop()
+        if file.name not in found:
+            found[file.name] = file
+            waiting += file.dependencies
+    if "google/protobuf/any.proto" in found:
+        return None
+    files = protobuf("descriptor_pb2").FileDescriptorSet()
+    for file in found.values():
+        file.CopyToProto(files.file.add())
+    return base64.b64encode(zlib.compress(files.SerializeToString())).decode()
+
+
+@lru_cache(maxsize=4)
+def _pool_of(files: str) -> Any:
+    data = zlib.decompress(base64.b64decode(files))
+    return build_pool(protobuf("descriptor_pb2").FileDescriptorSet.FromString(data).file)
+
+
+def reply_reader(message: Any, *, proto_names: bool) -> Callable[[bytes], Any]:
+    """Return a function that reads the bytes of a reply, of this message type, as a JSON value.
+
+    The function raises MalformedReply.
+    """
     json_format = protobuf("json_format")
-    with foreign_messages(f"The server's description of {method.output_type.name}"):
-        made, pool = message_class(method.output_type), method.containing_service.file.pool
+    with foreign_messages(f"The server's description of {message.name}"):
+        made, pool = message_class(message), message.file.pool
 
     def read(data: bytes) -> Any:
         message = parse_message(made, data)

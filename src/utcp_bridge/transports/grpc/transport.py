@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -37,16 +37,17 @@ from utcp_bridge.errors import (
     UtcpError,
 )
 from utcp_bridge.foreign import is_heavy
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, TlsOptions
-from utcp_bridge.net.collecting import arrived
+from utcp_bridge.model import Call, CallTemplate, Deferred, Document, Emit, JsonObject, Result, TlsOptions, defers
+from utcp_bridge.net.collecting import LARGE, Collecting, arrived
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.stream import Batch, Collector
+from utcp_bridge.net.stream_decoders import Later
 from utcp_bridge.placement.encoding import header_value
 from utcp_bridge.placement.own_arguments import with_own_arguments
 from utcp_bridge.tasks import Flights, heavy_turn, seconds_left
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
 from utcp_bridge.transports.grpc.channel import ChannelOptions, open_during, translate
-from utcp_bridge.transports.grpc.connections import Channels, Key, Line
+from utcp_bridge.transports.grpc.connections import Channels, Key, Line, ReplySizes
 from utcp_bridge.transports.grpc.descriptors import (
     HIDDEN_SERVICES,
     MAX_SECONDS,
@@ -62,9 +63,11 @@ from utcp_bridge.transports.grpc.tools import (
     each,
     native_tools,
     parse_message,
+    portable_files,
+    read_native_reply,
+    read_utcp_reply,
     reply_reader,
     utcp_tool,
-    utcp_value,
 )
 
 __all__ = ["TRANSPORT", "GrpcTemplate", "GrpcTransport"]
@@ -307,36 +310,30 @@ class GrpcTransport(Transport[GrpcTemplate]):
     async def _call_utcp(
         self, line: Line, target: Target[GrpcTemplate], call: Call, arguments: JsonObject, metadata: Any, emit: Emit
     ) -> Any:
-        template, messages = target.template, utcp_messages()
+        template = target.template
         request = _utcp_request(template, call, arguments)
-        response = messages["ToolCallResponse"]
-
-        def read(data: bytes) -> Any:
-            return utcp_value(parse_message(response, data).result_json)
-
         if template.stream:
             replies = line.channel.unary_stream(_utcp_path(template), _serialized)(
                 request, metadata=metadata, timeout=seconds_left()
             )
-            return await self._drain(target, line, replies, read, emit)
-        invoke = line.channel.unary_unary(_utcp_path(template), _serialized)
-        return read(await _waited(target, await invoke(request, metadata=metadata, timeout=seconds_left())))
+            return await self._drain(target, line, replies, _UTCP_REPLY, emit)
+        calling = _Calling(target.source.name, line, _utcp_path(template), metadata)
+        return await _UTCP_REPLY.received(target, await calling.only(request))
 
     async def _call_native(
         self, line: Line, target: Target[GrpcTemplate], method: Any, arguments: JsonObject, metadata: Any, emit: Emit
     ) -> Any:
         streams_in, streams_out = method.client_streaming, method.server_streaming
-        kind = f"{'stream' if streams_in else 'unary'}_{'stream' if streams_out else 'unary'}"
-        invoke = getattr(line.channel, kind)(_path(method), _serialized)
         requests = build_requests(method, arguments)
-        answer = invoke(each(requests) if streams_in else requests[0], metadata=metadata, timeout=seconds_left())
-        read = reply_reader(method, proto_names=target.template.preserve_field_names)
+        calling = _Calling(target.source.name, line, _path(method), metadata, streams_in=streams_in)
+        sent = each(requests) if streams_in else requests[0]
+        reading = _native_reply(method.output_type, proto_names=target.template.preserve_field_names)
         if streams_out:
-            return await self._drain(target, line, answer, read, emit)
-        return read(await _waited(target, await answer))
+            return await self._drain(target, line, calling.start("stream", sent), reading, emit)
+        return await reading.received(target, await calling.only(sent))
 
     async def _drain(
-        self, target: Target[GrpcTemplate], line: Line, replies: Any, read: Callable[[Any], Any], emit: Emit
+        self, target: Target[GrpcTemplate], line: Line, replies: Any, reading: _Reading, emit: Emit
     ) -> Result:
         """Collect the messages of a stream up to a limit or an error. Leaving early cancels the call."""
         collector = Collector(self.services.settings, emit, target.source.name)
@@ -345,9 +342,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
             line.streams.add(replies)
             try:
                 async for reply in replies:
-                    if is_heavy(reply):
-                        await heavy_turn(keep=False)
-                    yield [read(reply)], len(reply)
+                    yield [reading.value_of(reply)], len(reply)
             except grpc_module("grpc.aio").AioRpcError as error:
                 raise self._translated(error, target, line) from None
             finally:
@@ -357,7 +352,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
         with collector.keeping():
             async with open_during(self._where(target)):
                 await collector.gather(batches())
-        return Result(collector.values, truncated=collector.truncated, failure=collector.failure)
+        return collector.listed()
 
     async def _method(self, target: Target[GrpcTemplate], build: int | None) -> Any:
         """Return the descriptor of the template's method. The descriptors are renewed if `build` is another one."""
@@ -502,14 +497,93 @@ class GrpcTransport(Transport[GrpcTemplate]):
 TRANSPORT = GrpcTransport
 
 
-async def _waited(target: Target[GrpcTemplate], data: bytes) -> bytes:
-    """Return a message when its turn to be read has come."""
-    if not data:  # also None: success without a message
+@dataclass(frozen=True, slots=True)
+class _Calling:
+    """Calls of one method over a channel, for a manual."""
+
+    manual: str
+    line: Line
+    path: str
+    metadata: Any = field(repr=False)
+    streams_in: bool = False
+
+    def start(self, replies: Literal["unary", "stream"], sent: Any) -> Any:
+        """Start a call whose reply is received as one message or as a stream."""
+        kind = f"{'stream' if self.streams_in else 'unary'}_{replies}"
+        invoke = getattr(self.line.channel, kind)(self.path, _serialized)
+        return invoke(sent, metadata=self.metadata, timeout=seconds_left())
+
+    async def only(self, sent: Any) -> bytes | None:
+        """Return the only message of a reply; None after a success without a message.
+
+        gRPC reads a message as a whole as soon as it is asked for one. A reply that may be large is received as a
+        stream, which has the same form on the wire: a stream is asked when there is a place for its message. Other
+        replies are not, because a damaged message of a stream looks like an empty one.
+        """
+        known = self.line.replies.setdefault(self.path, ReplySizes())
+        async with known.expected() as size:
+            data: bytes | None = (
+                await self.start("unary", sent)
+                if size <= LARGE
+                else await self._in_turn(self.start("stream", sent), size)
+            )
+            known.note(len(data or b""))
         return data
-    await arrived(target.source.name, len(data))
-    if is_heavy(data):
-        await heavy_turn()
-    return data
+
+    async def _in_turn(self, call: Any, size: int) -> bytes | None:
+        """Receive a message of about this size when there is a place for it."""
+        self.line.streams.add(call)
+        try:
+            await call.initial_metadata()
+            with Collecting(self.manual) as place:
+                await place.grow(size)
+                found: bytes | None = None
+                async for message in call:
+                    if found is not None:
+                        raise MalformedReply("The server sent several messages where the method has one.")
+                    found = message
+                if len(found or b"") <= LARGE:
+                    place.release()
+            return found
+        finally:
+            self.line.streams.discard(call)
+            call.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How replies of one method are read: here, and elsewhere by `work` with `arguments`, if it can be done there."""
+
+    here: Callable[[Any], Any]
+    work: Callable[..., Any]
+    arguments: Callable[[], JsonObject | None] = field(repr=False)
+
+    async def received(self, target: Target[GrpcTemplate], data: bytes | None) -> Any:
+        """Return the value of the only reply when its turn has come, or what reads it later."""
+        if data:  # it is None after a success without a message
+            await arrived(target.source.name, len(data))
+            if defers(data) and (given := self.arguments()) is not None:
+                return Deferred(data, ((self.work, given),))
+            if is_heavy(data):
+                await heavy_turn()
+        return self.here(data)
+
+    def value_of(self, data: bytes) -> Any:
+        """Return the value of one reply of several, or what reads it later."""
+        if is_heavy(data) and (given := self.arguments()) is not None:
+            return Later(data, self.work, given)
+        return self.here(data)
+
+
+_UTCP_REPLY = _Reading(read_utcp_reply, read_utcp_reply, dict)
+
+
+def _native_reply(message: Any, *, proto_names: bool) -> _Reading:
+    def arguments() -> JsonObject | None:
+        files = portable_files(message)
+        return None if files is None else {"files": files, "name": message.full_name, "proto_names": proto_names}
+
+    return _Reading(reply_reader(message, proto_names=proto_names), read_native_reply, arguments)
 
 
 def _described(data: bytes, service: str | None) -> Described:

@@ -17,14 +17,21 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from utcp_bridge.errors import ConnectionLost, ReplyTooLarge, Unreachable
 from utcp_bridge.foreign import decode
 from utcp_bridge.model import in_seconds
+from utcp_bridge.net.collecting import LARGE
 from utcp_bridge.tasks import Owned, Spawn
 
 if TYPE_CHECKING:
     from utcp_bridge.net.gated_websocket import GatedWebSocket
 
-__all__ = ["Admit", "Connection", "Frame", "Inbox"]
+__all__ = ["Admit", "Connection", "Frame", "Inbox", "LargeText"]
 
 Frame: TypeAlias = str | bytes
+
+
+class LargeText(bytes):
+    """A large text as it arrived. To decode it would hold the event loop, and often a worker reads it."""
+
+
 Admit: TypeAlias = Callable[[int], Awaitable[None]]
 _BUFFER = 64
 _MAX_UNREAD = 4_194_304
@@ -255,7 +262,9 @@ class Connection:
             if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
                 data, is_text = message.data, message.type is WSMsgType.TEXT
                 del message  # while this waits for the next one, a large message would stay in memory
-                await self._deliver(decode(data) if is_text and isinstance(data, bytes) else data)
+                if is_text and isinstance(data, bytes):
+                    data = LargeText(data) if len(data) > LARGE else decode(data)
+                await self._deliver(data)
                 del data
                 continue
             reason = str(message.extra or "")[:100] if message.type is WSMsgType.CLOSE else ""

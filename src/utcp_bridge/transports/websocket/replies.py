@@ -8,14 +8,14 @@ from typing import Any, Literal, TypeAlias
 
 import orjson
 
-from utcp_bridge.errors import Rejected
+from utcp_bridge.errors import ConnectionLost, Rejected
 from utcp_bridge.foreign import decode
-from utcp_bridge.model import Binary, JsonObject, is_object
+from utcp_bridge.model import Binary, Deferred, JsonObject, is_object
 from utcp_bridge.net.reply import json_or_text, parse_json
 from utcp_bridge.placement.encoding import reference_json
-from utcp_bridge.transports.websocket.connection import Frame
+from utcp_bridge.transports.websocket.connection import Frame, LargeText
 
-__all__ = ["NOTHING", "ReplyReader", "envelope", "ids_of", "message_text", "parsed"]
+__all__ = ["NOTHING", "ReplyReader", "envelope", "ids_of", "message_text", "parsed", "read_frame"]
 
 ReplyFormat: TypeAlias = Literal["json", "text", "raw"]
 NOTHING: Any = object()
@@ -39,6 +39,18 @@ def parsed(frame: Frame) -> Any:
     return json_or_text(decode(frame) if isinstance(frame, bytes) else frame, "The server")
 
 
+def read_frame(data: bytes, *, where: str, form: ReplyFormat | None, is_text: bool) -> Any:
+    """Return the value of the only frame of a reply; see `ReplyReader.later`.
+
+    :raises ConnectionLost: the frame ends the reply, which has no value.
+    :raises MalformedReply: the format is JSON, and the frame is not.
+    """
+    _, value = ReplyReader(where, form).read(decode(data) if is_text else data)
+    if value is NOTHING:
+        raise ConnectionLost(f"{where} sent the end of a reply before the reply.")
+    return value
+
+
 def ids_of(frame: Frame) -> Iterable[str]:
     """Yield the ids of the calls that a frame may belong to."""
     value = parsed(frame)
@@ -60,6 +72,17 @@ class ReplyReader:
     is_envelope: bool = False
     sent_id: Any = None
     wanted: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def takes_any(self) -> bool:
+        """Return whether each frame is a part of the reply, so that it need not be read to know that."""
+        return not self.is_envelope and self.sent_id is None and not self.wanted
+
+    def later(self, frame: Frame) -> Deferred:
+        """Return the only frame of a reply that `takes_any`, to be read later."""
+        is_text = isinstance(frame, str | LargeText)
+        given: JsonObject = {"where": self.where, "form": self.format, "is_text": is_text}
+        return Deferred(frame.encode() if isinstance(frame, str) else frame, ((read_frame, given),))
 
     def read(self, frame: Frame) -> tuple[bool, Any]:
         """Return whether this frame ends the reply, and its value; NOTHING if it is not part of the reply.

@@ -23,8 +23,8 @@ import anyio
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
 from utcp_bridge.errors import ConnectionLost, ManualError, ReplyTooLarge
-from utcp_bridge.foreign import is_heavy
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result, is_object
+from utcp_bridge.foreign import decode, is_heavy
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result, defers, is_object
 from utcp_bridge.net.collecting import LARGE, Collecting, arrived
 from utcp_bridge.net.document import document_request, fetch_manual
 from utcp_bridge.net.http_options import SocketOptions
@@ -37,7 +37,7 @@ from utcp_bridge.placement.placeholders import Context, Syntax, Template, compil
 from utcp_bridge.placement.url import UrlPlan, compile_url
 from utcp_bridge.tasks import heavy_turn
 from utcp_bridge.transport import Services, Target, Transport
-from utcp_bridge.transports.websocket.connection import Connection, Frame, Inbox
+from utcp_bridge.transports.websocket.connection import Connection, Frame, Inbox, LargeText
 from utcp_bridge.transports.websocket.pool import Key, SocketPool
 from utcp_bridge.transports.websocket.replies import NOTHING, ReplyReader, envelope, ids_of, message_text, parsed
 from utcp_bridge.urls import bare_url, origin_of
@@ -306,7 +306,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
             raise ConnectionLost(f"{reader.where} sent no reply: {collector.truncated}.")
         if not collector.values and frames.wanted > 0:
             raise ConnectionLost(f"{reader.where} closed the connection before it sent a reply.")
-        return Result(collector.values, truncated=collector.truncated, failure=collector.failure)
+        return collector.listed()
 
     async def _ask(self, target: Target[WebSocketTemplate], question: str) -> Any:
         headers = tuple(target.template.build_headers.build({}))
@@ -366,8 +366,13 @@ class _Frames:
                 return
             if is_alone:
                 await self._place.arrived(len(frame))
+                if self._reader.takes_any and defers(frame):
+                    yield [self._reader.later(frame)], len(frame)
+                    return
             if is_heavy(frame):
                 await heavy_turn(keep=is_alone)
+            if isinstance(frame, LargeText):
+                frame = decode(frame)
             self.is_done, value = self._reader.read(frame)
             if value is not NOTHING:
                 found += 1
