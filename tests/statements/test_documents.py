@@ -268,13 +268,31 @@ async def test_a_downloaded_manual_is_listed_without_a_request(tmp_path: Path) -
             assert [request.target for request in service.requests] == ["/echo"]
 
 
-async def test_base_url_replaces_the_server_of_a_description() -> None:
-    description = {
+def description_of(server: str) -> dict[str, Any]:
+    return {
         "openapi": "3.0.3",
         "info": {"title": "Shop", "version": "1"},
-        "servers": [{"url": "https://api.example.com"}],
+        "servers": [{"url": server}],
         "paths": {"/echo": {"get": {"operationId": "echo", "responses": {"200": {"description": "ok"}}}}},
     }
+
+
+async def test_the_url_of_a_description_is_a_complete_provider() -> None:
+    async def described(_request: web.Request) -> web.Response:
+        return web.json_response(description_of(base))
+
+    async def echo(_request: web.Request) -> web.Response:
+        return web.json_response({"found": 1})
+
+    async with serving(**{"openapi.json": described}, echo=echo) as base:
+        entry = {"name": "open_library_api", "provider_type": "http", "url": f"{base}/openapi.json"}
+        async with await UtcpClient.create([entry], wait=20) as client:
+            [tool] = await client.search_tools(query="echo")
+            assert await client.call_tool(tool.qualified_name, {}) == {"found": 1}
+
+
+async def test_base_url_replaces_the_server_of_a_description() -> None:
+    description = description_of("https://api.example.com")
     async with HttpService() as service:
         entry = {
             "name": "m",
