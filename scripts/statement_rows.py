@@ -2,9 +2,9 @@
 
 A row has an `id`, what is stated (`says`), where (`source`), for which generation, and the `test` that shows it: a
 vector of the conformance kit (`http/path@v1`, or `http/path` for each generation of it) or a test
-(`tests/file.py::test_name[case]`, or without the case for all). A row that utcp-bridge deliberately does not follow
-has `differs` (what happens instead, and why) and `page` (where that is documented). `each` writes several rows at
-once: `<name>` is replaced by every value of that name.
+(`tests/test_urls.py::test_name[case]`, or without the case for all). A row that utcp-bridge deliberately does not
+follow has `differs` (what happens instead, and why) and `page` (where that is documented). `each` writes several rows
+at once: `<name>` is replaced by every value of that name.
 """
 
 from __future__ import annotations
