@@ -5,7 +5,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from tests.openapi_oracle.samples import OWN, load, sample_files
 from tests.support.openapi_bodies import BODIES, LEFT_OUT
 
@@ -139,7 +139,25 @@ def is_unproven(row: Any) -> bool:
     return any(words in why for why in row.why for words in ("sends another", "does not send", "no request"))
 
 
+A_COOKIE_NAMED_BODY = {
+    "openapi": "3.1.0",
+    "info": {"title": "T", "version": "1"},
+    "paths": {
+        "/things": {
+            "get": {
+                "operationId": "t",
+                "parameters": [{"name": "body", "in": "cookie", "schema": {}}],
+                "requestBody": {
+                    "content": {"application/json": {"schema": {"type": "object", "properties": {"a": {}}}}}
+                },
+            }
+        }
+    },
+}
+
+
 @given(documents())
+@example(A_COOKIE_NAMED_BODY)
 @settings(max_examples=300, deadline=None)
 def test_what_is_written_of_any_operation_is_the_same_request(document):
     original = converted(document)
