@@ -1,4 +1,4 @@
-"""Generate docs/{settings,cli,errors,api}.md from the code. `scripts/docs [--check]` runs this."""
+"""Generate docs/{settings,cli,errors,api,statements}.md. `scripts/docs [--check]` runs this."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 import click
 from api_page import api_page
 from pydantic import BaseModel
+from statement_rows import page as statement_page
 
 from utcp_bridge import errors
 from utcp_bridge.cli import exits
@@ -84,6 +85,10 @@ Every failure has a code that does not change between releases.
 No message contains a secret, a header, the query of a URL or a traceback.
 """
 
+STATEMENTS_NOTICE = (
+    "<!-- scripts/docs generates this page from conformance/statements. Change a row there, then run it again. -->"
+)
+
 API_INTRO = f"""# The public API
 
 {NOTICE}
@@ -98,6 +103,10 @@ any release.
 
 def api() -> str:
     return api_page(API_INTRO)
+
+
+def statements() -> str:
+    return statement_page(STATEMENTS_NOTICE)
 
 
 def settings_page() -> str:
@@ -195,6 +204,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "errors.md": errors_page,
     "api.md": api,
+    "statements.md": statements,
 }
 
 

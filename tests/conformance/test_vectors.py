@@ -89,6 +89,13 @@ def test_a_mistake_in_a_file_is_reported_with_its_place(kit, change, message):
         kit({**ONE, "vectors": [{**ONE["vectors"][0], **change}]})
 
 
+def test_a_file_that_is_not_yaml_is_reported_with_its_line(kit, tmp_path):
+    kit(ONE)
+    (tmp_path / "vectors" / "two.yaml").write_text("title: Two\nkind: {http\n")
+    with pytest.raises(ConfigError, match=r"two\.yaml is not valid YAML: .*line 3"):
+        topics(tmp_path)
+
+
 def test_a_vector_must_expect_something(kit):
     with pytest.raises(ConfigError, match=r"one\.yaml, /vectors/0"):
         kit({**ONE, "vectors": [{key: value for key, value in ONE["vectors"][0].items() if key != "request"}]})

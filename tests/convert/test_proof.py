@@ -159,8 +159,26 @@ WITH_A_PARAMETER_NAMED_BODY = {
 }
 
 
+A_COOKIE_NAMED_BODY = {
+    "openapi": "3.1.0",
+    "info": {"title": "T", "version": "1"},
+    "paths": {
+        "/things": {
+            "get": {
+                "operationId": "t",
+                "parameters": [{"name": "body", "in": "cookie", "schema": {}}],
+                "requestBody": {
+                    "content": {"application/json": {"schema": {"type": "object", "properties": {"a": {}}}}}
+                },
+            }
+        }
+    },
+}
+
+
 @given(documents())
 @example(WITH_A_PARAMETER_NAMED_BODY)
+@example(A_COOKIE_NAMED_BODY)
 @settings(max_examples=300, deadline=None)
 def test_what_is_written_of_any_operation_is_the_same_request(document):
     original = converted(document)

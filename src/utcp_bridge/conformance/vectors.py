@@ -171,7 +171,7 @@ def kit_folder() -> Path:
 def topics(folder: Path | None = None) -> list[Topic]:
     """Return every topic in the order of the files' names, one for each generation.
 
-    :raises ConfigError: a file does not match `vectors.schema.json`, or two vectors have one id.
+    :raises ConfigError: a file is not YAML or does not match `vectors.schema.json`, or two vectors have one id.
     """
     folder = folder or kit_folder()
     found: list[Topic] = []
@@ -207,7 +207,10 @@ def _matches(identity: str, only: Sequence[str]) -> bool:
 def _read(path: Path, folder: Path) -> Iterator[Topic]:
     import yaml
 
-    content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}.") from None
     _check(path, content, str(folder / "vectors.schema.json"))
     found = [
         Divergence(tuple(one["vectors"]), one["right"], one["ours"], one["known"], one.get("by_chance", False))

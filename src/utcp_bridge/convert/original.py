@@ -120,7 +120,7 @@ def _planned_body(
         required = body.argument in needed or body.required
         return OriginalBody(body, properties.get(body.argument, {}), required, lambda value: {body.argument: value})
     schema = gathered(inputs, body.members)
-    spread = body.argument in body.members or body.argument in {one.argument for one in plan.parameters}
+    spread = body.argument in body.members or body.argument in properties  # a parameter may have that name
 
     def back(value: Any) -> JsonObject:
         return value if spread and is_object(value) else {body.argument: value}

@@ -24,7 +24,7 @@ from utcp_bridge.model import (
     log_receiver,
 )
 from utcp_bridge.net.collecting import Collecting
-from utcp_bridge.net.stream_decoders import Later, Splitter
+from utcp_bridge.net.stream_decoders import ChunkSplitter, Later, Splitter
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.tasks import Slices, heavy_turn, in_slices, slice_clock
 from utcp_bridge.workers.program import named
@@ -97,8 +97,16 @@ class Collector:
             self.truncated = self._why()
 
     async def consume(self, chunks: AsyncIterator[bytes], splitter: Splitter) -> None:
-        """Read `chunks` to their end or to a limit. Errors of reading and splitting are raised."""
-        await self.gather(_split(chunks, splitter, self._slices))
+        """Read `chunks` to their end or to a limit. Errors of reading and splitting are raised.
+
+        If the stream is cut or breaks, the bytes that fill no chunk are a last, shorter one.
+        """
+        try:
+            await self.gather(_split(chunks, splitter, self._slices))
+        except UtcpError:
+            await self._take_rest(splitter)
+            raise
+        await self._take_rest(splitter)
 
     async def gather(self, batches: AsyncGenerator[Batch]) -> None:
         """Read batches to their end or to a limit. Errors of reading are raised.
@@ -168,6 +176,12 @@ class Collector:
         self._received += size
         if self._received > self.settings.max_reply_bytes:
             self.truncated = f"the stream was cut at {self.settings.max_reply_bytes} bytes"
+
+    async def _take_rest(self, splitter: Splitter) -> None:
+        """Pass on the bytes that came and fill no chunk, unless a limit was reached."""
+        if isinstance(splitter, ChunkSplitter) and self._received <= self.settings.max_reply_bytes:
+            for value in splitter.finish():
+                await self._add(value)
 
     async def _add(self, value: Any) -> bool:
         """Pass a value on and keep it. Return False at the limit of values."""

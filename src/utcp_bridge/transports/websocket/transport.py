@@ -24,7 +24,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
 from utcp_bridge.errors import ConnectionLost, ManualError, ReplyTooLarge
 from utcp_bridge.foreign import decode, is_heavy
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result, defers, is_object
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, defers, is_object
 from utcp_bridge.net.collecting import LARGE, Collecting, arrived
 from utcp_bridge.net.document import document_request, fetch_manual
 from utcp_bridge.net.http_options import SocketOptions
@@ -200,7 +200,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         message = _rendered(template, call)
         notes: tuple[str, ...] = ()
         if wire == "envelope" and template.message is None:
-            message = envelope(call.tool.name, call.arguments, "1")
+            message = envelope(call.tool.name, _unplaced(template, call), "1")
             notes = ("Each call has its own `id`.",)
         messages = [message_text(one) for one in (template.auth_message, message) if one is not None]
         return socket_request(url, [*headers, *own], target.credentials, messages, notes)
@@ -238,7 +238,8 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         )
         inbox = connection.inbox(identifier)
         try:
-            await connection.send(message_text(envelope(call.tool.name, call.arguments, identifier)))
+            params = _unplaced(template, call)
+            await connection.send(message_text(envelope(call.tool.name, params, identifier)))
             return await self._gather(inbox, target, reader, emit)
         finally:
             inbox.close()
@@ -400,9 +401,14 @@ def _everything(_frame: Frame) -> Iterable[str]:
     return ()
 
 
+def _unplaced(template: WebSocketTemplate, call: Call) -> JsonObject:
+    """Return the arguments for the message: those that are headers of the handshake have their place already."""
+    return {name: value for name, value in call.arguments.items() if name not in template.header_fields}
+
+
 def _rendered(template: WebSocketTemplate, call: Call) -> Any:
     if template.build_message is None:
-        return call.arguments
+        return _unplaced(template, call)
     return template.build_message.render(call.arguments, context=Context.JSON)
 
 
