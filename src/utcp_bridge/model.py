@@ -190,7 +190,7 @@ class CallTemplate(BaseModel):
     that hold no secret.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
 
     name: str = ""
     call_template_type: str
@@ -207,7 +207,7 @@ class CallTemplate(BaseModel):
 class ShadowOptions(BaseModel):
     """A manual whose tools are to replace those of another one, and which calls are compared (docs/sameness.md)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", hide_input_in_errors=True)
 
     new: str
     """The name of the manual that also receives the calls."""

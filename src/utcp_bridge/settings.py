@@ -105,7 +105,7 @@ class GeneratedToken(SecretStr):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", hide_input_in_errors=True)
 
 
 class MetaToolNames(_Frozen):
@@ -438,7 +438,7 @@ class BridgeSettings(
 class ManualOptions(_Frozen):
     """Keys that only the operator may write beside a manual's call template."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="ignore", hide_input_in_errors=True)
 
     trusted: bool = False
     share: bool = False
@@ -477,7 +477,7 @@ class ManualOptions(_Frozen):
 class UtcpClientConfig(BaseModel):
     """A UTCP client's configuration (UTCP v1 client config; v0.2 keys are read too)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", hide_input_in_errors=True)
 
     variables: Mapping[str, Any] = Field(default_factory=dict, repr=False)
     load_variables_from: tuple[JsonObject, ...] = Field(default=(), repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -105,6 +106,11 @@ _SYNONYMS: Final = {
 """What other programs call a verb."""
 
 
+_YOUNG_OBJECTS: Final = 100_000
+"""New objects from which the collector looks for circles. Modules and tools are many objects that stay: with Python's
+own number, looking at them again and again takes a tenth of a short command's time."""
+
+
 class _ReaderLeft(Exception):
     """The program that read stdout has ended (`| head`). This is not a failure."""
 
@@ -203,9 +209,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and end the process with its exit code."""
     _open_standard_streams()
     _let_streams_take_any_text()
+    if arguments is None:
+        gc.set_threshold(_YOUNG_OBJECTS)
     code = run(arguments, Session(is_program=True))
     if (ending := sys.modules.get("utcp_bridge.processes.ending")) is not None:
         ending.leave(code)
+    if arguments is None and "utcp_bridge.client.client" in sys.modules:
+        from utcp_bridge.processes.ending import leave_now
+
+        leave_now(code)
     sys.exit(code)
 
 

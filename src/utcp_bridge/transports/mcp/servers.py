@@ -68,7 +68,7 @@ _HINTS = {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
 class McpServer(BaseModel):
     """One server: a command to start, or a URL to reach."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="ignore", hide_input_in_errors=True)
 
     transport: Literal["stdio", "http", "streamable_http", "streamable-http", "sse"] | None = None
     command: str | None = Field(default=None, repr=False)
@@ -181,7 +181,7 @@ _SERVER_KEYS: Final = frozenset({
 class McpServers(BaseModel):
     """A host's `mcpServers` object."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="ignore", hide_input_in_errors=True)
 
     mcp_servers: Mapping[str, McpServer] = Field(validation_alias=AliasChoices("mcpServers", "servers"))
 
