@@ -190,7 +190,9 @@ class CallTemplate(BaseModel):
     that hold no secret.
     """
 
-    model_config = ConfigDict(frozen=True, defer_build=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, defer_build=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
+    )
 
     name: str = ""
     call_template_type: str

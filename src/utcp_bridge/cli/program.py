@@ -10,7 +10,17 @@ from typing import Final
 
 import click
 
-__all__ = ["CONTEXT", "DEFAULT", "NAMES", "REGISTRY", "NamedGroup", "command_line", "renamed", "started_as", "under_name"]
+__all__ = [
+    "CONTEXT",
+    "DEFAULT",
+    "NAMES",
+    "REGISTRY",
+    "NamedGroup",
+    "command_line",
+    "renamed",
+    "started_as",
+    "under_name",
+]
 
 DEFAULT: Final = "utcp-bridge"
 REGISTRY: Final = "utcp-registry"

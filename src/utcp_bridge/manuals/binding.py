@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from utcp_bridge.auth.tokens import TokenCache
     from utcp_bridge.variables import LookedUp, Variables
 
-__all__ = ["Binder", "uses_secrets"]
+__all__ = ["Binder", "key_uses_secrets", "uses_secrets"]
 
 AnyTransport = Transport[Any]
 
@@ -175,8 +175,14 @@ def _origins(template: CallTemplate, transport: type[AnyTransport], source: Sour
 
 def uses_secrets(template: Mapping[str, Any]) -> bool:
     """Return whether a raw template has `auth` or names a variable; then it may reach only the operator's origins."""
-    named = (value for key, value in template.items() if key != "request_plan")
-    return bool(template.get("auth")) or any(_names_variable(value) for value in named)
+    return any(key_uses_secrets(key, value) for key, value in template.items())
+
+
+def key_uses_secrets(key: str, value: Any) -> bool:
+    """Return whether one field of a raw template is a reason for `uses_secrets`."""
+    if key == "auth" and value:
+        return True
+    return key != "request_plan" and _names_variable(value)
 
 
 def _names_variable(value: Any) -> bool:

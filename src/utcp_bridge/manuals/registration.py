@@ -104,6 +104,8 @@ class ManualState:
     """Held while its tools are replaced, which other work interrupts."""
     repository: ToolRepository | None = field(default=None, repr=False)
     """Where its live tools are."""
+    is_narrowed: bool = False
+    """Whether it has more tools than the one that was wanted."""
 
     @property
     def is_loading(self) -> bool:
@@ -412,15 +414,18 @@ class Registration:
 
     def _only_of(self, entry: ManualEntry) -> str | None:
         """Return the own name of the one tool of a manual that is wanted; None for all of them."""
-        manual, separator, name = (self.only or "").partition(f"{entry.name}.")
-        if manual or not separator or not entry.options.is_plain or "pin" in self.settings.model_fields_set:
+        manual, name = f"{entry.name}.", self.only or ""
+        options = entry.options
+        chooses = options.include or options.exclude or options.overrides or options.shadow
+        if chooses or not name.startswith(manual) or "pin" in self.settings.model_fields_set:
             return None
-        return name
+        return name.removeprefix(manual)
 
     async def widen(self) -> None:
         """Load all tools of the manuals of which only one was loaded."""
         self.only = None
         for state in [one for one in self.states() if one.is_narrowed]:
+            state.approved.clear()
             await self.load(state)
 
     async def _basis(self, state: ManualState, source: Source) -> Basis | None:
