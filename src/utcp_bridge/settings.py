@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_core import PydanticCustomError
 
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import JsonObject, ShadowOptions, is_object
+from utcp_bridge.model import JsonObject, is_object
 
 __all__ = [
     "FILE_SETTINGS",
@@ -433,6 +433,21 @@ class BridgeSettings(
             return with_secret_files(flat_settings(values))
         except ConfigError as error:
             raise ValueError(str(error)) from None
+
+
+class ShadowOptions(BaseModel):
+    """A manual whose tools are to replace those of another one, and which calls are compared (docs/sameness.md)."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", hide_input_in_errors=True)
+
+    new: str
+    """The name of the manual that also receives the calls."""
+    tools: tuple[str, ...] = ()
+    """Patterns of tools; by default every tool that is known to be read-only."""
+    ignore: tuple[Annotated[str, Field(pattern="^/")], ...] = ()
+    """JSON pointers of members of replies that differ by nature."""
+    promoted: tuple[str, ...] = ()
+    """Names of tools whose calls the new manual answers alone."""
 
 
 class ManualOptions(_Frozen):

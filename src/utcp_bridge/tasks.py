@@ -58,7 +58,7 @@ _PAUSE_SECONDS: Final = 0.01
 _LEAST_SECONDS: Final = 0.001
 _SLICE_SECONDS: Final = 0.001
 """All work in slices together holds the event loop for this long, and then leaves it alone for `_TURNS`."""
-_LEAST_SECONDS: Final = 0.0001
+_COUNTED_SECONDS: Final = 0.0001
 """What is counted at once of work in slices: counting each of many small steps takes as long as some of them."""
 _SHARE: Final = 0.5
 """The part of a slice below which a work does not pause."""
@@ -447,7 +447,7 @@ async def in_slices(steps: Generator[None, None, T], slices: Slices | None = Non
             await own.after(began)
             return end.value  # type: ignore[no-any-return]
         used = slice_clock() - began
-        if used >= _LEAST_SECONDS:
+        if used >= _COUNTED_SECONDS:
             await own.spent(used)
             began = slice_clock()
 

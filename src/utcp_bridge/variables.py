@@ -33,7 +33,6 @@ from shlex import quote
 from stat import S_IRGRP, S_IROTH, S_ISDIR, S_ISREG
 from typing import Any, Final, Protocol, TypeAlias
 
-
 from utcp_bridge.errors import ConfigError, VariableNotFound
 from utcp_bridge.foreign import dotenv_content
 from utcp_bridge.model import Fault, JsonObject, Trust, is_list, is_object

@@ -33,19 +33,7 @@ from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
 from utcp_bridge.manuals.upkeep import Upkeep
-from utcp_bridge.model import (
-    Call,
-    Document,
-    Emit,
-    Fault,
-    JsonObject,
-    Outage,
-    Result,
-    Tool,
-    Trust,
-    discard,
-    first_few,
-)
+from utcp_bridge.model import Call, Document, Emit, Fault, JsonObject, Outage, Result, Tool, Trust, discard, first_few
 from utcp_bridge.net.files.local_file import FileRoots
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
@@ -72,13 +60,7 @@ from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.upstream import CallingHost, Hear, HostAhead, ServerState, Upstream
-from utcp_bridge.variables import (
-    EnvFile,
-    VariableLoader,
-    Variables,
-    load_variable_loaders,
-    names_credential,
-)
+from utcp_bridge.variables import EnvFile, VariableLoader, Variables, load_variable_loaders, names_credential
 
 if TYPE_CHECKING:
     from utcp_bridge.client.logins import LoginDesk
@@ -136,8 +118,9 @@ class UtcpClient(ReferenceNames):
         self._children: ChildrenHold | None = None
         guard = extensions.guard or Guard()
         self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
-        store = partial(open_user_store, config.bridge.token_store, root=root)
-        self._logins = Logins(store, on_secret=self._learn_secret)
+        self._logins = Logins(
+            partial(open_user_store, config.bridge.token_store, root=root), on_secret=self._learn_secret
+        )
         self._services = services = self._make_services(guard, root)
         loaders, loader_faults = load_variable_loaders(config.load_variables_from, root=root)
         processors, processor_faults = read_post_processors(config.post_processing)
@@ -152,12 +135,11 @@ class UtcpClient(ReferenceNames):
         self._registration = Registration(
             services, self._registry, binder, self.repository, extensions.documents, extensions.lock_file
         )
-        self._registration.only = extensions.only
-        self._registration.remapped = lambda manual: self._mapped.changed(manual)
+        self._registration.remapped = lambda name: self._mapped.changed(name)  # noqa: PLW0108 - made late
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy, self.find)
-        record = ShadowRecord(extensions.lock_file, self.redactor)
-        self._limits, self._shadowing = Limits(self._allowance), Shadowing(self, self._tasks.spawn, record)
+        self._limits = Limits(self._allowance)
+        self._shadowing = Shadowing(self, self._tasks.spawn, ShadowRecord(extensions.lock_file, self.redactor))
         self._breakers = Breakers(self._breaker_rule, self._peer)
         self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
         folders, most = self.settings.file_roots, self.settings.max_file_bytes
@@ -242,6 +224,7 @@ class UtcpClient(ReferenceNames):
         if loaded.lock_file is not None and extensions.lock_file is None:
             extensions = replace(extensions, lock_file=loaded.lock_file)
         client = cls(loaded.config, root=loaded.root, extensions=extensions)
+        client._registration.only = extensions.only
         await client.open(wait=wait)
         return client
 

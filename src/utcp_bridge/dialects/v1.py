@@ -55,7 +55,7 @@ OPERATOR_KEYS = MAP_KEYS | frozenset({
 })  # fmt: skip
 """Keys next to a call template that only the operator may write; those in a fetched manual are dropped.
 
-They are the fields of `ManualOptions` and the maps. A test compares them: a worker that reads documents has no settings.
+They are the fields of `ManualOptions` and the maps; a test compares them. Workers that read documents load no settings.
 """
 
 _NEVER_NULL = frozenset({

@@ -187,7 +187,7 @@ class DocumentJob:
         yield last_line({})
 
     def _manual(self, request: JsonObject, _data: bytes) -> Iterator[bytes]:
-        only = request["only"]
+        only = request.get("only")
         yield from self._tools(self._work.manual(request["entry"], request["where"], only and OneTool(*only)))
 
     def _openapi(self, request: JsonObject, _data: bytes) -> Iterator[bytes]:

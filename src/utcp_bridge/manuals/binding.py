@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from utcp_bridge.auth.alternatives import choose_auth
 from utcp_bridge.dialects.v1 import MAP_KEYS
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import CallTemplate, JsonObject, Source, Tool, Trust, is_list, is_object
+from utcp_bridge.model import JsonObject, Source, Tool, Trust, is_list, is_object
 from utcp_bridge.net.guard import origin_of
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.settings import explain
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.variables import flat_key, variable_names

@@ -14,10 +14,11 @@ from utcp_bridge.errors import ConfigError, PolicyError, UtcpError, VariableNotF
 from utcp_bridge.manuals.binding import Binder, key_uses_secrets, uses_secrets
 from utcp_bridge.manuals.hints import hints_of_template, is_repeatable, stated_hints, template_of
 from utcp_bridge.manuals.variables_needed import names_in_template
-from utcp_bridge.model import CallTemplate, Faults, JsonObject, Source, Tool, Trust, in_seconds, is_list
+from utcp_bridge.model import Faults, JsonObject, Source, Tool, Trust, in_seconds, is_list
 from utcp_bridge.net.gate.addresses import closed_host
 from utcp_bridge.net.guard import Guard, endpoint_of, origin_of
 from utcp_bridge.pipeline.post_processing import compile_projection
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry

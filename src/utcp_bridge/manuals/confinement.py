@@ -53,7 +53,7 @@ class DocumentReader(Protocol):
     async def parse(self, data: Any, *, url: str | None, hint: str, jsonc: bool) -> Outline: ...
     async def add(self, place: str, data: bytes) -> list[str]: ...
     async def miss(self, place: str) -> None: ...
-    async def manual(self, entry: JsonObject, where: str, only: OneTool | None) -> ReadTools: ...
+    async def manual(self, entry: JsonObject, where: str, only: OneTool | None = None) -> ReadTools: ...
     async def openapi(self, options: JsonObject) -> ReadTools: ...
 
 
@@ -146,7 +146,7 @@ class _Here:
     async def miss(self, place: str) -> None:
         self._work.miss(place)
 
-    async def manual(self, entry: JsonObject, where: str, only: OneTool | None) -> ReadTools:
+    async def manual(self, entry: JsonObject, where: str, only: OneTool | None = None) -> ReadTools:
         return await self._run(partial(self._work.manual, entry, where, only))
 
     async def openapi(self, options: JsonObject) -> ReadTools:
@@ -181,7 +181,7 @@ class _InWorker:
     async def miss(self, place: str) -> None:
         await self._ask({"step": "miss", "place": place})
 
-    async def manual(self, entry: JsonObject, where: str, only: OneTool | None) -> ReadTools:
+    async def manual(self, entry: JsonObject, where: str, only: OneTool | None = None) -> ReadTools:
         sent, held = _without_held(entry)
         choice = None if only is None else [only.manual, only.name, only.most]
         found = await self._tools({"step": "manual", "entry": sent, "where": where, "only": choice})

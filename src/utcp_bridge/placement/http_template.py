@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
-from utcp_bridge.model import CallTemplate, JsonObject, is_object
-from utcp_bridge.placement.compiling import compiled_property
+from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.placement.compiling import CallTemplate, compiled_property
 from utcp_bridge.placement.encoding import encode_query
 from utcp_bridge.placement.headers import SYNTAXES, HeaderPlan, compile_headers, without_doubles
 from utcp_bridge.placement.placeholders import OMITTED, Context, Template, compile_template

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from utcp_bridge.errors import ManualError, ReplyTooLarge
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject
+from utcp_bridge.model import Call, Document, Emit, JsonObject
 from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.transport import Target, Transport
 
 __all__ = ["TRANSPORT", "TextTemplate", "TextTransport"]

@@ -16,8 +16,9 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import PolicyError
 from utcp_bridge.foreign import write_json
-from utcp_bridge.model import Binary, CallTemplate, ContentBlocks, JsonObject, Source, Trust, is_list, is_object
+from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Source, Trust, is_list, is_object
 from utcp_bridge.net.preview import MASK, NativeRequest
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.processes.systems import join_command, split_command
 
 __all__ = [
