@@ -210,7 +210,8 @@ async def _import_meanwhile(*names: str) -> None:
         for name in names:
             import_module(name)
 
-    await anyio.to_thread.run_sync(import_all)
+    # A signal that asks for the end does not wait for the import.
+    await anyio.to_thread.run_sync(import_all, abandon_on_cancel=True)
 
 
 async def _serve_stdio(client: UtcpClient) -> None:
