@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_the_package_loads_nothing_heavy() -> None:
 
 def test_the_nouns_and_errors_load_no_network_library() -> None:
     loaded = loaded_by("from utcp_bridge import Tool, UtcpError")
-    assert loaded & (set(HEAVY) - {"pydantic"}) == set()
+    assert loaded & set(HEAVY) == set()
 
 
 def test_the_client_loads_neither_the_sdk_nor_what_optional_transports_need() -> None:
@@ -44,7 +45,7 @@ def test_the_client_loads_neither_the_sdk_nor_what_optional_transports_need() ->
 def test_the_command_answers_help_without_the_client() -> None:
     code = "import contextlib, io\nfrom utcp_bridge.cli import main\n"
     code += "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n    main(['--help'])"
-    assert loaded_by(code) & set(HEAVY) <= {"pydantic"}
+    assert loaded_by(code) & set(HEAVY) == set()
 
 
 @pytest.mark.parametrize("name", utcp_bridge.__all__)
@@ -57,3 +58,58 @@ def test_public_names_are_sorted_and_others_are_refused() -> None:
     assert utcp_bridge.__all__ == sorted(utcp_bridge.__all__)
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = utcp_bridge.no_such_name
+
+
+def modules_of(*words: str, cwd: Path | None = None) -> set[str]:
+    """Every module that a command has loaded when it ends."""
+    code = f"""
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
+sys.argv = ["utcp-bridge", *{words!r}]
+from utcp_bridge.cli import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, encoding="utf-8", timeout=120, cwd=cwd
+    )
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["completion", "bash"]], ids=" ".join)
+def test_a_command_that_opens_nothing_loads_no_library_but_its_own(words: list[str]) -> None:
+    loaded = modules_of(*words)
+    assert "click" in loaded
+    assert {name.partition(".")[0] for name in loaded} & {*HEAVY, "anyio", "asyncio", "yaml"} == set()
+
+
+def test_help_loads_no_verb() -> None:
+    assert [name for name in modules_of("--help") if name.startswith("utcp_bridge.cli.commands.")] == []
+
+
+def test_a_call_loads_what_its_tool_needs(tmp_path: Path) -> None:
+    tool = {"name": "a", "tool_call_template": {"call_template_type": "text", "content": "done"}}
+    entry = {"name": "m", "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": [tool]}}
+    (tmp_path / "utcp.json").write_text(json.dumps({"manual_call_templates": [entry]}), encoding="utf-8")
+
+    loaded = modules_of("call", "m.a", cwd=tmp_path)
+
+    assert "utcp_bridge.client.client" in loaded
+    heavy = {*HEAVY, "starlette", "uvicorn"} - {"pydantic", "jsonschema_rs"}
+    assert {name.partition(".")[0] for name in loaded} & heavy == set()
+    others = {
+        "catalogue.catalogue",
+        "client.logins",
+        "client.mapped",
+        "configuration.hosts.reading",
+        "manuals.registries",
+        "net.http_session",
+        "placement.http_template",
+        "registry.client",
+        "search.index",
+    }
+    assert {f"utcp_bridge.{name}" for name in others} & loaded == set()
+
+
+def test_a_worker_that_reads_documents_loads_no_models() -> None:
+    loaded = loaded_by("import utcp_bridge.workers.program, utcp_bridge.dialects.worker")
+    assert loaded & {*HEAVY, "click"} == set()

@@ -12,7 +12,6 @@ from utcp_bridge import model
 from utcp_bridge.model import (
     Binary,
     Call,
-    CallTemplate,
     ContentBlocks,
     Fault,
     Faults,
@@ -26,6 +25,7 @@ from utcp_bridge.model import (
     is_object,
     matches_glob,
 )
+from utcp_bridge.placement.compiling import CallTemplate
 
 CANARY = "canary-77c1"
 

@@ -5,7 +5,8 @@ from typing import Any
 import anyio
 import pytest
 
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, discard
+from utcp_bridge.model import Call, Document, Emit, discard
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
 

@@ -50,7 +50,8 @@ if TYPE_CHECKING:
         VariableNotFound,
     )
     from utcp_bridge.manuals.registration import ManualState
-    from utcp_bridge.model import Binary, Call, CallTemplate, ContentBlocks, Document, Emit, Fault, Result, Tool
+    from utcp_bridge.model import Binary, Call, ContentBlocks, Document, Emit, Fault, Result, Tool
+    from utcp_bridge.placement.compiling import CallTemplate
     from utcp_bridge.providing import ToolServer, add_manual
     from utcp_bridge.registry.client import AsyncUTCPRegistry, UTCPRegistry
     from utcp_bridge.search import Hit
@@ -123,7 +124,7 @@ _HOMES = {
     "Busy": "errors",
     "CircuitOpen": "errors",
     "Call": "model",
-    "CallTemplate": "model",
+    "CallTemplate": "placement.compiling",
     "CallerError": "errors",
     "CallingHost": "upstream",
     "ConfigError": "errors",

@@ -15,10 +15,9 @@ from enum import IntEnum
 from fnmatch import translate
 from functools import lru_cache
 from math import ceil
-from typing import Annotated, Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
 
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.foreign import is_heavy
@@ -28,7 +27,6 @@ __all__ = [
     "MISREAD",
     "Binary",
     "Call",
-    "CallTemplate",
     "ContentBlocks",
     "Deferred",
     "Document",
@@ -45,7 +43,6 @@ __all__ = [
     "LogReceiver",
     "Outage",
     "Result",
-    "ShadowOptions",
     "Source",
     "TlsOptions",
     "Tool",
@@ -181,42 +178,6 @@ class Source:
     def owner(self) -> str:
         """The manual part of its variables."""
         return self.namespace or self.name
-
-
-class CallTemplate(BaseModel):
-    """Base of the transports' templates: how to reach one tool or one manual.
-
-    Transports subclass it. Unknown keys are dropped, with a warning of the registration. The repr shows only fields
-    that hold no secret.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
-
-    name: str = ""
-    call_template_type: str
-    auth: JsonObject | None = None
-    timeout: float | None = None
-    """Seconds for one call; None for the bridge's default. The dialects convert milliseconds of v0."""
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.call_template_type} {self.name!r}>"
-
-    __str__ = __repr__
-
-
-class ShadowOptions(BaseModel):
-    """A manual whose tools are to replace those of another one, and which calls are compared (docs/sameness.md)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    new: str
-    """The name of the manual that also receives the calls."""
-    tools: tuple[str, ...] = ()
-    """Patterns of tools; by default every tool that is known to be read-only."""
-    ignore: tuple[Annotated[str, Field(pattern="^/")], ...] = ()
-    """JSON pointers of members of replies that differ by nature."""
-    promoted: tuple[str, ...] = ()
-    """Names of tools whose calls the new manual answers alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_core import PydanticCustomError
 
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import JsonObject, ShadowOptions, is_object
+from utcp_bridge.model import JsonObject, is_object
 
 __all__ = [
     "FILE_SETTINGS",
@@ -105,7 +105,7 @@ class GeneratedToken(SecretStr):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", hide_input_in_errors=True)
 
 
 class MetaToolNames(_Frozen):
@@ -435,10 +435,25 @@ class BridgeSettings(
             raise ValueError(str(error)) from None
 
 
+class ShadowOptions(BaseModel):
+    """A manual whose tools are to replace those of another one, and which calls are compared (docs/sameness.md)."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", hide_input_in_errors=True)
+
+    new: str
+    """The name of the manual that also receives the calls."""
+    tools: tuple[str, ...] = ()
+    """Patterns of tools; by default every tool that is known to be read-only."""
+    ignore: tuple[Annotated[str, Field(pattern="^/")], ...] = ()
+    """JSON pointers of members of replies that differ by nature."""
+    promoted: tuple[str, ...] = ()
+    """Names of tools whose calls the new manual answers alone."""
+
+
 class ManualOptions(_Frozen):
     """Keys that only the operator may write beside a manual's call template."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="ignore", hide_input_in_errors=True)
 
     trusted: bool = False
     share: bool = False
@@ -477,7 +492,7 @@ class ManualOptions(_Frozen):
 class UtcpClientConfig(BaseModel):
     """A UTCP client's configuration (UTCP v1 client config; v0.2 keys are read too)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", hide_input_in_errors=True)
 
     variables: Mapping[str, Any] = Field(default_factory=dict, repr=False)
     load_variables_from: tuple[JsonObject, ...] = Field(default=(), repr=False)

@@ -58,6 +58,8 @@ _PAUSE_SECONDS: Final = 0.01
 _LEAST_SECONDS: Final = 0.001
 _SLICE_SECONDS: Final = 0.001
 """All work in slices together holds the event loop for this long, and then leaves it alone for `_TURNS`."""
+_COUNTED: Final = 0.1
+"""The part of a slice that is counted at once: counting each of many small steps takes as long as some of them."""
 _SHARE: Final = 0.5
 """The part of a slice below which a work does not pause."""
 slice_clock: Final[Callable[[], float]] = time.perf_counter if sys.platform == "win32" else time.thread_time
@@ -437,14 +439,17 @@ async def in_slices(steps: Generator[None, None, T], slices: Slices | None = Non
     `slices` counts the time if the generator is one of several that are one piece of work.
     """
     own = slices or Slices()
+    began = slice_clock()
     while True:
-        began = slice_clock()
         try:
             next(steps)
         except StopIteration as end:
             await own.after(began)
             return end.value  # type: ignore[no-any-return]
-        await own.after(began)
+        used = slice_clock() - began
+        if used >= _SLICE_SECONDS * _COUNTED:
+            await own.spent(used)
+            began = slice_clock()
 
 
 async def let_others_run() -> None:

@@ -17,7 +17,6 @@ from utcp_bridge.errors import Unexplainable
 from utcp_bridge.model import (
     Binary,
     Call,
-    CallTemplate,
     ContentBlocks,
     Document,
     Edition,
@@ -30,6 +29,7 @@ from utcp_bridge.model import (
     Trust,
 )
 from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.upstream import CallingHost, Hear, ServerState, Upstream
 from utcp_bridge.urls import origin_of

@@ -33,8 +33,6 @@ from shlex import quote
 from stat import S_IRGRP, S_IROTH, S_ISDIR, S_ISREG
 from typing import Any, Final, Protocol, TypeAlias
 
-from dotenv import dotenv_values
-
 from utcp_bridge.errors import ConfigError, VariableNotFound
 from utcp_bridge.foreign import dotenv_content
 from utcp_bridge.model import Fault, JsonObject, Trust, is_list, is_object
@@ -683,15 +681,15 @@ def read_dotenv(path: Path) -> dict[str, str]:
 
     :raises ConfigError: it does not exist, or cannot be read.
     """
+    from dotenv import dotenv_values
+
     try:
         values = dotenv_values(stream=StringIO(path.read_text(encoding="utf-8-sig")), interpolate=False)
     except FileNotFoundError:
         raise ConfigError(f"The dotenv file {path} does not exist.", remedy="Create it, or remove its key.") from None
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"The dotenv file {path} cannot be read ({type(error).__name__}).",
-            remedy="Make it a readable file in UTF-8.",
-        ) from error
+        what = f"The dotenv file {path} cannot be read ({type(error).__name__})."
+        raise ConfigError(what, remedy="Make it a readable file in UTF-8.") from error
     return {key: value for key, value in values.items() if value is not None}
 
 

@@ -179,3 +179,25 @@ def test_a_configuration_error_leaves_the_task_group_of_serving(command):
 
 def test_run_never_raises():
     assert run(["--no-such-option"]) == 1
+
+
+def test_the_list_of_verbs_has_the_first_sentence_of_each():
+    listed = {name: text for verbs in JOURNEY.values() for name, text in verbs.items()}
+    assert listed == {name: COMMANDS[name].get_short_help_str(limit=80) for name in listed}
+
+
+def test_a_program_that_has_opened_a_client_ends_with_its_output_and_its_exit_code():
+    known, unknown = (
+        subprocess.run(
+            [sys.executable, "-m", "utcp_bridge", "call", "--quickstart", *words],
+            capture_output=True,
+            encoding="utf-8",
+            timeout=120,
+            check=False,
+        )
+        for words in (["desk.convert_units", "value=1", "from=km", "to=m"], ["desk.nothing"])
+    )
+    assert (known.returncode, known.stderr) == (0, "")
+    assert '"result": 1000' in known.stdout
+    assert (unknown.returncode, unknown.stdout) == (3, "")
+    assert "There is no tool 'desk.nothing'." in unknown.stderr

@@ -26,8 +26,9 @@ from utcp_bridge.errors import (
     Unreachable,
     VariableNotFound,
 )
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject
+from utcp_bridge.model import Call, Document, Emit, JsonObject
 from utcp_bridge.pipeline.metrics import CallDetails
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.providers import HttpProvider
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.transport import Endpoint, Target, Transport

@@ -9,7 +9,9 @@ import pytest
 from tests.upstreams.http_service import HttpService
 from tests.upstreams.registry_service import Answers, served
 
-from utcp_bridge.configuration.loading import as_config, as_entry, load_config
+from utcp_bridge.configuration.hosts.recognition import _KEYS
+from utcp_bridge.configuration.hosts.table import HOSTS
+from utcp_bridge.configuration.loading import _HOST_KEYS, as_config, as_entry, load_config
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.settings import UtcpClientConfig
 from utcp_bridge.transports.registry import TransportRegistry
@@ -477,3 +479,7 @@ async def test_a_missing_variable_of_a_setting_names_the_line_to_add_and_its_fil
     with pytest.raises(ConfigError) as caught:
         await load_config([path], environ={})
     assert f"Add the line `TOKEN=…` to {tmp_path / '.env'}" in str(caught.value)
+
+
+def test_each_key_of_a_hosts_file_leads_to_the_reader_of_these_files():
+    assert {key[0] for key in (*_KEYS, *(host.key for host in HOSTS.values()))} == _HOST_KEYS

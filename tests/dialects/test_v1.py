@@ -2,7 +2,8 @@
 
 import pytest
 
-from utcp_bridge.dialects.v1 import says_nothing, without_null_keywords
+from utcp_bridge.dialects.v1 import MAP_KEYS, OPERATOR_KEYS, says_nothing, without_null_keywords
+from utcp_bridge.settings import ManualOptions
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,7 @@ def test_a_very_deep_schema_is_left_as_it_is_below_a_depth():
         schema = {"items": schema}
 
     assert without_null_keywords(schema) is schema
+
+
+def test_the_operators_keys_are_the_options_of_a_manual_and_its_maps():
+    assert MAP_KEYS | ManualOptions.model_fields.keys() == OPERATOR_KEYS

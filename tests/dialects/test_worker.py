@@ -14,7 +14,7 @@ from tests.support.tools import tool_object
 
 from utcp_bridge.dialects import RawTool, Shape
 from utcp_bridge.dialects.crossing import ToolReader
-from utcp_bridge.dialects.worker import DOCUMENT_JOB, DocumentWork
+from utcp_bridge.dialects.worker import DOCUMENT_JOB, DocumentWork, OneTool
 from utcp_bridge.errors import ManualError
 from utcp_bridge.workers.failures import rebuilt_error
 
@@ -137,3 +137,26 @@ def test_the_values_of_a_document_and_its_files_are_counted_together() -> None:
     with pytest.raises(ManualError, match=r"/a/two\.json has more than \d+ values"):
         work.add("/a/two.json", json.dumps([1] * 60).encode())
     assert work.files == {"/a/one.json": [1] * 20, "/a/two.json": None}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "most", "expected"),
+    [("two", 2, ["two"]), ("peer.two", 2, ["one", "two"]), ("three", 2, ["one", "two"]), ("two", 1, ["one", "two"])],
+)
+def test_the_one_tool_that_is_wanted_is_returned_alone_if_it_is_there(
+    wanted: str, most: int, expected: list[str]
+) -> None:
+    work = DocumentWork(1_000)
+    work.parse(MANUAL, url=None, hint="", jsonc=False)
+
+    found = work.manual(ENTRY, "m", OneTool("peer", wanted, most))
+
+    assert [tool.name for tool in found.tools] == expected
+    assert found.is_narrowed == (len(expected) == 1)
+
+
+def test_a_tool_whose_name_begins_with_that_of_its_manual_is_found_by_its_own_name() -> None:
+    work = DocumentWork(1_000)
+    work.parse({"tools": [tool_object("peer.one"), tool_object("two")]}, url=None, hint="", jsonc=False)
+
+    assert [tool.name for tool in work.manual(ENTRY, "m", OneTool("peer", "one", 9)).tools] == ["peer.one"]

@@ -14,7 +14,8 @@ from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry, manual_name
 from utcp_bridge.manuals.repository import InMemoryToolRepository
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, Trust
+from utcp_bridge.model import Call, Document, Emit, Trust
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.testing.services import LOOPBACK, open_services
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
@@ -267,3 +268,36 @@ async def test_the_tools_of_a_fetched_v0_manual_may_be_streams_of_its_own_origin
         async with await UtcpClient.create([entry]) as client:
             assert [tool.kind for tool in client.tools()] == ["streamable_http"], client.report()[0].errors
             assert await client.call_tool("m.t") == {"answer": 42}
+
+
+THREE = {
+    "tools": [{"name": name, "tool_call_template": {"call_template_type": "text", "content": name}} for name in "abc"]
+}
+
+
+@pytest.mark.parametrize(
+    ("only", "more", "expected"),
+    [
+        ("m.b", {}, ["b"]),
+        ("m.x", {}, ["a", "b", "c"]),
+        ("n.b", {}, ["a", "b", "c"]),
+        ("m.b", {"exclude": {"names": ["a"]}}, ["b", "c"]),
+        ("m.b", {"overrides": {"b": {"name": "d"}}}, ["a", "c", "d"]),
+    ],
+)
+async def test_only_the_tool_that_is_wanted_is_loaded_unless_the_others_matter(
+    only: str, more: dict[str, Any], expected: list[str]
+) -> None:
+    async with open_services() as services:
+        registration = make(services)
+        registration.only = only
+        state = announce(registration, {"name": "m", "call_template_type": "text", "content": THREE, **more})
+        await registration.load(state)
+
+        assert state.repository is not None
+        assert [tool.name for tool in state.repository.tools()] == expected
+
+        await registration.widen()
+
+        assert len(state.repository.tools()) == (2 if "exclude" in more else 3)
+        assert not state.is_narrowed

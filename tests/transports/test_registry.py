@@ -5,7 +5,8 @@ import pytest
 from tests.support.source import SOURCE, transport_modules, transport_name
 
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import Call, CallTemplate, Document, Emit
+from utcp_bridge.model import Call, Document, Emit
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.transports import registry as transport_registry
 from utcp_bridge.transports.registry import ENTRY_POINT_GROUP, TransportRegistry

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +26,8 @@ _PAIR: Final = re.compile(r"(?P<before>[?&](?P<name>[^=&#?]{1,200})=)(?P<value>[
 _PATHS: Final = ("/", "./", "../", "~")
 _DOCUMENTS: Final = frozenset({"content", "description", "inputs", "outputs"})
 """Members with text and schemas of tools, which describe values."""
+_names_credential = lru_cache(maxsize=1_024)(names_credential)
+"""The tools of a manual have the same few keys."""
 _Replace: TypeAlias = Callable[[str, str], str]
 
 
@@ -71,7 +74,7 @@ def _walked(value: Any, name: str, replace: _Replace, depth: int) -> Any:
 
 
 def _text(text: str, name: str, replace: _Replace) -> str:
-    if names_credential(name) and _is_literal(text):
+    if _names_credential(name) and _is_literal(text):
         found = _SCHEME.fullmatch(text)
         return f"{found['scheme']} {replace(name, found['value'])}" if found else replace(name, text)
     return _url(text, replace) if "://" in text and len(text) <= _MAX_URL else text

@@ -45,7 +45,7 @@ FilledSecret: TypeAlias = Annotated[SecretStr, Field(min_length=1)]
 
 
 class _AuthModel(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="ignore", hide_input_in_errors=True)
 
 
 class ApiKeyAuth(_AuthModel):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import logging
+import gc
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from io import TextIOWrapper
@@ -15,26 +13,64 @@ from typing import Any, Final, NoReturn, cast
 import click
 
 from utcp_bridge import __version__
-from utcp_bridge.cli import exits
-from utcp_bridge.cli.logs import log_line, logs_json
 from utcp_bridge.cli.options import Session
-from utcp_bridge.cli.output import complain, print_json, without_sequences
-from utcp_bridge.cli.program import CONTEXT, DEFAULT, REGISTRY, NamedGroup, started_as, under_name
-from utcp_bridge.errors import ConfigError, Rejected, UtcpError
+from utcp_bridge.cli.program import CONTEXT, DEFAULT, REGISTRY, NamedGroup, renamed, started_as, under_name
 
 __all__ = ["JOURNEY", "bridge", "every_command", "main", "run"]
 
-JOURNEY: Final[dict[str, tuple[str, ...]]] = {
-    "Start": ("init", "add", "remove", "install", "uninstall", "migrate", "serve"),
-    "Look": ("list", "status", "tools", "search", "describe", "call"),
-    "Log in": ("login", "logout", "auth"),
-    "Mend": ("check", "validate", "doctor", "explain"),
-    "Approve": ("lock", "diff", "approve"),
-    "Compare": ("compare", "shadow", "promote", "conformance"),
-    "Make": ("convert", "registry"),
-    "Help": ("help", "completion"),
+JOURNEY: Final[dict[str, dict[str, str]]] = {
+    "Start": {
+        "init": "Write a configuration with comments: utcp.yaml, or FILE.",
+        "add": "Add a source of tools to the configuration, with its key.",
+        "remove": "Remove a manual from the configuration.",
+        "install": "Write the bridge's entry into an MCP host's file.",
+        "uninstall": "Remove the bridge's entry from an MCP host's file.",
+        "migrate": "Move hosts' MCP servers into a UTCP configuration, behind one entry.",
+        "serve": "Serve the tools of CONFIG over MCP.",
+    },
+    "Look": {
+        "list": "List the manuals of the configuration with kind and source.",
+        "status": "Show how each manual is now, and which hosts start this configuration.",
+        "tools": "List the tools by name.",
+        "search": "Find tools by what they do.",
+        "describe": "Show a tool's description, its arguments, and an example of a call.",
+        "call": "Call a tool and print its result.",
+    },
+    "Log in": {
+        "login": "Log in to the services of a manual, in a browser or with a code.",
+        "logout": "Forget the logins of a manual, and revoke their tokens.",
+        "auth": "Show the logins that `utcp-bridge login` made.",
+    },
+    "Mend": {
+        "check": "Load every manual and report what is wrong.",
+        "validate": "Test each CONFIG by itself, without the network.",
+        "doctor": "Find the step at which a manual fails, and what to do about it.",
+        "explain": "Print the exact request that a call would send, and send nothing.",
+    },
+    "Approve": {
+        "lock": "Write utcp.lock: the hashes of all tools as they are now.",
+        "diff": "Show which tools are new, changed or gone since they were approved.",
+        "approve": "Approve tools as they are now, in utcp.lock.",
+    },
+    "Compare": {
+        "compare": "Compare what two manuals offer and reply, to replace one by the other.",
+        "shadow": "Show how replies of shadowed tools compare.",
+        "promote": "Let the new side answer tools of a manual with `shadow`, tool by tool.",
+        "conformance": "Test a UTCP client against the vectors of the conformance kit.",
+    },
+    "Make": {
+        "convert": "Make one UTCP manual of all SOURCEs.",
+        "registry": "Serve a folder of manuals as a registry, or list a registry.",
+    },
+    "Help": {
+        "help": "Print a page of the documentation, or a verb's help.",
+        "completion": "Print the script that lets a shell complete the command.",
+    },
 }
-"""The verbs as a user meets them. A verb `x` is the command `x` of `commands/x.py`, or of the module in `_TOGETHER`."""
+"""The verbs as a user meets them, each with the first sentence of its help, so that the list of verbs imports none.
+
+A verb `x` is the command `x` of `commands/x.py`, or of the module in `_TOGETHER`.
+"""
 
 _TOGETHER: Final = {
     "remove": "add",
@@ -68,6 +104,11 @@ _SYNONYMS: Final = {
     "lint": "validate",
 }
 """What other programs call a verb."""
+
+
+_YOUNG_OBJECTS: Final = 100_000
+"""New objects from which the collector looks for circles. Modules and tools are many objects that stay: with Python's
+own number, looking at them again and again takes a tenth of a short command's time."""
 
 
 class _ReaderLeft(Exception):
@@ -104,10 +145,10 @@ class _Bridge(NamedGroup):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each part of the journey."""
-        for title, names in JOURNEY.items():
-            found = [(name, command) for name in names if (command := self.get_command(ctx, name)) is not None]
+        program = ctx.find_root().info_name or DEFAULT
+        for title, verbs in JOURNEY.items():
             with formatter.section(title):
-                formatter.write_dl([(name, command.get_short_help_str(limit=80)) for name, command in found])
+                formatter.write_dl([(name, renamed(text, program)) for name, text in verbs.items()])
                 if title in _REMARKS:
                     formatter.write_paragraph()
                     formatter.write_text(_REMARKS[title])
@@ -168,9 +209,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and end the process with its exit code."""
     _open_standard_streams()
     _let_streams_take_any_text()
+    if arguments is None:
+        gc.set_threshold(_YOUNG_OBJECTS)
     code = run(arguments, Session(is_program=True))
     if (ending := sys.modules.get("utcp_bridge.processes.ending")) is not None:
         ending.leave(code)
+    if arguments is None and "utcp_bridge.client.client" in sys.modules:
+        from utcp_bridge.processes.ending import leave_now
+
+        leave_now(code)
     sys.exit(code)
 
 
@@ -206,10 +253,16 @@ def run(arguments: Sequence[str] | None = None, session: Session | None = None) 
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - the outermost frame: every exception becomes an exit code
         return _fail(_cause(error), session)
-    return outcome if isinstance(outcome, int) else exits.OK
+    return outcome if isinstance(outcome, int) else 0
+
+
+# What reports an error is imported when there is one: `--help` works without it.
 
 
 def _fail(error: BaseException, session: Session) -> int:
+    from utcp_bridge.cli import exits
+    from utcp_bridge.errors import Rejected, UtcpError
+
     if isinstance(error, BrokenPipeError | _ReaderLeft):
         _discard_stdout()
         return exits.OK
@@ -221,10 +274,7 @@ def _fail(error: BaseException, session: Session) -> int:
         error.show()
         return exits.USAGE
     if session.debug:
-        if logs_json():
-            log_line(logging.ERROR, f"Traceback of {type(error).__name__}.", error)
-        else:
-            click.echo(without_sequences("".join(traceback.format_exception(error)), sys.stderr), err=True, nl=False)
+        _show_traceback(error)
     if isinstance(error, UtcpError):
         detail = error.detail if isinstance(error, Rejected) else None
         _report(session, error.code, error.message, error.remedy, detail)
@@ -234,13 +284,30 @@ def _fail(error: BaseException, session: Session) -> int:
     return exits.INTERNAL
 
 
+def _show_traceback(error: BaseException) -> None:
+    import logging
+    import traceback
+
+    from utcp_bridge.cli.logs import log_line, logs_json
+    from utcp_bridge.cli.output import without_sequences
+
+    if logs_json():
+        log_line(logging.ERROR, f"Traceback of {type(error).__name__}.", error)
+    else:
+        click.echo(without_sequences("".join(traceback.format_exception(error)), sys.stderr), err=True, nl=False)
+
+
 def _report(session: Session, code: str, message: str, remedy: str | None, detail: Any = None) -> None:
     """Print an error: an object on stdout with `--json`, otherwise lines on stderr."""
+    from utcp_bridge.cli.output import complain, print_json
+
     if session.as_json:
         print_json({"error": {"code": code, "message": message, "remedy": remedy, "detail": detail}})
         return
     complain(f"{message} {remedy}" if remedy else message)
     if detail:
+        import json
+
         shown = detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False)
         complain(f"The response says: {shown}")
 
@@ -248,6 +315,8 @@ def _report(session: Session, code: str, message: str, remedy: str | None, detai
 def _cause(error: BaseException) -> BaseException:
     """Return the error to report: the first one of a task group, and a `ConfigError` for an error of a file."""
     if isinstance(error, OSError) and error.filename is not None:
+        from utcp_bridge.errors import ConfigError
+
         reported = ConfigError(f"{error.filename}: {error.strerror}.", remedy="Check the path and its permissions.")
         reported.__cause__ = error
         return reported

@@ -20,11 +20,11 @@ def find_tool(client: UtcpClient, name: str) -> Tool:
 
     :raises UnknownTool: no tool has this name, or several have. The remedy suggests names.
     """
-    from utcp_bridge.catalogue.catalogue import Catalogue
-
     tool = client.find(name)
     if tool is not None:
         return tool
+    from utcp_bridge.catalogue.catalogue import Catalogue
+
     return Catalogue(client).find_tool(name, remedy="`utcp-bridge tools` lists the tools.").tool
 
 
@@ -34,6 +34,8 @@ async def loaded_tool(client: UtcpClient, name: str) -> Tool | int:
     :raises UnknownTool: no tool has this name.
     """
     await wait_for_manuals(client, lambda: client.find(name) is not None)
+    if client.find(name) is None:
+        await client.widen()
     try:
         return find_tool(client, name)
     except UnknownTool:

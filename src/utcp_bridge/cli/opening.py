@@ -49,21 +49,31 @@ def run_async(work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
 
 
 @asynccontextmanager
-async def opened(options: Options, *, only: str | None = None, quiet: bool = True) -> AsyncGenerator[UtcpClient]:
+async def opened(
+    options: Options, *, only: str | None = None, alone: bool = False, quiet: bool = True
+) -> AsyncGenerator[UtcpClient]:
     """Return a client whose manuals are loading. Report each fault of the configuration in one line on stderr.
 
-    `only` is a tool's name: if it begins with the name of a manual, no other manual is loaded. With `quiet`, the log
-    contains only errors, unless the operator sets `log_level`: the verbs that use it report failures themselves.
+    `only` is a tool's name: if it begins with the name of a manual, no other manual is loaded. With
+    `alone`, that manual loads no other tool either (`Extensions.only`), unless the log shows the faults of all. With
+    `quiet`, the log contains only errors, unless the operator sets `log_level`: the verbs that use it report failures
+    themselves.
 
     :raises ConfigError: the configuration is missing, or cannot be read.
     """
     async with AsyncExitStack() as stack:
-        _, client = await opened_parts(options, stack, only=only, quiet=quiet)
+        _, client = await opened_parts(options, stack, only=only, alone=alone, quiet=quiet)
         yield client
 
 
 async def opened_parts(
-    options: Options, stack: AsyncExitStack, *, only: str | None = None, quiet: bool = True, reports: bool = True
+    options: Options,
+    stack: AsyncExitStack,
+    *,
+    only: str | None = None,
+    alone: bool = False,
+    quiet: bool = True,
+    reports: bool = True,
 ) -> tuple[LoadedConfig, UtcpClient]:
     """Return the configuration and what `opened` yields; `stack` closes it. `reports` is as in `open_loaded`.
 
@@ -76,7 +86,9 @@ async def opened_parts(
     loaded = await load(options, stack)
     if only is not None:
         loaded = replace(loaded, config=_for_tool(loaded.config, only))
-    return loaded, await open_loaded(loaded, stack, quiet=quiet, reports=reports)
+    alone = alone and "log_level" not in loaded.config.bridge.model_fields_set
+    client = await open_loaded(loaded, stack, quiet=quiet, reports=reports, only=only if alone else None)
+    return loaded, client
 
 
 @asynccontextmanager
@@ -114,8 +126,11 @@ async def open_loaded(
     quiet: bool = True,
     guard: Guard | None = None,
     reports: bool = True,
+    only: str | None = None,
 ) -> UtcpClient:
     """Return a client for a loaded configuration; `stack` closes it. `guard` replaces the client's address policy.
+
+    `only` is that of `Extensions`.
 
     With `reports`, the faults of the configuration and the `.env` files are reported on stderr.
     """
@@ -143,6 +158,7 @@ async def open_loaded(
         audit=sink,
         guard=guard,
         documents=loaded.documents,
+        only=only,
         lock_file=loaded.lock_file,
         env_files=loaded.env_files,
         host=None if quiet else HostAhead.of_server(settings.transport),

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from utcp_bridge.errors import ConfigError
-
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -84,6 +82,8 @@ class Options:
         for name in DEFAULT_FILES:
             if Path(name).is_file():
                 return (name,)
+        from utcp_bridge.errors import ConfigError
+
         raise ConfigError(
             "The current folder has no configuration.",
             remedy="Name a file, a folder or a URL, set UTCP_CONFIG_FILE, or make utcp.yaml with"

@@ -10,7 +10,17 @@ from typing import Final
 
 import click
 
-__all__ = ["CONTEXT", "DEFAULT", "NAMES", "REGISTRY", "NamedGroup", "command_line", "started_as", "under_name"]
+__all__ = [
+    "CONTEXT",
+    "DEFAULT",
+    "NAMES",
+    "REGISTRY",
+    "NamedGroup",
+    "command_line",
+    "renamed",
+    "started_as",
+    "under_name",
+]
 
 DEFAULT: Final = "utcp-bridge"
 REGISTRY: Final = "utcp-registry"
@@ -49,12 +59,14 @@ def under_name(command: click.Command, program: str) -> click.Command:
     if program == DEFAULT:
         return command
     named = copy.copy(command)
-    named.help, named.epilog = (_renamed(text, program) for text in (command.help, command.epilog))
+    named.help, named.epilog = (text and renamed(text, program) for text in (command.help, command.epilog))
     return named
 
 
-def _renamed(text: str | None, program: str) -> str | None:
-    """Replace the name. `utcp-bridge registry serve` is `utcp-registry serve`, which has no other verbs."""
+def renamed(text: str, program: str) -> str:
+    """Return a text with another program's name. `utcp-bridge registry serve` is `utcp-registry serve`, which has no
+    other verbs.
+    """
 
     def replacement(match: re.Match[str]) -> str:
         is_registry = match[0] != DEFAULT
@@ -62,4 +74,4 @@ def _renamed(text: str | None, program: str) -> str | None:
             return REGISTRY if is_registry else match[0]
         return program + match[0].removeprefix(DEFAULT)
 
-    return None if text is None else _COMMAND.sub(replacement, text)
+    return text if program == DEFAULT else _COMMAND.sub(replacement, text)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.configuration.loading import LoadedConfig
     from utcp_bridge.doctor.comparison import Verdict
-    from utcp_bridge.model import JsonObject, ShadowOptions
+    from utcp_bridge.model import JsonObject
+    from utcp_bridge.settings import ShadowOptions
 
 __all__ = ["Promotion", "promote_tools", "take_back"]
 

@@ -11,18 +11,17 @@ from functools import cached_property, partial
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import anyio
 import anyio.to_thread
 
 from utcp_bridge.auth.literals import learn_configuration, literal_secrets
+from utcp_bridge.auth.login.logins import Logins
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.explaining import Explainer, add_advice, redact_error
-from utcp_bridge.client.logins import LoginDesk, open_logins
-from utcp_bridge.client.mapped import MappedOffers
 from utcp_bridge.client.reference_names import Arguments, ReferenceKeywords, ReferenceNames
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.client.shadowing import Shadowing, ShadowRecord
@@ -34,19 +33,7 @@ from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
 from utcp_bridge.manuals.upkeep import Upkeep
-from utcp_bridge.model import (
-    Call,
-    Document,
-    Emit,
-    Fault,
-    JsonObject,
-    Outage,
-    Result,
-    Tool,
-    Trust,
-    discard,
-    first_few,
-)
+from utcp_bridge.model import Call, Document, Emit, Fault, JsonObject, Outage, Result, Tool, Trust, discard, first_few
 from utcp_bridge.net.files.local_file import FileRoots
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
@@ -68,17 +55,16 @@ from utcp_bridge.processes.children import ChildrenHold
 from utcp_bridge.search import Hit, ToolSearchStrategy
 from utcp_bridge.search.strategy import Searchable
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
+from utcp_bridge.stores.opening import open_user_store
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.upstream import CallingHost, Hear, HostAhead, ServerState, Upstream
-from utcp_bridge.variables import (
-    EnvFile,
-    VariableLoader,
-    Variables,
-    load_variable_loaders,
-    names_credential,
-)
+from utcp_bridge.variables import EnvFile, VariableLoader, Variables, load_variable_loaders, names_credential
+
+if TYPE_CHECKING:
+    from utcp_bridge.client.logins import LoginDesk
+    from utcp_bridge.client.mapped import MappedOffers
 
 __all__ = ["Extensions", "UtcpClient"]
 
@@ -106,6 +92,8 @@ class Extensions:
     """The client asks these after all other sources of variables."""
     host: CallingHost | HostAhead | None = None
     """Answers MCP servers that ask for something during a call. Without it they cannot ask."""
+    only: str | None = None
+    """The UTCP name of the one tool that is called. A manual that has it loads no other tool; see `widen`."""
     lock_file: Path | None = None
     """Where the hashes of approved tools are kept if the configuration sets `pin`; None: in memory."""
 
@@ -130,8 +118,10 @@ class UtcpClient(ReferenceNames):
         self._children: ChildrenHold | None = None
         guard = extensions.guard or Guard()
         self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
-        self._logins = open_logins(config.bridge.token_store, root, self._learn_secret)
-        services = self._make_services(guard, root)
+        self._logins = Logins(
+            partial(open_user_store, config.bridge.token_store, root=root), on_secret=self._learn_secret
+        )
+        self._services = services = self._make_services(guard, root)
         loaders, loader_faults = load_variable_loaders(config.load_variables_from, root=root)
         processors, processor_faults = read_post_processors(config.post_processing)
         self._part_faults = [*loader_faults, *processor_faults]
@@ -145,9 +135,11 @@ class UtcpClient(ReferenceNames):
         self._registration = Registration(
             services, self._registry, binder, self.repository, extensions.documents, extensions.lock_file
         )
+        self._registration.remapped = lambda name: self._mapped.changed(name)  # noqa: PLW0108 - made late
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy, self.find)
-        self._limits, self._shadowing = Limits(self._allowance), self._shadows(extensions.lock_file)
+        self._limits = Limits(self._allowance)
+        self._shadowing = Shadowing(self, self._tasks.spawn, ShadowRecord(extensions.lock_file, self.redactor))
         self._breakers = Breakers(self._breaker_rule, self._peer)
         self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
         folders, most = self.settings.file_roots, self.settings.max_file_bytes
@@ -158,15 +150,11 @@ class UtcpClient(ReferenceNames):
         self._explainer = Explainer(
             self._registration, self.redactor, (self._output_path, self._validation, self._file_arguments)
         )
-        self._mapped = MappedOffers(services, self._registration, self.call)
         self._chains: dict[str, Next] = {}
         self._targets: dict[Tool, Target[Any]] = {}
         self._peers: dict[Tool, str | None] = {}
         self._call_ids = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
         self.repository.subscribe(self._on_change)
-
-    def _shadows(self, lock_file: Path | None) -> Shadowing:
-        return Shadowing(self, self._tasks.spawn, ShadowRecord(lock_file, self.redactor))
 
     def _make_services(self, guard: Guard, root: Path) -> Services:
         """What transports get."""
@@ -236,6 +224,7 @@ class UtcpClient(ReferenceNames):
         if loaded.lock_file is not None and extensions.lock_file is None:
             extensions = replace(extensions, lock_file=loaded.lock_file)
         client = cls(loaded.config, root=loaded.root, extensions=extensions)
+        client._registration.only = extensions.only
         await client.open(wait=wait)
         return client
 
@@ -320,6 +309,10 @@ class UtcpClient(ReferenceNames):
         """Read a manual again. Its present tools stay until the new ones are there."""
         await self._upkeep.refresh(name)
 
+    async def widen(self) -> None:
+        """Load all tools of the manuals of which only one was loaded, because of `Extensions.only`."""
+        await self._registration.widen()
+
     def report(self) -> list[ManualState]:
         """Return the state of every manual."""
         return self._registration.states()
@@ -338,16 +331,27 @@ class UtcpClient(ReferenceNames):
 
     def upstreams(self) -> list[Upstream]:
         """Return the MCP servers behind the manuals, and the manuals that map resources or prompts."""
-        return [*self._registration.upstreams(), *self._mapped.upstreams()]
+        mapped = self._mapped.upstreams() if any(state.maps for state in self.report()) else ()
+        return [*self._registration.upstreams(), *mapped]
 
     def on_upstream(self, hear: Hear) -> Callable[[], None]:
         """Call `hear` with each notification of an MCP server. Return a function that ends this."""
         self._hearers.append(hear)
         return partial(self._hearers.remove, hear)
 
+    # What only some programs need is imported when it is needed.
+
+    @cached_property
+    def _mapped(self) -> MappedOffers:
+        from utcp_bridge.client.mapped import MappedOffers
+
+        return MappedOffers(self._services, self._registration, self.call)
+
     @cached_property
     def login_desk(self) -> LoginDesk:
         """Where persons log in to the services of the manuals."""
+        from utcp_bridge.client.logins import LoginDesk
+
         asks_host = self.settings.transport == "stdio"
         return LoginDesk(self._registration, self.repository, self._logins, asks_host=asks_host)
 

@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from secrets import token_urlsafe
 from typing import TypeVar
 
@@ -23,17 +21,11 @@ from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.errors import AuthRequired, ConfigError, LoginFailed, UtcpError
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import ToolRepository, unknown_manual
-from utcp_bridge.stores.opening import open_user_store
 from utcp_bridge.upstream import CALL_CLOCK, HOST, ProtocolError, ask_host
 
-__all__ = ["LoginDesk", "LoginState", "open_logins"]
+__all__ = ["LoginDesk", "LoginState"]
 
 T = TypeVar("T")
-
-
-def open_logins(store: str, root: Path, on_secret: Callable[[str, str], None]) -> Logins:
-    """Return the logins in the store of the setting `token_store`, which is opened at the first use."""
-    return Logins(partial(open_user_store, store, root=root), on_secret=on_secret)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,6 @@ from utcp_bridge.model import (
     Fault,
     JsonObject,
     Result,
-    ShadowOptions,
     Tool,
     discard,
     is_list,
@@ -42,6 +41,7 @@ from utcp_bridge.model import (
 from utcp_bridge.net.files.writing import exclusive, write_file
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.differences import Ignored, has_failed, own_tools, paired_tools, reply_differences
+from utcp_bridge.settings import ShadowOptions
 from utcp_bridge.upstream import InputRequired, ProtocolError
 
 __all__ = [

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -24,8 +24,6 @@ from utcp_bridge.configuration.environment import (
     unknown_variables,
     variables_of_settings,
 )
-from utcp_bridge.configuration.hosts.files import host_configuration
-from utcp_bridge.configuration.hosts.reading import HostConfiguration, as_configuration, unread_in_entry
 from utcp_bridge.configuration.places import (
     DOCUMENT_SUFFIXES,
     NoSuchFile,
@@ -54,6 +52,9 @@ from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.urls import bare_url
 from utcp_bridge.variables import EnvFile, Variables, load_variable_loaders, variable_names
 
+if TYPE_CHECKING:
+    from utcp_bridge.configuration.hosts.reading import HostConfiguration
+
 __all__ = ["ConfigLike", "LoadedConfig", "Template", "as_config", "as_entry", "files_of", "load_config"]
 
 
@@ -66,6 +67,9 @@ Template: TypeAlias = Mapping[str, Any] | _Model
 
 ConfigLike: TypeAlias = UtcpClientConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path | None
 _MAX_AT_ONCE: Final = 32
+_HOST_KEYS: Final = frozenset({"mcpServers", "mcp", "servers", "mcp_servers", "context_servers", "extensions"})
+"""The keys of a document that may be a host's file. For any other document, the reader of these files is not imported,
+because that takes a tenth of the time of a start."""
 _ENTRY_KEYS: Final = ("manual_call_templates", "providers", "mcpServers")
 _CONFIG_SHAPES = frozenset({Shape.CONFIG, Shape.CONFIG_ENTRIES, Shape.TEMPLATE})
 _MANUAL_SHAPES = frozenset({Shape.MANUAL, Shape.OPENAPI, Shape.TOOLS, Shape.MCP_TOOLS})
@@ -104,7 +108,7 @@ class _Gathered:
 
     def add_document(self, document: Any, *, where: str, folder: Path | None, shape: Shape | None = None) -> None:
         """Add a configuration or a host's file; `shape` is what `detect` says of it, if that is known."""
-        host = as_configuration(document)
+        host = _host_configuration(document)
         if host is not None:
             self.add_host_file(host, where=where, folder=folder)
             return
@@ -144,8 +148,7 @@ class _Gathered:
     def _add_config(self, config: ParsedConfig, where: str, folder: Path | None) -> None:
         self.faults.extend(config.faults)
         for entry in config.entries:
-            for _, what, remedy in unread_in_entry(entry.template):
-                self.faults.warn(f"{where}: {entry.name}", what, remedy)
+            self._warn_of_servers(entry, where)
             self.add_entry(ManualEntry(entry.name, _anchored(entry.template, folder)), where)
         client = dict(config.client)
         self.client["variables"] = {**self.client.get("variables", {}), **(client.pop("variables", None) or {})}
@@ -155,6 +158,15 @@ class _Gathered:
             self.add_registry(_anchored_registry(registry, folder), where)
         self.client.update(client)
         self._add_settings(config.bridge, f"{where}, `bridge`", folder)
+
+    def _warn_of_servers(self, entry: ManualEntry, where: str) -> None:
+        """Report the keys of an entry's MCP servers that nothing reads."""
+        if entry.template.get("call_template_type") != "mcp":
+            return
+        from utcp_bridge.configuration.hosts.reading import unread_in_entry
+
+        for _, what, remedy in unread_in_entry(entry.template):
+            self.faults.warn(f"{where}: {entry.name}", what, remedy)
 
     def _add_settings(self, settings: JsonObject, place: str, folder: Path | None) -> None:
         try:
@@ -317,7 +329,7 @@ async def _read_document(path: Path, named: Path | None = None) -> tuple[bool, A
     """Return whether a file is a configuration, its document, and the function that adds it. `named` is as written."""
     jsonc = path.suffix in {".json", ".jsonc"}
     document = await parsed(await read_file(path, named), hint=hint_of(path), jsonc=jsonc, where="The file")
-    host = await anyio.to_thread.run_sync(host_configuration, document, path)
+    host = await anyio.to_thread.run_sync(_host_configuration, document, path) if _may_be_host(document) else None
     if host is not None:
         return True, document, partial(_add_host_file, host, path)
     shape = detect(document)
@@ -336,6 +348,20 @@ async def _read_document(path: Path, named: Path | None = None) -> tuple[bool, A
     return shape in _CONFIG_SHAPES, document, add
 
 
+def _may_be_host(document: Any) -> bool:
+    return is_object(document) and not _HOST_KEYS.isdisjoint(document)
+
+
+def _host_configuration(document: Any, path: Path | None = None) -> HostConfiguration | None:
+    """Return a host's file as a configuration; None for other documents. `path` is where the file is."""
+    if not _may_be_host(document):
+        return None
+    from utcp_bridge.configuration.hosts.files import host_configuration
+    from utcp_bridge.configuration.hosts.reading import as_configuration
+
+    return as_configuration(document) if path is None else host_configuration(document, path)
+
+
 def _add_host_file(host: HostConfiguration, path: Path, gathered: _Gathered) -> bool:
     gathered.add_host_file(host, where=str(path), folder=path.parent)
     return True
@@ -345,7 +371,7 @@ async def _read_url(url: str) -> _Add:
     """Read what is at a URL. The operator wrote the URL, so a configuration at it counts as the operator's own."""
     fetched = await fetch_url(url)
     document = await parsed(fetched.content, hint=fetched.media_type or url, where=bare_url(url))
-    shape, host = detect(document), as_configuration(document)
+    shape, host = detect(document), _host_configuration(document)
 
     def add(gathered: _Gathered) -> bool:
         if host is not None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import codecs
 import math
 import re
-import tomllib
 from collections.abc import Iterable
 from typing import Any, Final, Literal, NoReturn
 
@@ -115,6 +114,8 @@ def parse_document(
 
 def _parse_toml(text: str, where: str) -> Any:
     """Return TOML as plain JSON data: dates and times are text."""
+    import tomllib
+
     try:
         document = tomllib.loads(text.replace("\r\n", "\n"))
         return orjson.loads(orjson.dumps(document))

@@ -9,7 +9,6 @@ import orjson
 
 from utcp_bridge.dialects.fields import is_mapping
 from utcp_bridge.model import JsonObject, is_list, is_object
-from utcp_bridge.settings import ManualOptions
 
 __all__ = [
     "BASE_FIELDS",
@@ -47,8 +46,17 @@ BASE_FIELDS = frozenset({
 MAP_KEYS = frozenset({"prompts", "resources"})
 """Keys of an entry or of a manual document that map resources and prompts. They have no variables."""
 
-OPERATOR_KEYS = frozenset(ManualOptions.model_fields) | MAP_KEYS
-"""Keys next to a call template that only the operator may write; those in a fetched manual are dropped."""
+OPERATOR_KEYS = MAP_KEYS | frozenset({
+    "allow_networks", "allowed_communication_protocols", "allowed_origins", "auth_tools", "base_url",
+    "breaker_failures", "ca_cert", "call_timeout", "client_cert", "client_key", "concurrency", "deadline_header",
+    "discovery_timeout", "exclude", "include", "max_reply_bytes", "overrides", "proxy", "queue", "rate_limit",
+    "refresh_interval", "registry", "registry_namespace", "retries", "server_name", "server_variables", "sha256",
+    "shadow", "share", "trusted", "validation", "verify_ssl",
+})  # fmt: skip
+"""Keys next to a call template that only the operator may write; those in a fetched manual are dropped.
+
+They are the fields of `ManualOptions` and the maps; a test compares them. Workers that read documents load no settings.
+"""
 
 _NEVER_NULL = frozenset({
     "type", "properties", "required", "items", "enum", "title", "description", "format", "minimum", "maximum",

@@ -47,6 +47,23 @@ class ReadTools:
     protocols: tuple[str, ...] | None = None
     maps: JsonObject = field(default_factory=dict[str, Any])
     """The `resources` and `prompts` of a manual, as they were written."""
+    is_narrowed: bool = False
+    """Whether one tool was wanted, and the document has more."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneTool:
+    """The one tool of a manual that is wanted. `name` is its own name, `most` the number of tools that are used."""
+
+    manual: str
+    name: str
+    most: int
+
+    def among(self, tools: list[RawTool]) -> list[RawTool]:
+        """Return this tool, or all tools if it is not there."""
+        own = f"{self.manual}."
+        found = [tool for tool in tools[: self.most] if tool.name.removeprefix(own) == self.name]
+        return found if len(found) == 1 else tools
 
 
 class DocumentWork:
@@ -89,10 +106,17 @@ class DocumentWork:
         """Note that a file cannot be read."""
         self.files[place] = None
 
-    def manual(self, entry: JsonObject, where: str) -> ReadTools:
-        """Return the tools of a UTCP manual or of a list of tools; `entry` is the manual's own call template."""
+    def manual(self, entry: JsonObject, where: str, only: OneTool | None = None) -> ReadTools:
+        """Return the tools of a UTCP manual or of a list of tools, or only one of them.
+
+        `entry` is the manual's own call template.
+        """
         found = read_manual(self._content, default_template=entry, where=where)
-        return ReadTools(found.tools, found.faults, found.dialect, found.info, found.auth, found.protocols, found.maps)
+        tools = found.tools if only is None else only.among(found.tools)
+        is_narrowed = len(tools) < len(found.tools)
+        return ReadTools(
+            tools, found.faults, found.dialect, found.info, found.auth, found.protocols, found.maps, is_narrowed
+        )
 
     def openapi(self, options: JsonObject) -> Generator[None, None, ReadTools]:
         """Return the tools of an OpenAPI description, in steps; `options` are the fields of `ConversionOptions`.
@@ -163,7 +187,8 @@ class DocumentJob:
         yield last_line({})
 
     def _manual(self, request: JsonObject, _data: bytes) -> Iterator[bytes]:
-        yield from self._tools(self._work.manual(request["entry"], request["where"]))
+        only = request.get("only")
+        yield from self._tools(self._work.manual(request["entry"], request["where"], only and OneTool(*only)))
 
     def _openapi(self, request: JsonObject, _data: bytes) -> Iterator[bytes]:
         yield from self._tools(at_once(self._work.openapi(request["options"])))
@@ -182,6 +207,7 @@ class DocumentJob:
                 "auth": found.auth,
                 "protocols": found.protocols,
                 "maps": found.maps,
+                "is_narrowed": found.is_narrowed,
             }
         )
 

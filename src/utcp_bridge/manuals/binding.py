@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from utcp_bridge.auth.alternatives import choose_auth
 from utcp_bridge.dialects.v1 import MAP_KEYS
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import CallTemplate, JsonObject, Source, Tool, Trust, is_list, is_object
+from utcp_bridge.model import JsonObject, Source, Tool, Trust, is_list, is_object
 from utcp_bridge.net.guard import origin_of
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.settings import explain
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.variables import flat_key, variable_names
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from utcp_bridge.auth.tokens import TokenCache
     from utcp_bridge.variables import LookedUp, Variables
 
-__all__ = ["Binder", "uses_secrets"]
+__all__ = ["Binder", "key_uses_secrets", "uses_secrets"]
 
 AnyTransport = Transport[Any]
 
@@ -175,8 +176,14 @@ def _origins(template: CallTemplate, transport: type[AnyTransport], source: Sour
 
 def uses_secrets(template: Mapping[str, Any]) -> bool:
     """Return whether a raw template has `auth` or names a variable; then it may reach only the operator's origins."""
-    named = (value for key, value in template.items() if key != "request_plan")
-    return bool(template.get("auth")) or any(_names_variable(value) for value in named)
+    return any(key_uses_secrets(key, value) for key, value in template.items())
+
+
+def key_uses_secrets(key: str, value: Any) -> bool:
+    """Return whether one field of a raw template is a reason for `uses_secrets`."""
+    if key == "auth" and value:
+        return True
+    return key != "request_plan" and _names_variable(value)
 
 
 def _names_variable(value: Any) -> bool:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from utcp_bridge.dialects import ManualEntry, RawTool
 from utcp_bridge.errors import ConfigError, PolicyError, UtcpError, VariableNotFound
-from utcp_bridge.manuals.binding import Binder, uses_secrets
+from utcp_bridge.manuals.binding import Binder, key_uses_secrets, uses_secrets
 from utcp_bridge.manuals.hints import hints_of_template, is_repeatable, stated_hints, template_of
 from utcp_bridge.manuals.variables_needed import names_in_template
-from utcp_bridge.model import CallTemplate, Faults, JsonObject, Source, Tool, Trust, in_seconds, is_list
+from utcp_bridge.model import Faults, JsonObject, Source, Tool, Trust, in_seconds, is_list
 from utcp_bridge.net.gate.addresses import closed_host
 from utcp_bridge.net.guard import Guard, endpoint_of, origin_of
 from utcp_bridge.pipeline.post_processing import compile_projection
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
@@ -29,6 +32,7 @@ __all__ = [
 ]
 
 AnyTransport = type[Transport[Any]]
+_AFTER_HOST: Final = re.compile(r"[/?#]")
 _WEB_SCHEMES = ("http", "https", "ws", "wss")
 _LIMIT_KEYS = (
     "breaker_failures",
@@ -273,7 +277,14 @@ class ToolBuilder:
 
 def endpoint_pair(endpoint: str) -> frozenset[str]:
     """Return `host:port` of an endpoint, in the form of `Source.exempt`; an empty set if its host has placeholders."""
-    parts = urlsplit(endpoint)
+    scheme, separator, rest = endpoint.partition("://")
+    return _pair_of(f"{scheme}{separator}{_AFTER_HOST.split(rest, maxsplit=1)[0]}")
+
+
+@lru_cache(maxsize=256)
+def _pair_of(address: str) -> frozenset[str]:
+    """Do it for an address without a path: most tools of a manual have the same one."""
+    parts = urlsplit(address)
     try:
         port = parts.port or {"https": 443, "wss": 443}.get(parts.scheme, 80)
     except ValueError:
@@ -328,7 +339,7 @@ def _is_operators(template: JsonObject, entry: JsonObject) -> bool:
     return all(
         entry.get(key) == value or (key == "auth" and entry.get("auth_tools") == value)
         for key, value in template.items()
-        if uses_secrets({key: value})
+        if key_uses_secrets(key, value)
     )
 
 

@@ -23,7 +23,7 @@ import orjson
 
 from utcp_bridge.dialects import RawTool, Shape
 from utcp_bridge.dialects.crossing import ToolReader
-from utcp_bridge.dialects.worker import DOCUMENT_JOB, DocumentWork, Outline, ReadTools
+from utcp_bridge.dialects.worker import DOCUMENT_JOB, DocumentWork, OneTool, Outline, ReadTools
 from utcp_bridge.errors import ManualError
 from utcp_bridge.foreign import has_more_values
 from utcp_bridge.model import Fault, JsonObject
@@ -53,7 +53,7 @@ class DocumentReader(Protocol):
     async def parse(self, data: Any, *, url: str | None, hint: str, jsonc: bool) -> Outline: ...
     async def add(self, place: str, data: bytes) -> list[str]: ...
     async def miss(self, place: str) -> None: ...
-    async def manual(self, entry: JsonObject, where: str) -> ReadTools: ...
+    async def manual(self, entry: JsonObject, where: str, only: OneTool | None = None) -> ReadTools: ...
     async def openapi(self, options: JsonObject) -> ReadTools: ...
 
 
@@ -146,8 +146,8 @@ class _Here:
     async def miss(self, place: str) -> None:
         self._work.miss(place)
 
-    async def manual(self, entry: JsonObject, where: str) -> ReadTools:
-        return await self._run(partial(self._work.manual, entry, where))
+    async def manual(self, entry: JsonObject, where: str, only: OneTool | None = None) -> ReadTools:
+        return await self._run(partial(self._work.manual, entry, where, only))
 
     async def openapi(self, options: JsonObject) -> ReadTools:
         steps = self._work.openapi(options)
@@ -181,9 +181,10 @@ class _InWorker:
     async def miss(self, place: str) -> None:
         await self._ask({"step": "miss", "place": place})
 
-    async def manual(self, entry: JsonObject, where: str) -> ReadTools:
+    async def manual(self, entry: JsonObject, where: str, only: OneTool | None = None) -> ReadTools:
         sent, held = _without_held(entry)
-        found = await self._tools({"step": "manual", "entry": sent, "where": where})
+        choice = None if only is None else [only.manual, only.name, only.most]
+        found = await self._tools({"step": "manual", "entry": sent, "where": where, "only": choice})
         return replace(found, tools=[_with_held(tool, held) for tool in found.tools]) if held else found
 
     async def openapi(self, options: JsonObject) -> ReadTools:
@@ -200,6 +201,7 @@ class _InWorker:
             reply["auth"],
             None if protocols is None else tuple(protocols),
             reply["maps"],
+            reply["is_narrowed"],
         )
 
     async def _ask(self, head: JsonObject, data: bytes = b"") -> tuple[JsonObject, list[RawTool]]:

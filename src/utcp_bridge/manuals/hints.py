@@ -13,7 +13,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from utcp_bridge.dialects import RawTool
-from utcp_bridge.model import CallTemplate, Source, Trust
+from utcp_bridge.model import Source, Trust
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.transport import Transport
 
 __all__ = ["hints_of_template", "is_repeatable", "stated_hints", "template_of"]

@@ -23,7 +23,7 @@ from utcp_bridge.dialects import RawTool, Shape, wants_auth
 from utcp_bridge.dialects.documents import MAX_DOCUMENT_VALUES
 from utcp_bridge.dialects.selection import ToolSelection, select
 from utcp_bridge.dialects.v1 import MAP_KEYS
-from utcp_bridge.dialects.worker import DocumentWork, Outline, ReadTools
+from utcp_bridge.dialects.worker import DocumentWork, OneTool, Outline, ReadTools
 from utcp_bridge.errors import ConfigError, ManualError, ReplyTooLarge, UtcpError
 from utcp_bridge.foreign import most_values
 from utcp_bridge.manuals.basis import ReferredFile, ReferredFiles
@@ -68,6 +68,8 @@ class LoadedManual:
     protocols: tuple[str, ...] | None = None
     maps: JsonObject = field(default_factory=dict[str, Any], repr=False)
     """The `resources` and `prompts` of the document, as they were written."""
+    is_narrowed: bool = False
+    """Whether one tool was wanted, and the document has more."""
     references: ReferredFiles = field(default_factory=ReferredFiles)
 
 
@@ -80,9 +82,17 @@ class ManualReader:
         self.confinement = Confinement()
 
     async def read(
-        self, document: Document, *, entry: JsonObject, source: Source, options: ManualOptions
+        self,
+        document: Document,
+        *,
+        entry: JsonObject,
+        source: Source,
+        options: ManualOptions,
+        only: str | None = None,
     ) -> LoadedManual:
         """Read the tools of a document; `entry` is the manual's own call template.
+
+        If a UTCP manual has a tool of the name `only`, it is the only one that is returned.
 
         :raises ManualError: it is not a manual, an OpenAPI description or a list of tools.
         """
@@ -105,7 +115,8 @@ class ManualReader:
                 tools, faults = with_entry_headers(loaded.tools, entry, source)
                 return replace(loaded, tools=tools, faults=[*loaded.faults, *faults])
             _check_shape(outline)
-            loaded = _loaded(await reader.manual(entry, where))
+            choice = None if only is None else OneTool(source.name, only, self._services.settings.max_tools)
+            loaded = _loaded(await reader.manual(entry, where, choice))
         return await self._selected(
             replace(loaded, tools=with_entry_auth(loaded.tools, entry, source)), options, source
         )
@@ -196,6 +207,7 @@ def _loaded(found: ReadTools) -> LoadedManual:
         description=str(found.info.get("description") or ""),
         protocols=found.protocols,
         maps=found.maps,
+        is_narrowed=found.is_narrowed,
     )
 
 

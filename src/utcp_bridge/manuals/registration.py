@@ -47,9 +47,11 @@ from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.upstream import ServerState, Upstream
 from utcp_bridge.variables import looked_up
 
-__all__ = ["ManualState", "Registration", "as_manual_entry", "manual_name"]
+__all__ = ["REGISTRY", "ManualState", "Registration", "as_manual_entry", "manual_name"]
 
 _logger = logging.getLogger(__name__)
+REGISTRY: Final = "registry"
+"""The kind in a registry's `ManualState`, where a manual has its call template type."""
 _OPERATORS: Final = frozenset(ManualOptions.model_fields)
 _BARE: Final = frozenset({"name", "call_template_type", "url"})
 _FIRST_PAUSE: Final = 2.0
@@ -102,6 +104,8 @@ class ManualState:
     """Held while its tools are replaced, which other work interrupts."""
     repository: ToolRepository | None = field(default=None, repr=False)
     """Where its live tools are."""
+    is_narrowed: bool = False
+    """Whether it has more tools than the one that was wanted."""
 
     @property
     def is_loading(self) -> bool:
@@ -234,6 +238,9 @@ class Registration:
         self._reader = ManualReader(services, registry)
         self._transports: dict[type[AnyTransport], AnyTransport] = {}
         self._states: dict[str, ManualState] = {}
+        self.only: str | None = None
+        """The UTCP name of the one tool that is wanted. A manual that has it loads no other tool, if nothing but its
+        list of tools depends on the others."""
         self.remapped: Callable[[str], object] = lambda _manual: None
         """Receives the name of each manual whose resources or prompts have changed."""
 
@@ -395,7 +402,8 @@ class Registration:
                 document = await transport.discover(target)
                 digest = await digest_of(document)
             _check_hash(document, digest, options)
-            manual = await self._reader.read(document, entry=entry.template, source=source, options=options)
+            only = self._only_of(entry)
+            manual = await self._reader.read(document, entry=entry.template, source=source, options=options, only=only)
             found = _Found(document, digest, manual)
         if found is None:
             raise DeadlineExceeded(
@@ -403,6 +411,22 @@ class Registration:
                 remedy="Check the address, or raise `discovery_timeout`.",
             )
         return await self._replace(state, source, found)
+
+    def _only_of(self, entry: ManualEntry) -> str | None:
+        """Return the own name of the one tool of a manual that is wanted; None for all of them."""
+        manual, name = f"{entry.name}.", self.only or ""
+        options = entry.options
+        chooses = options.include or options.exclude or options.overrides or options.shadow
+        if chooses or not name.startswith(manual) or "pin" in self.settings.model_fields_set:
+            return None
+        return name.removeprefix(manual)
+
+    async def widen(self) -> None:
+        """Load all tools of the manuals of which only one was loaded."""
+        self.only = None
+        for state in [one for one in self.states() if one.is_narrowed]:
+            state.approved.clear()
+            await self.load(state)
 
     async def _basis(self, state: ManualState, source: Source) -> Basis | None:
         """Return what the live tools were made from, if another document is all that could change them."""
@@ -432,14 +456,16 @@ class Registration:
             state.dialect, state.title, state.description = manual.dialect, manual.title, manual.description
             mapped = MapFaults(state.name)
             maps = _maps(state, source, manual.maps, mapped)
-            maps = maps.with_tools({name for tool in tools for name in (tool.name, tool.qualified_name)}, mapped)
+            if not manual.is_narrowed:
+                maps = maps.with_tools({name for tool in tools for name in (tool.name, tool.qualified_name)}, mapped)
+            state.is_narrowed = manual.is_narrowed
             state.faults = [*manual.faults, *built.faults.faults, *withheld, *mapped.faults]
             state.tools, state.basis, state.awaited = len(tools), None, found.document.awaited
             change = await _replaced(self._repository, state.name, tools)
             if maps != state.maps:
                 state.maps = maps
                 self.remapped(state.name)
-            if found.digest is not None:
+            if found.digest is not None and not manual.is_narrowed:
                 document = replace(found.document, content=None)
                 state.basis = Basis(found.digest, document, source, manual.references, variables, lock)
             return change

@@ -18,7 +18,7 @@ from utcp_bridge.configuration.places import is_url
 from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.dialects.configs import PASSED_ON
 from utcp_bridge.errors import DeadlineExceeded, InternalError, PolicyError, UtcpError
-from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry
+from utcp_bridge.manuals.registration import REGISTRY, ManualState, Registration, as_manual_entry
 from utcp_bridge.model import Fault, JsonObject, Source, in_seconds, is_list, is_object
 from utcp_bridge.net.document import document_request, fetch_manual
 from utcp_bridge.net.files.local_file import resolve_within
@@ -27,11 +27,9 @@ from utcp_bridge.registry.listing import Listing, ListingPage
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.urls import origin_of
 
-__all__ = ["KIND", "Registries"]
+__all__ = ["Registries"]
 
 _logger = logging.getLogger(__name__)
-KIND: Final = "registry"
-"""The kind in a registry's `ManualState`, where a manual has its call template type."""
 
 _MAX_MANUALS: Final = 100
 _OF_ITS_MANUALS: Final = frozenset({"registry", "sha256"})
@@ -52,7 +50,7 @@ class Registries:
 
         :raises ConfigError: another manual or registry has its name.
         """
-        return self._registration.announce(ManualEntry(entry.name, {**entry.template, "call_template_type": KIND}))
+        return self._registration.announce(ManualEntry(entry.name, {**entry.template, "call_template_type": REGISTRY}))
 
     async def load(self, state: ManualState) -> None:
         """Ask the registry and load the manuals that are new. A failure is kept in `state`, not raised.
@@ -62,7 +60,7 @@ class Registries:
         started = anyio.current_time()
         try:
             await self._apply(state, *await self._ask(state.entry.template))
-            state.status, state.error, state.dialect = "ready", None, KIND
+            state.status, state.error, state.dialect = "ready", None, REGISTRY
         except UtcpError as error:
             state.status, state.error = ("ready" if self._children.get(state.name) else "failed"), error
         except Exception as error:  # a registry must not fail a manual
@@ -106,7 +104,7 @@ class Registries:
                 document_request(url),
                 max_bytes=self._services.settings.max_manual_bytes,
                 credentials=target.credentials,
-                entry=KIND,
+                entry=REGISTRY,
             )
             hint = document.media_type or url
             listing = await parsed_listing(document.content, hint, "The registry")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import anyio
 
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.errors import UtcpError
-from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry
-from utcp_bridge.manuals.registries import KIND as REGISTRY
-from utcp_bridge.manuals.registries import Registries
+from utcp_bridge.manuals.registration import REGISTRY, ManualState, Registration, as_manual_entry
 from utcp_bridge.model import first_few
 from utcp_bridge.settings import UtcpClientConfig
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Services
+
+if TYPE_CHECKING:
+    from utcp_bridge.manuals.registries import Registries
 
 __all__ = ["Upkeep"]
 
@@ -27,22 +30,27 @@ class Upkeep:
 
     def __init__(self, services: Services, registration: Registration, tasks: Background, redactor: Redactor) -> None:
         self._registration = registration
-        self._registries = Registries(services, registration, self._start)
+        self._services = services
         self._tasks = tasks
         self._redactor = redactor
+
+    @cached_property
+    def _registries(self) -> Registries:
+        from utcp_bridge.manuals.registries import Registries  # few configurations have one
+
+        return Registries(self._services, self._registration, self._start)
 
     def begin(self, config: UtcpClientConfig) -> None:
         """Start to load all manuals and registries of a configuration; on a clash of names its own manuals win."""
         announced: list[ManualState] = []
-        for announce, entries in (
-            (self._registration.announce, config.manual_call_templates),
-            (self._registries.announce, config.registries),
-        ):
-            for entry in entries:
-                try:
-                    announced.append(announce(as_manual_entry(entry)))
-                except UtcpError as error:
-                    _logger.error("%s", error)  # noqa: TRY400 - an operator needs the sentence, not the traceback
+        kinds = [(False, entry) for entry in config.manual_call_templates]
+        kinds += [(True, entry) for entry in config.registries]
+        for is_registry, entry in kinds:
+            announce = self._registries.announce if is_registry else self._registration.announce
+            try:
+                announced.append(announce(as_manual_entry(entry)))
+            except UtcpError as error:
+                _logger.error("%s", error)  # noqa: TRY400 - an operator needs the sentence, not the traceback
         for state in announced:
             self._start(state)
 
@@ -79,7 +87,8 @@ class Upkeep:
 
     async def deregister(self, name: str) -> bool:
         """Remove a manual, or a registry and its manuals; False if none has this name."""
-        await self._registries.forget(name)
+        if any(state.kind == REGISTRY for state in self._registration.states() if state.name == name):
+            await self._registries.forget(name)
         return await self._registration.deregister(name)
 
     def _start(self, state: ManualState) -> None:

@@ -53,7 +53,7 @@ class PostProcessor(Protocol):
 class _Scoped(BaseModel):
     """Which tools and manuals a processor is for: exact names or globs; tools by UTCP name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", hide_input_in_errors=True)
 
     exclude_tools: tuple[str, ...] | None = None
     only_include_tools: tuple[str, ...] | None = None

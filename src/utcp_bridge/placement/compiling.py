@@ -1,4 +1,4 @@
-"""What is compiled of a call template once: also the error of one that cannot be compiled."""
+"""Call templates: the base of their models, and what is compiled of one once, also the error if that fails."""
 
 from __future__ import annotations
 
@@ -6,12 +6,36 @@ from collections.abc import Callable
 from functools import cached_property, wraps
 from typing import Any, Final, TypeVar
 
-from utcp_bridge.errors import ConfigError
+from pydantic import BaseModel, ConfigDict
 
-__all__ = ["compiled_property"]
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.model import JsonObject
+
+__all__ = ["CallTemplate", "compiled_property"]
 
 T = TypeVar("T")
 _FAILURES: Final = "_not_compiled"
+
+
+class CallTemplate(BaseModel):
+    """Base of the transports' templates: how to reach one tool or one manual.
+
+    Transports subclass it. Unknown keys are dropped, with a warning of the registration. The repr shows only fields
+    that hold no secret.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
+
+    name: str = ""
+    call_template_type: str
+    auth: JsonObject | None = None
+    timeout: float | None = None
+    """Seconds for one call; None for the bridge's default. The dialects convert milliseconds of v0."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.call_template_type} {self.name!r}>"
+
+    __str__ = __repr__
 
 
 def compiled_property(compile_it: Callable[[Any], T]) -> cached_property[T]:

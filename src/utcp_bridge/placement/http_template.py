@@ -20,22 +20,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
-from utcp_bridge.model import CallTemplate, JsonObject, is_object
-from utcp_bridge.placement.body import BodyWriter, EncodedBody, compile_body, media_kind
-from utcp_bridge.placement.compiling import compiled_property
+from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.placement.compiling import CallTemplate, compiled_property
 from utcp_bridge.placement.encoding import encode_query
 from utcp_bridge.placement.headers import SYNTAXES, HeaderPlan, compile_headers, without_doubles
-from utcp_bridge.placement.openapi_plan import BuildRequest, compile_plan, read_plan
 from utcp_bridge.placement.placeholders import OMITTED, Context, Template, compile_template
-from utcp_bridge.placement.plan_models import BodyPlan
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.placement.url import UrlPlan, compile_url
 from utcp_bridge.urls import bare_url, query_name
+
+if TYPE_CHECKING:
+    from utcp_bridge.placement.body import BodyWriter, EncodedBody
+    from utcp_bridge.placement.openapi_plan import BuildRequest
 
 __all__ = ["HttpFamilyTemplate", "Placement", "PlacementSpec", "compile_placement", "verb_annotations"]
 
@@ -159,6 +160,9 @@ def _compile_body(spec: PlacementSpec, content_type: str) -> _Body | None:
     argument = "body" if spec.body_template is not None else spec.body_field
     if not argument:
         return None
+    from utcp_bridge.placement.body import compile_body, media_kind  # most GETs have no body
+    from utcp_bridge.placement.plan_models import BodyPlan
+
     template = None
     if spec.body_template is not None:
         fields = spec.body_template
@@ -236,6 +240,8 @@ class HttpFamilyTemplate(CallTemplate):
         :raises ConfigError: the template cannot be compiled.
         """
         if self.request_plan is not None:
+            from utcp_bridge.placement.openapi_plan import compile_plan, read_plan  # for OpenAPI's tools only
+
             own = compile_headers(self.headers) if self.headers else None
             return compile_plan(read_plan(self.request_plan), self.url, self.http_method, own)
         return compile_placement(self._spec()).build

@@ -10,8 +10,8 @@ from pydantic import Field, field_validator
 
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.foreign import is_charset
-from utcp_bridge.model import Call, CallTemplate
-from utcp_bridge.placement.compiling import compiled_property
+from utcp_bridge.model import Call
+from utcp_bridge.placement.compiling import CallTemplate, compiled_property
 from utcp_bridge.placement.encoding import format_scalar, reference_json
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
 

@@ -16,7 +16,9 @@ __all__ = ["BodyPlan", "ParameterPlan", "PropertyPlan", "RequestPlan"]
 
 
 class _PlanModel(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, defer_build=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
+    )
 
 
 class ParameterPlan(_PlanModel):

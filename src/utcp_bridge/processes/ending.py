@@ -17,13 +17,13 @@ from collections.abc import AsyncGenerator, Callable, Collection, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import anyio
 
 from utcp_bridge.processes.children import hasten_children
 
-__all__ = ["Ending", "be_program", "leave", "watched_signals"]
+__all__ = ["Ending", "be_program", "leave", "leave_now", "watched_signals"]
 
 _MAX_SECONDS: Final = 1.3
 _HURRIED_SECONDS: Final = 0.3
@@ -46,12 +46,20 @@ def be_program() -> None:
 def leave(code: int) -> None:
     """End the process now if its end has begun: all is closed, and taking a large interpreter apart takes a second."""
     if _is_program and _has_begun:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError, AttributeError):
-                stream.flush()
-        finish: Callable[[], object] = vars(atexit)["_run_exitfuncs"]  # only this private name does it
-        finish()
-        os._exit(code)
+        leave_now(code)
+
+
+def leave_now(code: int) -> NoReturn:
+    """End the process after its exit functions: for a program that has closed what it opened.
+
+    Python itself would take apart hundreds of modules and all tools first, and wait for name servers.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    finish: Callable[[], object] = vars(atexit)["_run_exitfuncs"]  # only this private name does it
+    finish()
+    os._exit(code)
 
 
 class Ending:

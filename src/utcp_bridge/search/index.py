@@ -55,8 +55,14 @@ class Postings:
     def put(self, slot: int, weight: float) -> None:
         """Note the weight of a tool, in the place of its former weight if it has one."""
         slots = self.slots
-        position = len(slots) if not slots or slots[-1] < slot else bisect_left(slots, slot)
-        if position < len(slots) and slots[position] == slot:
+        if not slots or slots[-1] < slot:  # a new tool, usually
+            slots.append(slot)
+            self.weights.append(weight)
+            if self._peak is not None:
+                self._peak = max(self._peak, self.weights[-1])
+            return
+        position = bisect_left(slots, slot)
+        if slots[position] == slot:
             self._forget(self.weights[position])
             self.weights[position] = weight
         else:

@@ -13,9 +13,10 @@ import uvicorn
 from utcp_bridge.client.client import Extensions, UtcpClient
 from utcp_bridge.client.sync import UTCPClient
 from utcp_bridge.errors import ConfigError, UtcpError
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, Tool, discard
+from utcp_bridge.model import Call, Document, Emit, JsonObject, Result, Tool, discard
 from utcp_bridge.net.listening import bind
 from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.providing import ToolServer
 from utcp_bridge.providing.tool_server import FunctionTool, function_tool
 from utcp_bridge.transport import Target, Transport

@@ -24,7 +24,6 @@ from utcp_bridge.foreign import decode
 from utcp_bridge.model import (
     Binary,
     Call,
-    CallTemplate,
     Deferred,
     Document,
     Emit,
@@ -36,6 +35,7 @@ from utcp_bridge.model import (
 )
 from utcp_bridge.net.files.local_file import FileWatcher, read_local_file, resolve_within
 from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.transport import LocalFile, Services, Target, Transport
 
 __all__ = ["TRANSPORT", "FileTemplate", "FileTransport"]

@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from utcp_bridge.errors import ManualError, ReplyTooLarge
-from utcp_bridge.model import Call, CallTemplate, Deferred, Document, Emit, JsonObject, defers
+from utcp_bridge.model import Call, Deferred, Document, Emit, JsonObject, defers
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import read_message
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.transport import Target, Transport
 
 __all__ = ["TRANSPORT", "TextTemplate", "TextTransport"]

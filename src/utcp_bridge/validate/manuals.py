@@ -25,9 +25,10 @@ from utcp_bridge.dialects.templates import read_protocols, read_template
 from utcp_bridge.errors import ConfigError, ManualError
 from utcp_bridge.manuals.reading import read_local_reference, referenced_files
 from utcp_bridge.maps.reading import read_maps
-from utcp_bridge.model import CallTemplate, JsonObject, is_list, is_object
+from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.pipeline.schema_checks import CompiledForm, SchemaChecks
 from utcp_bridge.pipeline.schema_forms import whole_form
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.placement.http_template import HttpFamilyTemplate
 from utcp_bridge.settings import expectation
 from utcp_bridge.transports.registry import TransportRegistry

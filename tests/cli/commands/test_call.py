@@ -170,3 +170,17 @@ async def test_partial_texts_are_printed_as_lines(capsys):
     await partials.emit({"a": 1})
     assert capsys.readouterr().out == 'one\n{"a":1}\n'
     assert partials.printed == 2
+
+
+def test_a_tool_that_cannot_be_used_is_reported_with_the_faults_of_its_manual(command, manual):
+    outcome = command("call", "-c", manual, "notices.broken")
+    assert outcome.code == 3
+    assert "1 fault in manuals" in outcome.err
+    assert "There is no tool 'notices.broken'." in outcome.err
+    assert "notices." in outcome.err.partition("Did you mean")[2]
+
+
+def test_a_call_shows_the_faults_of_all_tools_if_the_log_does(command, manual):
+    outcome = command("call", "-c", manual, "notices.door", "--set", "log_level=warning")
+    assert outcome.out == "Mind the step.\n"
+    assert "no_such_type" in outcome.err

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import anyio
-import httpx2
 import orjson
 
 from utcp_bridge.auth.login.refusals import issuer_mismatch
 from utcp_bridge.errors import Unreachable, UtcpError
 from utcp_bridge.model import is_list, is_object
 from utcp_bridge.urls import bare_url
+
+if TYPE_CHECKING:
+    import httpx2
 
 __all__ = ["S256", "Challenge", "ProtectedResource", "ServerMetadata", "protected_resource", "server_metadata"]
 
@@ -142,6 +144,8 @@ def _server_places(issuer: str) -> Iterator[str]:
 
 async def _fetch(url: str, transport: httpx2.AsyncBaseTransport) -> dict[str, Any]:
     """Return a JSON object; an empty one if this place has none."""
+    import httpx2
+
     request = httpx2.Request("GET", url, headers={"Accept": "application/json"})
     try:
         with anyio.fail_after(_MAX_SECONDS):

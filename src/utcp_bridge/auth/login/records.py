@@ -35,7 +35,7 @@ class LoginKey:
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", hide_input_in_errors=True)
 
 
 class LoginClient(_Stored):

@@ -86,7 +86,7 @@ async def _call(options: Options, name: str, words: list[str], output: _Output) 
     from utcp_bridge.errors import InvalidArguments
     from utcp_bridge.model import discard
 
-    async with opened(options, only=name) as client:
+    async with opened(options, only=name, alone=True) as client:
         tool = await loaded_tool(client, name)
         if isinstance(tool, int):
             return tool

@@ -43,7 +43,7 @@ async def _explain(options: Options, name: str, words: list[str], as_json: bool,
     from utcp_bridge.cli.arguments import read_arguments
     from utcp_bridge.errors import InvalidArguments
 
-    async with opened(options, only=name) as client:
+    async with opened(options, only=name, alone=True) as client:
         tool = await loaded_tool(client, name)
         if isinstance(tool, int):
             return tool

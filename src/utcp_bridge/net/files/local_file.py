@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import anyio
 import anyio.to_thread
@@ -229,6 +228,8 @@ def _path_of_uri(uri: str) -> str:
         parts = urlsplit(uri)
     except ValueError:  # a bracket that does not end
         parts = urlsplit("file://?")
+    from urllib.request import url2pathname  # brings http.client and email along
+
     path = url2pathname(parts.path)
     if parts.netloc.lower() not in {"", "localhost"} or not os.path.isabs(path) or "\0" in path:  # noqa: PTH117 - text of a caller
         raise InvalidArguments(

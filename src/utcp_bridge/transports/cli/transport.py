@@ -28,11 +28,11 @@ from pydantic import AliasChoices, Field, model_validator
 
 from utcp_bridge.errors import ManualError, Rejected
 from utcp_bridge.foreign import TooManyValues, decode, is_heavy, load_json, visible, visible_steps
-from utcp_bridge.model import Call, CallTemplate, Deferred, Document, Emit, JsonObject, Result, defers, is_object
+from utcp_bridge.model import Call, Deferred, Document, Emit, JsonObject, Result, defers, is_object
 from utcp_bridge.net.preview import MASK, NativeRequest
 from utcp_bridge.net.reply import json_or_text, parse_json
 from utcp_bridge.net.stream import Collector
-from utcp_bridge.placement.compiling import compiled_property
+from utcp_bridge.placement.compiling import CallTemplate, compiled_property
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
 from utcp_bridge.processes.inherited import CHILDREN_INHERIT, inherited_environment
 from utcp_bridge.processes.systems import (

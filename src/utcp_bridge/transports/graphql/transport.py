@@ -32,7 +32,6 @@ from utcp_bridge.errors import (
 from utcp_bridge.foreign import decode, is_heavy, load_json
 from utcp_bridge.model import (
     Call,
-    CallTemplate,
     Deferred,
     Document,
     Emit,
@@ -52,7 +51,7 @@ from utcp_bridge.net.preview import NativeRequest, socket_request
 from utcp_bridge.net.reply import Reply, parse_json
 from utcp_bridge.net.stream import Batch, Collector, read_later
 from utcp_bridge.net.stream_decoders import EventSplitter
-from utcp_bridge.placement.compiling import compiled_property
+from utcp_bridge.placement.compiling import CallTemplate, compiled_property
 from utcp_bridge.placement.headers import HeaderPlan, compile_headers
 from utcp_bridge.placement.own_arguments import with_own_arguments
 from utcp_bridge.placement.request import RequestParts

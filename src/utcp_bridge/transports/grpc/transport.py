@@ -37,11 +37,12 @@ from utcp_bridge.errors import (
     UtcpError,
 )
 from utcp_bridge.foreign import is_heavy
-from utcp_bridge.model import Call, CallTemplate, Deferred, Document, Emit, JsonObject, Result, TlsOptions, defers
+from utcp_bridge.model import Call, Deferred, Document, Emit, JsonObject, Result, TlsOptions, defers
 from utcp_bridge.net.collecting import LARGE, Collecting, arrived
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.stream import Batch, Collector
 from utcp_bridge.net.stream_decoders import Later
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.placement.encoding import header_value
 from utcp_bridge.placement.own_arguments import with_own_arguments
 from utcp_bridge.tasks import Flights, heavy_turn, seconds_left

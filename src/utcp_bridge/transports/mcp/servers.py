@@ -16,8 +16,9 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import PolicyError
 from utcp_bridge.foreign import write_json
-from utcp_bridge.model import Binary, CallTemplate, ContentBlocks, JsonObject, Source, Trust, is_list, is_object
+from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Source, Trust, is_list, is_object
 from utcp_bridge.net.preview import MASK, NativeRequest
+from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.processes.systems import join_command, split_command
 
 __all__ = [
@@ -68,7 +69,7 @@ _HINTS = {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
 class McpServer(BaseModel):
     """One server: a command to start, or a URL to reach."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="ignore", hide_input_in_errors=True)
 
     transport: Literal["stdio", "http", "streamable_http", "streamable-http", "sse"] | None = None
     command: str | None = Field(default=None, repr=False)
@@ -181,7 +182,7 @@ _SERVER_KEYS: Final = frozenset({
 class McpServers(BaseModel):
     """A host's `mcpServers` object."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="ignore", hide_input_in_errors=True)
 
     mcp_servers: Mapping[str, McpServer] = Field(validation_alias=AliasChoices("mcpServers", "servers"))
 

@@ -22,10 +22,10 @@ import anyio
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from utcp_bridge.errors import Rejected, Unreachable, UtcpError
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Source, Tool, Trust, in_seconds
+from utcp_bridge.model import Call, Document, Emit, JsonObject, Source, Tool, Trust, in_seconds
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.stream import Collector
-from utcp_bridge.placement.compiling import compiled_property
+from utcp_bridge.placement.compiling import CallTemplate, compiled_property
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.transports.webrtc.channel import DataChannelOptions, WebRtcChannel, load_aiortc
 from utcp_bridge.transports.webrtc.ice import IcePolicy, Peers, ice_endpoints

@@ -24,13 +24,13 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
 from utcp_bridge.errors import ConnectionLost, ManualError, ReplyTooLarge
 from utcp_bridge.foreign import decode, is_heavy
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, defers, is_object
+from utcp_bridge.model import Call, Document, Emit, JsonObject, Result, defers, is_object
 from utcp_bridge.net.collecting import LARGE, Collecting, arrived
 from utcp_bridge.net.document import document_request, fetch_manual
 from utcp_bridge.net.http_options import SocketOptions
 from utcp_bridge.net.preview import NativeRequest, socket_request
 from utcp_bridge.net.stream import Batch, Collector
-from utcp_bridge.placement.compiling import compiled_property
+from utcp_bridge.placement.compiling import CallTemplate, compiled_property
 from utcp_bridge.placement.encoding import encode_path_segment
 from utcp_bridge.placement.headers import HeaderPlan, compile_headers
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
