@@ -543,6 +543,10 @@ def test_an_unreadable_entry_is_named_and_the_others_work(entry: Any, words: str
         ({"command": "c", "timeout": -1}, {"timeout": -1}, "`timeout` must be a positive number"),
         ({"command": "c", "cwd": 5}, {"cwd": 5}, "`cwd` must be a path"),
         ({"command": "c", "envFile": [1]}, {"envFile": [1]}, "`envFile` must be a path"),
+        ({"command": "c", "environment_id": "e"}, {"environment_id": "e"}, "starts the server itself"),
+        ({"url": "u://x", "http_headers_helper": "h"}, {"http_headers_helper": "h"}, "`http_headers_helper` is not read"),
+        ({"command": "c", "timeout": {"nap": 5}}, {"timeout.nap": 5}, "`timeout.nap` is not known"),
+        ({"command": "c", "timeout": {"request": "x"}}, {"timeout.request": "x"}, "`timeout.request` must be a positive"),
     ],
 )
 def test_what_is_not_read_is_kept_and_named(entry: dict[str, Any], kept: dict[str, Any], words: str) -> None:
@@ -550,6 +554,24 @@ def test_what_is_not_read_is_kept_and_named(entry: dict[str, Any], kept: dict[st
     assert server.template is not None
     assert server.remainder == kept
     assert any(words in note for note in server.notes), server.notes
+
+
+@pytest.mark.parametrize(
+    ("timeout", "limits"),
+    [
+        (5_000, {"discovery_timeout": 5.0}),
+        (90_000, {"discovery_timeout": 90.0, "call_timeout": 90.0}),
+        ({"startup": 2_000, "catalog": 9_000}, {"discovery_timeout": 9.0}),
+        ({"startup": 2_000, "execution": 120_000}, {"discovery_timeout": 2.0, "call_timeout": 120.0}),
+        ({"request": 3_000}, {"call_timeout": 3.0}),
+        ({}, {}),
+    ],
+)
+def test_limits_of_opencode_end_nothing_earlier_than_the_host(timeout: Any, limits: dict[str, float]) -> None:
+    content = {"mcp": {"s": {"type": "local", "command": ["c"], "timeout": timeout}}}
+    [server] = read_servers(content, host=HOSTS["opencode"], where="")
+    assert fields(server) == {"command": "c", **limits}
+    assert server.notes == ()
 
 
 def test_approvals_of_the_host_are_named_and_keep_nothing() -> None:

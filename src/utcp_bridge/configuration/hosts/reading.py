@@ -20,6 +20,7 @@ from utcp_bridge.configuration.hosts.table import Host
 from utcp_bridge.dialects.fields import nearest, sort_of, word
 from utcp_bridge.dialects.v1 import CONFIG_KEYS
 from utcp_bridge.model import Fault, JsonObject, is_list, is_object
+from utcp_bridge.settings import TimeoutSettings
 from utcp_bridge.transports.mcp.servers import McpServer, plain_text, unread_keys
 
 __all__ = [
@@ -50,6 +51,13 @@ _ENVS: Final = ("env", "environment", "envs", "env_vars")
 _HEADERS: Final = ("headers", "http_headers")
 _FOLDERS: Final = ("cwd", "workingDir", "working_dir", "workingDirectory", "working_directory")
 _START_LIMITS: Final[Mapping[str, float]] = {"startup_timeout_sec": 1, "startup_timeout_ms": 1_000}
+_STEPS: Final[Mapping[str, str]] = {
+    "startup": "discovery_timeout",
+    "catalog": "discovery_timeout",
+    "execution": "call_timeout",
+    "request": "call_timeout",
+}
+_CALL_SECONDS: Final[float] = TimeoutSettings.model_fields["call_timeout"].default
 _SILENT: Final = frozenset({
     "name", "serverName", "description", "title", "displayName", "display_name", "icon", "icons", "iconPath",
     "iconUrl", "faviconUrl", "logo", "bundled", "gallery", "version", "note", "notes", "comment", "comments",
@@ -59,16 +67,17 @@ _SILENT: Final = frozenset({
 _OF_HOST: Final = frozenset({
     "autoApprove", "auto_approve", "alwaysAllow", "always_allow", "trust", "default_tools_approval_mode",
     "autoAllowedTools", "toolPermissions", "tool_permissions", "dev", "required", "supports_parallel_tool_calls",
-    "alwaysLoad", "hidden", "deferTools", "disableToolCache", "slowConnectionThresholdMs",
+    "alwaysLoad", "hidden", "deferTools", "disableToolCache", "slowConnectionThresholdMs", "startup_readiness",
+    "omit_tools_from", "codemode", "role",
 })  # fmt: skip
 """Keys that concern the host itself: when it asks its user, and how it uses the server."""
 _LOGINS: Final = frozenset({
     "oauth", "auth", "scopes", "oauth_resource", "oauthScopes", "authProviderType", "targetAudience",
-    "targetServiceAccount", "headersHelper", "apiKey", "oidc", "authorization", "oauthClientId",
+    "targetServiceAccount", "headersHelper", "http_headers_helper", "apiKey", "oidc", "authorization", "oauthClientId",
     "oauthPublicClient", "oauthGrantType",
 })  # fmt: skip
 """Keys with which a host gets credentials itself."""
-_BOXES: Final = frozenset({"sandbox", "sandboxEnabled", "experimental_environment"})
+_BOXES: Final = frozenset({"sandbox", "sandboxEnabled", "experimental_environment", "environment_id"})
 _READ: Final = frozenset({
     *_URLS, *_ENVS, *_HEADERS, *_FOLDERS, *_START_LIMITS, *_SILENT, *_OF_HOST, *_LOGINS, *_BOXES, "type", "transport",
     "command", "cmd", "args", "envFile", "env_file", "disabled", "enabled", "timeout", "tool_timeout_sec",
@@ -274,6 +283,9 @@ class _EntryReader:
             if value is None:
                 continue
             kind = _KINDS.get(_WORDS.sub("", value).lower()) if isinstance(value, str) else None
+            if isinstance(value, str) and value.lower() in {"ws", "websocket"}:
+                what = "and the bridge reaches MCP servers by stdio, streamable HTTP and SSE only"
+                raise _Unreadable(f"its `{key}` is {word(value)!r}, {what}")
             if kind is None:
                 shown = repr(word(value)) if isinstance(value, str) else sort_of(value)
                 raise _Internal(f"its `{key}` is {shown}, which is not a way to an MCP server outside the host")
@@ -462,6 +474,7 @@ class _EntryReader:
             self._made["sessions"] = sessions
         if is_object(auth := self._left.get("auth")) and "auth_type" in auth:
             self._made["auth"] = self._left.pop("auth")  # of the bridge, in its own section of servers
+        self._limits_by_step()
         host = self._section.host
         unit = host.timeout_unit if host else None
         is_start = host is not None and host.timeout_starts
@@ -481,6 +494,24 @@ class _EntryReader:
                 self._note(f"`{key}` must be a positive number, not {sort_of(value)}; the default is used.")
             else:
                 self._made[target] = seconds
+                if key == "timeout" and is_start and seconds > _CALL_SECONDS:
+                    self._made["call_timeout"] = seconds  # the host waits that long for calls too
+
+    def _limits_by_step(self) -> None:
+        """Read `timeout` of OpenCode 2: an object with milliseconds for the start, the list of tools, and calls."""
+        limits = self._left.get("timeout")
+        if not is_object(limits):
+            return
+        del self._left["timeout"]
+        for key, value in limits.items():
+            target = _STEPS.get(key)
+            seconds = None if target is None else _seconds(value, 1_000.0)
+            if target is None or seconds is None:
+                self._kept[f"timeout.{key}"] = value
+                what = "is not known" if target is None else f"must be a positive number, not {sort_of(value)}"
+                self._note(f"`timeout.{word(key)}` {what}; the default is used.")
+            else:
+                self._made[target] = max(seconds, self._made.get(target, 0.0))
 
     def _filters(self) -> None:
         filters = ToolFilter(self._name, self._left, self._section.content)
@@ -506,7 +537,7 @@ class _EntryReader:
             if key in _LOGINS:
                 self._note(f"`{key}` is not read; if the server needs a login, run `utcp-bridge login`.")
             elif key in _BOXES:
-                self._note(f"`{key}` is not read; the bridge starts the server without a sandbox.")
+                self._note(f"`{key}` is not read; the bridge starts the server itself, without a sandbox.")
             else:
                 self._note(" ".join(filter(None, (f"nothing reads the key {word(key)!r}.", nearest(key, _READ)))))
 
