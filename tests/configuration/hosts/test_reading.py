@@ -544,9 +544,17 @@ def test_an_unreadable_entry_is_named_and_the_others_work(entry: Any, words: str
         ({"command": "c", "cwd": 5}, {"cwd": 5}, "`cwd` must be a path"),
         ({"command": "c", "envFile": [1]}, {"envFile": [1]}, "`envFile` must be a path"),
         ({"command": "c", "environment_id": "e"}, {"environment_id": "e"}, "starts the server itself"),
-        ({"url": "u://x", "http_headers_helper": "h"}, {"http_headers_helper": "h"}, "`http_headers_helper` is not read"),
+        (
+            {"url": "u://x", "http_headers_helper": "h"},
+            {"http_headers_helper": "h"},
+            "`http_headers_helper` is not read",
+        ),
         ({"command": "c", "timeout": {"nap": 5}}, {"timeout.nap": 5}, "`timeout.nap` is not known"),
-        ({"command": "c", "timeout": {"request": "x"}}, {"timeout.request": "x"}, "`timeout.request` must be a positive"),
+        (
+            {"command": "c", "timeout": {"request": "x"}},
+            {"timeout.request": "x"},
+            "`timeout.request` must be a positive",
+        ),
     ],
 )
 def test_what_is_not_read_is_kept_and_named(entry: dict[str, Any], kept: dict[str, Any], words: str) -> None:
