@@ -272,9 +272,12 @@ class ToolBuilder:
 
 
 def endpoint_pair(endpoint: str) -> frozenset[str]:
-    """Return `host:port` of an endpoint, in the form of `Source.exempt`; an empty set if its host has placeholders."""
-    parts = urlsplit(endpoint)
+    """Return `host:port` of an endpoint, in the form of `Source.exempt`; an empty set if its host has placeholders.
+
+    It is empty too for a text that is not a URL, which `origin_of` names.
+    """
     try:
+        parts = urlsplit(endpoint)
         port = parts.port or {"https": 443, "wss": 443}.get(parts.scheme, 80)
     except ValueError:
         return frozenset()

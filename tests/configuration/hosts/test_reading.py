@@ -512,6 +512,18 @@ def test_a_server_that_is_switched_off_stays_off(switch: dict[str, Any]) -> None
         ({"command": "c", "args": [None]}, "`args` contains null"),
         ({"url": 5}, "`url` must be text"),
         ({"url": "unix:///run/x.sock"}, "a socket of this machine"),
+        ({"url": "example.com/mcp"}, "its `url` is 'example.com/mcp', which has no scheme"),
+        ({"url": "example.com/mcp"}, "Did you mean 'https://example.com/mcp'?"),
+        ({"serverUrl": "localhost:3000/mcp"}, "Did you mean 'http://localhost:3000/mcp'?"),
+        ({"url": "127.0.0.1:3000"}, "Did you mean 'http://127.0.0.1:3000'?"),
+        ({"url": "/mcp"}, "Begin it with https: and two slashes."),
+        ({"url": "https://"}, "which has no host"),
+        ({"url": "https://[::1/mcp"}, "which is not a URL"),
+        ({"url": "https://x.example:99999/"}, "The port must be a number up to 65535"),
+        ({"url": "https://exa mple.com/"}, "a blank in the name of its host"),
+        ({"command": "c\0"}, "`command` contains a NUL character"),
+        ({"command": "c", "args": ["a\0"]}, "`args` contains a NUL character"),
+        ({"type": "websocket", "url": "wss://x"}, "stdio, streamable HTTP and SSE only"),
         ({"type": "ws", "url": "wss://x"}, "its `type` is 'ws'"),
         ({"type": 5, "command": "c"}, "its `type` is a number"),
     ],
@@ -543,6 +555,10 @@ def test_an_unreadable_entry_is_named_and_the_others_work(entry: Any, words: str
         ({"command": "c", "timeout": -1}, {"timeout": -1}, "`timeout` must be a positive number"),
         ({"command": "c", "cwd": 5}, {"cwd": 5}, "`cwd` must be a path"),
         ({"command": "c", "envFile": [1]}, {"envFile": [1]}, "`envFile` must be a path"),
+        ({"command": "c", "env": {"A=B": "c"}}, {"env.A=B": "c"}, "`env.A=B` is not the name of a variable"),
+        ({"command": "c", "env": {"A": "\0"}}, {"env.A": "\0"}, "`env.A` contains a NUL character"),
+        ({"url": "u://x", "headers": {"a b": "c"}}, {"headers.a b": "c"}, "`headers.a b` is not the name of a header"),
+        ({"url": "u://x", "headers": {"A": "b\nc"}}, {"headers.A": "b\nc"}, "`headers.A` contains a line break"),
         ({"command": "c", "environment_id": "e"}, {"environment_id": "e"}, "starts the server itself"),
         (
             {"url": "u://x", "http_headers_helper": "h"},
@@ -587,6 +603,13 @@ def test_approvals_of_the_host_are_named_and_keep_nothing() -> None:
     assert server.remainder == {}
     assert len(server.notes) == 2
     assert all("concerns the host alone" in note for note in server.notes)
+
+
+def test_a_message_about_a_url_has_no_secret_of_it() -> None:
+    for url in ("example.com/mcp?token=S3cr3t-x9", "http://me:S3cr3t-x9@[::1/", "https://exa mple.com/?key=S3cr3t-x9"):
+        [note] = one({"url": url}).notes
+        assert "S3cr3t-x9" not in note
+        assert "***" in note
 
 
 def test_what_the_host_asks_for_becomes_a_variable() -> None:

@@ -1,7 +1,7 @@
 """What is or may be secret in a server's entry: environment, headers, arguments and URLs, place by place (pure).
 
-Names decide, the forms of tokens that vendors publish, and how random a text looks. A replaced text and its value make the original text again,
-so a value that is hidden without need changes nothing.
+Names decide, the forms of tokens that vendors publish, and how random a text looks. A replaced text and its value make
+the original text again, so a value that is hidden without need changes nothing.
 """
 
 from __future__ import annotations
@@ -210,14 +210,14 @@ class _Hider:
             return text[: pair.start("value")] + str(self._value(pair["name"], pair["value"]))
         if text.startswith(("{", "[")) and _has_json_literals(text):
             return self._give("config", text)
-        if _BASE64.fullmatch(text) and not _is_place(text) and is_random(_NOT_ALNUM.sub("", text)):
-            return self._give("token", text)
         if quoted := _QUOTED.fullmatch(text):
             return f"{quoted['mark']}{self._argument(quoted['text'])}{quoted['mark']}"
         return self._line(text)
 
     def _line(self, text: str) -> str:
         """Return a text that may be a line of words, such as that of `sh -c`. Blanks between them stay."""
+        if _is_base64(text):
+            return self._give("token", text)
         pieces = _PIECE.findall(text) if len(text) <= _MAX_TEXT else [text]
         if len(pieces) > 1:
             words = self._words(piece for piece in pieces if not piece.isspace())
@@ -254,7 +254,7 @@ class _Hider:
         is_secret = _TOKEN.fullmatch(token) is not None
         if not is_secret and len(token) >= _MIN_RANDOM and "." not in token:
             before = found.string[: found.start()]
-            is_version = before.endswith(("@", "#")) or before.endswith(("sha256:", "sha512:", "sha512-"))
+            is_version = before.endswith(("@", "#", "sha256:", "sha512:", "sha512-"))
             is_host = any(start <= found.start() < end for start, end in hosts)
             is_secret = not (is_version or is_host or _is_place(found.string)) and is_random(token)
         return self._give("token", token) + found[0][len(token) :] if is_secret else found[0]
@@ -267,6 +267,11 @@ def is_random(text: str) -> bool:
     """
     long = len(text) >= 40 and any(map(str.isdigit, text)) and len(_CHUNK.findall(text)) >= 0.35 * len(text)
     return long or any(_is_drawn(piece) for piece in _PIECE_OF_TOKEN.findall(text))
+
+
+def _is_base64(text: str) -> bool:
+    """Return whether a text is random bytes in base64. One with a slash in front may be a path."""
+    return _BASE64.fullmatch(text) is not None and not _is_place(text) and is_random(_NOT_ALNUM.sub("", text))
 
 
 def _is_drawn(piece: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from utcp_bridge.configuration.hosts.filters import ToolFilter, switched_off
+from utcp_bridge.configuration.hosts.hiding import hidden
 from utcp_bridge.configuration.hosts.recognition import HostSection, find_section
 from utcp_bridge.configuration.hosts.substitution import Asked, Substitution, inputs_of
 from utcp_bridge.configuration.hosts.table import Host
@@ -21,7 +22,8 @@ from utcp_bridge.dialects.fields import nearest, sort_of, word
 from utcp_bridge.dialects.v1 import CONFIG_KEYS
 from utcp_bridge.model import Fault, JsonObject, is_list, is_object
 from utcp_bridge.settings import TimeoutSettings
-from utcp_bridge.transports.mcp.servers import McpServer, plain_text, unread_keys
+from utcp_bridge.transports.mcp.servers import McpServer, plain_text, unread_keys, why_not_sent
+from utcp_bridge.urls import url_fault
 
 __all__ = [
     "HostConfiguration",
@@ -160,7 +162,11 @@ def _shown(name: str) -> str:
 
 
 class _Unreadable(Exception):
-    """Why a server cannot be read."""
+    """Why a server cannot be read, and what to do."""
+
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(why)
+        self.remedy = remedy
 
 
 class _Internal(_Unreadable):
@@ -191,7 +197,7 @@ class _EntryReader:
             self._limits()
             self._filters()
         except _Unreadable as error:
-            note = f"{_shown(self._name)}: {error}, so it is left out."
+            note = f"{_shown(self._name)}: {error}, so it is left out. {error.remedy}".rstrip()
             is_internal = isinstance(error, _Internal)
             return HostServer(
                 self._name, self._raw, None, enabled, dict(self._raw), notes=(note,), is_internal=is_internal
@@ -306,12 +312,23 @@ class _EntryReader:
             raise _Unreadable(f"its `{key}` is a socket of this machine, which the bridge does not reach")
         self._environment_of_url()
         self._made["url"] = self._texts.text(url.strip())
+        self._check_url(key, url.strip())
         if kind == "sse":
             self._made["transport"] = "sse"
         headers = self._headers()
         if headers:
             self._made["headers"] = headers
         self._set_aside(("args", "envFile", "env_file", *_FOLDERS), "a URL")
+
+    def _check_url(self, key: str, url: str) -> None:
+        """Name a URL that no server can have. One with variables is checked when they are filled in."""
+        if "$" in self._made["url"]:
+            return
+        fault = url_fault(url)
+        if fault is not None:
+            what, meant = fault
+            remedy = f"Did you mean {_masked(meant)!r}?" if "://" in meant else meant
+            raise _Unreadable(f"its `{key}` is {_masked(url)!r}, which {what}", remedy)
 
     def _set_aside(self, keys: Iterable[str], what: str) -> None:
         for key in keys:
@@ -336,7 +353,7 @@ class _EntryReader:
                 raise _Unreadable(f"its `{key}` is empty")
             made, first = words[1:], words[0]
         elif isinstance(command, str) and command.strip():
-            made, first = [], self._texts.text(command)
+            made, first = [], self._without_nul(key, self._texts.text(command))
         else:
             raise _Unreadable(f"its `{key}` must be text")
         made += self._words(args_key, [args] if isinstance(args, str) else args) if args is not None else []
@@ -360,8 +377,14 @@ class _EntryReader:
             text = plain_text(value)
             if not isinstance(text, str):
                 raise _Unreadable(f"its `{key}` contains {sort_of(value)}, not text")
-            made.append(self._texts.text(text))
+            made.append(self._without_nul(key, self._texts.text(text)))
         return made
+
+    @staticmethod
+    def _without_nul(key: str, text: str) -> str:
+        if "\0" in text:
+            raise _Unreadable(f"its `{key}` contains a NUL character, which no command can have", "Remove it.")
+        return text
 
     def _environment(self) -> dict[str, str]:
         made: dict[str, str] = {}
@@ -404,9 +427,13 @@ class _EntryReader:
             self._note(f"`{key}` must be an object, not {sort_of(values)}.")
             return {}
         made: dict[str, str] = {}
+        is_header = "header" in key.lower()
         for name, value in values.items():
             text = plain_text(value)
-            if isinstance(text, str):
+            if isinstance(text, str) and (why := why_not_sent(name, text, is_header=is_header)):
+                self._kept[f"{key}.{name}"] = value
+                self._note(f"`{key}.{word(name)}` {why}, so it is not passed on.")
+            elif isinstance(text, str):
                 made[name] = self._texts.text(text)
             else:
                 self._kept[f"{key}.{name}"] = value
@@ -556,6 +583,11 @@ class _EntryReader:
         if host is not None and not host.variables and texts.used:
             names = ", ".join(f"${{{name}}}" for name in texts.used)
             self._note(f"{host.title} does not fill in {names}; the bridge does.")
+
+
+def _masked(url: str) -> str:
+    """Return a URL for a message."""
+    return word(str(hidden({"url": url}, lambda _name, _value: "***")["url"]))
 
 
 def _seconds(value: Any, divisor: float | None) -> float | None:
