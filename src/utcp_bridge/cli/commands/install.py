@@ -312,10 +312,11 @@ def _path(host: Host, project: Path | None) -> Path:
 
 def _chosen_file(host: Host, home: Path, project: Path | None) -> Path | None:
     """Return the file that is written: the host's first one, or its twin with another ending if only that exists."""
-    first, *others = [*host.files(home=home, project=project)] or [None]
-    if first is None or first.exists():
-        return first
-    twins = (one for one in others if one.parent == first.parent and one.stem == first.stem and one.is_file())
+    files = list(host.files(home=home, project=project))
+    if not files or files[0].exists():
+        return files[0] if files else None
+    first = files[0]
+    twins = (one for one in files[1:] if one.parent == first.parent and one.stem == first.stem and one.is_file())
     return next((one for one in twins if host.form == "jsonc"), first)
 
 

@@ -84,8 +84,8 @@ def switched_off_elsewhere(
     if host.name == "claude-code" and project is not None:  # what `/mcp` switches off in this project
         projects = _read(home / ".claude.json").get("projects")
         own = projects.get(project.as_posix()) if is_object(projects) else None
-        for one in ("disabledMcpServers", "disabledMcpjsonServers") if is_object(own) else ():
-            found.update(_texts(own.get(one)))
+        if is_object(own):
+            found.update([*_texts(own.get("disabledMcpServers")), *_texts(own.get("disabledMcpjsonServers"))])
     return frozenset(found)
 
 
