@@ -29,13 +29,17 @@ FILES = {
     "300 servers": (CURSOR, listed({f"s{at}": {**ENTRY, "env": {"K": "v" * 99}} for at in range(300)}).encode()),
     "comments": (
         VSCODE,
-        b'// top\n{ /* x */ "servers": { // in\n "a": {"command":"true"}, // after\n'
-        b' /* before */ "b": {"command":"true"}, }, // end\n "inputs": [] }\n// bottom\n',
+        (
+            b'// top\n{ /* x */ "servers": { // in\n "a": {"command":"true"}, // after\n'
+            b' /* before */ "b": {"command":"true"}, }, // end\n "inputs": [] }\n// bottom\n'
+        ),
     ),
     "toml with comments": (
         CODEX,
-        b'# top\nmodel = "x" # m\n\n[mcp_servers.a] # a\ncommand = "true" # c\nargs = [ "x", # one\n "y" ]\n\n'
-        b'[mcp_servers.a.env]\nK = "v" # k\n\n[mcp_servers."b.c d"]\ncommand = \'true\'\n\n[profiles.x]\nmodel = "y" # end\n',
+        (
+            b'# top\nmodel = "x" # m\n\n[mcp_servers.a] # a\ncommand = "true" # c\nargs = [ "x", # one\n "y" ]\n\n'
+            b'[mcp_servers.a.env]\nK = "v" # k\n\n[mcp_servers."b.c d"]\ncommand = \'true\'\n\n[profiles.x]\nm = "y" # e\n'
+        ),
     ),
     "toml inline": (
         CODEX,
@@ -50,19 +54,23 @@ FILES = {
     ),
     "yaml with comments": (
         GOOSE,
-        b'# top\nGOOSE_MODEL: x # m\nextensions:\n  a: # ext\n    type: stdio\n    cmd: "true"\n    enabled: true\n'
-        b'  # next\n  b:\n    type: stdio\n    cmd: "true"\n    enabled: false\n',
+        (
+            b'# top\nGOOSE_MODEL: x # m\nextensions:\n  a: # ext\n    type: stdio\n    cmd: "true"\n    enabled: true\n'
+            b'  # next\n  b:\n    type: stdio\n    cmd: "true"\n    enabled: false\n'
+        ),
     ),
     "yaml start": (GOOSE, b'---\nextensions:\n  a:\n    type: stdio\n    cmd: "true"\n    enabled: true\n'),
     "yaml list": (
         CONTINUE,
-        b'name: x\nversion: 1\nmcpServers:\n  - name: a # first\n    command: "true"\n  # second\n  - name: b\n    command: "true"\n',
+        b'name: x\nmcpServers:\n  - name: a # 1\n    command: "true"\n  # 2\n  - name: b\n    command: "true"\n',
     ),
     "opencode 2": (OPENCODE, b'{ // c\n "mcp": {"servers": {"a": {"type":"local","command":["true"]}}}}'),
     "zed": (
         ZED,
-        b'// zed\n{\n  "theme": "x",\n  "context_servers": {\n    // one\n'
-        b'    "a": { "source": "custom", "command": "true", "args": [] },\n    "ext": {"source":"extension","settings":{}}\n  }\n}\n',
+        (
+            b'// zed\n{\n  "theme": "x",\n  "context_servers": {\n    // one\n'
+            b'    "a": { "source": "custom", "command": "true", "args": [] },\n    "e": {"source":"extension"}\n  }\n}\n'
+        ),
     ),
 }
 BROKEN = {
