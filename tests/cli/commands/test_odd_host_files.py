@@ -37,8 +37,8 @@ FILES = {
     "toml with comments": (
         CODEX,
         (
-            b'# top\nmodel = "x" # m\n\n[mcp_servers.a] # a\ncommand = "true" # c\nargs = [ "x", # one\n "y" ]\n\n'
-            b'[mcp_servers.a.env]\nK = "v" # k\n\n[mcp_servers."b.c d"]\ncommand = \'true\'\n\n[profiles.x]\nm = "y" # e\n'
+            b'# top\nmodel = "x" # m\n[mcp_servers.a] # a\ncommand = "true" # c\nargs = [ "x", # one\n "y" ]\n\n'
+            b'[mcp_servers.a.env]\nK = "v" # k\n\n[mcp_servers."b.c d"]\ncommand = \'true\'\n\n[p]\nm = "y"\n'
         ),
     ),
     "toml inline": (
@@ -68,8 +68,8 @@ FILES = {
     "zed": (
         ZED,
         (
-            b'// zed\n{\n  "theme": "x",\n  "context_servers": {\n    // one\n'
-            b'    "a": { "source": "custom", "command": "true", "args": [] },\n    "e": {"source":"extension"}\n  }\n}\n'
+            b'// zed\n{\n  "t": 1,\n  "context_servers": {\n    // one\n'
+            b'    "a": { "source": "custom", "command": "true", "args": []},\n    "e": {"source":"extension"}\n  }\n}\n'
         ),
     ),
 }
