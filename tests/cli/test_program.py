@@ -92,6 +92,6 @@ def test_an_older_python_is_named_in_one_sentence(started):
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert lines[-1].endswith(
-        "utcp-bridge needs Python 3.11 or later, and this is Python 3.10. Start it with another one."
+        "utcp_bridge: this is Python 3.10, and 3.11 or later is needed. Start it with another one."
     )
     assert (len(lines) == 1) == (started == "-m")

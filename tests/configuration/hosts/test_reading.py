@@ -512,17 +512,6 @@ def test_a_server_that_is_switched_off_stays_off(switch: dict[str, Any]) -> None
         ({"command": "c", "args": [None]}, "`args` contains null"),
         ({"url": 5}, "`url` must be text"),
         ({"url": "unix:///run/x.sock"}, "a socket of this machine"),
-        ({"url": "example.com/mcp"}, "its `url` is 'example.com/mcp', which has no scheme"),
-        ({"url": "example.com/mcp"}, "Did you mean 'https://example.com/mcp'?"),
-        ({"serverUrl": "localhost:3000/mcp"}, "Did you mean 'http://localhost:3000/mcp'?"),
-        ({"url": "127.0.0.1:3000"}, "Did you mean 'http://127.0.0.1:3000'?"),
-        ({"url": "/mcp"}, "Begin it with https: and two slashes."),
-        ({"url": "https://"}, "which has no host"),
-        ({"url": "https://[::1/mcp"}, "which is not a URL"),
-        ({"url": "https://x.example:99999/"}, "The port must be a number up to 65535"),
-        ({"url": "https://exa mple.com/"}, "a blank in the name of its host"),
-        ({"command": "c\0"}, "`command` contains a NUL character"),
-        ({"command": "c", "args": ["a\0"]}, "`args` contains a NUL character"),
         ({"type": "websocket", "url": "wss://x"}, "stdio, streamable HTTP and SSE only"),
         ({"type": "ws", "url": "wss://x"}, "its `type` is 'ws'"),
         ({"type": 5, "command": "c"}, "its `type` is a number"),
@@ -580,36 +569,11 @@ def test_what_is_not_read_is_kept_and_named(entry: dict[str, Any], kept: dict[st
     assert any(words in note for note in server.notes), server.notes
 
 
-@pytest.mark.parametrize(
-    ("timeout", "limits"),
-    [
-        (5_000, {"discovery_timeout": 5.0}),
-        (90_000, {"discovery_timeout": 90.0, "call_timeout": 90.0}),
-        ({"startup": 2_000, "catalog": 9_000}, {"discovery_timeout": 9.0}),
-        ({"startup": 2_000, "execution": 120_000}, {"discovery_timeout": 2.0, "call_timeout": 120.0}),
-        ({"request": 3_000}, {"call_timeout": 3.0}),
-        ({}, {}),
-    ],
-)
-def test_limits_of_opencode_end_nothing_earlier_than_the_host(timeout: Any, limits: dict[str, float]) -> None:
-    content = {"mcp": {"s": {"type": "local", "command": ["c"], "timeout": timeout}}}
-    [server] = read_servers(content, host=HOSTS["opencode"], where="")
-    assert fields(server) == {"command": "c", **limits}
-    assert server.notes == ()
-
-
 def test_approvals_of_the_host_are_named_and_keep_nothing() -> None:
     server = one({"command": "c", "autoApprove": ["a"], "alwaysAllow": [], "trust": True, "description": "d"})
     assert server.remainder == {}
     assert len(server.notes) == 2
     assert all("concerns the host alone" in note for note in server.notes)
-
-
-def test_a_message_about_a_url_has_no_secret_of_it() -> None:
-    for url in ("example.com/mcp?token=S3cr3t-x9", "http://me:S3cr3t-x9@[::1/", "https://exa mple.com/?key=S3cr3t-x9"):
-        [note] = one({"url": url}).notes
-        assert "S3cr3t-x9" not in note
-        assert "***" in note
 
 
 def test_what_the_host_asks_for_becomes_a_variable() -> None:

@@ -98,7 +98,22 @@ def _is_meant(entry: Any, rule: JsonObject) -> bool:
         return True
     if not isinstance(url, str) or not isinstance(entry.get("url"), str):
         return False
-    return re.fullmatch(".*".join(map(re.escape, url.split("*"))), entry["url"], re.DOTALL) is not None
+    return _matches(url, entry["url"])
+
+
+def _matches(pattern: str, text: str) -> bool:
+    first, *others = pattern.split("*")
+    if not others:
+        return text == pattern
+    at, end = len(first), len(text) - len(others[-1])
+    if at > end or not (text.startswith(first) and text.endswith(others[-1])):
+        return False
+    for part in others[:-1]:
+        at = text.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
 
 
 def _texts(listed: Any) -> list[str]:

@@ -57,9 +57,9 @@ _SHORT: Final = re.compile(
     r"pass|pwd|pw|pat|bearer|jwt|creds?|apikey|tokens|keys|secrets|passwords|cookies|authkey", re.IGNORECASE
 )
 _ABOUT: Final = re.compile(r"auth|token|secret|passw|credential|key", re.IGNORECASE)
-"""Parts of the name of an option whose value is hidden if it looks like a secret: `--auth-header`, `--key-value`."""
+"""Parts of the name of an option whose value is hidden if it looks like a secret."""
 _PASSWORDS: Final = frozenset({"-p", "-a"})
-"""Options of one letter that are a password in some programs: `--password`, `--auth`."""
+"""Options of one letter that are a password in some programs."""
 _LETTERS: Final = frozenset({"-k", "-t", "-s", "-w", "-P", "-W"})
 """Options of one letter that are a key, a token or a secret in some programs, and something else in others."""
 _WORD_END: Final = re.compile(r"[a-z0-9](?=[A-Z])|[\W_]")
