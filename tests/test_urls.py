@@ -3,7 +3,17 @@
 import pytest
 
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.urls import at_pointer, bare_url, endpoint_of, endpoint_of_url, origin_of, redirected_to, steps_of
+from utcp_bridge.urls import (
+    at_pointer,
+    bare_url,
+    endpoint_of,
+    endpoint_of_url,
+    origin_of,
+    redirected_to,
+    split_url,
+    steps_of,
+    url_fault,
+)
 
 
 @pytest.mark.parametrize(
@@ -95,3 +105,25 @@ def test_steps_are_read_with_and_without_the_hash():
 )
 def test_messages_about_a_redirect_name_its_origin_only(location, target):
     assert redirected_to("https://api.example/x?key=own", location) == target
+
+
+@pytest.mark.parametrize(
+    ("url", "start"),
+    [
+        ("api.example.com/x?key=S3cr3t", "Did you mean https://api.example.com/…? "),
+        ("localhost:8000", "Did you mean http://localhost:8000/…? "),
+        ("127.0.0.1:9/x", "Did you mean http://127.0.0.1:9/…? "),
+        ("eyJhbGciOi.eyJzdWIi.c2ln", ""),
+        ("a-word", ""),
+        ("file:///etc/passwd", ""),
+    ],
+)
+def test_a_url_without_a_scheme_has_the_one_that_is_meant_and_no_secret(url, start):
+    with pytest.raises(ConfigError) as caught:
+        split_url(url)
+    assert caught.value.remedy == f"{start}Write scheme://host[:port]/path, such as http://127.0.0.1:8000/utcp."
+
+
+@pytest.mark.parametrize("url", ["https://x.example/", "ws://[::1]:9/x", "http://me:p@127.0.0.1:65535"])
+def test_a_url_that_can_be_used_has_no_fault(url):
+    assert url_fault(url) is None

@@ -12,8 +12,14 @@ too. All other modules are private: they may change in any release.
 Importing the package loads nothing heavy. Each public name loads its module when it is first used.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+if sys.version_info < (3, 11):  # noqa: UP036 - in a checkout, pip does not look at the version
+    _found = ".".join(map(str, sys.version_info[:2]))
+    _why = f"utcp_bridge: this is Python {_found}, and 3.11 or later is needed. Start it with another one."
+    raise SystemExit(_why) if sys.argv[:1] == ["-m"] else ImportError(_why)
 
 __version__ = "0.1.0"
 """The version of the distribution; the build reads it from here."""

@@ -24,6 +24,7 @@ __all__ = [
     "redirected_to",
     "split_url",
     "steps_of",
+    "url_fault",
 ]
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -32,6 +33,11 @@ _MAX_INDEX_DIGITS: Final = 6
 """Digits of an index in a JSON pointer."""
 _END_OF_A_NAME: Final = re.compile(r"[\[\x00]")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]{0,20}://[a-z0-9._\[\]:-]{1,260}")
+_BARE_HOST: Final = re.compile(
+    r"(?:localhost|(?:[a-z0-9-]{1,63}\.){1,8}(?:[a-z]{2,24}|\d{1,3})|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?(?=[/?#]|$)"
+)
+"""A host at the beginning of a text. A token has capital letters, or more characters."""
+_WRONG: Final = "The port must be a number up to 65535, and an address of IPv6 needs brackets."
 _LIKE_AN_UNDERSCORE: Final = str.maketrans({".": "_", " ": "_", "+": "_"})
 
 
@@ -76,13 +82,49 @@ def split_url(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise ConfigError("A URL cannot be read.", remedy="Write scheme://host[:port]/path.") from None
+        raise ConfigError("A URL cannot be read.", remedy=f"Write scheme://host[:port]/path. {_WRONG}") from None
     if not parts.scheme or not parts.hostname:
+        meant = _meant(url)
+        start = f"Did you mean {meant.partition('://')[0]}://{_host_of(url)}/…? " if meant else ""
         raise ConfigError(
             "A URL has no scheme or no host.",
-            remedy="Write scheme://host[:port]/path, such as http://127.0.0.1:8000/utcp.",
+            remedy=f"{start}Write scheme://host[:port]/path, such as http://127.0.0.1:8000/utcp.",
         )
     return parts
+
+
+def url_fault(url: str) -> tuple[str, str] | None:
+    """Return what is wrong with a URL, as the end of a sentence, and the remedy; None if nothing is.
+
+    The remedy is the URL that is probably meant if the scheme is missing: `https://` before the name of a host,
+    `http://` before an address or the name of this machine.
+    """
+    if "://" not in url:
+        return "has no scheme", _meant(url) or "Begin it with https: and two slashes."
+    try:
+        host = urlsplit(url).hostname
+        _ = urlsplit(url).port
+    except ValueError:
+        return "is not a URL", _WRONG
+    if not host:
+        return "has no host", "Write the host after the two slashes."
+    if any(character.isspace() for character in host):
+        return "has a blank in the name of its host", "Remove it."
+    return None
+
+
+def _meant(url: str) -> str | None:
+    """Return a URL without a scheme with the one that is probably meant; None if it does not begin with a host."""
+    host = _host_of(url.strip())
+    if host is None:
+        return None
+    is_near = host.startswith(("localhost", "[")) or host.replace(".", "").replace(":", "").isdigit()
+    return f"{'http' if is_near else 'https'}://{url.strip()}"
+
+
+def _host_of(url: str) -> str | None:
+    found = _BARE_HOST.match(url)
+    return found[0] if found else None
 
 
 def port_of(parts: SplitResult) -> int:

@@ -83,3 +83,15 @@ def test_utcp_registry_renames_only_the_verbs_that_it_has():
         'utcp-bridge serve, utcp-registry list, {"command": "utcp-bridge"}, my-utcp-bridge x'
     )
     assert command.help == text
+
+
+@pytest.mark.parametrize("started", ["-c", "-m"])
+def test_an_older_python_is_named_in_one_sentence(started):
+    words = f"import sys; sys.version_info = (3, 10, 13); sys.argv = [{started!r}]; import utcp_bridge"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[-1].endswith(
+        "utcp_bridge: this is Python 3.10, and 3.11 or later is needed. Start it with another one."
+    )
+    assert (len(lines) == 1) == (started == "-m")

@@ -7,7 +7,11 @@ import signal
 from urllib.parse import urlsplit
 
 import anyio
+import jsonschema_rs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.published import AI_CATALOG, SERVER_CARD
 from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.server.app import BridgeServer
@@ -74,6 +78,25 @@ async def test_a_client_finds_the_endpoint_by_catalog_and_card_without_a_token(t
         assert TOKEN.encode() not in body
 
     await with_server(work, bearer_token=token)
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+async def test_what_a_server_serves_is_what_the_published_schemas_require(token):
+    async def work(url):
+        for path, schema in ((CATALOG_PATH, AI_CATALOG), ("/mcp/server-card", SERVER_CARD)):
+            document = json.loads((await fetch(url, path))[2])
+            jsonschema_rs.validate(schema, document)
+
+    await with_server(work, bearer_token=token)
+
+
+@given(
+    st.from_regex(r"[\w.\-]{1,260}(:\d{1,5})?", fullmatch=True)
+    | st.sampled_from(["my_bridge:80", "a" * 250, ".", "ü.de"])
+)
+def test_any_host_gives_names_that_the_published_schemas_allow(host):
+    jsonschema_rs.validate(SERVER_CARD, card(f"http://{host}", "/mcp", needs_token=True))
+    jsonschema_rs.validate(AI_CATALOG, catalog(f"http://{host}", "/mcp"))
 
 
 async def test_the_card_follows_the_path_of_the_endpoint_and_hides_no_other_path():

@@ -145,6 +145,7 @@ def test_a_valid_template_has_no_faults(raw):
         ({"call_template_type": "htp"}, "/t/call_template_type", "no transport of type 'htp'"),
         ({"provider_type": "htp"}, "/t/provider_type", "no transport"),
         ({**HTTP, "url": "no address"}, "/t/url", "has no scheme or no host"),
+        ({**HTTP, "url": "https://[::1/x"}, "/t/url", "cannot be read"),
         ({**HTTP, "url": 3}, "/t/url", "valid string"),
         ({"call_template_type": "http"}, "/t", "`url` is missing"),
         ({**HTTP, "http_method": "FETCH"}, "/t/http_method", "must be one of DELETE"),
@@ -158,6 +159,11 @@ def test_a_valid_template_has_no_faults(raw):
             {"call_template_type": "mcp", "config": {"mcpServers": {"s": {}}}},
             "/t/config/mcpServers/s",
             "`command` or `url`",
+        ),
+        (
+            {"call_template_type": "mcp", "config": {"mcpServers": {"s": {"url": "localhost:9/mcp"}}}},
+            "/t/config/mcpServers/s",
+            "its `url` has no scheme",
         ),
     ],
 )

@@ -276,7 +276,10 @@ class ToolBuilder:
 
 
 def endpoint_pair(endpoint: str) -> frozenset[str]:
-    """Return `host:port` of an endpoint, in the form of `Source.exempt`; an empty set if its host has placeholders."""
+    """Return `host:port` of an endpoint, in the form of `Source.exempt`; an empty set if its host has placeholders.
+
+    It is empty too for a text that is not a URL, which `origin_of` names.
+    """
     scheme, separator, rest = endpoint.partition("://")
     return _pair_of(f"{scheme}{separator}{_AFTER_HOST.split(rest, maxsplit=1)[0]}")
 
@@ -284,8 +287,8 @@ def endpoint_pair(endpoint: str) -> frozenset[str]:
 @lru_cache(maxsize=256)
 def _pair_of(address: str) -> frozenset[str]:
     """Do it for an address without a path: most tools of a manual have the same one."""
-    parts = urlsplit(address)
     try:
+        parts = urlsplit(address)
         port = parts.port or {"https": 443, "wss": 443}.get(parts.scheme, 80)
     except ValueError:
         return frozenset()

@@ -8,6 +8,7 @@ whether a token is needed. So they need no token, and a page of any origin may r
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Final
 
 import orjson
@@ -26,6 +27,9 @@ CARD_TYPE: Final = "application/mcp-server-card+json"
 _SCHEMA: Final = "https://static.modelcontextprotocol.io/schemas/v1/server-card.schema.json"
 _NAME: Final = "utcp-bridge"
 _TITLE: Final = "UTCP bridge"
+_NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9.-]")
+_MAX_PUBLISHER: Final = 180
+"""Characters of the domain. A name with it has 200 at most."""
 _HEADERS: Final = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"GET"),
@@ -76,7 +80,8 @@ def _publisher(base: str) -> str:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return host or "localhost"
+        # names of machines in a network of containers may have an underscore, which the schemas do not allow
+        return _NOT_IN_NAMES.sub("-", host)[-_MAX_PUBLISHER:].lstrip(".") or "localhost"
     return "localhost"
 
 

@@ -56,6 +56,19 @@ def test_an_entry_is_added_to_the_others_with_absolute_paths(command, home, conf
     assert not (path.parent / "mcp.json.bak2").exists()
 
 
+def test_the_file_that_a_host_has_is_written_whatever_its_ending(command, home, config):
+    folder = home / ".config" / "opencode"
+    folder.mkdir(parents=True)
+    (folder / "opencode.jsonc").write_text('{ // mine\n"theme": "dark"}', encoding="utf-8")
+    done = command("install", "opencode", str(config), "--no-check")
+    assert done.code == 0, done.err
+    assert sorted(path.name for path in folder.iterdir()) == ["opencode.jsonc", "opencode.jsonc.bak"]
+    assert "// mine" in (folder / "opencode.jsonc").read_text(encoding="utf-8")
+    listed = next(line for line in command("install").out.splitlines() if line.startswith("opencode "))
+    assert "yes" in listed
+    assert "opencode.jsonc" in listed
+
+
 @pytest.fixture(autouse=True)
 def unstarted(request, monkeypatch):
     """Most of these tests are about files. Those that start the bridge have the mark `started`."""

@@ -266,6 +266,43 @@ def test_settings_of_claude_code_switch_servers_off(tmp_path: Path) -> None:
     assert switched_off_elsewhere(path, HOSTS["cursor"], home=home) == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("rule", "off"),
+    [
+        ({"serverName": "near"}, {"near"}),
+        ({"serverCommand": ["npx", "-y", "x"]}, {"near"}),
+        ({"serverCommand": ["npx"]}, set()),
+        ({"serverUrl": "https://*.example.com/*"}, {"far"}),
+        ({"serverUrl": "https://far.example.com/mcp"}, {"far"}),
+        ({"serverUrl": "https://far.example.com/m"}, set()),
+        ("near", set()),
+    ],
+)
+def test_servers_that_claude_code_denies_are_off(tmp_path: Path, rule: Any, off: set[str]) -> None:
+    home, project = tmp_path / "home", tmp_path / "shop"
+    (home / ".claude").mkdir(parents=True)
+    (home / ".claude/settings.json").write_text(json.dumps({"deniedMcpServers": [rule]}), encoding="utf-8")
+    entries = {
+        "near": {"command": "npx", "args": ["-y", "x"]},
+        "far": {"type": "http", "url": "https://far.example.com/mcp"},
+        "odd": 5,
+    }
+    assert switched_off_elsewhere(project / ".mcp.json", HOSTS["claude-code"], entries, home=home) == off
+
+
+def test_servers_that_claude_code_has_off_in_a_project_are_off_there(tmp_path: Path) -> None:
+    home, project = tmp_path / "home", tmp_path / "shop"
+    home.mkdir()
+    projects = {
+        project.as_posix(): {"disabledMcpServers": ["a"], "disabledMcpjsonServers": ["b"]},
+        "/other": {"disabledMcpServers": ["c"]},
+        "/odd": 5,
+    }
+    (home / ".claude.json").write_text(json.dumps({"projects": projects}), encoding="utf-8")
+    assert switched_off_elsewhere(project / ".mcp.json", HOSTS["claude-code"], home=home) == {"a", "b"}
+    assert switched_off_elsewhere(home / ".claude.json", HOSTS["claude-code"], home=home) == frozenset()
+
+
 async def test_a_server_that_other_settings_switch_off_is_not_started(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,13 @@ def test_other_keys_of_a_file_switch_servers_off(others: dict[str, Any]) -> None
         ({"available_tools": []}, {}),
         ({"tools": "*"}, {}),
         ({"includeTools": [1, "a"]}, {"include": {"names": ["a"]}}),
+        ({"toolPermissions": {"a": "blocked", "b": "ask", "c": ["blocked"]}}, {"exclude": {"names": ["a"]}}),
+        (
+            {"tools": [{"name": "a", "permission_policy": "always_deny"}, {"name": "b"}]},
+            {"exclude": {"names": ["a"]}},
+        ),
+        ({"tools": [{"name": "a", "permission_policy": "always_ask"}]}, {}),
+        ({"tools": [{"name": 1}, "a"]}, {"include": {"names": ["a"]}}),
     ],
 )
 def test_a_filter_is_never_wider(filters: dict[str, Any], rule: dict[str, Any]) -> None:

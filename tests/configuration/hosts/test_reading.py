@@ -512,6 +512,7 @@ def test_a_server_that_is_switched_off_stays_off(switch: dict[str, Any]) -> None
         ({"command": "c", "args": [None]}, "`args` contains null"),
         ({"url": 5}, "`url` must be text"),
         ({"url": "unix:///run/x.sock"}, "a socket of this machine"),
+        ({"type": "websocket", "url": "wss://x"}, "stdio, streamable HTTP and SSE only"),
         ({"type": "ws", "url": "wss://x"}, "its `type` is 'ws'"),
         ({"type": 5, "command": "c"}, "its `type` is a number"),
     ],
@@ -543,6 +544,22 @@ def test_an_unreadable_entry_is_named_and_the_others_work(entry: Any, words: str
         ({"command": "c", "timeout": -1}, {"timeout": -1}, "`timeout` must be a positive number"),
         ({"command": "c", "cwd": 5}, {"cwd": 5}, "`cwd` must be a path"),
         ({"command": "c", "envFile": [1]}, {"envFile": [1]}, "`envFile` must be a path"),
+        ({"command": "c", "env": {"A=B": "c"}}, {"env.A=B": "c"}, "`env.A=B` is not the name of a variable"),
+        ({"command": "c", "env": {"A": "\0"}}, {"env.A": "\0"}, "`env.A` contains a NUL character"),
+        ({"url": "u://x", "headers": {"a b": "c"}}, {"headers.a b": "c"}, "`headers.a b` is not the name of a header"),
+        ({"url": "u://x", "headers": {"A": "b\nc"}}, {"headers.A": "b\nc"}, "`headers.A` contains a line break"),
+        ({"command": "c", "environment_id": "e"}, {"environment_id": "e"}, "starts the server itself"),
+        (
+            {"url": "u://x", "http_headers_helper": "h"},
+            {"http_headers_helper": "h"},
+            "`http_headers_helper` is not read",
+        ),
+        ({"command": "c", "timeout": {"nap": 5}}, {"timeout.nap": 5}, "`timeout.nap` is not known"),
+        (
+            {"command": "c", "timeout": {"request": "x"}},
+            {"timeout.request": "x"},
+            "`timeout.request` must be a positive",
+        ),
     ],
 )
 def test_what_is_not_read_is_kept_and_named(entry: dict[str, Any], kept: dict[str, Any], words: str) -> None:

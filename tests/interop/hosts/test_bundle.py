@@ -9,8 +9,10 @@ import zipfile
 from hashlib import sha256
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 from tests.interop.software import Npm, PyPI
+from tests.support.published import SERVER_JSON
 
 ROOT = Path(__file__).parents[3]
 MCPB = Npm("@anthropic-ai/mcpb@2.1.2 node@22", "mcpb", newest="@anthropic-ai/mcpb@latest node@22")
@@ -96,7 +98,7 @@ def test_the_entry_of_the_registry_names_the_package_and_the_bundle(release: Pat
     assert package["version"] == entry["version"] == bundle.stem.rpartition("-")[2]
     assert bundled["fileSha256"] == sha256(bundle.read_bytes()).hexdigest()
     assert bundled["identifier"].endswith(f"/v{entry['version']}/{bundle.name}")
-    assert len(entry["description"]) <= 100
+    jsonschema_rs.validate(SERVER_JSON, entry)
 
 
 def test_two_runs_write_the_same_bytes(release: Path) -> None:

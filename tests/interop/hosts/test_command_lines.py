@@ -73,6 +73,15 @@ def as_toml(servers: Mapping[str, object]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def as_opencode(servers: Mapping[str, object]) -> str:
+    made = {}
+    for name, server in servers.items():
+        assert isinstance(server, dict)
+        command = [server["command"], *server["args"]]
+        made[name] = {"type": "local", "command": command, "environment": server["env"]}
+    return f"{{ // of the user\n{json.dumps({'mcp': made})[1:]}"
+
+
 CLAUDE = CommandLine(
     "claude-code",
     Npm(
@@ -107,7 +116,16 @@ GEMINI = CommandLine(
     as_json,
     environment={"GEMINI_CLI_TRUST_WORKSPACE": "true", "GEMINI_TELEMETRY_ENABLED": "false"},
 )
-HOSTS = [pytest.param(one, marks=pytest.mark.needs(one.software), id=one.host) for one in (CLAUDE, CODEX, GEMINI)]
+OPENCODE = CommandLine(
+    "opencode",
+    Npm("opencode-ai@1.18.33", "opencode", newest="opencode-ai@latest", optional=True),
+    ".config/opencode/opencode.jsonc",
+    '{ // of the user\n"autoupdate": false}',
+    as_opencode,
+)
+HOSTS = [
+    pytest.param(one, marks=pytest.mark.needs(one.software), id=one.host) for one in (CLAUDE, CODEX, GEMINI, OPENCODE)
+]
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +178,9 @@ def connected(host: CommandLine, home: Path) -> dict[str, bool]:
     listed = run([host.software.command, *host.words], home, host.environment, path=path)
     if "--json" in host.words:
         return {one["name"]: one["enabled"] and bool(anyio.run(offers, one, home)) for one in json.loads(listed)}
+    listed = re.sub(r"\x1b\[[\d;]*m", "", listed)
+    if host is OPENCODE:
+        return {name: state == "connected" for name, state in re.findall(r"^●\W+(\w+) (\w+)$", listed, re.MULTILINE)}
     lines = re.findall(r"^\W*(\w+): .* - (.*)$", listed, re.MULTILINE)
     return {name: state.endswith("Connected") for name, state in lines}
 
@@ -172,7 +193,7 @@ def server(name: str) -> dict[str, object]:
 @pytest.mark.parametrize("host", HOSTS)
 def test_the_host_lists_what_install_wrote(host: CommandLine, home: Path) -> None:
     file = home / host.file
-    file.parent.mkdir(exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(host.others, encoding="utf-8")
     assert connected(host, home) == {}
     configuration = home / "utcp.json"
@@ -184,7 +205,7 @@ def test_the_host_lists_what_install_wrote(host: CommandLine, home: Path) -> Non
 @pytest.mark.parametrize("host", HOSTS)
 def test_the_host_lists_the_bridge_alone_after_its_servers_moved(host: CommandLine, home: Path) -> None:
     file = home / host.file
-    file.parent.mkdir(exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(host.servers({"alpha": server("alpha"), "beta": server("beta")}), encoding="utf-8")
     assert connected(host, home) == {"alpha": True, "beta": True}
     bridge(home, "migrate", host.host)

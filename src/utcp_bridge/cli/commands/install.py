@@ -304,10 +304,20 @@ def _print_entry(plan: _Installation, entry: JsonObject) -> int:
 def _path(host: Host, project: Path | None) -> Path:
     from utcp_bridge.cli.starting import home_folder
 
-    path = host.file(home=home_folder() if project is None else Path(), project=project)
+    path = _chosen_file(host, home_folder() if project is None else Path(), project)
     if path is None:
         raise click.UsageError(f"{host.title} has no file for {'a project' if project else 'the user'}.")
     return path
+
+
+def _chosen_file(host: Host, home: Path, project: Path | None) -> Path | None:
+    """Return the file that is written: the host's first one, or its twin with another ending if only that exists."""
+    files = list(host.files(home=home, project=project))
+    if not files or files[0].exists():
+        return files[0] if files else None
+    first = files[0]
+    twins = (one for one in files[1:] if one.parent == first.parent and one.stem == first.stem and one.is_file())
+    return next((one for one in twins if host.form == "jsonc"), first)
 
 
 def _install(plan: _Installation, entry: JsonObject, *, dry_run: bool) -> int:
@@ -380,7 +390,7 @@ def _list_hosts(project: Path | None, as_json: bool) -> int:
     from utcp_bridge.configuration.hosts.table import HOSTS
 
     home = home_folder() if project is None else Path()
-    files = [(host, host.file(home=home, project=project)) for host in HOSTS.values()]
+    files = [(host, _chosen_file(host, home, project)) for host in HOSTS.values()]
     if as_json:
         hosts = [{"name": host.name, "title": host.title, "file": file and str(file)} for host, file in files]
         print_json({"hosts": hosts})

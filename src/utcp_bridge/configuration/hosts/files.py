@@ -40,7 +40,9 @@ class HostFile:
     @property
     def servers(self) -> list[HostServer]:
         """Return the servers of the file."""
-        off = switched_off_elsewhere(self.path, self.host)
+        section = find_section(self.content, host=self.host, path=self.path.absolute())
+        entries = {} if section is None else dict(section.entries)
+        off = switched_off_elsewhere(self.path.absolute(), self.host, entries)
         return read_servers(self.content, host=self.host, where=str(self.path.absolute()), off=off)
 
 
@@ -87,7 +89,7 @@ def host_configuration(content: Any, path: Path) -> HostConfiguration | None:
     section = find_section(content, path=path)
     if section is None:
         return None
-    return as_configuration(content, path=path, off=switched_off_elsewhere(path, section.host))
+    return as_configuration(content, path=path, off=switched_off_elsewhere(path, section.host, dict(section.entries)))
 
 
 def _bytes(path: Path, within: Path | None) -> bytes | None:

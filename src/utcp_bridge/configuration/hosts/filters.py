@@ -32,6 +32,8 @@ _SWITCHES: Final = {
     "copilot-cli": ("disabledMcpServers", (".copilot/settings.json", ".copilot/config.json")),
 }
 """Hosts that switch servers off in other files: the key, and the files in the home folder and in the project."""
+_BLOCKED: Final = frozenset({"blocked", "always_deny", "deny"})
+"""Settings of one tool with which Claude Code does not offer it."""
 _SPECIAL: Final = re.compile(r"[*?\[]")
 _NOT_IN_KEYS: Final = re.compile(r"[^A-Za-z0-9_-]")
 _NONE: Final[JsonObject] = {"exclude": {"names": ["*"]}}
@@ -58,8 +60,13 @@ def switched_off(content: JsonObject, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def switched_off_elsewhere(path: Path, host: Host | None, *, home: Path | None = None) -> frozenset[str]:
-    """Return the servers that other files of the host switch off. A file that cannot be read switches nothing off."""
+def switched_off_elsewhere(
+    path: Path, host: Host | None, entries: Mapping[str, Any] | None = None, *, home: Path | None = None
+) -> frozenset[str]:
+    """Return the servers that other files of the host switch off. A file that cannot be read switches nothing off.
+
+    `entries` are the servers of the file at `path`, for rules about a command or a URL.
+    """
     if host is None or host.name not in _SWITCHES:
         return frozenset()
     key, places = _SWITCHES[host.name]
@@ -67,17 +74,60 @@ def switched_off_elsewhere(path: Path, host: Host | None, *, home: Path | None =
     project = project_of(path, host, home=home)
     found: set[str] = set()
     for place in dict.fromkeys(folder / place for folder in (home, project) if folder is not None for place in places):
-        try:
-            content = parse_document(place.read_bytes(), hint=".json", jsonc=True) if _is_small(place) else None
-        except (OSError, UtcpError):
-            continue
-        listed = content.get(key) if is_object(content) else None
-        found.update(str(one) for one in (listed if is_list(listed) else ()))
+        content = _read(place)
+        found.update(_texts(content.get(key)))
+        if host.name == "claude-code":
+            denied = content.get("deniedMcpServers")
+            rules = [rule for rule in (denied if is_list(denied) else ()) if is_object(rule)]
+            found.update(str(rule["serverName"]) for rule in rules if "serverName" in rule)
+            found.update(name for name, entry in (entries or {}).items() if any(_is_meant(entry, one) for one in rules))
+    if host.name == "claude-code" and project is not None:  # what `/mcp` switches off in this project
+        projects = _read(home / ".claude.json").get("projects")
+        own = projects.get(project.as_posix()) if is_object(projects) else None
+        if is_object(own):
+            found.update([*_texts(own.get("disabledMcpServers")), *_texts(own.get("disabledMcpjsonServers"))])
     return frozenset(found)
 
 
-def _is_small(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size <= _MAX_SWITCHES
+def _is_meant(entry: Any, rule: JsonObject) -> bool:
+    """Return whether a rule of Claude Code about a command or a URL means an entry. `*` in a URL is any text."""
+    if not is_object(entry):
+        return False
+    command, url, args = rule.get("serverCommand"), rule.get("serverUrl"), entry.get("args")
+    if is_list(command) and [entry.get("command"), *(args if is_list(args) else ())] == command:
+        return True
+    if not isinstance(url, str) or not isinstance(entry.get("url"), str):
+        return False
+    return _matches(url, entry["url"])
+
+
+def _matches(pattern: str, text: str) -> bool:
+    first, *others = pattern.split("*")
+    if not others:
+        return text == pattern
+    at, end = len(first), len(text) - len(others[-1])
+    if at > end or not (text.startswith(first) and text.endswith(others[-1])):
+        return False
+    for part in others[:-1]:
+        at = text.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
+
+
+def _texts(listed: Any) -> list[str]:
+    return [str(one) for one in listed] if is_list(listed) else []
+
+
+def _read(path: Path) -> JsonObject:
+    """Return the object in another file of a host; an empty one if it cannot be read."""
+    try:
+        is_small = path.is_file() and path.stat().st_size <= _MAX_SWITCHES
+        content = parse_document(path.read_bytes(), hint=".json", jsonc=True) if is_small else None
+    except (OSError, UtcpError):
+        return {}
+    return content if is_object(content) else {}
 
 
 class ToolFilter:
@@ -98,6 +148,10 @@ class ToolFilter:
         for key in _EXCLUDES:
             if entry.get(key) is not None:
                 self._exclude(key, entry.pop(key))
+        permissions = entry.get("toolPermissions")
+        for name, setting in permissions.items() if is_object(permissions) else ():
+            if isinstance(setting, str) and setting in _BLOCKED:
+                self._hide(name)
         self._of_file(server, content)
 
     @property
@@ -147,7 +201,12 @@ class ToolFilter:
             self._excluded[_exact(name)] = None
 
     def _tools(self, value: Any) -> None:
-        """Read `tools`: a list or `*` (Copilot), or an object with a setting for each tool (Codex)."""
+        """Read `tools`: a list of names or `*` (Copilot), or a setting for each tool in an object (Codex) or a list."""
+        if is_list(value) and value and all(is_object(one) and isinstance(one.get("name"), str) for one in value):
+            for one in value:  # Claude Code
+                if one.get("permission_policy") == "always_deny":
+                    self._hide(one["name"])
+            return
         if not is_object(value):
             self._include("tools", value)
             return

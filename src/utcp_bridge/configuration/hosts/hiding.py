@@ -1,7 +1,7 @@
 """What is or may be secret in a server's entry: environment, headers, arguments and URLs, place by place (pure).
 
-Names decide, and the forms of tokens that vendors publish. A replaced text and its value make the original text again,
-so a value that is hidden without need changes nothing.
+Names decide, the forms of tokens that vendors publish, and how random a text looks. A replaced text and its value make
+the original text again, so a value that is hidden without need changes nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from utcp_bridge.auth.literals import literal_secrets, without_literals
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.variables import names_credential
 
-__all__ = ["SECRET_PLACES", "hidden", "names_secret"]
+__all__ = ["SECRET_PLACES", "hidden", "is_random", "names_secret"]
 
 SECRET_PLACES: Final = frozenset({"env", "environment", "envs", "env_vars", "headers", "http_headers"})
 _LINES: Final = frozenset({"args", "command", "cmd"})
@@ -42,10 +42,26 @@ _SCHEME: Final = re.compile(r"(?:Bearer|Basic|Token|ApiKey) +", re.IGNORECASE)
 _PLAIN: Final = re.compile(
     r"\d{1,5}|\w{0,2}|true|false|yes|no|on|off|none|null|debug|info|warn|warning|error", re.IGNORECASE
 )
+_BARE_LOGIN: Final = re.compile(
+    r"(?P<before>(?<![^\s=,'\"(])(?P<user>[A-Za-z_][\w.-]{0,63}):)(?P<value>[^\s:@/${][^\s:@/$]*)(?=@(?!sha\d+:)[\w.-])"
+)
+"""`user:password@host` without a scheme."""
+_SOURCES: Final = frozenset(
+    {"npm", "jsr", "git", "github", "gitlab", "file", "link", "workspace", "docker", "image", "pypi"}
+)
+"""What stands before a colon in the name of a package, such as `npm:left-pad@1.3.0`."""
 _LOGIN: Final = re.compile(r"-u|--(?:proxy-)?user|--login|--userpwd|--basic(?:-auth)?")
 """Options whose value is `user:password`."""
 _USER: Final = re.compile(r"(?P<user>[^\s:/]+:)(?P<secret>[^\s/][^\s]*)")
-_SHORT: Final = re.compile(r"pass|pwd|pw|pat|bearer|jwt|creds?|apikey", re.IGNORECASE)
+_SHORT: Final = re.compile(
+    r"pass|pwd|pw|pat|bearer|jwt|creds?|apikey|tokens|keys|secrets|passwords|cookies|authkey", re.IGNORECASE
+)
+_ABOUT: Final = re.compile(r"auth|token|secret|passw|credential|key", re.IGNORECASE)
+"""Parts of the name of an option whose value is hidden if it looks like a secret."""
+_PASSWORDS: Final = frozenset({"-p", "-a"})
+"""Options of one letter that are a password in some programs."""
+_LETTERS: Final = frozenset({"-k", "-t", "-s", "-w", "-P", "-W"})
+"""Options of one letter that are a key, a token or a secret in some programs, and something else in others."""
 _WORD_END: Final = re.compile(r"[a-z0-9](?=[A-Z])|[\W_]")
 _OF_PORTS: Final = re.compile(r"[\d.:\[\]-]+(?:/\w+)?")
 _OF_WORDS: Final = re.compile(r"[a-z]+(?:[-_][a-z]+)*")
@@ -53,11 +69,21 @@ _TOKEN: Final = re.compile(
     r"sk-[\w-]{16,}|[spr]k_(?:live|test)_\w{10,}|gh[opusr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|xox[abeoprs]-[\w-]{10,}|A[KS]IA[A-Z0-9]{16}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|npm_\w{30,}"
     r"|pypi-[\w-]{30,}|hf_\w{20,}|(?:ntn|secret)_\w{30,}|lin_api_\w{20,}|SG\.[\w-]{16,}\.[\w-]{16,}|dop_v1_\w{40,}"
-    r"|figd_[\w-]{20,}"
+    r"|figd_[\w-]{20,}|glsa_\w{20,}|shp(?:at|ca|pa|ss)_\w{20,}|sntry[su]_[\w=-]{20,}|dckr_pat_[\w-]{20,}|hvs\.[\w-]{20,}"
+    r"|tvly-[\w-]{16,}|pplx-\w{20,}|gsk_\w{20,}|xai-\w{20,}|r8_\w{20,}|nvapi-[\w-]{20,}|ATATT[\w=-]{20,}|PMAK-[\w-]{20,}"
+    r"|sbp_\w{20,}|apify_api_\w{20,}|GOCSPX-[\w-]{20,}|ya29\.[\w-]{20,}|NRAK-\w{20,}|dapi[0-9a-f]{32}|whsec_\w{20,}"
 )
 """Tokens by the beginnings that their vendors publish for scanners of secrets."""
 _RUN: Final = re.compile(r"[\w.-]+")
 """What a token may be the whole of."""
+_PIECE_OF_TOKEN: Final = re.compile(r"[A-Za-z0-9]{20,}")
+_CHUNK: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{24,}={0,2}")
+_VARIABLE_NAME: Final = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
+_SECRET_SHAPE: Final = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[\w+/=-]{8,}")
+_HOST: Final = re.compile(r"://(?:[^\s/?#@]*@)?(?P<host>[^\s/?#@]+)")
+_NOT_ALNUM: Final = re.compile(r"[^A-Za-z0-9]")
+_MIN_RANDOM: Final = 20
 _MAX_TEXT: Final = 32_768
 """Characters of a text in which tokens and members are looked for."""
 
@@ -163,7 +189,9 @@ class _Hider:
     def _behind(self, option: str, text: str) -> str:
         """Return the value of an option."""
         name = option.lstrip("-")
-        if names_secret(name) or (option == "-p" and not _follows_p(text)):
+        if names_secret(name) or (option in _PASSWORDS and not _follows_p(text)):
+            return self._part(name, text)
+        if (option in _LETTERS or _ABOUT.search(name)) and _SECRET_SHAPE.fullmatch(text) and not _is_place(text):
             return self._part(name, text)
         if _LOGIN.fullmatch(option) and (login := _USER.fullmatch(text)) and not login["secret"].isdigit():
             return login["user"] + self._part("password", login["secret"])
@@ -188,6 +216,8 @@ class _Hider:
 
     def _line(self, text: str) -> str:
         """Return a text that may be a line of words, such as that of `sh -c`. Blanks between them stay."""
+        if _is_base64(text):
+            return self._give("token", text)
         pieces = _PIECE.findall(text) if len(text) <= _MAX_TEXT else [text]
         if len(pieces) > 1:
             words = self._words(piece for piece in pieces if not piece.isspace())
@@ -209,17 +239,54 @@ class _Hider:
             is_secret = names_secret(found["name"])
             return found["before"] + self._give(found["name"], found["value"]) if is_secret else found[0]
 
-        text = _RUN.sub(self._run, text)
+        def login(found: re.Match[str]) -> str:
+            is_package = found["user"].lower() in _SOURCES
+            return found[0] if is_package else found["before"] + self._give("password", found["value"])
+
+        hosts = [found.span("host") for found in _HOST.finditer(text)]
+        text = _RUN.sub(lambda found: self._run(found, hosts), text)
+        text = _BARE_LOGIN.sub(login, text)
         text = _USERINFO.sub(lambda found: found["before"] + self._give("password", found["value"]), text)
         return _MEMBER.sub(member, text)
 
-    def _run(self, found: re.Match[str]) -> str:
+    def _run(self, found: re.Match[str], hosts: list[tuple[int, int]]) -> str:
         token = found[0].rstrip(".-")
-        return self._give("token", token) + found[0][len(token) :] if _TOKEN.fullmatch(token) else found[0]
+        is_secret = _TOKEN.fullmatch(token) is not None
+        if not is_secret and len(token) >= _MIN_RANDOM and "." not in token:
+            before = found.string[: found.start()]
+            is_version = before.endswith(("@", "#", "sha256:", "sha512:", "sha512-"))
+            is_host = any(start <= found.start() < end for start, end in hosts)
+            is_secret = not (is_version or is_host or _is_place(found.string)) and is_random(token)
+        return self._give("token", token) + found[0][len(token) :] if is_secret else found[0]
+
+
+def is_random(text: str) -> bool:
+    """Return whether a text looks as if a program drew its characters: letters of both cases and digits change often.
+
+    Words, dates, versions, names of models and machines, and UUIDs do not.
+    """
+    long = len(text) >= 40 and any(map(str.isdigit, text)) and len(_CHUNK.findall(text)) >= 0.35 * len(text)
+    return long or any(_is_drawn(piece) for piece in _PIECE_OF_TOKEN.findall(text))
+
+
+def _is_base64(text: str) -> bool:
+    """Return whether a text is random bytes in base64. One with a slash in front may be a path."""
+    return _BASE64.fullmatch(text) is not None and not _is_place(text) and is_random(_NOT_ALNUM.sub("", text))
+
+
+def _is_drawn(piece: str) -> bool:
+    digits = sum(map(str.isdigit, piece))
+    return 0 < digits < len(piece) - 3 and len(_CHUNK.findall(piece)) >= 0.25 * len(piece)
+
+
+def _is_place(text: str) -> bool:
+    """Return whether an argument is a path, or the name of a variable."""
+    return text.startswith(("/", ".", "~")) or _VARIABLE_NAME.fullmatch(text) is not None
 
 
 def _takes_secret(flag: str) -> bool:
-    return names_secret(flag) or flag == "-p" or _LOGIN.fullmatch(flag) is not None
+    is_letter = flag in _PASSWORDS or flag in _LETTERS
+    return is_letter or names_secret(flag) or _ABOUT.search(flag) is not None or _LOGIN.fullmatch(flag) is not None
 
 
 def _follows_p(text: str) -> bool:

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from utcp_bridge.configuration.hosts.filters import ToolFilter, switched_off
+from utcp_bridge.configuration.hosts.hiding import hidden
 from utcp_bridge.configuration.hosts.recognition import HostSection, find_section
 from utcp_bridge.configuration.hosts.substitution import Asked, Substitution, inputs_of
 from utcp_bridge.configuration.hosts.table import Host
 from utcp_bridge.dialects.fields import nearest, sort_of, word
 from utcp_bridge.dialects.v1 import CONFIG_KEYS
 from utcp_bridge.model import Fault, JsonObject, is_list, is_object
-from utcp_bridge.transports.mcp.servers import McpServer, plain_text, unread_keys
+from utcp_bridge.settings import TimeoutSettings
+from utcp_bridge.transports.mcp.servers import McpServer, plain_text, unread_keys, why_not_sent
+from utcp_bridge.urls import url_fault
 
 __all__ = [
     "HostConfiguration",
@@ -50,6 +53,13 @@ _ENVS: Final = ("env", "environment", "envs", "env_vars")
 _HEADERS: Final = ("headers", "http_headers")
 _FOLDERS: Final = ("cwd", "workingDir", "working_dir", "workingDirectory", "working_directory")
 _START_LIMITS: Final[Mapping[str, float]] = {"startup_timeout_sec": 1, "startup_timeout_ms": 1_000}
+_STEPS: Final[Mapping[str, str]] = {
+    "startup": "discovery_timeout",
+    "catalog": "discovery_timeout",
+    "execution": "call_timeout",
+    "request": "call_timeout",
+}
+_CALL_SECONDS: Final[float] = TimeoutSettings.model_fields["call_timeout"].default
 _SILENT: Final = frozenset({
     "name", "serverName", "description", "title", "displayName", "display_name", "icon", "icons", "iconPath",
     "iconUrl", "faviconUrl", "logo", "bundled", "gallery", "version", "note", "notes", "comment", "comments",
@@ -59,16 +69,17 @@ _SILENT: Final = frozenset({
 _OF_HOST: Final = frozenset({
     "autoApprove", "auto_approve", "alwaysAllow", "always_allow", "trust", "default_tools_approval_mode",
     "autoAllowedTools", "toolPermissions", "tool_permissions", "dev", "required", "supports_parallel_tool_calls",
-    "alwaysLoad", "hidden", "deferTools", "disableToolCache", "slowConnectionThresholdMs",
+    "alwaysLoad", "hidden", "deferTools", "disableToolCache", "slowConnectionThresholdMs", "startup_readiness",
+    "omit_tools_from", "codemode", "role",
 })  # fmt: skip
 """Keys that concern the host itself: when it asks its user, and how it uses the server."""
 _LOGINS: Final = frozenset({
     "oauth", "auth", "scopes", "oauth_resource", "oauthScopes", "authProviderType", "targetAudience",
-    "targetServiceAccount", "headersHelper", "apiKey", "oidc", "authorization", "oauthClientId",
+    "targetServiceAccount", "headersHelper", "http_headers_helper", "apiKey", "oidc", "authorization", "oauthClientId",
     "oauthPublicClient", "oauthGrantType",
 })  # fmt: skip
 """Keys with which a host gets credentials itself."""
-_BOXES: Final = frozenset({"sandbox", "sandboxEnabled", "experimental_environment"})
+_BOXES: Final = frozenset({"sandbox", "sandboxEnabled", "experimental_environment", "environment_id"})
 _READ: Final = frozenset({
     *_URLS, *_ENVS, *_HEADERS, *_FOLDERS, *_START_LIMITS, *_SILENT, *_OF_HOST, *_LOGINS, *_BOXES, "type", "transport",
     "command", "cmd", "args", "envFile", "env_file", "disabled", "enabled", "timeout", "tool_timeout_sec",
@@ -151,7 +162,11 @@ def _shown(name: str) -> str:
 
 
 class _Unreadable(Exception):
-    """Why a server cannot be read."""
+    """Why a server cannot be read, and what to do."""
+
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(why)
+        self.remedy = remedy
 
 
 class _Internal(_Unreadable):
@@ -182,7 +197,7 @@ class _EntryReader:
             self._limits()
             self._filters()
         except _Unreadable as error:
-            note = f"{_shown(self._name)}: {error}, so it is left out."
+            note = f"{_shown(self._name)}: {error}, so it is left out. {error.remedy}".rstrip()
             is_internal = isinstance(error, _Internal)
             return HostServer(
                 self._name, self._raw, None, enabled, dict(self._raw), notes=(note,), is_internal=is_internal
@@ -274,6 +289,9 @@ class _EntryReader:
             if value is None:
                 continue
             kind = _KINDS.get(_WORDS.sub("", value).lower()) if isinstance(value, str) else None
+            if isinstance(value, str) and value.lower() in {"ws", "websocket"}:
+                what = "and the bridge reaches MCP servers by stdio, streamable HTTP and SSE only"
+                raise _Unreadable(f"its `{key}` is {word(value)!r}, {what}")
             if kind is None:
                 shown = repr(word(value)) if isinstance(value, str) else sort_of(value)
                 raise _Internal(f"its `{key}` is {shown}, which is not a way to an MCP server outside the host")
@@ -294,12 +312,23 @@ class _EntryReader:
             raise _Unreadable(f"its `{key}` is a socket of this machine, which the bridge does not reach")
         self._environment_of_url()
         self._made["url"] = self._texts.text(url.strip())
+        self._check_url(key, url.strip())
         if kind == "sse":
             self._made["transport"] = "sse"
         headers = self._headers()
         if headers:
             self._made["headers"] = headers
         self._set_aside(("args", "envFile", "env_file", *_FOLDERS), "a URL")
+
+    def _check_url(self, key: str, url: str) -> None:
+        """Name a URL that no server can have. One with variables is checked when they are filled in."""
+        if "$" in self._made["url"]:
+            return
+        fault = url_fault(url)
+        if fault is not None:
+            what, meant = fault
+            remedy = f"Did you mean {_masked(meant)!r}?" if "://" in meant else meant
+            raise _Unreadable(f"its `{key}` is {_masked(url)!r}, which {what}", remedy)
 
     def _set_aside(self, keys: Iterable[str], what: str) -> None:
         for key in keys:
@@ -324,7 +353,7 @@ class _EntryReader:
                 raise _Unreadable(f"its `{key}` is empty")
             made, first = words[1:], words[0]
         elif isinstance(command, str) and command.strip():
-            made, first = [], self._texts.text(command)
+            made, first = [], self._without_nul(key, self._texts.text(command))
         else:
             raise _Unreadable(f"its `{key}` must be text")
         made += self._words(args_key, [args] if isinstance(args, str) else args) if args is not None else []
@@ -348,8 +377,14 @@ class _EntryReader:
             text = plain_text(value)
             if not isinstance(text, str):
                 raise _Unreadable(f"its `{key}` contains {sort_of(value)}, not text")
-            made.append(self._texts.text(text))
+            made.append(self._without_nul(key, self._texts.text(text)))
         return made
+
+    @staticmethod
+    def _without_nul(key: str, text: str) -> str:
+        if "\0" in text:
+            raise _Unreadable(f"its `{key}` contains a NUL character, which no command can have", "Remove it.")
+        return text
 
     def _environment(self) -> dict[str, str]:
         made: dict[str, str] = {}
@@ -392,9 +427,13 @@ class _EntryReader:
             self._note(f"`{key}` must be an object, not {sort_of(values)}.")
             return {}
         made: dict[str, str] = {}
+        is_header = "header" in key.lower()
         for name, value in values.items():
             text = plain_text(value)
-            if isinstance(text, str):
+            if isinstance(text, str) and (why := why_not_sent(name, text, is_header=is_header)):
+                self._kept[f"{key}.{name}"] = value
+                self._note(f"`{key}.{word(name)}` {why}, so it is not passed on.")
+            elif isinstance(text, str):
                 made[name] = self._texts.text(text)
             else:
                 self._kept[f"{key}.{name}"] = value
@@ -462,6 +501,7 @@ class _EntryReader:
             self._made["sessions"] = sessions
         if is_object(auth := self._left.get("auth")) and "auth_type" in auth:
             self._made["auth"] = self._left.pop("auth")  # of the bridge, in its own section of servers
+        self._limits_by_step()
         host = self._section.host
         unit = host.timeout_unit if host else None
         is_start = host is not None and host.timeout_starts
@@ -481,6 +521,24 @@ class _EntryReader:
                 self._note(f"`{key}` must be a positive number, not {sort_of(value)}; the default is used.")
             else:
                 self._made[target] = seconds
+                if key == "timeout" and is_start and seconds > _CALL_SECONDS:
+                    self._made["call_timeout"] = seconds  # the host waits that long for calls too
+
+    def _limits_by_step(self) -> None:
+        """Read `timeout` of OpenCode 2: an object with milliseconds for the start, the list of tools, and calls."""
+        limits = self._left.get("timeout")
+        if not is_object(limits):
+            return
+        del self._left["timeout"]
+        for key, value in limits.items():
+            target = _STEPS.get(key)
+            seconds = None if target is None else _seconds(value, 1_000.0)
+            if target is None or seconds is None:
+                self._kept[f"timeout.{key}"] = value
+                what = "is not known" if target is None else f"must be a positive number, not {sort_of(value)}"
+                self._note(f"`timeout.{word(key)}` {what}; the default is used.")
+            else:
+                self._made[target] = max(seconds, self._made.get(target, 0.0))
 
     def _filters(self) -> None:
         filters = ToolFilter(self._name, self._left, self._section.content)
@@ -506,7 +564,7 @@ class _EntryReader:
             if key in _LOGINS:
                 self._note(f"`{key}` is not read; if the server needs a login, run `utcp-bridge login`.")
             elif key in _BOXES:
-                self._note(f"`{key}` is not read; the bridge starts the server without a sandbox.")
+                self._note(f"`{key}` is not read; the bridge starts the server itself, without a sandbox.")
             else:
                 self._note(" ".join(filter(None, (f"nothing reads the key {word(key)!r}.", nearest(key, _READ)))))
 
@@ -525,6 +583,11 @@ class _EntryReader:
         if host is not None and not host.variables and texts.used:
             names = ", ".join(f"${{{name}}}" for name in texts.used)
             self._note(f"{host.title} does not fill in {names}; the bridge does.")
+
+
+def _masked(url: str) -> str:
+    """Return a URL for a message."""
+    return word(str(hidden({"url": url}, lambda _name, _value: "***")["url"]))
 
 
 def _seconds(value: Any, divisor: float | None) -> float | None:

@@ -268,7 +268,9 @@ _ROWS: Final = (
         "opencode",
         "OpenCode",
         ("mcp",),
-        _everywhere(".config/opencode/opencode.json", ".config/opencode/opencode.jsonc"),
+        _everywhere(
+            ".config/opencode/opencode.json", ".config/opencode/opencode.jsonc", ".config/opencode/config.json"
+        ),
         ("opencode.json", "opencode.jsonc", ".opencode/opencode.json", ".opencode/opencode.jsonc"),
         form="jsonc",
         entries=Entries("local", "remote", args=None, env="environment"),

@@ -20,6 +20,7 @@ from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Source, Trust, 
 from utcp_bridge.net.preview import MASK, NativeRequest
 from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.processes.systems import join_command, split_command
+from utcp_bridge.urls import url_fault
 
 __all__ = [
     "FLAT_FIELDS",
@@ -137,6 +138,9 @@ class McpServer(BaseModel):
     def _one_way(self) -> McpServer:
         if bool(self.command) == bool(self.url):
             raise ValueError("an MCP server needs either `command` or `url`")
+        fault = url_fault(self.url) if self.url and "$" not in self.url else None
+        if fault is not None:
+            raise ValueError(f"its `url` {fault[0]}. Write scheme://host[:port]/path")
         return self
 
 
@@ -166,6 +170,19 @@ def plain_text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) else value
 
 
+def why_not_sent(name: str, text: str, *, is_header: bool) -> str | None:
+    """Return why a variable of a command or a header cannot be sent; None if it can."""
+    if is_header and _HEADER_NAME.fullmatch(name) is None:
+        return "is not the name of a header"
+    if not is_header and (not name or "=" in name or "\0" in name):
+        return "is not the name of a variable"
+    if is_header and ("\r" in text or "\n" in text):
+        return "contains a line break"
+    return "contains a NUL character" if "\0" in text else None
+
+
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token of RFC 9110, section 5.6.2."""
 _SERVER_KEYS: Final = frozenset({
     "enabled", "type", "name", "description",
     *McpServer.model_fields,
