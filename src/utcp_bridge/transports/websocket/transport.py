@@ -24,7 +24,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
 from utcp_bridge.errors import ConnectionLost, ManualError, ReplyTooLarge
 from utcp_bridge.foreign import is_heavy
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result, is_object
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, is_object
 from utcp_bridge.net.collecting import LARGE, Collecting, arrived
 from utcp_bridge.net.document import document_request, fetch_manual
 from utcp_bridge.net.http_options import SocketOptions
@@ -200,7 +200,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         message = _rendered(template, call)
         notes: tuple[str, ...] = ()
         if wire == "envelope" and template.message is None:
-            message = envelope(call.tool.name, call.arguments, "1")
+            message = envelope(call.tool.name, _left(template, call), "1")
             notes = ("Each call has its own `id`.",)
         messages = [message_text(one) for one in (template.auth_message, message) if one is not None]
         return socket_request(url, [*headers, *own], target.credentials, messages, notes)
@@ -238,7 +238,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         )
         inbox = connection.inbox(identifier)
         try:
-            await connection.send(message_text(envelope(call.tool.name, call.arguments, identifier)))
+            await connection.send(message_text(envelope(call.tool.name, _left(template, call), identifier)))
             return await self._gather(inbox, target, reader, emit)
         finally:
             inbox.close()
@@ -397,8 +397,14 @@ def _everything(_frame: Frame) -> Iterable[str]:
 
 def _rendered(template: WebSocketTemplate, call: Call) -> Any:
     if template.build_message is None:
-        return call.arguments
+        return _left(template, call)
     return template.build_message.render(call.arguments, context=Context.JSON)
+
+
+def _left(template: WebSocketTemplate, call: Call) -> JsonObject:
+    """Return the arguments that the handshake does not take: as in HTTP, an argument has one place."""
+    taken = template.build_url.used | template.build_headers.used
+    return {name: value for name, value in call.arguments.items() if name not in taken} if taken else call.arguments
 
 
 def _reader(template: WebSocketTemplate, message: Any) -> ReplyReader:
