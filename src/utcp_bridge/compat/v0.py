@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
@@ -17,15 +17,15 @@ from utcp_bridge.compat.models import (
     ApiKey,
     Basic,
     ClientCredentials,
+    Decorated,
     Substitutor,
     base_of,
-    described,
     fields_of,
+    openapi_tools,
     plain_name,
 )
 from utcp_bridge.compat.running import call_with_template, discover, plain_bytes, translated
 from utcp_bridge.configuration.places import NoSuchFile
-from utcp_bridge.convert import openapi_to_utcp
 from utcp_bridge.errors import ConfigError, UnknownTool, UtcpError, VariableNotFound
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 
@@ -340,7 +340,7 @@ class ConverterOfV0:
 
         :raises ValueError: the document is not an OpenAPI description.
         """
-        manual = openapi_to_utcp(self.spec, base_url=base_of(self.spec, self.spec_url))
+        manual = openapi_tools(self.spec, base_url=base_of(self.spec, self.spec_url))
         tools: list[models.ToolOfV0] = []
         for tool in manual["tools"]:
             template = dict(tool.pop("tool_call_template"))
@@ -350,45 +350,7 @@ class ConverterOfV0:
         return models.ManualOfV0(tools=tools)
 
 
-def _decorator(
-    tool_provider: Any,
-    name: str | None = None,
-    description: str | None = None,
-    tags: list[str] | None = None,
-    inputs: Any = None,
-    outputs: Any = None,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Offer a function as a tool of the manual of `UtcpManual.create`."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        own, text, given, returned = described(function, name, description)
-        tool = models.ToolOfV0(
-            name=own,
-            description=text,
-            inputs=inputs or models.SchemaOfV0.model_validate(given),
-            outputs=outputs or models.SchemaOfV0.model_validate(returned),
-            tags=["utcp"] if tags is None else tags,
-            tool_provider=tool_provider,
-        )
-        models.ManualOfV0.decorated.append(tool)
-        return function
-
-    return decorate
-
-
-class _DecoratedOfV0:
-    """The tools of the decorator."""
-
-    @staticmethod
-    def add_tool(tool: models.ToolOfV0) -> None:
-        """Add a tool."""
-        models.ManualOfV0.decorated.append(tool)
-
-    @staticmethod
-    def get_tools() -> list[models.ToolOfV0]:
-        """Return the tools, in their order."""
-        return models.ManualOfV0.decorated
-
+_DECORATED: Final = Decorated(models.ManualOfV0, models.ToolOfV0, models.SchemaOfV0, "tool_provider")
 
 NAMES: Final[Mapping[str, Any]] = {
     **{transport.__name__: transport for transport in _TRANSPORTS.values()},
@@ -415,7 +377,7 @@ NAMES: Final[Mapping[str, Any]] = {
     "TagSearchStrategy": models.TagStrategyOfV0,
     "TextProvider": models.TextOfV0,
     "Tool": models.ToolOfV0,
-    "ToolContext": _DecoratedOfV0,
+    "ToolContext": _DECORATED,
     "ToolInputOutputSchema": models.SchemaOfV0,
     "ToolRepository": models.RepositoryOfV0,
     "ToolSearchStrategy": models.StrategyOfV0,
@@ -431,6 +393,6 @@ NAMES: Final[Mapping[str, Any]] = {
     "WebRTCProvider": models.WebRtcOfV0,
     "WebSocketProvider": models.WebSocketOfV0,
     "__version__": models.VERSION,
-    "utcp_tool": _decorator,
+    "utcp_tool": _DECORATED.decorator,
 }
 """Every public name of 0.x, whichever module has it."""
