@@ -40,6 +40,8 @@ __all__ = [
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 OPEN: Final = ConfigDict(extra="allow", populate_by_name=True, arbitrary_types_allowed=True)
+_WITH_NULL: Final = frozenset({"response_byte_format"})
+"""Fields whose null differs from their default."""
 _WORD: Final = re.compile(r"\w+")
 
 
@@ -160,7 +162,8 @@ def fields_of(template: BaseModel | Mapping[str, Any], *, kind: str) -> JsonObje
     """Return the fields that a program gave a template, with its type under the key `kind`."""
     if isinstance(template, Mapping):
         return dict(template)
-    given = template.model_dump(exclude_unset=True, exclude_none=True)
+    found = template.model_dump(exclude_unset=True)
+    given = {name: value for name, value in found.items() if value is not None or name in _WITH_NULL}
     return {**given, "name": getattr(template, "name", ""), kind: getattr(template, kind)}
 
 

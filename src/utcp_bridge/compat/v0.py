@@ -24,9 +24,9 @@ from utcp_bridge.compat.models import (
     openapi_tools,
     plain_name,
 )
-from utcp_bridge.compat.running import call_with_template, discover, plain_bytes, translated
+from utcp_bridge.compat.running import as_reference_error, call_with_template, discover, plain_bytes, translated
 from utcp_bridge.configuration.places import NoSuchFile
-from utcp_bridge.errors import ConfigError, UnknownTool, UtcpError, VariableNotFound
+from utcp_bridge.errors import ConfigError, ManualError, UnknownTool, UtcpError, VariableNotFound
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 
 __all__ = ["NAMES", "ClientOfV0", "ConverterOfV0", "HouseTransport", "TransportModel"]
@@ -59,6 +59,8 @@ class HouseTransport(TransportModel):
     def _fields(self, provider: Any) -> JsonObject:
         if getattr(provider, "provider_type", None) != self.kind:
             raise ValueError(f"{type(self).__name__} can only be used with {models.PROVIDERS[self.kind].__name__}.")
+        if self.kind == "cli" and not provider.command_name:
+            raise ValueError("A CliProvider must have command_name set.")
         return fields_of(provider, kind="provider_type")
 
     @property
@@ -68,7 +70,7 @@ class HouseTransport(TransportModel):
     async def register_tool_provider(self, manual_provider: Any) -> list[Any]:
         """Return the tools of a provider; none if it cannot be read.
 
-        :raises ValueError: the provider is that of another transport.
+        :raises ValueError: the provider is that of another transport, or the file of a `text` provider has a mistake.
         :raises FileNotFoundError: the file of a `text` provider does not exist.
         """
         fields = self._fields(manual_provider)
@@ -76,7 +78,10 @@ class HouseTransport(TransportModel):
             raise NoSuchFile(f"{fields['file_path']}: There is no such file.", remedy="Check `file_path`.")
         found = await discover(fields, root=self._root)
         if found.error is not None and self.kind == "text":
-            raise found.error
+            if isinstance(found.error, ManualError) and await _is_json(self._root, str(fields["file_path"])):
+                return []  # as the reference library does, which logs it
+            found.error.message = f"{fields['file_path']}: {found.error.message}"
+            raise as_reference_error(found.error)
         return [_view(tool, tool.name, tool.tool_provider) for tool in found.tools]
 
     async def deregister_tool_provider(self, manual_provider: Any) -> None:
@@ -92,6 +97,15 @@ class HouseTransport(TransportModel):
 
     async def close(self) -> None:
         """Do nothing: a transport of this kind holds nothing."""
+
+
+async def _is_json(root: Path | None, path: str) -> bool:
+    """Return whether a file is JSON, whatever it says."""
+    try:
+        orjson.loads(await anyio.Path(root or ".", path).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return False
+    return True
 
 
 def _view(tool: Tool, name: str, provider: JsonObject) -> models.ToolOfV0:
