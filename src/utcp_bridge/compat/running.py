@@ -206,7 +206,8 @@ async def _registered(client: UtcpClient, template: JsonObject, name: str, argum
     own = name.partition(".")[2] or name
     place = "tool_call_template" if "call_template_type" in template else "tool_provider"
     version = {"utcp_version": "1.0.1"} if place == "tool_call_template" else {"version": "0.2.3"}
-    inputs = {"type": "object", "properties": {argument: {} for argument in arguments}}
+    properties: JsonObject = dict.fromkeys(arguments, True)
+    inputs: JsonObject = {"type": "object", "properties": properties}
     tool: JsonObject = {"name": own, "description": "", "inputs": inputs, place: template}
     entry: JsonObject = {
         "name": _NAME,

@@ -103,7 +103,7 @@ class Word:
         before = BEFORE_JSON.match(text)
         start = before.end() if before else 0
         if before and text.startswith("[", start) and '"' not in text and "{" not in text:
-            return nowhere  # `--ids=[1,2]`
+            return nowhere  # a list such as `x=[1,2]`, which is not JSON to every program
         pieces = re.split("(\0)", text[start:])
         places = places_in_json([None if piece == "\0" else piece for piece in pieces if piece])
         if places is None:
