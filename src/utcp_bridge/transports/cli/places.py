@@ -100,6 +100,8 @@ class Word:
         """
         nowhere: list[JsonPlace | None] = [None] * len(self.parts)
         text = "".join(part.text if part.kind == "text" else "\0" for part in self.parts)
+        if text.count("\0") != sum(part.kind != "text" for part in self.parts):
+            return nowhere  # a NUL, which is in no JSON text
         before = BEFORE_JSON.match(text)
         start = before.end() if before else 0
         if before and text.startswith("[", start) and '"' not in text and "{" not in text:
