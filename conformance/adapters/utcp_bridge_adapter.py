@@ -11,6 +11,7 @@ from typing import Any
 from utcp_bridge import Binary, ContentBlocks, UtcpClient, UtcpError, __version__, errors
 
 KINDS = ["cli", "file", "graphql", "grpc", "http", "mcp", "openapi", "sse", "streamable_http", "tcp", "text", "udp"]
+KINDS += ["grpc-reflection", "webrtc"]
 SUPPORTS = {
     "v1": [*KINDS, "websocket"],
     "v0": [*("http_stream" if kind == "streamable_http" else kind for kind in KINDS), "websocket"],

@@ -15,6 +15,7 @@ from enum import IntEnum
 from fnmatch import translate
 from functools import lru_cache
 from math import ceil
+from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 
 import orjson
@@ -36,6 +37,7 @@ __all__ = [
     "FaultCollector",
     "FaultGroup",
     "Faults",
+    "FileScope",
     "Json",
     "JsonObject",
     "LargeReader",
@@ -144,6 +146,14 @@ class TlsOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class FileScope:
+    """The folder whose files the tools of a local manual may read, and the folder where relative paths start."""
+
+    folder: Path
+    root: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where a manual comes from, and so what its tools may do.
 
@@ -163,6 +173,8 @@ class Source:
     """Whether the operator wrote `trusted: true`: a fetched manual may then use cli, files and stdio servers."""
     from_file: bool = False
     """Whether the manual is a file of its own, which may be a download: its tools see only its own variables."""
+    file_scope: FileScope | None = None
+    """Which files its tools may read; None if its entry allows any. A fetched manual has rules of its own."""
     namespace: str | None = None
     """The owner of its variables if that is not `name`: a registry's manual must not see those of another manual."""
     tls: TlsOptions = TlsOptions()

@@ -64,9 +64,10 @@ async def test_credentials_go_into_the_body_for_a_server_that_requires_it(cache,
     assert [bool(request["authorization"]) for request in server.requests] == [True, False, False]
 
 
-async def test_after_a_401_without_json_the_body_is_tried(cache, server):
+@pytest.mark.parametrize("reply", [{"text": "no"}, {"text": "{}", "content_type": "application/json"}])
+async def test_after_a_401_without_a_code_the_body_is_tried(cache, server, reply):
     server.takes = "body"
-    server.faults = [web.Response(status=401, text="no")]
+    server.faults = [web.Response(status=401, **reply)]
     assert await cache.get(oauth(server), reached(server)) in server.tokens
 
 

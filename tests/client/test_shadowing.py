@@ -19,12 +19,6 @@ ARGUMENTS = {"city": "Oslo"}
 
 
 @pytest.fixture
-async def twin():
-    async with twins.rest_twin() as twin:
-        yield twin
-
-
-@pytest.fixture
 def opened(twin, tmp_path):
     """Open a client of a configuration file in which `old` is shadowed by `rest`."""
 

@@ -18,12 +18,6 @@ ARGUMENTS = {"city": "Oslo"}
 
 
 @pytest.fixture
-async def twin():
-    async with twins.rest_twin() as twin:
-        yield twin
-
-
-@pytest.fixture
 def written(twin, tmp_path):
     """Write a configuration file in which `rest` is to replace `old`, and return its path."""
 

@@ -48,7 +48,8 @@ def test_the_kit_has_many_vectors_of_each_kind():
     assert len({vector.id.partition("@")[0] for vector in VECTORS}) >= 200
     kinds = {vector.kind for vector in VECTORS}
     assert kinds >= {"http", "sse", "streamable_http", "http_stream", "websocket", "graphql", "grpc", "tcp", "udp"}
-    assert kinds >= {"cli", "mcp", "text", "file", "openapi"}
+    assert kinds >= {"cli", "mcp", "text", "file", "openapi", "webrtc"}
+    assert {vector.support for vector in VECTORS} - kinds == {"grpc-reflection"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -31,7 +31,7 @@ def write(path, document):
 
 
 async def test_an_openapi_description_becomes_a_manual():
-    converted = await convert([str(PETS)])
+    converted = await convert([str(PETS)], Wishes(portable=False))
     assert converted.is_manual
     assert converted.document["info"]["title"] == "Swagger Petstore"
     assert [tool["name"] for tool in converted.tools] == ["findPets", "addPet", "find_pet_by_id", "deletePet"]
@@ -47,7 +47,7 @@ async def test_an_openapi_description_may_come_from_a_url_or_stdin():
 
 
 async def test_a_v0_manual_becomes_a_v1_manual(tmp_path):
-    converted = await convert([write(tmp_path / "old.json", V0)], Wishes(name="Old"))
+    converted = await convert([write(tmp_path / "old.json", V0)], Wishes(name="Old", portable=False))
     assert converted.document["tools"][0]["tool_call_template"]["call_template_type"] == "streamable_http"
     assert converted.document["info"] == {"title": "Old"}
     assert converted.name == "old"
@@ -64,7 +64,8 @@ async def test_a_list_of_providers_becomes_a_configuration(tmp_path):
 
 
 async def test_an_unreadable_tool_is_kept_and_noted(tmp_path):
-    converted = await convert([write(tmp_path / "m.json", {"tools": [{"name": "a", "tool_call_template": {}}]})])
+    manual = {"tools": [{"name": "a", "tool_call_template": {}}]}
+    converted = await convert([write(tmp_path / "m.json", manual)], Wishes(portable=False))
     assert [tool["name"] for tool in converted.tools] == ["a"]
     assert "call_template_type" in str(converted.notes[0])
 
@@ -101,7 +102,7 @@ async def test_a_hosts_file_with_entries_becomes_a_configuration(tmp_path):
 
 async def test_an_mcp_server_may_be_given_in_one_line():
     line = f"mcp+stdio:{sys.executable} {mcp_server.__file__} clock"
-    converted = await convert([], Wishes(name="my clock"), mcp_servers=[line])
+    converted = await convert([], Wishes(name="my clock", portable=False), mcp_servers=[line])
     [template] = [tool["tool_call_template"] for tool in converted.tools if tool["name"] == "who"]
     assert list(template["config"]["mcpServers"]) == ["my_clock"]
     assert template["tool_name"] == "who"
@@ -117,7 +118,7 @@ async def test_several_inputs_become_one_manual(tmp_path):
 async def test_v0_and_the_portable_form_can_be_written():
     old = await convert([str(PETS)], Wishes(target="v0"))
     assert "tool_provider" in old.document["tools"][0]
-    plain = await convert([str(PETS)], Wishes(portable=True))
+    plain = await convert([str(PETS)])
     assert plain.document.keys() == {"utcp_version", "manual_version", "tools"}
 
 

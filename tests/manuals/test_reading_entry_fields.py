@@ -187,3 +187,31 @@ async def test_auth_tools_that_no_operation_asks_for_is_reported_and_headers_rep
                 assert len(found) == faults
                 await client.call_tool("m.x", {"Api-Version": "1"})
             assert service.headers[-1].get("x-api-key") == sent
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"), [({}, None), ({"base_url": "BASE"}, KEY), ({"allowed_origins": ["BASE"]}, KEY)]
+)
+@pytest.mark.parametrize("security", [None, [{"k": []}]])
+async def test_auth_tools_goes_to_a_near_address_of_a_file_only_if_the_entry_names_it(
+    security: Any, options: JsonObject, sent: str | None, tmp_path: Path
+) -> None:
+    service = Answers({"/data": "one"})
+    with served(service.app) as base:
+        document = description(base)
+        if security is not None:
+            document["security"] = security
+            document["components"] = {
+                "securitySchemes": {"k": {"type": "apiKey", "in": "header", "name": AUTH["var_name"]}}
+            }
+        (tmp_path / "d.json").write_text(json.dumps(document))
+        entry = {"name": "m", "call_template_type": "file", "file_path": "d.json", "auth_tools": AUTH}
+        allowed = json.loads(json.dumps(options).replace("BASE", base))
+        config = {"manual_call_templates": [{**entry, **allowed}], "variables": {"API_KEY": KEY}}
+        async with await UtcpClient.create(config, root=tmp_path) as client:
+            faults = [fault.remedy for fault in client.report()[0].faults]
+            if sent is None:
+                assert f'"allowed_origins": ["{base}"]' in " ".join(faults)
+            else:
+                await client.call_tool("m.x", {"Api-Version": "1"})
+    assert [headers.get("x-api-key") for headers in service.headers] == ([sent] if sent else [])

@@ -221,6 +221,34 @@ HAZARDS: Final = (
     "set -- %s; (( $1 ))",
     'n=%s; test -v "$n"',
 )
+JSON_WORDS: Final = (
+    """probe '{"q": "%s"}'""",
+    r"""probe "{\"q\": \"%s\"}" """,
+    """probe '{"q": "'%s'"}'""",
+    """probe '{"q": "'"%s"'"}'""",
+    """probe -- '{"a": {"q": ["b %s c", 1]}}'""",
+    """probe '[{"q": "%s"}]'""",
+    """probe '["%s", 2]' x""",
+    """probe -d'{"q": "%s"}'""",
+    """probe --data='{"q": "%s"}'""",
+    """probe body:='{"q": "%s"}'""",
+    """probe '{"q": %s}'""",
+    """probe '[1, "x", %s]'""",
+    """probe '{"q": '%s', "r": "%s"}'""",
+    """y='{"q": "%s"}'; probe "$y" """,
+    """for y in '{"q": "%s"}'; do probe "$y"; done""",
+)
+"""Commands of which one word is a JSON text."""
+HELD_IN_JSON: Final = (
+    r"""n=%s; probe "{\"q\": \"$n\"}" """,
+    r"""n=%s; probe "{\"q\": $n}" """,
+    r"""echo %s | while read -r n; do probe "{\"q\": \"$n\"}"; done""",
+    r"""for n in %s; do probe --data="{\"q\": \"$n\"}"; done""",
+    r"""f() { probe "{\"q\": \"$1\"}"; }; f %s""",
+    r"""probe '{"q": "\%s"}'""",
+    r"""probe '{"q": "\u00%s"}'""",
+)
+"""Commands in which a value could end the JSON text of a word."""
 _SOUP: Final = (
     A,
     A,

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import anyio
 import pytest
 
+from utcp_bridge import UtcpClient
 from utcp_bridge.errors import ManualError, PolicyError, ReplyTooLarge
 from utcp_bridge.model import Binary, JsonObject, Source, Trust, discard
 from utcp_bridge.testing.contract import LIMIT, Bench, Case, Peer
@@ -149,3 +150,98 @@ async def test_the_need_is_the_file(tmp_path: Path) -> None:
     async with open_services(root=tmp_path) as services:
         transport = FileTransport(services)
         assert list(transport.needs(make_target(transport, {"file_path": "a.json"}))) == [LocalFile("a.json", tmp_path)]
+
+
+SECRET_OF_ANOTHER = "not for this manual"
+
+
+def reading(*paths: str) -> JsonObject:
+    """Return a manual whose tools t0, t1, … read files."""
+    tools = [
+        {"name": f"t{at}", "tool_call_template": {"call_template_type": "file", "file_path": path}}
+        for at, path in enumerate(paths)
+    ]
+    return {"utcp_version": "1.0.1", "tools": tools}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return a folder with files, and links that lead into and out of `manuals`."""
+    manuals = tmp_path / "manuals"
+    (manuals / "more").mkdir(parents=True)
+    (manuals / ".git").mkdir()
+    for name in ("notes.txt", "manuals/near.txt", "manuals/more/deep.txt"):
+        (tmp_path / name).write_text("for all", encoding="utf-8")
+    for name in ("utcp.env", "manuals/.env", "manuals/.git/config"):
+        (tmp_path / name).write_text(SECRET_OF_ANOTHER, encoding="utf-8")
+    (manuals / "link").symlink_to(tmp_path / "utcp.env")
+    (tmp_path / "in").symlink_to(manuals / "near.txt")
+    return tmp_path
+
+
+INSIDE = ("manuals/near.txt", "manuals/more/deep.txt", "./manuals/more/../near.txt", "in")
+OUTSIDE = (
+    "utcp.env",
+    "manuals/.env",
+    "manuals/.git/config",
+    "manuals/link",
+    "manuals/../utcp.env",
+    "/etc/hostname",
+    "~/x",
+)
+
+
+async def _read_tools(entry: JsonObject, home: Path, **more: Any) -> tuple[set[str], set[Any]]:
+    """Return the names of the tools, and what calls of them return."""
+    config = {"manual_call_templates": [{"name": "m", **entry}], **more}
+    async with await UtcpClient.create(config, root=home) as client:
+        names = {tool.name for tool in client.tools()}
+        return names, {await client.call_tool(f"m.{name}") for name in names}
+
+
+@pytest.mark.parametrize("dialect", ["v1", "v0"])
+async def test_tools_of_a_manual_in_a_file_read_files_below_its_folder_only(home: Path, dialect: str) -> None:
+    document = reading(*INSIDE, *OUTSIDE, str(home / "utcp.env"), str(home / "manuals" / "near.txt"))
+    if dialect == "v0":
+        tools = [
+            {"name": tool["name"], "tool_provider": {"provider_type": "text", "file_path": path["file_path"]}}
+            for tool in document["tools"]
+            if (path := tool["tool_call_template"])
+        ]
+        document = {"version": "0.1.1", "tools": tools}
+    (home / "manuals" / "m.json").write_text(json.dumps(document))
+    entry = {"call_template_type": "file", "file_path": "manuals/m.json"}
+    names, values = await _read_tools(entry, home)
+    assert names == {"t0", "t1", "t2", "t3", f"t{len(INSIDE) + len(OUTSIDE) + 1}"}
+    assert values == {"for all"}
+
+
+@pytest.mark.parametrize("word", [{"trusted": True}, {"allowed_communication_protocols": ["file", "http"]}])
+async def test_the_word_of_the_entry_opens_other_files_to_a_local_manual(home: Path, word: JsonObject) -> None:
+    (home / "manuals" / "m.json").write_text(json.dumps(reading("utcp.env", "manuals/.env", str(home / "notes.txt"))))
+    names, values = await _read_tools({"call_template_type": "file", "file_path": "manuals/m.json", **word}, home)
+    assert (names, values) == ({"t0", "t1", "t2"}, {"for all", SECRET_OF_ANOTHER})
+
+
+async def test_a_manual_in_a_text_reads_files_below_the_folder_of_the_configuration(home: Path) -> None:
+    document = reading("notes.txt", "manuals/near.txt", "manuals/.env", "/etc/hostname", "../x")
+    names, values = await _read_tools({"call_template_type": "text", "content": document}, home)
+    assert (names, values) == ({"t0", "t1"}, {"for all"})
+
+
+async def test_what_a_local_manual_may_not_read_is_reported_with_the_remedy_and_checked_at_the_call(home: Path) -> None:
+    (home / "manuals" / "m.json").write_text(json.dumps(reading("utcp.env", "${WHICH}", "manuals/near.txt")))
+    entry = {"name": "m", "call_template_type": "file", "file_path": "manuals/m.json"}
+    config = {"manual_call_templates": [entry], "variables": {}}
+    async with await UtcpClient.create(config, root=home) as client:
+        [fault] = [fault for fault in client.report()[0].faults if fault.severity == "error"]
+        assert "'utcp.env', which is hidden or not below the folder of its manual" in fault.what
+        assert '"allowed_communication_protocols": ["file", …]' in fault.remedy
+        near = home / "manuals" / "near.txt"
+        near.unlink()
+        near.symlink_to(home / "utcp.env")
+        with pytest.raises(PolicyError, match="not below the folder"):
+            await client.call_tool("m.t2")
+    config["variables"] = {"m_WHICH": "utcp.env"}
+    async with await UtcpClient.create(config, root=home) as client:
+        assert {tool.name for tool in client.tools()} == set()

@@ -160,6 +160,8 @@ async def request_token(
     async with client:
         try:
             answer = await client.fetch_token(url, grant_type=grant, **fields, **proof.assertion())
+            if statuses[-1] >= 400:  # JSON without `error`, which Authlib takes for a token
+                raise TokenRefusal(statuses[-1], None)
             return {**answer, **times}
         except ConfigError:  # a `ValueError` too, with a sentence of its own
             raise

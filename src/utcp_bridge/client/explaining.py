@@ -36,12 +36,9 @@ class Explainer:
             redact_error(error, self._redactor)
             raise
         request: NativeRequest = explained.value[0]
-        completed = {
-            name: value for name, value in explained.value[1].items() if name in arguments or name not in tool.defaults
-        }
-        is_public = tool.source.trust is Trust.REMOTE and tool.overlay is None and not tool.defaults
-        if not show_values and not is_public:
-            request = request.hidden(Visible.of(tool, completed), is_command=tool.kind == "cli")
+        is_public = tool.source.trust is Trust.REMOTE and tool.overlay is None
+        if not show_values and not is_public:  # the schema that hosts see contains the defaults of arguments
+            request = request.hidden(Visible.of(tool, explained.value[1]), is_command=tool.kind == "cli")
         return request.masked(self._redactor)
 
     async def _build(self, call: Call, _emit: Emit) -> Result:

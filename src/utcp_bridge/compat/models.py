@@ -7,10 +7,11 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
+from utcp_bridge.convert import openapi_to_utcp
 from utcp_bridge.manuals.variables_needed import names_in_template
 from utcp_bridge.model import JsonObject, Trust
 from utcp_bridge.providing.tool_server import function_tool
@@ -23,13 +24,13 @@ __all__ = [
     "Basic",
     "ClientCredentials",
     "CompatModel",
+    "Decorated",
     "Schema",
     "Serializer",
     "SerializerError",
     "Substitutor",
     "base_of",
     "best_matches",
-    "described",
     "dotenv_value",
     "fields_of",
     "plain_name",
@@ -39,6 +40,8 @@ __all__ = [
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 OPEN: Final = ConfigDict(extra="allow", populate_by_name=True, arbitrary_types_allowed=True)
+_WITH_NULL: Final = frozenset({"response_byte_format"})
+"""Fields whose null differs from their default."""
 _WORD: Final = re.compile(r"\w+")
 
 
@@ -159,7 +162,8 @@ def fields_of(template: BaseModel | Mapping[str, Any], *, kind: str) -> JsonObje
     """Return the fields that a program gave a template, with its type under the key `kind`."""
     if isinstance(template, Mapping):
         return dict(template)
-    given = template.model_dump(exclude_unset=True, exclude_none=True)
+    found = template.model_dump(exclude_unset=True)
+    given = {name: value for name, value in found.items() if value is not None or name in _WITH_NULL}
     return {**given, "name": getattr(template, "name", ""), kind: getattr(template, kind)}
 
 
@@ -190,16 +194,66 @@ def base_of(description: JsonObject, url: str | None) -> str | None:
     return origin_of(url) if url and not description.get("servers") and "host" not in description else None
 
 
-def described(
-    function: Callable[..., Any], name: str | None, description: str | None
-) -> tuple[str, str, JsonObject, JsonObject]:
-    """Return the name, the description and the schemas of a function that `utcp_tool` decorates.
+class Decorated:
+    """The decorator `utcp_tool` of one generation, and the tools that it made, which `owner.decorated` lists."""
 
-    :raises ConfigError: its type hints have no JSON Schema.
+    def __init__(self, owner: Any, tool: type[BaseModel], schema: type[BaseModel], key: str) -> None:
+        """Note the classes of a generation. `key` is the member of a tool that says how it is called."""
+        self._owner = owner
+        self._tool = tool
+        self._schema = schema
+        self._order = (key, "name", "description", "tags", "inputs", "outputs")
+
+    def add_tool(self, tool: Any) -> None:
+        """Add a tool."""
+        self._owner.decorated.append(tool)
+
+    def get_tools(self) -> list[Any]:
+        """Return the tools, in their order."""
+        return cast("list[Any]", self._owner.decorated)
+
+    def decorator(self, *given: Any, **named: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Return a decorator that offers a function as a tool.
+
+        Parameters: how the tool is called, then `name`, `description`, `tags`, `inputs` and `outputs`, which follow
+        from the function. The decorator raises `ConfigError` for type hints that have no JSON Schema.
+
+        :raises TypeError: a parameter is unknown, or the first one is missing.
+        """
+        wishes = {**dict(zip(self._order, given, strict=False)), **named}
+        key = self._order[0]
+        if key not in wishes or len(given) > len(self._order) or not wishes.keys() <= set(self._order):
+            raise TypeError(f"utcp_tool has the parameters {', '.join(self._order)}; {key} is required.")
+
+        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+            made = function_tool(function, name=wishes.get("name"), description=wishes.get("description"))
+            template = wishes[key]
+            if not str(template.name):
+                template.name = made.name
+            outputs = made.outputs or {"type": "object", "properties": {}}
+            tags = wishes.get("tags")
+            fields = {
+                "name": made.name,
+                "description": wishes.get("description") or inspect.getdoc(function) or "",
+                "inputs": wishes.get("inputs") or self._schema.model_validate(made.inputs),
+                "outputs": wishes.get("outputs") or self._schema.model_validate(outputs),
+                "tags": ["utcp"] if tags is None else tags,
+                key: template,
+            }
+            self.add_tool(self._tool(**fields))
+            return function
+
+        return decorate
+
+
+def openapi_tools(description: JsonObject, *, base_url: str | None) -> JsonObject:
+    """Return the manual of an OpenAPI description: as other clients call it, and the rest in the extended form.
+
+    :raises ManualError: the document is not an OpenAPI description.
     """
-    tool = function_tool(function, name=name, description=description)
-    text = description or inspect.getdoc(function) or ""
-    return tool.name, text, tool.inputs, tool.outputs or {"type": "object", "properties": {}}
+    every = openapi_to_utcp(description, base_url=base_url, portable=False)
+    written = {tool["name"]: tool for tool in openapi_to_utcp(description, base_url=base_url)["tools"]}
+    return {**every, "tools": [written.get(tool["name"], tool) for tool in every["tools"]]}
 
 
 class Substitutor:

@@ -45,6 +45,8 @@ __all__ = [
 T = TypeVar("T")
 _NAME: Final = "compat"
 _MAX_SAID: Final = 1_000
+_IN_V1: Final = {"http_stream": ["streamable_http"], "text": ["text", "file"]}
+"""Kinds of 0.x under their names of 1.x: `text` with a path is `file`."""
 _OWN_TOOLS: Final = frozenset({"mcp", "graphql"})
 """Kinds whose calls need what their discovery finds: the servers' tools, the types of the schema."""
 _BASES: Final[tuple[tuple[type[UtcpError], type[Exception]], ...]] = (
@@ -156,7 +158,7 @@ async def call_with_template(template: JsonObject, name: str, arguments: Mapping
     async def call(client: UtcpClient, tool: str) -> Any:
         return plain_bytes(await client.call_tool(tool, dict(arguments)))
 
-    return await translated(_with_tool(template, name, root, call))
+    return await translated(_with_tool(template, (name, arguments), root, call))
 
 
 async def stream_with_template(
@@ -168,7 +170,7 @@ async def stream_with_template(
     """
     client = await UtcpClient.create(root=root)
     try:
-        tool = await translated(_registered(client, template, name))
+        tool = await translated(_registered(client, template, name, arguments))
         async for part in client.call_tool_streaming(tool, dict(arguments)):
             yield plain_bytes(part)
     except UtcpError as error:
@@ -178,14 +180,19 @@ async def stream_with_template(
 
 
 async def _with_tool(
-    template: JsonObject, name: str, root: Path | None, use: Callable[[UtcpClient, str], Awaitable[T]]
+    template: JsonObject,
+    called: tuple[str, Mapping[str, Any]],
+    root: Path | None,
+    use: Callable[[UtcpClient, str], Awaitable[T]],
 ) -> T:
     async with _opened(root) as client:
-        return await use(client, await _registered(client, template, name))
+        return await use(client, await _registered(client, template, *called))
 
 
-async def _registered(client: UtcpClient, template: JsonObject, name: str) -> str:
+async def _registered(client: UtcpClient, template: JsonObject, name: str, arguments: Mapping[str, Any]) -> str:
     """Register a template as a manual, or as the only tool of one. Return the tool's UTCP name.
+
+    The tool declares the arguments of the call: a command gets no others as flags.
 
     :raises UtcpError: it cannot be registered.
     """
@@ -199,14 +206,16 @@ async def _registered(client: UtcpClient, template: JsonObject, name: str) -> st
     own = name.partition(".")[2] or name
     place = "tool_call_template" if "call_template_type" in template else "tool_provider"
     version = {"utcp_version": "1.0.1"} if place == "tool_call_template" else {"version": "0.2.3"}
-    tool: JsonObject = {"name": own, "description": "", "inputs": {"type": "object", "properties": {}}, place: template}
+    properties: JsonObject = dict.fromkeys(arguments, True)
+    inputs: JsonObject = {"type": "object", "properties": properties}
+    tool: JsonObject = {"name": own, "description": "", "inputs": inputs, place: template}
     entry: JsonObject = {
         "name": _NAME,
         "call_template_type": "text",
         "content": {**version, "tools": [tool]},
         "validation": "off",
         "trusted": True,
-        "allowed_communication_protocols": ["streamable_http" if kind == "http_stream" else kind],
+        "allowed_communication_protocols": _IN_V1.get(kind, [kind]),
     }
     [found] = await client.register_tool_provider(entry)
     return found.qualified_name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
@@ -17,16 +17,16 @@ from utcp_bridge.compat.models import (
     ApiKey,
     Basic,
     ClientCredentials,
+    Decorated,
     Substitutor,
     base_of,
-    described,
     fields_of,
+    openapi_tools,
     plain_name,
 )
-from utcp_bridge.compat.running import call_with_template, discover, plain_bytes, translated
+from utcp_bridge.compat.running import as_reference_error, call_with_template, discover, plain_bytes, translated
 from utcp_bridge.configuration.places import NoSuchFile
-from utcp_bridge.convert import openapi_to_utcp
-from utcp_bridge.errors import ConfigError, UnknownTool, UtcpError, VariableNotFound
+from utcp_bridge.errors import ConfigError, ManualError, UnknownTool, UtcpError, VariableNotFound
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 
 __all__ = ["NAMES", "ClientOfV0", "ConverterOfV0", "HouseTransport", "TransportModel"]
@@ -59,6 +59,8 @@ class HouseTransport(TransportModel):
     def _fields(self, provider: Any) -> JsonObject:
         if getattr(provider, "provider_type", None) != self.kind:
             raise ValueError(f"{type(self).__name__} can only be used with {models.PROVIDERS[self.kind].__name__}.")
+        if self.kind == "cli" and not provider.command_name:
+            raise ValueError("A CliProvider must have command_name set.")
         return fields_of(provider, kind="provider_type")
 
     @property
@@ -68,7 +70,7 @@ class HouseTransport(TransportModel):
     async def register_tool_provider(self, manual_provider: Any) -> list[Any]:
         """Return the tools of a provider; none if it cannot be read.
 
-        :raises ValueError: the provider is that of another transport.
+        :raises ValueError: the provider is that of another transport, or the file of a `text` provider has a mistake.
         :raises FileNotFoundError: the file of a `text` provider does not exist.
         """
         fields = self._fields(manual_provider)
@@ -76,7 +78,10 @@ class HouseTransport(TransportModel):
             raise NoSuchFile(f"{fields['file_path']}: There is no such file.", remedy="Check `file_path`.")
         found = await discover(fields, root=self._root)
         if found.error is not None and self.kind == "text":
-            raise found.error
+            if isinstance(found.error, ManualError) and await _is_json(self._root, str(fields["file_path"])):
+                return []  # as the reference library does, which logs it
+            found.error.message = f"{fields['file_path']}: {found.error.message}"
+            raise as_reference_error(found.error)
         return [_view(tool, tool.name, tool.tool_provider) for tool in found.tools]
 
     async def deregister_tool_provider(self, manual_provider: Any) -> None:
@@ -92,6 +97,15 @@ class HouseTransport(TransportModel):
 
     async def close(self) -> None:
         """Do nothing: a transport of this kind holds nothing."""
+
+
+async def _is_json(root: Path | None, path: str) -> bool:
+    """Return whether a file is JSON, whatever it says."""
+    try:
+        orjson.loads(await anyio.Path(root or ".", path).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return False
+    return True
 
 
 def _view(tool: Tool, name: str, provider: JsonObject) -> models.ToolOfV0:
@@ -340,7 +354,7 @@ class ConverterOfV0:
 
         :raises ValueError: the document is not an OpenAPI description.
         """
-        manual = openapi_to_utcp(self.spec, base_url=base_of(self.spec, self.spec_url))
+        manual = openapi_tools(self.spec, base_url=base_of(self.spec, self.spec_url))
         tools: list[models.ToolOfV0] = []
         for tool in manual["tools"]:
             template = dict(tool.pop("tool_call_template"))
@@ -350,45 +364,7 @@ class ConverterOfV0:
         return models.ManualOfV0(tools=tools)
 
 
-def _decorator(
-    tool_provider: Any,
-    name: str | None = None,
-    description: str | None = None,
-    tags: list[str] | None = None,
-    inputs: Any = None,
-    outputs: Any = None,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Offer a function as a tool of the manual of `UtcpManual.create`."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        own, text, given, returned = described(function, name, description)
-        tool = models.ToolOfV0(
-            name=own,
-            description=text,
-            inputs=inputs or models.SchemaOfV0.model_validate(given),
-            outputs=outputs or models.SchemaOfV0.model_validate(returned),
-            tags=["utcp"] if tags is None else tags,
-            tool_provider=tool_provider,
-        )
-        models.ManualOfV0.decorated.append(tool)
-        return function
-
-    return decorate
-
-
-class _DecoratedOfV0:
-    """The tools of the decorator."""
-
-    @staticmethod
-    def add_tool(tool: models.ToolOfV0) -> None:
-        """Add a tool."""
-        models.ManualOfV0.decorated.append(tool)
-
-    @staticmethod
-    def get_tools() -> list[models.ToolOfV0]:
-        """Return the tools, in their order."""
-        return models.ManualOfV0.decorated
-
+_DECORATED: Final = Decorated(models.ManualOfV0, models.ToolOfV0, models.SchemaOfV0, "tool_provider")
 
 NAMES: Final[Mapping[str, Any]] = {
     **{transport.__name__: transport for transport in _TRANSPORTS.values()},
@@ -415,7 +391,7 @@ NAMES: Final[Mapping[str, Any]] = {
     "TagSearchStrategy": models.TagStrategyOfV0,
     "TextProvider": models.TextOfV0,
     "Tool": models.ToolOfV0,
-    "ToolContext": _DecoratedOfV0,
+    "ToolContext": _DECORATED,
     "ToolInputOutputSchema": models.SchemaOfV0,
     "ToolRepository": models.RepositoryOfV0,
     "ToolSearchStrategy": models.StrategyOfV0,
@@ -431,6 +407,6 @@ NAMES: Final[Mapping[str, Any]] = {
     "WebRTCProvider": models.WebRtcOfV0,
     "WebSocketProvider": models.WebSocketOfV0,
     "__version__": models.VERSION,
-    "utcp_tool": _decorator,
+    "utcp_tool": _DECORATED.decorator,
 }
 """Every public name of 0.x, whichever module has it."""

@@ -18,20 +18,20 @@ from utcp_bridge.compat.models import (
     AuthForm,
     Basic,
     ClientCredentials,
+    Decorated,
     Schema,
     Serializer,
     SerializerError,
     Substitutor,
     base_of,
-    described,
     fields_of,
+    openapi_tools,
     plain_name,
     serializer_of,
 )
 from utcp_bridge.compat.running import as_reference_error, plain_bytes, translated
 from utcp_bridge.compat.v1_protocols import BUILT_IN, HouseProtocol, ProtocolModel, tool_view
 from utcp_bridge.configuration.places import NoSuchFile
-from utcp_bridge.convert import openapi_to_utcp
 from utcp_bridge.errors import ConfigError, UnknownTool, UtcpError, VariableNotFound
 from utcp_bridge.model import JsonObject, Tool, is_object
 
@@ -304,7 +304,7 @@ class ConverterOfV1:
         :raises ValueError: the document is not an OpenAPI description.
         """
         base = self.base_url or base_of(self.spec, self.spec_url)
-        manual = openapi_to_utcp(self.spec, base_url=base)
+        manual = openapi_tools(self.spec, base_url=base)
         for tool in manual["tools"]:
             template = tool["tool_call_template"]
             template.setdefault("name", self.call_template_name or "openapi")
@@ -323,46 +323,7 @@ def _fits(auth_tools: Any, auth: Any) -> bool:
     return bool(name.casefold() == auth_tools.var_name.casefold() and place == auth_tools.location)
 
 
-def _decorator(
-    tool_call_template: Any,
-    name: str | None = None,
-    description: str | None = None,
-    tags: list[str] | None = None,
-    inputs: Any = None,
-    outputs: Any = None,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Offer a function as a tool of the manual of `UtcpManual.create_from_decorators`."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        own, text, given, returned = described(function, name, description)
-        if not str(tool_call_template.name):
-            tool_call_template.name = own
-        tool = models.ToolModel(
-            name=own,
-            description=text,
-            inputs=inputs or Schema.model_validate(given),
-            outputs=outputs or Schema.model_validate(returned),
-            tags=["utcp"] if tags is None else tags,
-            tool_call_template=tool_call_template,
-        )
-        models.ManualModel.decorated.append(tool)
-        return function
-
-    return decorate
-
-
-class _DecoratedOfV1:
-    """The tools of the decorator."""
-
-    @staticmethod
-    def add_tool(tool: models.ToolModel) -> None:
-        """Add a tool."""
-        models.ManualModel.decorated.append(tool)
-
-    @staticmethod
-    def get_tools() -> list[models.ToolModel]:
-        """Return the tools, in their order."""
-        return models.ManualModel.decorated
+_DECORATED: Final = Decorated(models.ManualModel, models.ToolModel, Schema, "tool_call_template")
 
 
 def _adder(registry: Any) -> Callable[..., bool]:
@@ -436,7 +397,7 @@ NAMES: Final[Mapping[str, Any]] = {
     "Serializer": Serializer,
     "TagAndDescriptionWordMatchStrategy": models.WordMatchStrategy,
     "Tool": models.ToolModel,
-    "ToolContext": _DecoratedOfV1,
+    "ToolContext": _DECORATED,
     "ToolPostProcessor": models.PostProcessorModel,
     "ToolPostProcessorConfigSerializer": models.PostProcessorSerializer,
     "ToolSearchStrategy": models.SearchStrategyModel,
@@ -462,6 +423,6 @@ NAMES: Final[Mapping[str, Any]] = {
     "register_tool_repository": _adder(models.RepositorySerializer),
     "register_tool_search_strategy": _adder(models.SearchStrategySerializer),
     "register_variable_loader": _adder(models.VariableLoaderSerializer),
-    "utcp_tool": _decorator,
+    "utcp_tool": _DECORATED.decorator,
 }
 """Every public name of 1.x and its plugins, whichever module has it."""

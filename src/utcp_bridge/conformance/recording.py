@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -20,8 +21,17 @@ from aiohttp import WSMsgType, web
 
 from utcp_bridge.conformance import mcp_program
 from utcp_bridge.conformance.vectors import MANUAL_PATH, Vector, filled, placeholders
+from utcp_bridge.errors import MissingExtra
 from utcp_bridge.model import JsonObject, is_object
-from utcp_bridge.transports.grpc.protos import grpc_module, utcp_messages
+from utcp_bridge.transports.grpc.protos import (
+    classes_of,
+    file_descriptor,
+    grpc_module,
+    protobuf,
+    reflection_messages,
+    utcp_messages,
+)
+from utcp_bridge.transports.webrtc.channel import load_aiortc
 
 __all__ = [
     "Recording",
@@ -33,6 +43,8 @@ __all__ = [
 _HOST: Final = "127.0.0.1"
 _PROGRAMS: Final = Path(__file__).parent
 _DISCOVERY: Final = {"type": "utcp"}
+_MEETING_PATH: Final = "/connect"
+"""Where the signalling of WebRTC takes offers, as in the library for Go."""
 _QUIET_SECONDS: Final = 0.5
 """After this silence a message that is shorter than the expected one is taken as complete."""
 
@@ -87,6 +99,8 @@ async def recording(vector: Vector, folder: Path) -> AsyncGenerator[Recording]:
             record.known["udp-port"] = await stack.enter_async_context(_udp_server(vector, record))
         if "grpc-port" in needed:
             record.known["grpc-port"] = await stack.enter_async_context(recorded_grpc(vector, record.note))
+        if "webrtc" in vector.data:
+            await _check_webrtc()
         if "closed-port" in needed:
             closed = stack.enter_context(socket.socket())
             closed.bind((_HOST, 0))
@@ -127,19 +141,22 @@ def _write_files(record: Recording) -> None:
 @asynccontextmanager
 async def _web_server(record: Recording) -> AsyncGenerator[int]:
     app = web.Application(client_max_size=2**24)
-    app.router.add_route("*", "/{path:.*}", _Web(record).reply)
+    peers = _Peers(record)
+    app.router.add_route("*", "/{path:.*}", _Web(record, peers).reply)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     try:
         await web.TCPSite(runner, _HOST, 0).start()
         yield runner.addresses[0][1]
     finally:
+        await peers.close()
         await runner.cleanup()
 
 
 class _Web:
-    def __init__(self, record: Recording) -> None:
+    def __init__(self, record: Recording, peers: _Peers) -> None:
         self._record = record
+        self._peers = peers
 
     async def reply(self, request: web.Request) -> web.StreamResponse:
         """Record a request and reply to it."""
@@ -158,6 +175,9 @@ class _Web:
             for call in calls:
                 self._record.note({**call, "path": path, "headers": noted["headers"]})
             return web.json_response(reply)
+        if "webrtc" in data and path == _MEETING_PATH:
+            self._record.discovery.append(noted)
+            return web.json_response(await self._peers.answer(noted["json"]))
         if path not in data.get("aside", []):
             self._record.note(noted)
         return await _sent(request, self._record.reply_to(path))
@@ -373,12 +393,158 @@ def executed(given: JsonObject, request: JsonObject) -> tuple[JsonObject, list[J
     return reply, calls
 
 
+async def _check_webrtc() -> None:
+    """Check that WebRTC peers can meet on this machine.
+
+    :raises MissingExtra: the extra `webrtc` is not installed, or the machine has only loopback addresses.
+    """
+    await load_aiortc()
+    if not import_module("aioice.ice").get_host_addresses(use_ipv4=True, use_ipv6=True):
+        error = MissingExtra("webrtc", "webrtc")
+        error.message = "WebRTC needs an address besides loopback."
+        raise error
+
+
+class _Peers:
+    """WebRTC peers with the vector's tools, each of which reads the message forms of every UTCP library."""
+
+    def __init__(self, record: Recording) -> None:
+        self._record = record
+        self._data: JsonObject = record.vector.data.get("webrtc", {})
+        self._peers: list[Any] = []
+
+    async def answer(self, offer: JsonObject) -> JsonObject:
+        """Return the reply of the signalling to an offer."""
+        aiortc = await load_aiortc()
+        peer = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+        self._peers.append(peer)
+        peer.on("datachannel", self._opened)
+        await peer.setRemoteDescription(aiortc.RTCSessionDescription(sdp=offer["sdp"], type="offer"))
+        await peer.setLocalDescription(await peer.createAnswer())
+        tools = {"tools": self._tools()} if self._data.get("tools_in_answer") else {}
+        return {"sdp": peer.localDescription.sdp, **tools}
+
+    async def close(self) -> None:
+        """Close every peer."""
+        for peer in self._peers:
+            await peer.close()
+
+    def _tools(self) -> list[JsonObject]:
+        return [{"description": "Does it.", "inputs": {"type": "object"}, **tool} for tool in self._data["tools"]]
+
+    def _opened(self, channel: Any) -> None:
+        def heard(data: str | bytes) -> None:
+            message = json.loads(data)
+            channel.send(json.dumps({"id": message.get("id"), **self._reply(channel.label, message)}))
+
+        channel.on("message", heard)
+
+    def _reply(self, label: str, message: JsonObject) -> JsonObject:
+        params = message.get("params")
+        if message.get("method") == "list_tools" or message.get("type") == "utcp":
+            return {"tools": self._tools()}
+        within = params if is_object(params) else {}
+        forms = (message.get("args"), within.get("args"), message.get("inputs"))
+        arguments = next((one for one in forms if one is not None), None)
+        self._record.note({"tool": message.get("tool", within.get("tool")), "arguments": arguments, "channel": label})
+        reply = self._record.filled(self._record.vector.data.get("reply", {}))
+        return {"error": reply["text"]} if "text" in reply else {"result": reply.get("json")}
+
+
+def _described_service(given: JsonObject) -> tuple[Any, Mapping[str, Any]]:
+    """Return the description of a vector's service, and the classes of its messages."""
+    package, _, name = given["service"].rpartition(".")
+    messages = {
+        message: [(number, field, kind) for number, (field, kind) in enumerate(fields.items(), 1)]
+        for message, fields in given["messages"].items()
+    }
+    file = file_descriptor(package, messages)
+    service = file.service.add(name=name)
+    for method, one in given["methods"].items():
+        types = {"input_type": f".{package}.{one['input']}", "output_type": f".{package}.{one['output']}"}
+        service.method.add(name=method, server_streaming=one.get("streams", False), **types)
+    return file, classes_of(file)
+
+
+def _service_handlers(vector: Vector, note: Callable[[JsonObject], None], classes: Mapping[str, Any]) -> Any:
+    """Return the handlers of a vector's own service: each call is recorded, and gets the vector's reply."""
+    grpc, json_format = grpc_module(), protobuf("json_format")
+    given, reply = vector.data["grpc"], vector.data.get("reply", {})
+
+    def handler(name: str, method: JsonObject) -> Any:
+        output = classes[method["output"]]
+
+        async def noted(request: Any, context: Any) -> None:
+            metadata = {str(key): value for key, value in context.invocation_metadata()}
+            note({"tool": name, "arguments": json_format.MessageToDict(request), "metadata": metadata})
+            if "status" in reply:
+                await context.abort(grpc.StatusCode[reply["status"]], "refused")
+
+        async def one(request: Any, context: Any) -> Any:
+            await noted(request, context)
+            return json_format.ParseDict(reply.get("json", {}), output())
+
+        async def several(request: Any, context: Any) -> AsyncGenerator[Any]:
+            await noted(request, context)
+            for item in reply["json"]:
+                yield json_format.ParseDict(item, output())
+
+        streams = method.get("streams", False)
+        made = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+        return made(several if streams else one, classes[method["input"]].FromString, output.SerializeToString)
+
+    methods = {name: handler(name, method) for name, method in given["methods"].items()}
+    return grpc.method_handlers_generic_handler(given["service"], methods)
+
+
+def _reflection_handler(service: str, file: Any, version: str) -> Any:
+    """Return the handler of server reflection, in `v1` or `v1alpha`, for one service."""
+    grpc, messages = grpc_module(), reflection_messages(version)
+
+    async def info(requests: Any, _context: Any) -> AsyncGenerator[Any]:
+        async for request in requests:
+            answer = messages["ServerReflectionResponse"](original_request=request)
+            if request.list_services:
+                answer.list_services_response.service.add(name=service)
+            elif request.file_containing_symbol == service or request.file_by_filename == file.name:
+                answer.file_descriptor_response.file_descriptor_proto.append(file.SerializeToString())
+            else:
+                answer.error_response.error_code = 5
+            yield answer
+
+    handler = grpc.stream_stream_rpc_method_handler(
+        info,
+        messages["ServerReflectionRequest"].FromString,
+        messages["ServerReflectionResponse"].SerializeToString,
+    )
+    name = f"grpc.reflection.{version}.ServerReflection"
+    return grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
+
+
 @asynccontextmanager
 async def recorded_grpc(vector: Vector, note: Callable[[JsonObject], None]) -> AsyncGenerator[int]:
-    """Yield the port of a server with the vector's tools.
+    """Yield the port of a server with the vector's tools, or with its own service and reflection.
 
     :raises MissingExtra: the extra `grpc` is not installed.
     """
+    grpc = grpc_module()
+    server = grpc.aio.server()
+    if "service" in (given := vector.data["grpc"]):
+        file, classes = _described_service(given)
+        reflection = _reflection_handler(given["service"], file, given["reflection"])
+        server.add_generic_rpc_handlers((_service_handlers(vector, note, classes), reflection))
+    else:
+        server.add_generic_rpc_handlers((_utcp_handlers(vector, note),))
+    port: int = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(None)
+
+
+def _utcp_handlers(vector: Vector, note: Callable[[JsonObject], None]) -> Any:
+    """Return the handlers of the fixed service of the libraries for Go and Rust."""
     grpc, messages = grpc_module(), utcp_messages()
     reply = vector.data.get("reply", {})
 
@@ -404,11 +570,4 @@ async def recorded_grpc(vector: Vector, note: Callable[[JsonObject], None]) -> A
             call, messages["ToolCallRequest"].FromString, messages["ToolCallResponse"].SerializeToString
         ),
     }
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpcpb.UTCPService", handlers),))
-    port: int = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield port
-    finally:
-        await server.stop(None)
+    return grpc.method_handlers_generic_handler("grpcpb.UTCPService", handlers)

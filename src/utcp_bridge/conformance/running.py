@@ -136,7 +136,7 @@ async def run(
 
 async def _outcome(one: _Testing, vector: Vector) -> Outcome:
     implementation = one.implementation
-    if vector.kind not in implementation.supports.get(vector.generation, ()):
+    if vector.support not in implementation.supports.get(vector.generation, ()):
         return Outcome(vector, "unsupported")
     try:
         with anyio.fail_after(one.seconds):
@@ -147,8 +147,8 @@ async def _outcome(one: _Testing, vector: Vector) -> Outcome:
     except AdapterFailed as error:
         differences = [error.message]
         await one.stop()
-    except MissingExtra:
-        return Outcome(vector, "unsupported", ("the recording server needs the extra grpc",))
+    except MissingExtra as error:
+        return Outcome(vector, "unsupported", (f"the recording server cannot run here: {error.message}",))
     if differences is None:
         return Outcome(vector, "unsupported")
     if not differences:

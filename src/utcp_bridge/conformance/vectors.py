@@ -105,6 +105,11 @@ class Vector:
         return arguments
 
     @property
+    def support(self) -> str:
+        """The word that an adapter lists among what it supports: by default the kind."""
+        return str(self.data.get("support", self.kind))
+
+    @property
     def tool_name(self) -> str | None:
         """The qualified name of the tool to call; None if nothing is called."""
         if "call" in self.data:

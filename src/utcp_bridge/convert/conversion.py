@@ -6,6 +6,7 @@ variable, each service would receive the other's key.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +19,10 @@ from utcp_bridge.auth.literals import without_literals
 from utcp_bridge.configuration.hosts.files import host_configuration
 from utcp_bridge.configuration.hosts.reading import as_configuration
 from utcp_bridge.configuration.places import STDIN, Placed, is_url, read_place
-from utcp_bridge.convert.outcome import UTCP_VERSION, Converted, Wishes, new_manual
+from utcp_bridge.convert.outcome import LEFT_OUT, UTCP_VERSION, Converted, Wishes, new_manual
 from utcp_bridge.convert.sources import mcp_manual, openapi_manual, servers_of
-from utcp_bridge.convert.targets import portable, to_v0, tools_with_auth
+from utcp_bridge.convert.targets import portable as for_other_clients
+from utcp_bridge.convert.targets import to_v0, tools_with_auth
 from utcp_bridge.dialects import Shape, detect, read_config, read_manual, to_v1
 from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.dialects.shorthand import expand_shorthand, suggest_name
@@ -38,6 +40,7 @@ __all__ = [
     "with_variables",
 ]
 
+_logger = logging.getLogger(__name__)
 _ENTRIES = frozenset({"manual_call_templates", "providers"})
 _READ_STDIN: TypeAlias = Callable[[], bytes]
 
@@ -80,7 +83,7 @@ async def convert(
         whole = with_variables(whole)
     if wishes.target == "v0":
         return to_v0(whole)
-    return portable(whole) if wishes.portable else whole
+    return for_other_clients(whole) if wishes.portable else whole
 
 
 def openapi_to_utcp(
@@ -90,11 +93,14 @@ def openapi_to_utcp(
     server_variables: Mapping[str, str] | None = None,
     include: Mapping[str, Any] | None = None,
     exclude: Mapping[str, Any] | None = None,
+    portable: bool = True,
 ) -> JsonObject:
     """Return the UTCP v1 manual of an OpenAPI description (2.0 or 3.x), given as URL, path or parsed document.
 
     `base_url` replaces its servers; `include` and `exclude` select operations as in a manual's entry. The manual is
-    plain JSON data: write it to a file, or use it as the `content` of a `text` call template.
+    plain JSON data: write it to a file, or use it as the `content` of a `text` call template. Every UTCP client calls
+    its tools as this one does. An operation that such a manual cannot describe is left out, and a warning in the log
+    names it. With `portable=False` the manual has the extended form, for utcp-bridge alone, which describes them all.
 
     :raises ManualError: the document is not an OpenAPI description.
     :raises UtcpError: the source cannot be read.
@@ -104,12 +110,19 @@ def openapi_to_utcp(
         server_variables=server_variables or {},
         include=dict(include) if include else None,
         exclude=dict(exclude) if exclude else None,
+        portable=portable,
     )
     if isinstance(source, Mapping):
-        return run_blocking(
-            partial(openapi_manual, dict(source), url=None, name="the document", wishes=wishes)
-        ).document
-    return run_blocking(partial(_openapi_at, str(source), wishes)).document
+        made = run_blocking(partial(openapi_manual, dict(source), url=None, name="the document", wishes=wishes))
+    else:
+        made = run_blocking(partial(_openapi_at, str(source), wishes))
+    if not portable:
+        return made.document
+    written = for_other_clients(made)
+    for row in written.proof or ():
+        if row.state == LEFT_OUT:
+            _logger.warning("%s: the tool %r is left out: %s.", made.name, row.tool, "; ".join(row.why).rstrip("."))
+    return written.document
 
 
 async def _placed(place: str, read_stdin: Callable[[], bytes] | None = None) -> Placed:

@@ -23,7 +23,8 @@ class Wishes:
     `name` is the title of the result. `base_url` replaces the servers of an OpenAPI description; `server_variables`
     fills in their variables. `include` and `exclude` select tools as in a manual's entry. `keep_values` keeps secrets
     of templates, and the values of an MCP server's `env` and `headers`, instead of writing variables. `portable` writes
-    the manual for released clients of other vendors. `target` is the version of UTCP to write.
+    the manual so that every UTCP client calls it as this one does; what cannot be said so is left out and noted. False
+    writes the extended form, for utcp-bridge alone. `target` is the version of UTCP to write.
     """
 
     name: str | None = None
@@ -32,7 +33,7 @@ class Wishes:
     include: JsonObject | None = None
     exclude: JsonObject | None = None
     keep_values: bool = False
-    portable: bool = False
+    portable: bool = True
     target: Literal["v1", "v0"] = "v1"
 
 

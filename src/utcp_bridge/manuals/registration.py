@@ -36,7 +36,19 @@ from utcp_bridge.manuals.pinning import Approved, Pins
 from utcp_bridge.manuals.reading import LoadedManual, ManualReader
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, same_definition
 from utcp_bridge.maps.reading import MapFaults, Maps, read_maps
-from utcp_bridge.model import Document, Edition, Fault, JsonObject, Outage, Source, TlsOptions, Tool, Trust, in_seconds
+from utcp_bridge.model import (
+    Document,
+    Edition,
+    Fault,
+    FileScope,
+    JsonObject,
+    Outage,
+    Source,
+    TlsOptions,
+    Tool,
+    Trust,
+    in_seconds,
+)
 from utcp_bridge.net.backoff import pauses
 from utcp_bridge.net.files.local_file import resolve_within
 from utcp_bridge.net.guard import origin_of
@@ -487,10 +499,21 @@ class Registration:
         target = self._binder.manual(entry.template, type(transport), source)
         endpoint = transport.endpoint(target.template)
         if transport.local or endpoint is None:
-            return source, target
+            return replace(source, file_scope=self._file_scope(entry, transport, target.template)), target
         exempt = frozenset[str]() if _is_foreign(endpoint, options) else endpoint_pair(endpoint)
         source = replace(source, trust=Trust.REMOTE, origin=origin_of(endpoint), exempt=exempt)
         return source, self._binder.manual(entry.template, type(transport), source)
+
+    def _file_scope(self, entry: ManualEntry, transport: AnyTransport, template: Any) -> FileScope | None:
+        """Return which files the tools of a manual in a file or a text may read; None if its entry allows any."""
+        if transport.kinds[0] not in {"file", "text"} or entry.options.trusted:
+            return None
+        if "file" in map(self._registry.canonical, entry.options.allowed_communication_protocols or ()):
+            return None
+        root = self._services.root
+        path = getattr(template, "file_path", None)
+        folder = root if path is None else resolve_within(path, root, confined=False).parent
+        return FileScope(folder, root)
 
 
 def _maps(state: ManualState, source: Source, stated: JsonObject, faults: MapFaults) -> Maps:

@@ -227,6 +227,8 @@ class JsonPlace(Enum):
     """A part of a number."""
 
 
+_ESCAPED_PROBES: Final = ("", "n", "0", "00", "000", "0000")
+"""Values that complete an escape sequence: after `\\`, and after `\\u` and up to four digits."""
 _PROBES: Final = {JsonPlace.QUOTED: "~", JsonPlace.BARE: "null", JsonPlace.NUMBER: "1"}
 
 
@@ -246,7 +248,9 @@ def places_in_json(parts: Sequence[str | None]) -> list[JsonPlace | None] | None
     places = _places(parts)
     if _is_json(_filled(parts, places, _PROBES)):
         return places
-    if JsonPlace.QUOTED in places and _is_json(_filled(parts, places, {**_PROBES, JsonPlace.QUOTED: ""})):
+    if JsonPlace.QUOTED in places and any(
+        _is_json(_filled(parts, places, {**_PROBES, JsonPlace.QUOTED: probe})) for probe in _ESCAPED_PROBES
+    ):
         raise ConfigError(
             "A placeholder in a JSON text is within an escape sequence.",
             remedy="Write two backslashes for one, or remove it.",

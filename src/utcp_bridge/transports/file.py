@@ -4,9 +4,10 @@
     v0  {"provider_type": "text", "file_path": "./manuals/weather.yaml"}
 
 Paths start at the folder of the configuration. The formats are JSON, JSON with comments, and YAML. Limits: regular
-files only, at most `max_manual_bytes` for a manual and `max_reply_bytes` for a call. A fetched manual needs
-`trusted: true` and can read only files in the folder; symbolic links do not lead out of it. The bridge checks the file
-of a manual once a second and reads it again after a change.
+files only, at most `max_manual_bytes` for a manual and `max_reply_bytes` for a call. A tool of a local manual can read
+files below the folder of its manual, others only with the word of its entry. A fetched manual needs `trusted: true` and
+can read only files in the configuration's folder; symbolic links do not lead out of it. The bridge checks the file of a
+manual once a second and reads it again after a change.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import codecs
 import mimetypes
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,7 +35,7 @@ from utcp_bridge.model import (
     Trust,
     defers,
 )
-from utcp_bridge.net.files.local_file import FileWatcher, read_local_file, resolve_within
+from utcp_bridge.net.files.local_file import FileWatcher, read_local_file, resolve_in_scope, resolve_within
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.transport import LocalFile, Services, Target, Transport
@@ -82,6 +84,16 @@ class FileTransport(Transport[FileTemplate]):
         del template
         return {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
 
+    @classmethod
+    def check_use(cls, template: FileTemplate, source: Source) -> None:
+        """Check that a tool of a local manual reads a file that its manual may read.
+
+        :raises PolicyError: it reads another one.
+        :raises ConfigError: it does not name a file.
+        """
+        if source.file_scope is not None and "$" not in template.file_path:  # a variable is set later
+            resolve_in_scope(template.file_path, source.file_scope)
+
     def needs(self, target: Target[FileTemplate]) -> Sequence[LocalFile]:
         """Return the file."""
         return (LocalFile(target.template.file_path, self.services.root),)
@@ -105,7 +117,7 @@ class FileTransport(Transport[FileTemplate]):
         """Return the file's text, as in UTCP; bytes that are not text by their name or content as Binary."""
         del emit
         limit = call.tool.limits.get("max_reply_bytes", self.services.settings.max_reply_bytes)
-        path, data = await self._read(target, limit)
+        path, data = await self._read(_scoped(target), limit)
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         if defers(data):
             return Result(Deferred(data, ((read_content, {"kind": kind}),)))
@@ -114,8 +126,8 @@ class FileTransport(Transport[FileTemplate]):
     async def explain(self, target: Target[FileTemplate], call: Call) -> NativeRequest:
         """Return the path of the file. Nothing is sent."""
         del call
-        path = resolve_within(target.template.file_path, self.services.root, confined=_is_confined(target.source))
-        return NativeRequest(f"read {path}")
+        source, path = target.source, _scoped(target).template.file_path
+        return NativeRequest(f"read {resolve_within(path, self.services.root, confined=_is_confined(source))}")
 
     async def forget(self, manual: str) -> None:
         """Stop watching the manual's file."""
@@ -143,6 +155,17 @@ def read_content(data: bytes, *, kind: str) -> str | Binary:
         return data.decode(encoding)
     except UnicodeDecodeError:
         return Binary(data, kind)
+
+
+def _scoped(target: Target[FileTemplate]) -> Target[FileTemplate]:
+    """Return the target of a call with the path that was checked, which the call then reads.
+
+    :raises PolicyError: the tool's manual may not read the file.
+    """
+    if target.source.file_scope is None:
+        return target
+    path = resolve_in_scope(target.template.file_path, target.source.file_scope)
+    return replace(target, template=target.template.model_copy(update={"file_path": str(path)}))
 
 
 def _is_confined(source: Source) -> bool:

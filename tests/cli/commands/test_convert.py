@@ -11,6 +11,7 @@ from tests.openapi_oracle.samples import OWN
 from tests.upstreams import mcp_server
 from tests.upstreams.http_service import HttpService
 
+from utcp_bridge import openapi_to_utcp
 from utcp_bridge.cli.command import run
 from utcp_bridge.dialects.documents import parse_document
 
@@ -190,3 +191,45 @@ def test_a_configuration_has_nothing_to_prove(command, tmp_path):
     outcome = command("convert", "providers.json", "--prove")
     assert outcome.code == 2
     assert "no tools to prove" in outcome.err
+
+
+CART = {
+    "openapi": "3.1.0",
+    "servers": [{"url": "https://api.example.com"}],
+    "paths": {
+        "/cart": {
+            "post": {
+                "operationId": "add",
+                "requestBody": {
+                    "content": {
+                        "application/json": {"schema": {"type": "object", "properties": {"title": {"type": "string"}}}}
+                    }
+                },
+            },
+            "put": {
+                "operationId": "upload",
+                "requestBody": {
+                    "content": {
+                        "multipart/form-data": {
+                            "schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
+                        }
+                    }
+                },
+            },
+        }
+    },
+}
+
+
+def test_the_library_writes_what_the_command_writes_and_the_extended_form_on_request(tmp_path, command, caplog):
+    path = str(tmp_path / "cart.json")
+    Path(path).write_text(json.dumps(CART))
+    written, extended = openapi_to_utcp(path), openapi_to_utcp(path, portable=False)
+    assert written == json.loads(command("convert", path).out)
+    assert extended == json.loads(command("convert", path, "--extended").out)
+    [add] = written["tools"]
+    assert add["inputs"]["properties"].keys() == {"body"}
+    assert add["tool_call_template"]["body_field"] == "body"
+    assert "request_plan" not in add["tool_call_template"]
+    assert sorted(tool["name"] for tool in extended["tools"]) == ["add", "upload"]
+    assert "the tool 'upload' is left out: " in caplog.text

@@ -81,3 +81,24 @@ def test_a_failed_manual_decides_the_exit_code(command, tmp_path):
 
 def test_a_text_tool_sends_nothing_and_explain_says_so(command, manual):
     assert command("explain", "-c", manual, "notices.door").out.startswith("The text of the call template")
+
+
+def test_a_default_of_the_operator_is_shown_as_hosts_see_it_and_a_fixed_header_is_not(command, tmp_path):
+    parameter = {"name": "Api-Version", "in": "header", "required": True, "schema": {"type": "string"}}
+    operation = {"operationId": "x", "parameters": [parameter], "responses": {"200": {"description": "ok"}}}
+    document = {
+        "openapi": "3.0.3",
+        "info": {"title": "t", "version": "1"},
+        "servers": [{"url": "https://api.example.com"}],
+        "paths": {"/x": {"get": operation}},
+    }
+    (tmp_path / "doc.json").write_text(json.dumps(document))
+    entry = {"name": "m", "call_template_type": "file", "file_path": "doc.json", "headers": {"X-Fixed": "literal-1"}}
+    config = {"manual_call_templates": [{**entry, "overrides": {"*": {"defaults": {"Api-Version": "2025-09-03"}}}}]}
+    path = tmp_path / "utcp.json"
+    path.write_text(json.dumps(config))
+    [listed] = json.loads(command("tools", "-c", str(path), "--json").out)
+    assert listed["inputs"]["properties"]["Api-Version"]["default"] == "2025-09-03"
+    lines = command("explain", "-c", str(path), "m.x").out.splitlines()
+    assert "Api-Version: 2025-09-03" in lines
+    assert "X-Fixed: ***" in lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import Any
 
 from starlette.requests import Request
@@ -39,11 +40,24 @@ class RecordingServer:
 def deliberate(parts: RequestParts, template: dict[str, Any]) -> RequestParts:
     """Return a request with the headers that its template names, and the type of its body."""
     names = {name.lower() for name in (*(template.get("headers") or ()), *(template.get("header_fields") or ()))}
-    if (auth := template.get("auth") or {}).get("location") == "header":
-        names.add(auth["var_name"].lower())
+    names |= _credential_headers(template.get("auth") or {})
     if parts.body is not None:
         names.add("content-type")
     elif template["call_template_type"] != "sse":
         names.discard("content-type")
     kept = [(name, value) for name, value in parts.headers if name.lower() in names]
     return RequestParts(parts.method, parts.url, kept, parts.body)
+
+
+def _credential_headers(auth: dict[str, Any]) -> set[str]:
+    if auth.get("auth_type") in {"basic", "oauth2"}:
+        return {"authorization"}
+    where = {"header": str(auth.get("var_name", "X-Api-Key")).lower(), "cookie": "cookie"}
+    return {where[place]} if auth and (place := auth.get("location", "header")) in where else set()
+
+
+def shown(parts: RequestParts) -> str:
+    """Return the URL and the headers of a request as text; what Basic authentication encodes is decoded."""
+    values = [value for _, value in parts.headers]
+    decoded = [b64decode(value.removeprefix("Basic ")).decode() for value in values if value.startswith("Basic ")]
+    return " ".join((parts.url, *values, *decoded))

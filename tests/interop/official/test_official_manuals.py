@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.interop.official.recording import RecordingServer, deliberate
+from tests.interop.official.recording import RecordingServer, deliberate, shown
 from tests.interop.software import Npm, PyPI, Software
 from tests.openapi_oracle.samples import SHARED, load, sample_files
 from tests.support.openapi_bodies import BODIES
@@ -26,6 +26,7 @@ from utcp_bridge.convert.sources import without_files
 from utcp_bridge.convert.targets import portable, to_v0
 from utcp_bridge.convert.writing import written_http
 from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.manuals.variables_needed import names_in_template
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
@@ -48,16 +49,31 @@ def document_of(path: Path | None, base: str) -> Converted:
     """Return the tools of a description whose server is the recorder."""
     document, url, files = (BODIES, "https://x.example/openapi.json", {}) if path is None else load(path)
     converted = without_files(document, url=url, name="m", wishes=Wishes(base_url=f"{base}/api"), files=files)
-    for tool in converted.tools:  # the clients need values for each variable; the fixture below keeps its credentials
-        auth = tool["tool_call_template"].pop("auth", None)
-        if path is None and auth:
-            tool["tool_call_template"]["auth"] = {
-                "auth_type": "api_key",
-                "api_key": "${KEY}",
-                "var_name": "X-Key",
-                "location": "header",
-            }
+    for tool in converted.tools:
+        template = tool["tool_call_template"]
+        if path is None and template.get("auth"):
+            key = {"auth_type": "api_key", "api_key": "${KEY}", "var_name": "X-Key", "location": "header"}
+            template["auth"] = key
+        elif template.get("auth"):
+            template["auth"] = with_own_tokens(template["auth"], f"{base}/token")
     return converted
+
+
+def with_own_tokens(auth: Any, url: str) -> Any:
+    """Return credentials of a sample document whose tokens, if any, come from the recorder."""
+    if isinstance(auth, list):
+        return [with_own_tokens(one, url) for one in auth]
+    if not isinstance(auth, dict):
+        return auth
+    changed = {key: with_own_tokens(value, url) for key, value in auth.items() if key != "issuer"}
+    return {**changed, **({"token_url": url} if "token_url" in auth else {})}
+
+
+def variables_of(written: Converted) -> dict[str, str]:
+    """Return dummy credentials: a value for each variable of the tools that were written."""
+    templates = [tool.get("tool_call_template") or tool["tool_provider"] for tool in written.tools]
+    names = {name for template in templates for name in names_in_template(template.get("auth") or {})}
+    return {name: f"dummy-{name.lower()}" for name in sorted(names)}
 
 
 def calls_of(converted: Converted, written: Converted, *, repeats: bool, odd: bool) -> list[tuple[Any, Any, Any]]:
@@ -77,7 +93,9 @@ def calls_of(converted: Converted, written: Converted, *, repeats: bool, odd: bo
     return calls
 
 
-async def ours(base: str, converted: Converted, calls: list[tuple[Any, Any, Any]]) -> list[Any]:
+async def ours(
+    base: str, converted: Converted, calls: list[tuple[Any, Any, Any]], variables: dict[str, str]
+) -> list[Any]:
     """Return the results of the same calls by this bridge, None for those that it refuses to send."""
     entry = {
         "name": "m",
@@ -86,7 +104,7 @@ async def ours(base: str, converted: Converted, calls: list[tuple[Any, Any, Any]
         "validation": "off",
         "allowed_origins": [base],
     }
-    config = {"manual_call_templates": [entry], "variables": {"m_KEY": "k-1"}}
+    config = {"manual_call_templates": [entry], "variables": variables}
     results: list[Any] = []
     async with await UtcpClient.create(config) as client:
         for _, (name, arguments), _ in calls:
@@ -97,9 +115,11 @@ async def ours(base: str, converted: Converted, calls: list[tuple[Any, Any, Any]
     return results
 
 
-async def theirs(software: Software, script: str, url: str, calls: list[Any], folder: Path) -> dict[str, Any]:
+async def theirs(
+    software: Software, script: str, url: str, calls: list[Any], variables: dict[str, str], folder: Path
+) -> dict[str, Any]:
     place = folder / "calls.json"
-    place.write_text(json.dumps(calls), encoding="utf-8")
+    place.write_text(json.dumps({"calls": calls, "variables": variables}), encoding="utf-8")
     done = await anyio.run_process(
         [software.command, str(SERVERS / script), url, str(place)], env=software.environment, check=False
     )
@@ -129,15 +149,21 @@ async def test_each_written_tool_is_loaded_and_its_requests_are_ours(software, s
     except ConfigError as error:
         pytest.skip(f"no tool of this document can be written in {form}: {error.message}")
     recording.documents["/manual.json"] = written.document
+    recording.documents["/token"] = {"access_token": "dummy-token", "token_type": "Bearer", "expires_in": 3600}
     calls = calls_of(converted, written, repeats=form == "v0", odd=form == "v1")
-    mine = await ours(base, converted, calls)
-    told = await theirs(software, script, f"{base}/manual.json", [call for call, _, _ in calls], tmp_path)
+    variables = variables_of(written)
+    mine = await ours(base, converted, calls, variables)
+    given = {**variables, **{f"m_{name}": value for name, value in variables.items()}}
+    told = await theirs(software, script, f"{base}/manual.json", [call for call, _, _ in calls], given, tmp_path)
     assert sorted(told["tools"]) == sorted(f"m.{tool['name']}" for tool in written.tools)
     compared = 0
     for (call, _, template), own, other in zip(calls, mine, told["results"], strict=True):
         if own is None:
             continue
+        if software is TYPESCRIPT and template.get("auth", {}).get("location") == "cookie":
+            template = {key: value for key, value in template.items() if key != "auth"}  # noqa: PLW2901 - it sends no cookie
         expected, sent = (deliberate(recording.of(one), template) for one in (own, other))
         assert difference(expected, sent) is None, (call, expected.url, expected.body, sent.url, sent.body)
+        assert not template.get("auth") or "dummy-" in shown(sent), (call, sent.url, sent.headers)
         compared += 1
     assert compared or not calls

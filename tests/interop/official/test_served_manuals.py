@@ -74,7 +74,8 @@ REPLIES = [
 
 async def called(software, script: str, url: str, calls: list[tuple[str, Any]], folder: Path) -> dict[str, Any]:
     place = folder / "calls.json"
-    place.write_text(json.dumps([[f"m.{name}", arguments] for name, arguments in calls]), encoding="utf-8")
+    named = [[f"m.{name}", arguments] for name, arguments in calls]
+    place.write_text(json.dumps({"calls": named, "variables": {}}), encoding="utf-8")
     done = await anyio.run_process([software.command, str(SERVERS / script), url, str(place)], env=software.environment)
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -6,12 +6,12 @@ const http = require("@utcp/http");
 async function main(url, place) {
   for (const level of ["log", "warn", "error"]) console[level] = () => {};
   if (http.register) http.register();
-  const variables = { m_KEY: "k-1" };
+  const { calls, variables } = JSON.parse(readFileSync(place, "utf-8"));
   const template = { name: "m", call_template_type: "http", url, http_method: "GET" };
   const client = await UtcpClient.create(process.cwd(), { variables, manual_call_templates: [template] });
   const tools = await client.config.tool_repository.getTools();
   const results = [];
-  for (const [name, args] of JSON.parse(readFileSync(place, "utf-8"))) {
+  for (const [name, args] of calls) {
     try {
       results.push(await client.callTool(name, args));
     } catch (error) {

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -137,3 +138,13 @@ def test_a_program_that_powershell_starts_receives_each_value_as_one_word(
         return
     with pytest.raises(InvalidArguments, match=refused):
         refuse_powershell_values(command, file, {"v": value})
+
+
+@pytest.mark.parametrize("before", ["", "-d", "--data=", "body:="])
+@pytest.mark.parametrize("placeholder", ["{{q}}", "UTCP_ARG_q_UTCP_END"])
+def test_a_word_that_is_json_stays_json_also_after_an_option(before: str, placeholder: str) -> None:
+    element = before + '{"q": "' + placeholder + '", "n": ' + placeholder + "}"
+    value = 'x"}, "admin": true, "\\'
+    [*_, word] = ArgvTemplate(["--", element]).render({"q": value})
+    assert word.startswith(before)
+    assert json.loads(word.removeprefix(before)) == {"q": value, "n": value}

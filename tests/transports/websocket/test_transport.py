@@ -129,6 +129,22 @@ async def test_a_message_is_the_rendered_template_or_the_arguments() -> None:
         assert (await _call(service, "/ws", {"w": "x"}, message="hello UTCP_ARG_w_UTCP_ARG")).value == "hello x"
 
 
+@pytest.mark.parametrize("wire", ["raw", "envelope", "path"])
+async def test_an_argument_of_the_handshake_is_not_in_the_message_unless_the_template_names_it(wire: str) -> None:
+    arguments = {"Tenant": "t1", "room": "r1", "q": "x"}
+    path = {"raw": "/ws", "envelope": "/envelope", "path": "/path"}[wire]
+    async with WebSocketService() as service:
+        url = f"{path}?room={{room}}"
+        value = (await _call(service, url, arguments, header_fields=["Tenant"], wire=wire)).value
+        assert (service.last.target.rpartition("?")[2], service.last.headers["Tenant"]) == ("room=r1", "t1")
+        left = value["args"] if wire == "path" else {key: value[key] for key in value.keys() - {"protocol", "tool"}}
+        assert left == {"q": "x"}
+        if wire == "raw":
+            message = {"who": "UTCP_ARG_Tenant_UTCP_ARG", "at": "{{room}}"}
+            value = (await _call(service, url, arguments, header_fields=["Tenant"], message=message)).value
+            assert value == {"who": "t1", "at": "r1", "protocol": None}
+
+
 async def test_replies_are_read_in_the_format_of_the_template() -> None:
     async with WebSocketService() as service:
         assert (await _call(service, "/ws", {"say": "[1]"})).value == [1]

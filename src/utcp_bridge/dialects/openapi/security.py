@@ -90,7 +90,7 @@ class SecurityReader:
         Exports of documentation pages write `security: []` into each operation.
         """
         if self._chosen and not self._is_taken:
-            what = "no operation says that it needs credentials of this type, so `auth_tools` is not sent"
+            what = "No operation says that it needs credentials of this type, so `auth_tools` is not sent."
             remedy = (
                 'If they do, write the header into the entry, such as `headers: {Authorization: "Bearer ${TOKEN}"}`.'
             )

@@ -19,11 +19,12 @@ import anyio
 import anyio.to_thread
 
 from utcp_bridge.errors import Busy, ConfigError, InvalidArguments, PolicyError, ReplyTooLarge, Unreachable
+from utcp_bridge.model import FileScope
 from utcp_bridge.net.files.writing import folder_beneath
 from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.tasks import Spawn
 
-__all__ = ["FileRoots", "FileWatcher", "read_file_now", "read_local_file", "resolve_within"]
+__all__ = ["FileRoots", "FileWatcher", "read_file_now", "read_local_file", "resolve_in_scope", "resolve_within"]
 
 Stamp: TypeAlias = tuple[int, int, int]
 
@@ -56,6 +57,23 @@ def resolve_within(path: str, root: Path, *, confined: bool) -> Path:
             remedy="A fetched manual can read only files in this folder.",
         )
     return resolved
+
+
+def resolve_in_scope(path: str, scope: FileScope) -> Path:
+    """Return the absolute path of a file that a tool of a local manual names.
+
+    :raises PolicyError: the file is not below the folder of the scope, or it or a folder on the way to it is hidden.
+    :raises ConfigError: it is not a path.
+    """
+    resolved = resolve_within(path, scope.root, confined=False)
+    folder = scope.folder.resolve()
+    if resolved.is_relative_to(folder) and not any(part.startswith(".") for part in resolved.relative_to(folder).parts):
+        return resolved
+    raise PolicyError(
+        f"It reads the file {path[:_MAX_SHOWN]!r}, which is hidden or not below the folder of its manual.",
+        remedy="Move the file there. Or, if you trust the manual, list all types of its tools in its entry: "
+        '"allowed_communication_protocols": ["file", …].',
+    )
 
 
 def _loop(path: str) -> ConfigError:

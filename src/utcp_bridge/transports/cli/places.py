@@ -7,7 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["PLACEHOLDER", "DashGuard", "Evaluation", "Fill", "RefusedSpan", "StepReading", "Word", "WordPart"]
+from utcp_bridge.placement.encoding import JsonPlace, places_in_json
+
+__all__ = [
+    "BEFORE_JSON",
+    "PLACEHOLDER",
+    "DashGuard",
+    "Evaluation",
+    "Fill",
+    "RefusedSpan",
+    "StepReading",
+    "Word",
+    "WordPart",
+]
 
 
 def names(text: str) -> frozenset[str]:
@@ -16,6 +28,8 @@ def names(text: str) -> frozenset[str]:
 
 
 PLACEHOLDER: Final = re.compile(r"UTCP_ARG_(\w{1,128}?)_UTCP_END")
+BEFORE_JSON: Final = re.compile(r"(?:-[A-Za-z]|[\w.-]+(?::=|[=:]))(?=[{\[])")
+"""What may be before JSON in a word: `-d{…}`, `--data={…}`, `body:={…}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +44,16 @@ class RefusedSpan:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """A placeholder that may be filled: its span, its argument, and the quotation mark around it."""
+    """A placeholder that may be filled: its span, its argument, and the quotation mark around it.
+
+    `place` is its place in the JSON text that its word is; None if the word is another text.
+    """
 
     start: int
     end: int
     argument: str
     quote: str
+    place: JsonPlace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +92,26 @@ class Word:
     def bare(self) -> str:
         """The text outside quotation marks."""
         return "".join(part.text for part in self.parts if part.kind == "text" and not part.quote)
+
+    def json_places(self) -> list[JsonPlace | None]:
+        """Return the place of each part in the JSON text that the word is; None for text, and if it is not JSON.
+
+        :raises ConfigError: a placeholder is within an escape sequence of the JSON text.
+        """
+        nowhere: list[JsonPlace | None] = [None] * len(self.parts)
+        text = "".join(part.text if part.kind == "text" else "\0" for part in self.parts)
+        if text.count("\0") != sum(part.kind != "text" for part in self.parts):
+            return nowhere  # a NUL, which is in no JSON text
+        before = BEFORE_JSON.match(text)
+        start = before.end() if before else 0
+        if before and text.startswith("[", start) and '"' not in text and "{" not in text:
+            return nowhere  # a list such as `x=[1,2]`, which is not JSON to every program
+        pieces = re.split("(\0)", text[start:])
+        places = places_in_json([None if piece == "\0" else piece for piece in pieces if piece])
+        if places is None:
+            return nowhere
+        found = iter([place for place in places if place is not None])
+        return [None if part.kind == "text" else next(found) for part in self.parts]
 
     def leading(self) -> Iterator[WordPart]:
         """Yield the parts with which the word can begin at call time, as any part before them can be empty."""
@@ -120,6 +158,8 @@ class StepReading:
     evaluations: list[Evaluation] = field(default_factory=list[Evaluation])
     unquoted: list[WordPart] = field(default_factory=list[WordPart])
     """Variables that the shell splits into words."""
+    in_json: list[WordPart] = field(default_factory=list[WordPart])
+    """Variables within words that are JSON texts."""
     commands: list[tuple[str, tuple[str, ...]]] = field(default_factory=list[tuple[str, tuple[str, ...]]])
     """Commands of PowerShell, and the arguments that each receives."""
 
@@ -128,8 +168,17 @@ class StepReading:
         self.refusals.append(RefusedSpan(start, end, place, remedy))
 
     def accept(self, word: Word) -> None:
-        """Note that the placeholders of a word may be filled."""
-        self.fills += [Fill(one.start, one.end, one.text, one.quote) for one in word.arguments]
+        """Note that the placeholders of a word may be filled.
+
+        :raises ConfigError: one is within an escape sequence of a JSON text.
+        """
+        if all(part.kind == "text" for part in word.parts):
+            return
+        for part, place in zip(word.parts, word.json_places(), strict=True):
+            if part.kind == "argument":
+                self.fills.append(Fill(part.start, part.end, part.text, part.quote, place))
+            elif part.kind == "variable" and place is not None:
+                self.in_json.append(part)
 
     def guard(self, word: Word, *, after_option: bool = False) -> None:
         """Note that the word must not begin with `-` at call time."""

@@ -48,6 +48,7 @@ def _statement(text: str, start: int, found: StepReading) -> int:
     position = start
     quote: str = ""
     odd: str = ""
+    closed_at = -1
     while position < len(text):
         char = text[position]
         if not quote and char in _ENDS:
@@ -66,8 +67,13 @@ def _statement(text: str, start: int, found: StepReading) -> int:
             odd = odd or ("after a `$`" if text[position - 1 : position] == "$" else "")
             position = match.end()
             continue
+        before, closed = quote, closed_at == position
         quote, odd = _character(text, position, quote, odd)
-        word.parts.append(WordPart("text", char if char not in {"'", '"'} else "", quote, position, position + 1))
+        if before and not quote:
+            closed_at = position + 1
+        is_mark = char in {"'", '"'} and before in {"", char}
+        literal = char if not is_mark or (closed and quote == char == text[position - 1]) else ""  # `""` is one `"`
+        word.parts.append(WordPart("text", literal, quote, position, position + 1))
         position += 1
     odd = odd or ("in quotation marks that are not closed" if quote else "")
     _judge(found, words, odd, (start, position))

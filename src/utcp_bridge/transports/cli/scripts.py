@@ -7,15 +7,16 @@ when it is read: a quoted reference does not protect where the shell evaluates t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.placement.encoding import JsonPlace, written_in_json
 from utcp_bridge.transports.cli.bash import Unreadable, read_bash
-from utcp_bridge.transports.cli.places import PLACEHOLDER, DashGuard, StepReading
+from utcp_bridge.transports.cli.places import PLACEHOLDER, DashGuard, Fill, StepReading
 from utcp_bridge.transports.cli.powershell import read_powershell
 from utcp_bridge.transports.cli.words import as_word, refuse_option
 
@@ -66,6 +67,8 @@ class Script:
     guards: Sequence[DashGuard] = ()
     commands: Sequence[tuple[str, Sequence[str]]] = ()
     """Commands of a PowerShell script, and the arguments that each receives."""
+    places: Mapping[str, JsonPlace] = field(default_factory=dict[str, JsonPlace])
+    """Variables whose values are written into a JSON text."""
 
     def check_complete(self, arguments: Mapping[str, Any]) -> None:
         """Check that each argument of the script is there: an empty word can mean something else to a command.
@@ -85,25 +88,44 @@ class Script:
 
         :raises InvalidArguments: a value cannot be passed, or a command would read it as an option.
         """
-        values = {argument: as_word(arguments.get(argument), argument) for argument in self.variables.values()}
+        written = {
+            variable: as_word(self._written(variable, arguments.get(argument)), argument)
+            for variable, argument in self.variables.items()
+        }
+        values = {
+            argument: written[variable] for variable, argument in self.variables.items() if variable not in self.places
+        }
         for guard in self.guards:
-            argument = next((one for one in guard.arguments if values[one]), None)
+            argument = next((one for one in guard.arguments if values[one]), None)  # none of them is within JSON
             if argument is not None and argument not in allowed:
                 refuse_option(values[argument], argument, after_option=guard.after_option, place="`--` before it")
-        return {variable: values[argument] for variable, argument in self.variables.items()}
+        return written
+
+    def _written(self, variable: str, value: Any) -> Any:
+        place = self.places.get(variable)
+        return value if place is None else written_in_json(value, place, argument=self.variables[variable])
 
 
 @dataclass(slots=True)
 class _ScriptVariables:
-    """Names of environment variables for arguments, whose own names may have any characters."""
+    """Names of environment variables for arguments, whose own names may have any characters.
 
-    known: dict[str, str] = field(default_factory=dict[str, str])
+    An argument has one variable for itself, and one for each kind of place in a JSON text.
+    """
 
-    def variable(self, argument: str) -> str:
-        return self.known.setdefault(argument, f"__UTCP_ARG_{len(self.known)}")
+    known: dict[tuple[str, JsonPlace | None], str] = field(default_factory=dict[tuple[str, JsonPlace | None], str])
+
+    def variable(self, argument: str, place: JsonPlace | None) -> str:
+        return self.known.setdefault((argument, place), f"__UTCP_ARG_{len(self.known)}")
+
+    def in_powershell(self, fill: Fill) -> str:
+        return f"${{env:{self.variable(fill.argument, fill.place)}}}"
 
     def variables(self) -> dict[str, str]:
-        return {variable: argument for argument, variable in self.known.items()}
+        return {variable: argument for (argument, _), variable in self.known.items()}
+
+    def places(self) -> dict[str, JsonPlace]:
+        return {variable: place for (_, place), variable in self.known.items() if place is not None}
 
 
 def bash_script(steps: Sequence[CommandStep], ok_exit_codes: Iterable[int]) -> Script:
@@ -131,7 +153,7 @@ def bash_script(steps: Sequence[CommandStep], ok_exit_codes: Iterable[int]) -> S
         ]
     lines += [f'printf "%s\\n" "$CMD_{number}_OUTPUT"' for number in _shown(steps)]
     guards = [guard for finding in findings for guard in finding.guards]
-    return Script("\n".join(lines) + "\nexit $__utcp_code\n", names.variables(), guards)
+    return Script("\n".join(lines) + "\nexit $__utcp_code\n", names.variables(), guards, places=names.places())
 
 
 def powershell_script(steps: Sequence[CommandStep], ok_exit_codes: Iterable[int] = (0,)) -> Script:
@@ -148,10 +170,15 @@ def powershell_script(steps: Sequence[CommandStep], ok_exit_codes: Iterable[int]
     findings: list[StepReading] = []
     _check_powershell(steps)
     for number, step in enumerate(steps):
-        finding = read_powershell(step.command)
+        try:
+            finding = read_powershell(step.command)
+        except ConfigError as error:
+            raise UnsafePlaceholder(f"In step {number + 1}: {error.message} {error.remedy}") from None
         _check_places(step.command, finding, number)
         findings.append(finding)
-        command = PLACEHOLDER.sub(lambda match: f"${{env:{names.variable(match[1])}}}", step.command)
+        command = "".join(
+            _pieces(step.command, finding, lambda fill: f"${{env:{names.variable(fill.argument, fill.place)}}}")
+        )
         lines += [
             "$global:LASTEXITCODE = 0",
             f"$__utcp_all = @(. {{\n{command}\n}} 2>&1)",
@@ -164,7 +191,8 @@ def powershell_script(steps: Sequence[CommandStep], ok_exit_codes: Iterable[int]
     lines += [f"Write-Output $CMD_{number}_OUTPUT" for number in _shown(steps)]
     guards = [guard for finding in findings for guard in finding.guards]
     commands = [command for finding in findings for command in finding.commands]
-    return Script("\n".join(lines) + "\nexit $__utcp_code\n", names.variables(), guards, commands)
+    text = "\n".join(lines) + "\nexit $__utcp_code\n"
+    return Script(text, names.variables(), guards, commands, names.places())
 
 
 def _check_powershell(steps: Sequence[CommandStep]) -> None:
@@ -199,6 +227,8 @@ def _findings(steps: Sequence[CommandStep]) -> list[StepReading]:
     for number, step in enumerate(steps):
         try:
             found.append(read_bash(step.command))
+        except ConfigError as error:
+            raise UnsafePlaceholder(f"In step {number + 1}: {error.message} {error.remedy}") from None
         except Unreadable as error:
             what = f"In step {number + 1}, the place of the argument {used[0]!r} is not certain, because {error}."
             raise UnsafePlaceholder(f"{what} Simplify the step, or use `command` with `args`.") from None
@@ -238,6 +268,11 @@ def _check_variables(steps: Sequence[CommandStep], findings: Sequence[StepReadin
             if part.text in direct and not part.text.startswith("CMD_"):
                 what = f"In step {number + 1}, ${part.text}, which holds an argument, is outside quotation marks."
                 raise UnsafePlaceholder(f'{what} Write "${part.text}".')
+        for part in finding.in_json:
+            name = "@" if _POSITIONAL.match(f"${part.text}") else part.text
+            if name in holders and not name.startswith("CMD_"):
+                what = f"In step {number + 1}, ${part.text}, which holds an argument, is within a JSON text."
+                raise UnsafePlaceholder(f"{what} Write the placeholder itself there: its value stays JSON.")
 
 
 def _holders(steps: Sequence[CommandStep], findings: Sequence[StepReading], known: set[str]) -> set[str]:
@@ -268,15 +303,19 @@ def _mentioned(text: str, names: set[str]) -> str | None:
 
 def _filled(text: str, finding: StepReading, names: _ScriptVariables) -> str:
     """Replace placeholders by references, quoted for their position: bare, in double quotes or in single quotes."""
-    return "".join(_pieces(text, finding, names))
+
+    def reference(fill: Fill) -> str:
+        plain = f"${{{names.variable(fill.argument, fill.place)}}}"
+        bare = f'"{plain}"'
+        return {"": bare, '"': plain, "'": f"'{bare}'"}[fill.quote]
+
+    return "".join(_pieces(text, finding, reference))
 
 
-def _pieces(text: str, finding: StepReading, names: _ScriptVariables) -> Iterator[str]:
+def _pieces(text: str, finding: StepReading, reference: Callable[[Fill], str]) -> Iterator[str]:
     position = 0
     for fill in sorted(set(finding.fills), key=lambda one: one.start):
-        reference = f"${{{names.variable(fill.argument)}}}"
-        bare = f'"{reference}"'
         yield text[position : fill.start]
-        yield {"": bare, '"': reference, "'": f"'{bare}'"}[fill.quote]
+        yield reference(fill)
         position = fill.end
     yield text[position:]

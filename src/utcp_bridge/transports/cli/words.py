@@ -11,6 +11,7 @@ from utcp_bridge.model import is_list
 from utcp_bridge.placement.encoding import format_scalar
 from utcp_bridge.placement.placeholders import OMITTED, Context, Syntax, Template, compile_template
 from utcp_bridge.transports.cli.evaluators import is_code
+from utcp_bridge.transports.cli.places import BEFORE_JSON
 
 __all__ = [
     "ArgvTemplate",
@@ -115,9 +116,9 @@ class ArgvTemplate:
 
         :raises ConfigError: an element cannot be compiled, or mixes a value into the program of an interpreter.
         """
-        self._elements = [(one, compile_template(one, syntaxes=_SYNTAXES, where="`args`")) for one in elements]
+        self._elements = [(one, *_compiled(one)) for one in elements]
         self._allowed = frozenset(allowed)
-        _refuse_mixed_code(command, self._elements)
+        _refuse_mixed_code(command, [(one, template) for one, _, template in self._elements])
 
     def render(self, arguments: Mapping[str, Any]) -> list[str]:
         """Return the words for one call.
@@ -126,8 +127,8 @@ class ArgvTemplate:
         """
         words: list[str] = []
         guarded, option = False, False
-        for element, template in self._elements:
-            for word in _words(element, template, arguments):
+        for element, before, template in self._elements:
+            for word in _words(element, before, template, arguments):
                 names = template.names
                 if names and not (guarded or element.startswith("-") or self._allowed.issuperset(names)):
                     refuse_option(word, min(names), after_option=option, place='an element "--" before it')
@@ -153,13 +154,26 @@ def _refuse_mixed_code(command: str, elements: Sequence[tuple[str, Template]]) -
             )
 
 
-def _words(element: str, template: Template, arguments: Mapping[str, Any]) -> list[str]:
+def _compiled(element: str) -> tuple[str, Template]:
+    """Return the text before a JSON text, such as `--data=`, and the template of the rest.
+
+    :raises ConfigError: the element cannot be compiled.
+    """
+    before = BEFORE_JSON.match(element)
+    if before is not None:
+        rest = compile_template(element[before.end() :], syntaxes=_SYNTAXES, where="`args`")
+        if rest.is_json_text and element[before.end() :].startswith("{"):
+            return before[0], rest
+    return "", compile_template(element, syntaxes=_SYNTAXES, where="`args`")
+
+
+def _words(element: str, before: str, template: Template, arguments: Mapping[str, Any]) -> list[str]:
     whole = _WHOLE.fullmatch(element)
     name = min(template.names, default="")
     if whole and is_list(value := arguments.get(whole[1])):
         return [as_word(one, whole[1]) for one in value]
     rendered = template.render(arguments, context=Context.ARGV)
-    return [] if rendered is OMITTED else [as_word(rendered, name)]
+    return [] if rendered is OMITTED else [as_word(f"{before}{rendered}" if before else rendered, name)]
 
 
 def refuse_batch_values(program: str, arguments: Mapping[str, Any]) -> None:

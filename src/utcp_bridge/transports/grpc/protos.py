@@ -18,6 +18,8 @@ from typing import Any
 from utcp_bridge.errors import MalformedReply, MissingExtra, UtcpError
 
 __all__ = [
+    "classes_of",
+    "file_descriptor",
     "foreign_messages",
     "grpc_module",
     "message_class",
@@ -145,6 +147,22 @@ def status_message() -> Any:
 
 
 def _build(package: str, messages: Mapping[str, _Fields]) -> Mapping[str, Any]:
+    return classes_of(file_descriptor(package, messages))
+
+
+def classes_of(file: Any) -> Mapping[str, Any]:
+    """Return the classes of the messages that a file describes, by their names."""
+    pool = protobuf("descriptor_pool").DescriptorPool()
+    pool.Add(file)
+    found = {one.name: pool.FindMessageTypeByName(f"{file.package}.{one.name}") for one in file.message_type}
+    return {name: message_class(descriptor) for name, descriptor in found.items()}
+
+
+def file_descriptor(package: str, messages: Mapping[str, _Fields]) -> Any:
+    """Return the description of a proto3 file. A field is its number, its name and its type.
+
+    :raises MissingExtra: protobuf is not installed.
+    """
     file = protobuf("descriptor_pb2").FileDescriptorProto(
         name=f"{package.replace('.', '/')}.proto", package=package, syntax="proto3"
     )
@@ -152,9 +170,7 @@ def _build(package: str, messages: Mapping[str, _Fields]) -> Mapping[str, Any]:
         message = file.message_type.add(name=name)
         for number, field, kind in fields:
             _add_field(message, package, number, field, kind)
-    pool = protobuf("descriptor_pool").DescriptorPool()
-    pool.Add(file)
-    return {name: message_class(pool.FindMessageTypeByName(f"{package}.{name}")) for name in messages}
+    return file
 
 
 def _add_field(message: Any, package: str, number: int, name: str, kind: str) -> None:

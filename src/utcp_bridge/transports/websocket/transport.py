@@ -200,7 +200,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         message = _rendered(template, call)
         notes: tuple[str, ...] = ()
         if wire == "envelope" and template.message is None:
-            message = envelope(call.tool.name, _unplaced(template, call), "1")
+            message = envelope(call.tool.name, _left(template, call), "1")
             notes = ("Each call has its own `id`.",)
         messages = [message_text(one) for one in (template.auth_message, message) if one is not None]
         return socket_request(url, [*headers, *own], target.credentials, messages, notes)
@@ -238,8 +238,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         )
         inbox = connection.inbox(identifier)
         try:
-            params = _unplaced(template, call)
-            await connection.send(message_text(envelope(call.tool.name, params, identifier)))
+            await connection.send(message_text(envelope(call.tool.name, _left(template, call), identifier)))
             return await self._gather(inbox, target, reader, emit)
         finally:
             inbox.close()
@@ -401,15 +400,16 @@ def _everything(_frame: Frame) -> Iterable[str]:
     return ()
 
 
-def _unplaced(template: WebSocketTemplate, call: Call) -> JsonObject:
-    """Return the arguments for the message: those that are headers of the handshake have their place already."""
-    return {name: value for name, value in call.arguments.items() if name not in template.header_fields}
-
-
 def _rendered(template: WebSocketTemplate, call: Call) -> Any:
     if template.build_message is None:
-        return _unplaced(template, call)
+        return _left(template, call)
     return template.build_message.render(call.arguments, context=Context.JSON)
+
+
+def _left(template: WebSocketTemplate, call: Call) -> JsonObject:
+    """Return the arguments that the handshake does not take: as in HTTP, an argument has one place."""
+    taken = template.build_url.used | template.build_headers.used
+    return {name: value for name, value in call.arguments.items() if name not in taken} if taken else call.arguments
 
 
 def _reader(template: WebSocketTemplate, message: Any) -> ReplyReader:
