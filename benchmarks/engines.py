@@ -116,7 +116,7 @@ async def _aiohttp_parts(url: str) -> AsyncIterator[Ask]:
 
 
 class _Bare(asyncio.Protocol):
-    """The least that an engine of our own costs: httptools, and no limits, no timeouts, no TLS, no check of anything."""
+    """The least that an engine of our own costs: httptools, without limits, timeouts, TLS and checks."""
 
     def __init__(self) -> None:
         self.transport: asyncio.WriteTransport | None = None

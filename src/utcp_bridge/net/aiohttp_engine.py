@@ -312,12 +312,12 @@ def written(method: str, target: URL, headers: Iterable[tuple[str, str]], body: 
     :raises InvalidArguments: a header has a character that is not allowed in it.
     """
     fields, names = _fields(headers)
-    if _FORBIDDEN.search("".join([value for _, value in fields])):
-        raise InvalidArguments(f"The request to {target.raw_authority} cannot be written: a header is not valid.")
-    host = target.host_port_subcomponent
+    host = target.host_port_subcomponent or ""
     if "host" in names:
         host = [value for name, value in fields if name == names["host"]][-1]
         fields = [field for field in fields if field[0] != names["host"]]
+    if _FORBIDDEN.search("".join([host, *[value for _, value in fields]])):
+        raise _unwritable(ValueError(), str(target))
     lines = [f"{method} {target.raw_path_qs} HTTP/1.1", f"Host: {host}"]
     if "user-agent" not in names:
         lines.append(_AGENT_LINE)
@@ -348,15 +348,14 @@ class PlainReply:
         content.on_eof(self._release)
 
     def _release(self) -> None:
-        """Give the connection back at the end of the body. If the server did not take the whole request, close it."""
+        """Give the connection back at the end of the body. If the server did not take the whole request, end it."""
         connection, self.connection = self.connection, None
         if connection is None:
             return
         transport = connection.transport
         if transport is not None and transport.get_write_buffer_size():
-            connection.close()
-        else:
-            connection.release()
+            transport.abort()
+        connection.release()
 
     def close(self) -> None:
         """Close the connection, unless the body has ended."""
