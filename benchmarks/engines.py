@@ -253,6 +253,7 @@ def main() -> None:
     core = cores[0] if len(cores) > 1 else None
     server = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, core), daemon=True)
     server.start()
+    theirs.close()
     try:
         port = mine.recv()
         if len(cores) > 1:
