@@ -367,7 +367,7 @@ class PlainReply:
 Response: TypeAlias = aiohttp.ClientResponse | PlainReply
 
 
-class _Place(aiohttp.ClientRequest):
+class _PoolPlace(aiohttp.ClientRequest):
     """What names a place of the pool: a request to the origin, which is never sent. Its key is made once."""
 
     def __init__(self, origin: URL, **options: Any) -> None:
@@ -392,7 +392,7 @@ class PlainRequests:
             raise AssertionError("the client is open")
         self._connector = connector
         self._timeout = client.timeout
-        self._places: dict[tuple[str, str, bool], _Place] = {}
+        self._places: dict[tuple[str, str, bool], _PoolPlace] = {}
 
     async def send(
         self,
@@ -417,17 +417,17 @@ class PlainRequests:
                 raise
         return await self._once(place, request, target, parts.method)
 
-    def _place(self, target: URL, own: dict[str, Any] | None) -> _Place:
+    def _place(self, target: URL, own: dict[str, Any] | None) -> _PoolPlace:
         key = (target.scheme, target.raw_authority, own is not None)
         place = self._places.get(key)
         if place is None:
             if len(self._places) >= _MAX_PLACES:
                 self._places.clear()
             tls = {} if own is None else {name: own[name] for name in ("ssl", "server_hostname")}
-            place = self._places[key] = _Place(target.origin(), **tls)
+            place = self._places[key] = _PoolPlace(target.origin(), **tls)
         return place
 
-    async def _once(self, place: _Place, request: bytes, target: URL, method: str) -> PlainReply:
+    async def _once(self, place: _PoolPlace, request: bytes, target: URL, method: str) -> PlainReply:
         if self._connector.closed:
             raise aiohttp.ClientConnectionError("The connections are closed.")
         try:
