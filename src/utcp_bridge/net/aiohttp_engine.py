@@ -383,7 +383,7 @@ class PlainRequests:
     """Sends plain requests over the connections of a client, without the client's own request and response.
 
     aiohttp's connector, protocol and parser do the work, so limits, TLS, gate and errors are the same. What is left out
-    (cookies, proxies, redirects, traces, uploads) costs two thirds of the CPU time of a request: docs/benchmarks.md.
+    (cookies, proxies, redirects, traces, uploads) costs half of the CPU time of a request: docs/benchmarks.md.
     """
 
     def __init__(self, client: Client) -> None:
