@@ -15,7 +15,9 @@ from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+import h11
 import orjson
+from yarl import URL
 
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.catalogue.schemas.portable import portable_input
@@ -25,6 +27,7 @@ from utcp_bridge.dialects.openapi import convert
 from utcp_bridge.dialects.openapi.options import ConversionOptions
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.foreign import decode, encodable, json_line, load_json, outer_id, visible, visible_json
+from utcp_bridge.net.aiohttp_engine import written
 from utcp_bridge.net.stream_decoders import EventSplitter, JsonSplitter, TextSplitter
 from utcp_bridge.pipeline.schema_checks import SchemaChecks
 from utcp_bridge.placement.placeholders import Context, Syntax, compile_template
@@ -37,6 +40,7 @@ from utcp_bridge.transports.tcp import Framing
 __all__ = ["TARGETS"]
 
 _LIMIT: Final = 65_536
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _MAX_TOOLS: Final = 20
 _LISTED_BYTES: Final = 16_000
 _SYNTAXES: Final = (
@@ -192,6 +196,31 @@ def foreign(data: bytes) -> None:
         assert visible_json(value) == value
 
 
+def requests(data: bytes) -> None:
+    """Write a plain HTTP request. A strict server reads one request with these headers and this body, and no more."""
+    path, *rest = data[1:].split(b"\xff")
+    method = _METHODS[sum(data[:1]) % len(_METHODS)]
+    body = rest.pop() if len(rest) % 2 else None
+    texts = [one.decode(errors="replace") for one in rest]
+    headers = list(zip(texts[::2], texts[1::2], strict=True))
+    target = URL("http://h/" + "".join(chr(one) for one in path if 0x20 < one < 0x7F and one != ord("#")), encoded=True)
+    with suppress(UtcpError):
+        request = written(method, target, headers, body)
+        server = h11.Connection(h11.SERVER)
+        server.receive_data(request)
+        head = server.next_event()
+        assert isinstance(head, h11.Request)
+        assert (head.method, head.target) == (method.encode(), target.raw_path_qs.encode())
+        sent = sorted(value.strip(" \t").encode() for name, value in headers if name.lower() == "x-a")
+        assert sorted(value for name, value in head.headers if name == b"x-a") == sent
+        received = b""
+        while isinstance(event := server.next_event(), h11.Data):
+            received += event.data
+        assert isinstance(event, h11.EndOfMessage)
+        assert received == (body or b"")
+        assert server.trailing_data == (b"", False)
+
+
 def redaction(data: bytes) -> None:
     """Mask a secret in each form in which it is sent."""
     first, _, rest = data.partition(b"\n")
@@ -265,6 +294,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
         incoming,
         openapi,
         redaction,
+        requests,
         schemas,
         templates,
     )

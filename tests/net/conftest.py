@@ -30,8 +30,16 @@ async def canary():
         assert running.connections == 0
 
 
+@pytest.fixture(params=["plain", "whole"])
+def way(request, monkeypatch):
+    """Send plain requests past aiohttp's session, and through it: what holds for one way holds for the other."""
+    if request.param == "whole":
+        monkeypatch.setattr("utcp_bridge.net.http_session.is_plain", lambda _parts: False)
+    return request.param
+
+
 @pytest.fixture
-async def pool():
+async def pool(way):
     kept = HttpPool(Guard(), max_response_bytes=1_000_000)
     yield kept
     await kept.aclose()

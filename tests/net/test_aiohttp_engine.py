@@ -1,10 +1,13 @@
 """Errors of the engine for broken, oversized and hostile replies, each from a real server."""
 
 import asyncio
+import contextlib
 import errno
 import gzip
+import inspect
 import resource
 import socket
+import struct
 import tracemalloc
 
 import aiohttp
@@ -12,6 +15,9 @@ import anyio
 import brotlicffi
 import pytest
 from aiohttp import connector
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.support.raw_replies import REPLIES, outcome, raw_server
 from tests.upstreams.certificates import Authority
 from tests.upstreams.faulty import answer, faulty_server
 
@@ -29,7 +35,7 @@ from utcp_bridge.errors import (
     Unreachable,
 )
 from utcp_bridge.model import Source
-from utcp_bridge.net.aiohttp_engine import AiohttpResolver, framed, translate
+from utcp_bridge.net.aiohttp_engine import AiohttpResolver, framed, has_known_parts, is_plain, translate
 from utcp_bridge.net.collecting import LARGE, Collecting, _places
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
@@ -157,6 +163,7 @@ async def test_a_body_that_does_not_match_its_content_encoding_is_malformed(sess
         await session.request(get(server, "/lie"))
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_peer_that_never_accepts_is_unreachable_within_the_connect_timeout():
     """The backlog is full, so the kernel drops further connection attempts."""
     with socket.socket() as listener:
@@ -190,6 +197,7 @@ async def test_a_proxy_that_refuses_the_tunnel_makes_the_target_unreachable(pool
             await session.request(RequestParts("GET", "https://upstream.invalid/"))
 
 
+@pytest.mark.usefixtures("way")
 async def test_names_that_do_not_exist_are_unreachable(server):
     async def nothing(host, port):
         raise OSError(-2, "Name or service not known")
@@ -200,6 +208,7 @@ async def test_names_that_do_not_exist_are_unreachable(server):
     await pool.aclose()
 
 
+@pytest.mark.usefixtures("way")
 async def test_concurrent_lookups_of_one_name_all_get_the_guards_error():
     asked = anyio.Event()
 
@@ -225,6 +234,7 @@ async def test_concurrent_lookups_of_one_name_all_get_the_guards_error():
     await pool.aclose()
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_name_that_flips_to_loopback_is_refused_at_the_next_connection(canary):
     """DNS rebinding: each new connection resolves again or uses a checked address, never an unchecked one."""
     answers = [["127.0.0.1"]]
@@ -382,6 +392,7 @@ def test_our_own_errors_are_not_mapped():
     assert translate(ours, "https://api.example.com/") is ours
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_server_on_ipv6_loopback_is_reached_by_its_address():
     async with faulty_server(host="::1") as server:
         port = server.url.rpartition(":")[2]
@@ -472,3 +483,214 @@ async def test_a_redirect_without_a_location_is_returned(session, server):
 def test_a_connection_that_a_tls_port_cuts_suggests_https_for_http_only(error):
     assert "write https:// in its URL" in str(translate(error, "http://127.0.0.1:9/x"))
     assert "https://" not in str(translate(error, "https://127.0.0.1:9/x"))
+
+
+# --- plain requests, which go past aiohttp's session: they end as those that go through it ---------
+
+
+class _Both:
+    """Sends a request both ways. A method in small letters is not plain, and goes out in capital letters."""
+
+    def __init__(self, server, pool):
+        self.server = server
+        self.session = pool.session(Source("raw", exempt=frozenset({server.url.removeprefix("http://")})))
+
+    async def compare(self, pieces, method="POST", headers=(), body=None):
+        self.server.pieces = pieces
+        found, sent = [], []
+        for spelling in (method, method.lower()):
+            parts = RequestParts(spelling, f"{self.server.url}/x?a=%2F&b", list(headers), body)
+            assert is_plain(parts) == (spelling == method)
+            self.server.requests.clear()
+            found.append(await outcome(self.session, parts))
+            sent.append([_lines(request) for request in self.server.requests])
+            await self.server.all_closed()
+        assert found[0] == found[1], pieces
+        assert sent[0] == sent[1]
+        return found[0]
+
+
+def _lines(request):
+    head, _, body = request.partition(b"\r\n\r\n")
+    line, *fields = head.split(b"\r\n")
+    return line, sorted(fields), body
+
+
+@pytest.fixture
+async def both():
+    pool = HttpPool(Guard())
+    async with raw_server() as server:
+        yield _Both(server, pool)
+        await pool.aclose()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
+@pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
+async def test_a_reply_is_the_same_both_ways(both, reply, method):
+    await both.compare([reply], method)
+
+
+@pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
+async def test_a_reply_in_two_pieces_is_the_same_both_ways(both, reply):
+    whole = await both.compare([reply])
+    for cut in range(1, min(len(reply), 400)):
+        assert await both.compare([reply[:cut], reply[cut:]]) == whole
+
+
+@pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
+async def test_a_reply_that_ends_early_is_the_same_both_ways(both, reply):
+    for end in range(min(len(reply), 400)):
+        found = await both.compare([reply[:end]])
+        if reply == REPLIES["length"]:
+            assert found[0] is ConnectionLost
+
+
+@pytest.mark.parametrize("name", ["length and chunks", "chunks and length", "bad chunk size", "different lengths"])
+async def test_a_reply_whose_end_is_not_clear_is_refused(both, name):
+    assert (await both.compare([REPLIES[name]]))[0] is MalformedReply
+
+
+_NAMES = st.sampled_from(["X-A", "x-a", "Accept", "accept-encoding", "User-Agent", "Host", "Cookie", "Expect", "X B"])
+_VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\t "), max_size=6)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+    st.lists(st.tuples(_NAMES, _VALUES), max_size=5),
+    st.one_of(st.none(), st.binary(max_size=40)),
+)
+def test_a_request_is_the_same_both_ways(method, headers, body):
+    async def compare():
+        pool = HttpPool(Guard())
+        try:
+            async with raw_server() as server:
+                await _Both(server, pool).compare([REPLIES["length"]], method, headers, body)
+        finally:
+            await pool.aclose()
+
+    anyio.run(compare)
+
+
+@contextlib.asynccontextmanager
+async def _closing_server(end):
+    """Answer the first request of each connection, and end it when the next one arrives, without an answer."""
+    seen = []
+
+    async def exchange(reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError):  # the test is over
+            seen.append((await reader.readuntil(b"\r\n\r\n")).split(b" ")[1])
+            writer.write(answer(b"{}"))
+            seen.append((await reader.readuntil(b"\r\n\r\n")).split(b" ")[1])
+        end(writer)
+
+    async with await asyncio.start_server(exchange, "127.0.0.1", 0) as running:
+        yield f"127.0.0.1:{running.sockets[0].getsockname()[1]}", seen
+
+
+def _reset(writer):
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+@pytest.mark.parametrize("end", [asyncio.StreamWriter.close, _reset])
+@pytest.mark.parametrize(
+    ("method", "sent"), [("POST", [b"/1", b"/2"]), ("PATCH", [b"/1", b"/2"]), ("PUT", [b"/1", b"/2", b"/2"])]
+)
+async def test_a_kept_connection_that_ends_repeats_only_what_may_be_repeated(pool, method, sent, end):
+    async with _closing_server(end) as (endpoint, seen):
+        session = pool.session(Source("shop", exempt=frozenset({endpoint})))
+        await session.request(RequestParts(method, f"http://{endpoint}/1"))
+        with contextlib.nullcontext() if method == "PUT" else pytest.raises(ConnectionLost):
+            assert (await session.request(RequestParts(method, f"http://{endpoint}/2"))).status == 200
+        assert seen == sent
+
+
+async def test_a_server_that_closes_while_orders_arrive_gets_none_of_them_twice(pool):
+    taken, answered, lost = [], [], []
+
+    async def exchange(reader, writer):
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            taken.append(int((await reader.readuntil(b"\r\n\r\n")).split(b" ")[1][1:]))
+            writer.write(answer(b"{}"))
+            await writer.drain()
+        writer.close()  # it did not say so, and the next order may be on its way
+
+    async with await asyncio.start_server(exchange, "127.0.0.1", 0) as running:
+        endpoint = f"127.0.0.1:{running.sockets[0].getsockname()[1]}"
+        session = pool.session(Source("shop", exempt=frozenset({endpoint})))
+        for number in range(300):
+            try:
+                await session.request(RequestParts("POST", f"http://{endpoint}/{number}", [], b""))
+                answered.append(number)
+            except ConnectionLost:
+                lost.append(number)
+    assert answered == sorted(set(taken)) == taken
+    assert sorted(answered + lost) == list(range(300))
+
+
+async def test_a_connection_whose_server_did_not_take_the_whole_request_is_not_used_again(monkeypatch):
+    connections, left, pool = [], asyncio.Event(), HttpPool(Guard())
+
+    def small(self, info):
+        one = socket.socket(*info[:3])
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        return one
+
+    async def exchange(reader, writer):
+        connections.append(writer)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(b"{}"))
+        await left.wait()
+        writer.close()
+
+    monkeypatch.setattr(AiohttpResolver, "open_socket", small)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        listener.bind(("127.0.0.1", 0))
+        async with await asyncio.start_server(exchange, sock=listener, limit=1_024):
+            endpoint = f"127.0.0.1:{listener.getsockname()[1]}"
+            session = pool.session(Source("shop", exempt=frozenset({endpoint})))
+            for _ in range(2):
+                await session.request(RequestParts("POST", f"http://{endpoint}/", [], bytes(60_000)))
+            left.set()
+    assert len(connections) == 2
+    await pool.aclose()
+
+
+@pytest.mark.parametrize(
+    ("parts", "plain"),
+    [
+        (RequestParts("POST", "http://h/", [], bytes(65_536)), True),
+        (RequestParts("POST", "http://h/", [], bytes(65_537)), False),
+        (RequestParts("TRACE", "http://h/"), False),
+        (RequestParts("PROPFIND", "http://h/"), False),
+        (RequestParts("get", "http://h/"), False),
+    ],
+)
+def test_only_usual_methods_with_small_bodies_are_plain(parts, plain):
+    assert is_plain(parts) == plain
+
+
+async def test_a_proxy_takes_every_request(pool, server):
+    session = pool.session(Source("shop", proxy=server.url))
+    with contextlib.suppress(PolicyError, ConnectionLost):
+        await session.request(RequestParts("GET", "http://upstream.invalid/ok"))
+    assert [seen.target for seen in server.requests] == ["http://upstream.invalid/ok"]
+
+
+def test_the_installed_aiohttp_has_the_parts_that_plain_requests_use():
+    assert has_known_parts()
+
+
+async def test_with_other_parts_of_aiohttp_every_request_takes_its_session(server, monkeypatch):
+    def connect(self, request, timeout):
+        raise AssertionError
+
+    monkeypatch.setattr("utcp_bridge.net.aiohttp_engine.signature", lambda _function: inspect.signature(connect))
+    assert not has_known_parts()
+    pool = HttpPool(Guard())
+    session = pool.session(Source("shop", exempt=frozenset({server.endpoint})))
+    assert (await session.request(get(server, "/ok"))).status == 200
+    await pool.aclose()

@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from inspect import signature
 from io import SEEK_END, BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
@@ -21,6 +22,10 @@ import aiohttp
 import anyio
 from aiohttp import hdrs, http_exceptions
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -31,7 +36,6 @@ from utcp_bridge.errors import (
     DeadlineExceeded,
     InvalidArguments,
     MalformedReply,
-    PolicyError,
     Rejected,
     ReplyTooLarge,
     Unreachable,
@@ -43,7 +47,6 @@ from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.gate.connection_watch import issued
 from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.gated_websocket import GatedWebSocket
-from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import MAX_DETAIL_BYTES, RETRYABLE, Reply, retry_after_seconds
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.tasks import heavy_turn, let_others_run
@@ -56,17 +59,22 @@ if TYPE_CHECKING:
 __all__ = [
     "AiohttpResolver",
     "ClientOptions",
+    "PlainReply",
+    "PlainRequests",
     "ReplyBody",
-    "captured",
+    "Response",
     "check_encoding",
     "framed",
+    "has_known_parts",
     "has_no_connection",
+    "is_plain",
     "open_client",
     "payload",
     "read_reply",
     "socket_client",
     "too_large",
     "translate",
+    "written",
 ]
 
 Client: TypeAlias = aiohttp.ClientSession  # noqa: TID251 - all clients are made here
@@ -74,6 +82,19 @@ Client: TypeAlias = aiohttp.ClientSession  # noqa: TID251 - all clients are made
 
 MAX_HEADER_BYTES: Final = 65536
 _LARGE_BODY: Final = 1 << 20
+_PLAIN_BODY: Final = 1 << 16
+"""Up to this, a body is written in one piece together with its head. A larger one waits for its receiver."""
+_PLAIN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_NO_LENGTH: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods whose request says no length if it has no body."""
+_REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+"""Sent once more if the connection ends before a reply (RFC 9110 9.2.2): the server may have closed it meanwhile."""
+_USER_AGENT: Final = f"utcp-bridge/{__version__}"
+_AGENT_LINE: Final = f"{hdrs.USER_AGENT}: {_USER_AGENT}"
+_AUTOMATIC: Final = tuple(
+    (name.lower(), f"{name}: {value}") for name, value in aiohttp.ClientRequest.DEFAULT_HEADERS.items()
+)
+"""Headers that aiohttp adds if the request has none of the name: what it can decode."""
 _ERRORS_FROM: Final = 400
 _IDLE_SECONDS: Final = 4.0
 """After which a connection is not used again. Uvicorn, Node and Apache close it after 5 s. A POST that is sent at that
@@ -84,6 +105,9 @@ _TURN_BYTES: Final = 1 << 17
 _DECODED: Final = frozenset({"", "identity", "none", "gzip", "deflate", "br", "zstd"})  # `none`: some event streams
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_FINAL: Final = 200
+_MAX_PLACES: Final = 1024
 _SWITCHING: Final = 101
 _UNKNOWN_AUTHORITY: Final = frozenset(
     {2, 18, 19, 20, 21}
@@ -91,7 +115,6 @@ _UNKNOWN_AUTHORITY: Final = frozenset(
 _NAME_CA: Final = (
     "If the service has an authority of its own, set `ca_cert` of the manual to its PEM file, or SSL_CERT_FILE for all."
 )
-_KEEP_METHOD: Final = frozenset({307, 308})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
@@ -171,7 +194,7 @@ def _client(
     return Client(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={hdrs.USER_AGENT: f"utcp-bridge/{__version__}"},
+        headers={hdrs.USER_AGENT: _USER_AGENT},
         skip_auto_headers=(hdrs.CONTENT_TYPE,),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.connect_timeout),
         trust_env=options.trust_env,
@@ -235,15 +258,22 @@ def framed(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
 
     :raises InvalidArguments: a name has a character that the engine would not refuse, such as a space.
     """
-    result: CIMultiDict[str] = CIMultiDict()
+    return CIMultiDict(_fields(headers)[0])
+
+
+def _fields(headers: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Return the headers of `framed`, and the spelling of each name by its lower case."""
+    fields: list[tuple[str, str]] = []
     spellings: dict[str, str] = {}
     for name, value in headers:
         lower = name.lower()
         if lower not in _FRAMING:
-            if lower not in spellings and not _HEADER_NAME.fullmatch(name):
-                raise InvalidArguments("A header name contains a character that is not allowed in it.")
-            result.add(spellings.setdefault(lower, name), value)
-    return result
+            if lower not in spellings:
+                if not _HEADER_NAME.fullmatch(name):
+                    raise InvalidArguments("A header name contains a character that is not allowed in it.")
+                spellings[lower] = name
+            fields.append((spellings[lower], value))
+    return fields, spellings
 
 
 def payload(body: bytes | None) -> bytes | BytesIO | None:
@@ -251,29 +281,181 @@ def payload(body: bytes | None) -> bytes | BytesIO | None:
     return BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
 
 
-class _Captured(Exception):
-    """Stops a request when its head is complete and nothing has been sent."""
-
-    def __init__(self, request: aiohttp.ClientRequest) -> None:
-        super().__init__()
-        self.request = request
+def is_plain(parts: RequestParts) -> bool:
+    """Return whether `PlainRequests` can send the request: a usual method, and a body that is small or absent."""
+    return parts.method in _PLAIN_METHODS and (parts.body is None or len(parts.body) <= _PLAIN_BODY)
 
 
-async def _capture(request: aiohttp.ClientRequest, _send: Any) -> aiohttp.ClientResponse:
-    raise _Captured(request)
+def has_known_parts() -> bool:
+    """Return whether the parts of aiohttp that `PlainRequests` uses have the form that it expects.
 
-
-async def captured(client: Client, parts: RequestParts, target: URL, headers: CIMultiDict[str]) -> NativeRequest:
-    """Return the request as the engine would write it, with the headers that the engine adds."""
+    They are not in aiohttp's documentation. If a version changes them, all requests go through its session.
+    """
     try:
-        await client.request(parts.method, target, headers=headers, data=payload(parts.body), middlewares=(_capture,))
-    except _Captured as stopped:
-        fields = tuple((name, value) for name, value in stopped.request.headers.items())
-        messages = () if parts.body is None else (parts.body,)
-        return NativeRequest(f"{parts.method} {parts.url}", fields, messages)
-    except Exception as error:
-        raise translate(error, parts.url) from error
-    raise AssertionError("the middleware stops every request")
+        connect = tuple(signature(aiohttp.BaseConnector.connect).parameters)
+        expected = signature(ResponseHandler.set_response_params).parameters
+        return (
+            connect == ("self", "req", "traces", "timeout")
+            and {"skip_payload", "read_until_eof", "max_line_size", "max_field_size"} <= set(expected)
+            and tuple(signature(ResponseHandler.read).parameters) == ("self",)
+            and {"code", "headers"} <= set(dir(RawResponseMessage))
+        )
+    except (AttributeError, TypeError, ValueError):
+        return False
+
+
+def written(method: str, target: URL, headers: Iterable[tuple[str, str]], body: bytes | None) -> bytes:
+    """Return a plain request as it goes out: the same bytes that aiohttp's session writes.
+
+    `target` has only characters that may be in a request line.
+
+    :raises InvalidArguments: a header has a character that is not allowed in it.
+    """
+    fields, names = _fields(headers)
+    host = target.host_port_subcomponent or ""
+    if "host" in names:
+        host = [value for name, value in fields if name == names["host"]][-1]
+        fields = [field for field in fields if field[0] != names["host"]]
+    if _FORBIDDEN.search("".join([host, *[value for _, value in fields]])):
+        raise _unwritable(ValueError(), str(target))
+    lines = [f"{method} {target.raw_path_qs} HTTP/1.1", f"Host: {host}"]
+    if "user-agent" not in names:
+        lines.append(_AGENT_LINE)
+    lines += [f"{name}: {value}" for name, value in fields]
+    lines += [line for name, line in _AUTOMATIC if name not in names]
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
+    elif method not in _NO_LENGTH:
+        lines.append("Content-Length: 0")
+    lines.append("\r\n")
+    head = "\r\n".join(lines).encode()
+    return head if not body else head + body
+
+
+class PlainReply:
+    """The head of a reply to a plain request, and its body. It has what `ReplyBody` needs of a response."""
+
+    __slots__ = ("connection", "content", "headers", "status", "url")
+
+    def __init__(
+        self, message: RawResponseMessage, content: aiohttp.StreamReader, url: URL, connection: Connection
+    ) -> None:
+        self.status: int = message.code
+        self.headers = message.headers
+        self.url = url
+        self.content = content
+        self.connection: Connection | None = connection
+        content.on_eof(self._release)
+
+    def _release(self) -> None:
+        """Give the connection back at the end of the body. If the server did not take the whole request, end it."""
+        connection, self.connection = self.connection, None
+        if connection is None:
+            return
+        transport = connection.transport
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()
+        connection.release()
+
+    def close(self) -> None:
+        """Close the connection, unless the body has ended."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+
+
+Response: TypeAlias = aiohttp.ClientResponse | PlainReply
+
+
+class _PoolPlace(aiohttp.ClientRequest):
+    """What names a place of the pool: a request to the origin, which is never sent. Its key is made once."""
+
+    def __init__(self, origin: URL, **options: Any) -> None:
+        super().__init__(hdrs.METH_GET, origin, loop=asyncio.get_running_loop(), **options)
+        self._key = super().connection_key
+
+    @property
+    def connection_key(self) -> ConnectionKey:
+        return self._key
+
+
+class PlainRequests:
+    """Sends plain requests over the connections of a client, without the client's own request and response.
+
+    aiohttp's connector, protocol and parser do the work, so limits, TLS, gate and errors are the same. What is left out
+    (cookies, proxies, redirects, traces, uploads) costs half of the CPU time of a request: docs/benchmarks.md.
+    """
+
+    def __init__(self, client: Client) -> None:
+        connector = client.connector
+        if connector is None:
+            raise AssertionError("the client is open")
+        self._connector = connector
+        self._timeout = client.timeout
+        self._places: dict[tuple[str, str, bool], _PoolPlace] = {}
+
+    async def send(
+        self,
+        parts: RequestParts,
+        target: URL,
+        headers: Iterable[tuple[str, str]],
+        own: dict[str, Any] | None = None,
+    ) -> PlainReply:
+        """Send a request for which `is_plain` is true, and return the head of its reply.
+
+        `own` has the TLS options of the manual's own origins. One that may be repeated is sent twice if the connection
+        ends before a reply.
+        """
+        request = written(parts.method, target, headers, parts.body)
+        place = self._place(target, own)
+        try:
+            return await self._once(place, request, target, parts.method)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+            if parts.method not in _REPEATABLE:
+                raise
+        return await self._once(place, request, target, parts.method)
+
+    def _place(self, target: URL, own: dict[str, Any] | None) -> _PoolPlace:
+        key = (target.scheme, target.raw_authority, own is not None)
+        place = self._places.get(key)
+        if place is None:
+            if len(self._places) >= _MAX_PLACES:
+                self._places.clear()
+            tls = {} if own is None else {name: own[name] for name in ("ssl", "server_hostname")}
+            place = self._places[key] = _PoolPlace(target.origin(), **tls)
+        return place
+
+    async def _once(self, place: _PoolPlace, request: bytes, target: URL, method: str) -> PlainReply:
+        if self._connector.closed:
+            raise aiohttp.ClientConnectionError("The connections are closed.")
+        try:
+            connection = await self._connector.connect(place, [], self._timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError from error
+        protocol, transport = connection.protocol, connection.transport
+        if protocol is None or transport is None:
+            connection.close()
+            raise aiohttp.ServerDisconnectedError
+        try:
+            protocol.set_response_params(
+                skip_payload=method == hdrs.METH_HEAD,
+                read_until_eof=True,
+                max_line_size=MAX_HEADER_BYTES,
+                max_field_size=MAX_HEADER_BYTES,
+            )
+            transport.write(request)
+            message, content = await protocol.read()
+            while message.code < _FINAL and message.code != _SWITCHING:
+                message, content = await protocol.read()
+        except http_exceptions.HttpProcessingError as error:
+            connection.close()
+            raise aiohttp.ClientResponseError(place.request_info, (), status=error.code) from error
+        except BaseException:
+            connection.close()
+            raise
+        return PlainReply(message, content, target, connection)
 
 
 class ReplyBody:
@@ -284,7 +466,7 @@ class ReplyBody:
 
     __slots__ = ("_ending", "_unpaused", "response", "url")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: Response) -> None:
         self.response = response
         self.url = str(response.url)
         self._ending = _ending_of(response)
@@ -327,7 +509,7 @@ class ReplyBody:
             raise ConnectionLost(f"The connection to {_host_of(self.url)} broke before the reply was complete.")
 
 
-def _ending_of(response: aiohttp.ClientResponse) -> asyncio.Future[None] | None:
+def _ending_of(response: Response) -> asyncio.Future[None] | None:
     """Return the end of the connection if nothing else ends the body: it has no length and no chunks."""
     headers = response.headers
     if hdrs.CONTENT_LENGTH in headers or hdrs.TRANSFER_ENCODING in headers:
@@ -382,35 +564,7 @@ async def read_reply(body: ReplyBody, limit: int, manual: str = "") -> Reply:
     return Reply(response.status, response.headers, data, body.url, limit)
 
 
-def next_hop(response: aiohttp.ClientResponse, method: str) -> str:
-    """Return the target of a redirect.
-
-    :raises PolicyError: it leads to another origin.
-    :raises Rejected: it cannot be read, or it would change the method.
-    """
-    response.close()
-    here = response.url
-    try:
-        there = here.join(URL(response.headers["Location"]))
-        same_origin = (here.scheme, here.host, here.port) == (there.scheme, there.host, there.port)
-    except ValueError:
-        raise Rejected(
-            f"{bare_url(str(here))} redirects to a URL that cannot be read.", status=response.status
-        ) from None
-    if not same_origin or there.raw_user is not None:
-        raise PolicyError(
-            f"{bare_url(str(here))} redirects to {bare_url(str(there))}, which is another origin.",
-            remedy="If it leads to a login, give the entry `auth`. If the address has changed, write the new URL.",
-        )
-    if response.status not in _KEEP_METHOD and method not in {"GET", "HEAD"}:
-        raise Rejected(
-            f"{bare_url(str(here))} redirects {method} to {bare_url(str(there))} without the status 307 or 308.",
-            status=response.status,
-        )
-    return str(there.with_fragment(None))
-
-
-def too_large(response: aiohttp.ClientResponse, limit: int) -> ReplyTooLarge:
+def too_large(response: Response, limit: int) -> ReplyTooLarge:
     """Return the error for a body above `limit` bytes."""
     return ReplyTooLarge(
         f"{bare_url(str(response.url))} returned more than {limit} bytes.",
@@ -418,7 +572,7 @@ def too_large(response: aiohttp.ClientResponse, limit: int) -> ReplyTooLarge:
     )
 
 
-def check_encoding(response: aiohttp.ClientResponse) -> None:
+def check_encoding(response: Response) -> None:
     """Check that the engine can decode the Content-Encoding.
 
     :raises MalformedReply: it cannot.

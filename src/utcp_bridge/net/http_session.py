@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import aiohttp
 import anyio
 import anyio.to_thread
+from multidict import CIMultiDict
 from yarl import URL
 
 from utcp_bridge.errors import InvalidArguments, PolicyError, Rejected, Unreachable
@@ -28,12 +29,15 @@ from utcp_bridge.net.aiohttp_engine import (
     AiohttpResolver,
     Client,
     ClientOptions,
+    PlainReply,
+    PlainRequests,
     ReplyBody,
-    captured,
+    Response,
     check_encoding,
     framed,
+    has_known_parts,
     has_no_connection,
-    next_hop,
+    is_plain,
     open_client,
     payload,
     read_reply,
@@ -61,8 +65,10 @@ __all__ = ["HttpSession", "StreamReply"]
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+R = TypeVar("R", aiohttp.ClientResponse, PlainReply)
 MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_KEEP_METHOD = frozenset({307, 308})
 _UNENCODED = re.compile(r"[^\x21-\x7e]")
 _CLOSING_SECONDS = 0.3
 """For the end of a WebSocket in both directions. It is outside the time of its call."""
@@ -76,7 +82,7 @@ class StreamReply:
 
     __slots__ = ("_body", "_manual", "headers", "status", "url")
 
-    def __init__(self, response: aiohttp.ClientResponse, manual: str) -> None:
+    def __init__(self, response: Response, manual: str) -> None:
         self._body = ReplyBody(response)
         self._manual = manual
         self.status = response.status
@@ -114,6 +120,8 @@ class HttpSession:
         self._options = options
         self._client: Client | None = None
         self._sockets: Client | None = None
+        self._plain: PlainRequests | None = None
+        """For plain requests, which do not need the client's session; None if a proxy may be needed."""
         self._opening = anyio.Lock()
         self._closed = False
         self._targets: dict[tuple[str, str, bool], str] = {}
@@ -153,7 +161,7 @@ class HttpSession:
             parts = RequestParts(parts.method, url, headers, parts.body)
         target = self._admit(parts.url, None)
         client = self._client or (await self._open_clients())[0]
-        return await captured(client, parts, target, framed(parts.headers))
+        return await _captured(client, parts, target, framed(parts.headers))
 
     @asynccontextmanager
     async def stream(
@@ -203,7 +211,7 @@ class HttpSession:
 
     async def open(self, parts: RequestParts) -> aiohttp.ClientResponse:
         """Send one request without redirects or credentials, for `transport`. The caller closes the response."""
-        return await self._send(parts, parts.url, None)
+        return await self._send_whole(parts, self._admit(parts.url, None), parts.headers)
 
     async def aclose(self) -> None:
         """Close all connections. The session cannot be used again."""
@@ -211,9 +219,9 @@ class HttpSession:
         for client in (self._sockets, self._client):
             if client is not None:
                 await client.close()
-        self._client = self._sockets = None
+        self._client = self._sockets = self._plain = None
 
-    async def _exchange(self, parts: RequestParts, credentials: Credentials | None) -> aiohttp.ClientResponse:
+    async def _exchange(self, parts: RequestParts, credentials: Credentials | None) -> Response:
         """Send the request, follow redirects, and renew the access token once after a 401."""
         if self._source.deadline_header is not None:
             parts = self._timed(parts, self._source.deadline_header)
@@ -246,34 +254,52 @@ class HttpSession:
         text = str(max(1, int(left * 1000))) if name.lower().endswith("-ms") else f"{left:.3f}"
         return replace(parts, headers=[*parts.headers, (name, text)])
 
-    async def _follow(self, parts: RequestParts, added: Additions | None) -> aiohttp.ClientResponse:
+    async def _follow(self, parts: RequestParts, added: Additions | None) -> Response:
         return await self._follow_on(await self._send(parts, parts.url, added), parts, added)
 
-    async def _follow_on(
-        self, response: aiohttp.ClientResponse, parts: RequestParts, added: Additions | None
-    ) -> aiohttp.ClientResponse:
+    async def _follow_on(self, response: Response, parts: RequestParts, added: Additions | None) -> Response:
         """Follow the redirects from a response on."""
         for _ in range(MAX_REDIRECTS):
             if response.status not in _REDIRECTS or "Location" not in response.headers:
                 return response
-            response = await self._send(parts, next_hop(response, parts.method), added)
+            response = await self._send(parts, _next_hop(response, parts.method), added)
         if response.status not in _REDIRECTS:
             return response
         response.close()
         raise Rejected(f"{bare_url(parts.url)} redirects more than {MAX_REDIRECTS} times.", status=response.status)
 
-    async def _send(self, parts: RequestParts, url: str, added: Additions | None) -> aiohttp.ClientResponse:
+    async def _send(self, parts: RequestParts, url: str, added: Additions | None) -> Response:
         """Send one request and return the head of its response."""
         headers = parts.headers
         if added is not None:
             url, headers = added.placed(url, headers)
         target = self._admit(url, None)
+        if self._client is None:
+            await self._open_clients()
+        plain = self._plain
+        if plain is None or not is_plain(parts):
+            return await self._send_whole(parts, target, headers)
+        own = self._own if self._own is None or self._extras(target, self._own) is self._own else None
+
+        def attempt() -> Awaitable[PlainReply]:
+            return plain.send(parts, target, headers, own)
+
+        return await self._head_of(target, attempt)
+
+    async def _send_whole(
+        self, parts: RequestParts, target: URL, headers: Iterable[tuple[str, str]]
+    ) -> aiohttp.ClientResponse:
+        """Send one request through the client's session."""
         client = self._client or (await self._open_clients())[0]
         extras = self._fixed if self._own is None else self._extras(target, self._own)
 
         def attempt() -> Awaitable[aiohttp.ClientResponse]:
             return client.request(parts.method, target, headers=framed(headers), data=payload(parts.body), **extras)
 
+        return await self._head_of(target, attempt)
+
+    async def _head_of(self, target: URL, attempt: Callable[[], Awaitable[R]]) -> R:
+        """Return the head of a response whose encoding can be decoded."""
         try:
             response = await attempt()
         except Exception as error:  # noqa: BLE001 - translated
@@ -388,7 +414,62 @@ class HttpSession:
                 resolver = AiohttpResolver(self._guard, _with_proxy_exempt(self._source))
                 self._client = open_client(resolver, options)
                 self._sockets = socket_client(resolver, options)
+                if self._source.proxy is None and not options.trust_env and has_known_parts():
+                    self._plain = PlainRequests(self._client)
             return self._client, self._sockets
+
+
+def _next_hop(response: Response, method: str) -> str:
+    """Return the target of a redirect.
+
+    :raises PolicyError: it leads to another origin.
+    :raises Rejected: it cannot be read, or it would change the method.
+    """
+    response.close()
+    here = response.url
+    try:
+        there = here.join(URL(response.headers["Location"]))
+        same_origin = (here.scheme, here.host, here.port) == (there.scheme, there.host, there.port)
+    except ValueError:
+        raise Rejected(
+            f"{bare_url(str(here))} redirects to a URL that cannot be read.", status=response.status
+        ) from None
+    if not same_origin or there.raw_user is not None:
+        raise PolicyError(
+            f"{bare_url(str(here))} redirects to {bare_url(str(there))}, which is another origin.",
+            remedy="If it leads to a login, give the entry `auth`. If the address has changed, write the new URL.",
+        )
+    if response.status not in _KEEP_METHOD and method not in {"GET", "HEAD"}:
+        raise Rejected(
+            f"{bare_url(str(here))} redirects {method} to {bare_url(str(there))} without the status 307 or 308.",
+            status=response.status,
+        )
+    return str(there.with_fragment(None))
+
+
+class _Captured(Exception):
+    """Stops a request when its head is complete and nothing has been sent."""
+
+    def __init__(self, request: aiohttp.ClientRequest) -> None:
+        super().__init__()
+        self.request = request
+
+
+async def _capture(request: aiohttp.ClientRequest, _send: Any) -> aiohttp.ClientResponse:
+    raise _Captured(request)
+
+
+async def _captured(client: Client, parts: RequestParts, target: URL, headers: CIMultiDict[str]) -> NativeRequest:
+    """Return the request as the engine would write it, with the headers that the engine adds."""
+    try:
+        await client.request(parts.method, target, headers=headers, data=payload(parts.body), middlewares=(_capture,))
+    except _Captured as stopped:
+        fields = tuple((name, value) for name, value in stopped.request.headers.items())
+        messages = () if parts.body is None else (parts.body,)
+        return NativeRequest(f"{parts.method} {parts.url}", fields, messages)
+    except Exception as error:
+        raise translate(error, parts.url) from error
+    raise AssertionError("the middleware stops every request")
 
 
 async def _context(tls: TlsOptions) -> ssl.SSLContext | bool:

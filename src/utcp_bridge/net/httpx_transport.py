@@ -84,15 +84,16 @@ class EngineTransport(httpx2.AsyncBaseTransport):
         form = _EventStream if kind == "text/event-stream" else _ReplyStream
         if kind == "application/json" or kind.endswith("+json"):
             form = _JsonStream
-        stream = form(ReplyBody(response), request, self._max_bytes, self._manual)
+        stream = form(response, request, self._max_bytes, self._manual)
         return httpx2.Response(response.status, headers=headers, stream=stream, request=request)
 
 
 class _ReplyStream(httpx2.AsyncByteStream):
     """A body of at most `limit` bytes, as it arrives."""
 
-    def __init__(self, body: ReplyBody, request: httpx2.Request, limit: int, manual: str) -> None:
-        self._body = body
+    def __init__(self, response: aiohttp.ClientResponse, request: httpx2.Request, limit: int, manual: str) -> None:
+        self._response = response
+        self._body = ReplyBody(response)
         self._request = request
         self._limit = limit
         self._manual = manual
@@ -107,7 +108,7 @@ class _ReplyStream(httpx2.AsyncByteStream):
     def _check(self, size: int) -> None:
         if size > self._limit:
             self._body.close()
-            raise self._failed(too_large(self._body.response, self._limit))
+            raise self._failed(too_large(self._response, self._limit))
 
     async def _next(self) -> bytes:
         try:
@@ -133,7 +134,7 @@ class _JsonStream(_ReplyStream):
             while more := whole.write(await self._next()):
                 self._check(whole.tell())
                 await place.grow(more)
-            yield json_line(whole.getvalue(), self._body.response.charset)
+            yield json_line(whole.getvalue(), self._response.charset)
         finally:
             place.release()
 
