@@ -36,6 +36,7 @@ from starlette.requests import Request
 
 from utcp_bridge.model import JsonObject, in_seconds, is_list, is_object
 from utcp_bridge.server.hosts.adapters import capabilities_of
+from utcp_bridge.server.hot.calls import HotRequest
 from utcp_bridge.server.replies import McpReply, event_of, open_events
 from utcp_bridge.tasks import loop_time
 from utcp_bridge.upstream import APPS
@@ -501,7 +502,8 @@ class HandshakeSessions:
         ident = as_request_id(message["id"])
         if ident is None:
             raise Refusal(400, "The `id` of a request is text or an integer.")
-        return await self._answer(session, ident, method, params, reply)
+        hot = self._server.hot.of_session(message, session.connection)
+        return await self._answer(session, ident, method, params, reply, hot)
 
     async def _note(self, session: HandshakeSession, method: str, params: JsonObject | None, reply: McpReply) -> None:
         if method == "notifications/cancelled":
@@ -510,7 +512,13 @@ class HandshakeSessions:
         await session.runner.on_notify(_Exchange(session, None, None, transport, reply.request), method, params)
 
     async def _answer(
-        self, session: HandshakeSession, ident: types.RequestId, method: str, params: JsonObject | None, reply: McpReply
+        self,
+        session: HandshakeSession,
+        ident: types.RequestId,
+        method: str,
+        params: JsonObject | None,
+        reply: McpReply,
+        hot: HotRequest | None = None,
     ) -> JsonObject:
         transport = TransportContext(kind="streamable-http", can_send_request=reply.takes_events)
         exchange = _Exchange(session, reply, ident, transport, reply.request, progress_token_from_params(params))
@@ -519,7 +527,10 @@ class HandshakeSessions:
         self._replies.add(reply)
         try:
             with scope:
-                result = await session.runner.on_request(exchange, method, params)
+                if hot is None:
+                    result = await session.runner.on_request(exchange, method, params)
+                else:
+                    result = await self._server.hot.respond(hot, exchange, session.connection, reply.request)
                 return {"jsonrpc": "2.0", "id": ident, "result": result}
         except Exception as error:  # noqa: BLE001 - the SDK says which text of it clients may read
             return _error(ident, modern_error_data(error))

@@ -38,6 +38,7 @@ from mcp.shared.transport_context import TransportContext
 from utcp_bridge.foreign import escape_line_ends, json_line
 from utcp_bridge.processes.ending import watched_signals
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.hot.lines import HotLines
 from utcp_bridge.server.incoming import UnreadableMessage, read_message, refuse_long
 
 __all__ = [
@@ -85,18 +86,25 @@ async def serve_stdio(server: BridgeServer) -> None:
     with _claimed_standard_streams() as (wire_in, wire_out):
         async with watched_signals() as ending, open_input(wire_in) as lines:
             with anyio.CancelScope() as scope:
+                hot: HotLines | None = None
 
                 def stop() -> None:
                     ending.begin()
+                    if hot is not None:
+                        hot.cancel()
                     scope.cancel()
 
                 with ending.stops(stop):
                     async with open_output(wire_out, at_loss=stop) as send_line:
                         in_flight = InFlight()
                         writer = MessageWriter(send_line, in_flight)
+                        writer.front = hot = HotLines(
+                            server, send_line, writer, (in_flight.started, in_flight.answered)
+                        )
                         messages = MessageReader(lines, in_flight, writer, at_end=ending.begin)
                         reader = ProbeReader(server, messages, writer)
-                        await server.run(reader, writer, server.create_initialization_options())
+                        async with hot.open():
+                            await server.run(reader, writer, server.create_initialization_options())
 
 
 @contextmanager
@@ -155,6 +163,7 @@ class InFlight:
 class MessageReader(_Incoming):
     """Reads messages from lines. For a line that cannot be read, `writer` sends the error; without one it is returned.
 
+    The `front` of the writer takes hot requests before anything else reads them.
     At the end of input, requests in flight have a moment to finish: a shell writes its requests and closes.
     """
 
@@ -176,14 +185,17 @@ class MessageReader(_Incoming):
 
         :raises anyio.EndOfStream: the input has ended.
         """
+        front = None if self._writer is None else self._writer.front
         while True:
             try:
                 line = await self._lines()
                 if not line:
                     self._at_end()
                     await self._in_flight.settle(_LAST_ANSWERS_SECONDS)
+                    if front is not None:
+                        await front.end()
                     raise anyio.EndOfStream
-                if line.isspace():
+                if line.isspace() or (front is not None and await front.takes(line)):
                     continue
                 message = read_message(line)
             except (UnreadableMessage, LongLineError) as error:
@@ -195,6 +207,8 @@ class MessageReader(_Incoming):
                 continue
             if isinstance(message, types.JSONRPCRequest):
                 self._in_flight.started()
+            if front is not None:
+                front.passed(message)
             return SessionMessage(message)
 
 
@@ -204,12 +218,16 @@ class MessageWriter(_Stream):
     def __init__(self, send_line: SendLine, in_flight: InFlight) -> None:
         self._send_line = send_line
         self._in_flight = in_flight
+        self.front: HotLines | None = None
+        """Takes hot requests, and is told what the SDK answers."""
 
     async def send(self, item: SessionMessage, /) -> None:
         """Write one message. It is lost if the client has closed."""
         await self._write(item.message)
         if isinstance(item.message, types.JSONRPCResponse | types.JSONRPCError):
             self._in_flight.answered()
+            if self.front is not None:
+                self.front.settled(item.message.id)
 
     async def refuse(self, error: types.JSONRPCError) -> None:
         """Write the error for a message that was not read as a request. It is lost if the client has closed."""
