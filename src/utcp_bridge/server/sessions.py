@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -363,6 +363,15 @@ class HandshakeSessions:
                 for reply in tuple(self._replies):
                     group.start_soon(reply.ping, _PING_SECONDS, _TICK_SECONDS)
 
+    @contextmanager
+    def kept_alive(self, reply: McpReply) -> Generator[None]:
+        """Let a reply that is silent for long have signs of life, during the block."""
+        self._replies.add(reply)
+        try:
+            yield
+        finally:
+            self._replies.discard(reply)
+
     async def forget_idle(self, now: float) -> None:
         """Forget the sessions that were not used for long; sooner if there are many."""
         is_crowded = len(self._sessions) > self._limit // 2
@@ -524,9 +533,8 @@ class HandshakeSessions:
         exchange = _Exchange(session, reply, ident, transport, reply.request, progress_token_from_params(params))
         key, scope = coerce_request_id(ident), anyio.CancelScope()
         session.in_flight[key] = scope
-        self._replies.add(reply)
         try:
-            with scope:
+            with scope, self.kept_alive(reply):
                 if hot is None:
                     result = await session.runner.on_request(exchange, method, params)
                 else:
@@ -535,7 +543,6 @@ class HandshakeSessions:
         except Exception as error:  # noqa: BLE001 - the SDK says which text of it clients may read
             return _error(ident, modern_error_data(error))
         finally:
-            self._replies.discard(reply)
             if session.in_flight.get(key) is scope:
                 del session.in_flight[key]
             if session.is_forgotten and not session.in_flight:

@@ -52,6 +52,7 @@ _MEMBERS: Final = {
 }
 _WITHOUT_PARAMS: Final = frozenset({"tools/list", "ping"})
 _MODERN_METHODS: Final = frozenset({"tools/call", "tools/list"})
+_LATEST: Final = MODERN_PROTOCOL_VERSIONS[-1]
 _RESERVED: Final = "io.modelcontextprotocol/"
 _ENVELOPE: Final = frozenset({PROTOCOL_VERSION_META_KEY, CLIENT_INFO_META_KEY, CLIENT_CAPABILITIES_META_KEY})
 _MAX_NUMBER: Final = 2**53
@@ -177,6 +178,8 @@ class HotCalls:
         self._shaper: ServerRunner[Any] = ServerRunner(server, cast("Any", None), None)
         self._stamp = server.server_info_stamp
         self._envelopes: dict[bytes, tuple[Any, Any] | None] = {}
+        self.no_channel: Final = Connection.from_envelope(_LATEST, None, None).outbound
+        """The SDK's way to a client that can be sent nothing but its response."""
         self.is_on = True
 
     @property
