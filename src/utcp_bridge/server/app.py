@@ -5,7 +5,7 @@ Every handler catches every exception: the SDK sends the text of an exception to
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -34,7 +34,7 @@ from utcp_bridge.search.query import describe_catalogue
 from utcp_bridge.server.callers import caller_of, client_name
 from utcp_bridge.server.changes import Changes, page_in_turns
 from utcp_bridge.server.hosts.interaction import Interaction, has_state
-from utcp_bridge.server.hot.calls import HotCalls
+from utcp_bridge.server.hot.calls import HandlingServer, HotCalls, ToolCall
 from utcp_bridge.server.logging_relay import LogRelay
 from utcp_bridge.server.meta_tools import MetaTools, ResultBudgets, call_entry, catalogue_with_meta_tools
 from utcp_bridge.server.readiness import Readiness
@@ -69,7 +69,7 @@ def _handler_of(runner: ServerRunner[Any]) -> Any:
 ServerRunner.on_request = property(_handler_of)  # type: ignore[assignment, method-assign]  # pyright: ignore[reportAttributeAccessIssue]
 
 
-class BridgeServer(Server[None]):
+class BridgeServer(HandlingServer):
     """An MCP server with the tools of a UTCP client. The code that makes the client opens and closes it."""
 
     def __init__(self, client: UtcpClient, *, name: str = "utcp-bridge", title: str | None = "UTCP bridge") -> None:
@@ -101,8 +101,6 @@ class BridgeServer(Server[None]):
         if not _tracing_is_configured():
             self.middleware.clear()
         self.hot = HotCalls(self)
-        self.hear: Callable[[ServerRequestContext[None, Any]], None] | None = None
-        """Is called with each message that the SDK begins to serve."""
         shortcut: Any = self._middleware  # returns a coroutine or what `call_next` returns, and the SDK awaits either
         self.middleware.append(shortcut)
 
@@ -223,7 +221,9 @@ class BridgeServer(Server[None]):
         async with self.relay.listening(params):
             return await self.changes.listen(ctx, params, self.catalogue.view(client_name(ctx)))
 
-    async def call_tool(self, ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams) -> Any:
+    async def call_tool(
+        self, ctx: ServerRequestContext[None, Any], params: ToolCall | types.CallToolRequestParams
+    ) -> Any:
         """Return the result of a tool (handler of `tools/call`).
 
         :raises MCPError: the request is refused.
@@ -251,7 +251,7 @@ class BridgeServer(Server[None]):
         return result if modern else {key: value for key, value in result.items() if key != "resultType"}
 
     async def _dispatch(
-        self, ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams, emit: Emit
+        self, ctx: ServerRequestContext[None, Any], params: ToolCall | types.CallToolRequestParams, emit: Emit
     ) -> JsonObject:
         name, arguments, caller = params.name, params.arguments or {}, caller_of(ctx)
         try:

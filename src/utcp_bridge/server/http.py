@@ -122,7 +122,11 @@ def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront, HotPosts]:
             allow_headers=("*",),
             expose_headers=("Mcp-Session-Id", "WWW-Authenticate"),
         )
-    return cast("AsgiApp", outermost), front, HotPosts(server, front, endpoint, _bare(settings.path))
+    return (
+        cast("AsgiApp", outermost),
+        front,
+        HotPosts(server.hot, server.catalogue.schema_with_headers, front, endpoint, _bare(settings.path)),
+    )
 
 
 async def _not_found(path: str, _request: Request, _error: Exception) -> Response:
@@ -197,6 +201,7 @@ class McpEndpoint:
 
     def __init__(self, server: BridgeServer) -> None:
         self.sessions: Final = HandshakeSessions(server)
+        self.kept_alive: Final = self.sessions.kept_alive
         self._modern: Final = StreamableHTTPSessionManager(server)
         self._serve_modern: Final = self._modern.asgi_app.app
         """What is inside the manager's limit on bodies, which would collect and copy each body a second time."""

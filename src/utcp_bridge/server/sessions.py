@@ -36,7 +36,7 @@ from starlette.requests import Request
 
 from utcp_bridge.model import JsonObject, in_seconds, is_list, is_object
 from utcp_bridge.server.hosts.adapters import capabilities_of
-from utcp_bridge.server.hot.calls import HotRequest
+from utcp_bridge.server.hot.requests import HotRequest
 from utcp_bridge.server.replies import McpReply, event_of, open_events
 from utcp_bridge.tasks import loop_time
 from utcp_bridge.upstream import APPS

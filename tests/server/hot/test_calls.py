@@ -10,7 +10,7 @@ from mcp.shared.inbound import InboundModernRoute, classify_inbound_request
 from mcp_types import methods
 from tests.support.hot_requests import ODD, bridge, plain, requests, written
 
-from utcp_bridge.server.hot.calls import read_hot
+from utcp_bridge.server.hot.requests import read_hot
 from utcp_bridge.server.incoming import read_message
 
 LATEST = "2025-11-25"

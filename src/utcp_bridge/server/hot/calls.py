@@ -2,13 +2,8 @@
 
 The SDK validates a request against several models, starts task groups for it, and shapes its result by a model: that
 takes many times as long as the call. A request is hot if these steps would change nothing: it has only the members
-below, each of the plain type. Every other message goes to the SDK untouched, which then refuses it or serves it.
-
-    message      jsonrpc "2.0"; id, a whole number or text; method; params
-    tools/call   name, text; arguments, an object; _meta
-    tools/list   cursor, text; _meta
-    ping         _meta (until 2025-11-25)
-    _meta        progressToken; the client's own members; since 2026-07-28 also version, info and capabilities
+that `requests.py` names, each of the plain type. Every other message goes to the SDK untouched, which then refuses it
+or serves it.
 
 The handlers get the context that the SDK would give them, so callers, budgets, logs, tasks, questions to the host and
 the audit are theirs alone. A result of plain text and structured content is written in the order of the SDK's models;
@@ -17,128 +12,66 @@ any other result goes through these models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
+from typing import Any, Final, cast
 
 import anyio
 import mcp_types as types
 import orjson
 from mcp.server.connection import Connection
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel import Server
 from mcp.server.runner import ServerRunner, aclose_shielded
 from mcp.server.session import ServerSession
 from mcp.shared.dispatcher import DispatchContext
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 from mcp_types import methods as sdk_methods
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic_core import from_json
 
 from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.server.hot.requests import ENVELOPE, HotRequest, hot_request
 
-if TYPE_CHECKING:
-    from utcp_bridge.server.app import BridgeServer
+__all__ = ["HandlingServer", "HotCalls", "HotConnection"]
 
-__all__ = ["HotCalls", "HotRequest", "hot_request", "read_hot"]
-
-MAX_HOT_BYTES: Final = 65_536
-"""A longer request goes to the SDK: its arguments take more time than everything that the front saves."""
-_MEMBERS: Final = {
-    "tools/call": frozenset({"name", "arguments", "_meta"}),
-    "tools/list": frozenset({"cursor", "_meta"}),
-    "ping": frozenset({"_meta"}),
-}
-_WITHOUT_PARAMS: Final = frozenset({"tools/list", "ping"})
-_MODERN_METHODS: Final = frozenset({"tools/call", "tools/list"})
 _LATEST: Final = MODERN_PROTOCOL_VERSIONS[-1]
-_RESERVED: Final = "io.modelcontextprotocol/"
-_ENVELOPE: Final = frozenset({PROTOCOL_VERSION_META_KEY, CLIENT_INFO_META_KEY, CLIENT_CAPABILITIES_META_KEY})
-_MAX_NUMBER: Final = 2**53
-_MAX_ID: Final = 256
+_ABSENT: Final = [["absent"]]
+"""Stands for a member that is not there: no valid one is a list."""
 _MAX_ENVELOPES: Final = 64
 _MAX_ENVELOPE_BYTES: Final = 4_096
 _SERVER_INFO: Final = types.SERVER_INFO_META_KEY
 _PLAIN: Final = frozenset({"content", "isError", "resultType", "structuredContent", "_meta"})
 
 
+Context = ServerRequestContext[None, Any]
+
+
 @dataclass(slots=True)
-class HotRequest:
-    """A request whose shape is plain. `meta` is its `_meta` as handlers get it.
+class ToolCall:
+    """What handlers read of the parameters of `tools/call`."""
 
-    `version` is that of its envelope (2026-07-28); None if it belongs to a session of the handshake era.
-    """
-
-    ident: types.RequestId
-    method: str
-    params: JsonObject | None
-    meta: JsonObject | None = None
-    token: types.ProgressToken | None = None
-    version: str | None = None
+    name: str
+    arguments: JsonObject | None
 
 
-def read_hot(data: bytes) -> HotRequest | None:
-    """Return the request that these bytes are; None if the SDK has to read them."""
-    if len(data) > MAX_HOT_BYTES:
-        return None
-    try:
-        return hot_request(from_json(data))
-    except ValueError:
-        return None
+class HandlingServer(Server[None]):
+    """A server whose handlers can be called without the SDK around them."""
 
+    hear: Callable[[Context], None] | None = None
+    """Is called with each message that the SDK begins to serve."""
 
-def hot_request(message: Any) -> HotRequest | None:
-    """Return a message as a request, if its shape is plain."""
-    if not is_object(message) or message.get("jsonrpc") != "2.0":
-        return None
-    method, ident, params = message.get("method"), message.get("id"), message.get("params")
-    if not isinstance(method, str) or not _is_plain_id(ident) or len(message) != (3 if params is None else 4):
-        return None
-    request = HotRequest(ident, method, params)
-    if params is None:
-        return request if method in _WITHOUT_PARAMS else None
-    return request if is_object(params) and _has_plain_params(request, params) else None
+    def shortcut(self, ctx: Context, call_next: CallNext) -> Awaitable[HandlerResult]:
+        """Return the result of a request, that of `call_next` if this server does nothing ahead of it."""
+        raise NotImplementedError
 
+    async def call_tool(self, ctx: Context, params: ToolCall | types.CallToolRequestParams) -> Any:
+        """Return the result of a tool (handler of `tools/call`).
 
-def _has_plain_params(request: HotRequest, params: JsonObject) -> bool:
-    members = _MEMBERS.get(request.method)
-    if members is None or not params.keys() <= members:
-        return False
-    if request.method == "tools/call":
-        is_plain = isinstance(params.get("name"), str) and is_object(params.get("arguments", {}))
-    else:
-        is_plain = isinstance(params.get("cursor", ""), str)
-    return is_plain and ("_meta" not in params or _takes_meta(request, params["_meta"]))
-
-
-def _is_plain_id(ident: Any) -> TypeGuard[types.RequestId]:
-    """Return whether an id is written in the response as it was read."""
-    if type(ident) is int:
-        return -_MAX_NUMBER <= ident <= _MAX_NUMBER
-    return isinstance(ident, str) and len(ident) <= _MAX_ID
-
-
-def _takes_meta(request: HotRequest, meta: Any) -> bool:
-    """Note the `_meta` of a request. Return whether it is plain."""
-    if not is_object(meta) or "progress_token" in meta:
-        return False
-    for key in meta:
-        if key.startswith(_RESERVED) and key not in _ENVELOPE:
-            return False
-    version = meta.get(PROTOCOL_VERSION_META_KEY)
-    if version is None:
-        if not meta.keys().isdisjoint(_ENVELOPE):
-            return False
-    elif version not in MODERN_PROTOCOL_VERSIONS or request.method not in _MODERN_METHODS:
-        return False
-    if "progressToken" in meta:
-        if not _is_plain_id(meta["progressToken"]):
-            return False
-        request.token = meta["progressToken"]
-        meta = {"progress_token": request.token, **{key: one for key, one in meta.items() if key != "progressToken"}}
-    request.meta, request.version = meta, version
-    return True
+        :raises MCPError: the request is refused.
+        """
+        raise NotImplementedError
 
 
 class HotConnection(Connection):
@@ -173,7 +106,7 @@ class HotConnection(Connection):
 class HotCalls:
     """Answers hot requests of one server. With `is_on` false, every request goes to the SDK."""
 
-    def __init__(self, server: BridgeServer) -> None:
+    def __init__(self, server: HandlingServer) -> None:
         self._server = server
         self._shaper: ServerRunner[Any] = ServerRunner(server, cast("Any", None), None)
         self._stamp = server.server_info_stamp
@@ -200,18 +133,17 @@ class HotCalls:
         None if the SDK has to refuse the request. Clients say the same in each request, so it is validated once.
         """
         meta = (request.params or {}).get("_meta", {})
-        stated = {key: meta[key] for key in _ENVELOPE if key in meta}
         try:
-            key = orjson.dumps([stated.get(name) for name in sorted(_ENVELOPE)] + [len(stated)])
+            key = orjson.dumps([meta.get(name, _ABSENT) for name in ENVELOPE])
         except TypeError:
             return None
         if key in self._envelopes:
             return self._envelopes[key]
-        if CLIENT_CAPABILITIES_META_KEY not in stated or len(key) > _MAX_ENVELOPE_BYTES:
+        if CLIENT_CAPABILITIES_META_KEY not in meta or len(key) > _MAX_ENVELOPE_BYTES:
             return None
         if len(self._envelopes) >= _MAX_ENVELOPES:
             self._envelopes.clear()
-        self._envelopes[key] = found = _validated(stated)
+        self._envelopes[key] = found = _validated({name: meta[name] for name in ENVELOPE if name in meta})
         return found
 
     async def respond(
@@ -225,7 +157,7 @@ class HotCalls:
 
         :raises MCPError: the request is refused.
         """
-        ctx: ServerRequestContext[None, Any] = ServerRequestContext(
+        ctx: Context = ServerRequestContext(
             session=ServerSession(exchange, connection, request_meta=cast("Any", request.meta)),
             lifespan_context=None,
             method=request.method,
@@ -238,12 +170,12 @@ class HotCalls:
         result: Any = await self._server.shortcut(ctx, self._next)
         return cast("JsonObject", result)
 
-    async def _next(self, ctx: ServerRequestContext[None, Any]) -> JsonObject:
+    async def _next(self, ctx: Context) -> JsonObject:
         """Do what the SDK does after the middleware: run the handler and shape its result."""
         if ctx.method == "ping":
             return {}
         params: Mapping[str, Any] = ctx.params or {}
-        call = types.CallToolRequestParams.model_construct(name=params["name"], arguments=params.get("arguments"))
+        call = ToolCall(params["name"], params.get("arguments"))
         return self.shaped(ctx.protocol_version, await self._server.call_tool(ctx, call))
 
     def shaped(self, version: str, result: JsonObject) -> JsonObject:

@@ -11,8 +11,9 @@ Until 2025-11-25 a client that disconnects does not cancel its calls. Since 2026
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
 from mcp.server.runner import modern_error_data
@@ -25,13 +26,10 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from utcp_bridge.model import CALLER, JsonObject
-from utcp_bridge.server.hot.calls import MAX_HOT_BYTES, HotCalls, HotConnection, HotRequest, hot_request
-from utcp_bridge.server.replies import Accepted, AsgiApp, McpReply, Receive, Scope, Send, is_json, read_accept
+from utcp_bridge.server.hot.calls import HotCalls, HotConnection
+from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, hot_request
+from utcp_bridge.server.replies import Accepted, AsgiApp, Header, McpReply, Receive, Scope, Send, is_json, read_accept
 from utcp_bridge.tasks import scope_until
-
-if TYPE_CHECKING:
-    from utcp_bridge.server.app import BridgeServer
-    from utcp_bridge.server.http import HttpFront, McpEndpoint
 
 __all__ = ["HotPosts"]
 
@@ -44,12 +42,56 @@ _TRANSPORT: Final = TransportContext(kind="streamable-http", can_send_request=Fa
 _OK: Final = 200
 
 
-class HotPosts:
-    """Takes hot requests of a server over HTTP (`net.asgi_server.Ahead`)."""
+class Entrance(Protocol):
+    """The checks that every request passes, and what counts and ends those in flight (`HttpFront`)."""
 
-    def __init__(self, server: BridgeServer, front: HttpFront, endpoint: McpEndpoint, path: str) -> None:
-        self._server = server
-        self._calls: HotCalls = server.hot
+    def lets_in(self, headers: list[Header]) -> bool:
+        """Return whether a request passes every check, and so would reach the endpoint as it is."""
+        ...
+
+    def expect(self, number: int = 1) -> None:
+        """Count a request in flight whose body has not come yet, or stop to count it."""
+        ...
+
+    def caller_of(self, scope: Scope) -> str:
+        """Return what distinguishes the client of a request from others."""
+        ...
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, app: AsgiApp) -> None:
+        """Serve a request that was let in. It counts as in flight, and ends with the server."""
+        ...
+
+
+class SessionEndpoint(Protocol):
+    """The endpoint of MCP (`McpEndpoint`)."""
+
+    async def serve_message(
+        self, message: Any, scope: Scope, send: Send, accepted: Accepted, version: str | None
+    ) -> None:
+        """Serve a message of the handshake era."""
+        ...
+
+    def kept_alive(self, reply: McpReply) -> AbstractContextManager[None]:
+        """Let a reply that is silent for long have signs of life, during the block."""
+        ...
+
+
+class HotPosts:
+    """Takes hot requests of a server over HTTP (`net.asgi_server.Ahead`).
+
+    `schema_with_headers` returns the input schema of a tool of which clients repeat arguments in headers.
+    """
+
+    def __init__(
+        self,
+        calls: HotCalls,
+        schema_with_headers: Callable[[str], JsonObject | None],
+        front: Entrance,
+        endpoint: SessionEndpoint,
+        path: str,
+    ) -> None:
+        self._calls = calls
+        self._schema_with_headers = schema_with_headers
         self._front = front
         self._endpoint = endpoint
         self._path = path
@@ -102,7 +144,7 @@ class HotPosts:
             name: str = (request.params or {})["name"]
             if decode_header_value(_text(headers, b"mcp-name")) != name:
                 return None
-            if self._server.catalogue.schema_with_headers(name) is not None:
+            if self._schema_with_headers(name) is not None:
                 return None
         return self._calls.envelope_of(request)
 
@@ -143,7 +185,7 @@ class _ModernCall:
     def __init__(
         self,
         calls: HotCalls,
-        endpoint: McpEndpoint,
+        endpoint: SessionEndpoint,
         request: HotRequest,
         envelope: tuple[Any, Any],
         accepted: Accepted,
@@ -164,7 +206,7 @@ class _ModernCall:
     async def serve(self, scope: Scope, send: Send) -> None:
         """Answer the request, unless the client disconnects before."""
         reply = McpReply(send, self._accepted, Request(scope))
-        with self.scope, self._endpoint.sessions.kept_alive(reply):
+        with self.scope, self._endpoint.kept_alive(reply):
             await reply.finish_plain(*await self._message(reply))
 
     async def _message(self, reply: McpReply) -> tuple[JsonObject, int]:
