@@ -22,10 +22,11 @@ ODD = [
 """Values of every kind, and those that parsers read in different ways."""
 METHODS = ["tools/call", "tools/list", "ping", "server/discover", "prompts/list", "tools/none", "", "Ping"]
 KEYS = [
-    "jsonrpc", "id", "method", "params", "_meta", "name", "arguments", "cursor", "task", "requestState", "inputResponses",
-    "progressToken", "progress_token", "io.modelcontextprotocol/protocolVersion", "io.modelcontextprotocol/clientInfo",
+    "jsonrpc", "id", "method", "params", "_meta", "name", "arguments", "cursor", "task", "requestState",
+    "inputResponses", "progressToken", "progress_token", "traceparent", "x", "text", "é", "",
+    "io.modelcontextprotocol/protocolVersion", "io.modelcontextprotocol/clientInfo",
     "io.modelcontextprotocol/clientCapabilities", "io.modelcontextprotocol/logLevel",
-    "io.modelcontextprotocol/related-task", "traceparent", "x", "text", "é", "",
+    "io.modelcontextprotocol/related-task",
 ]  # fmt: skip
 TOOLS = [
     "m_echo",

@@ -85,15 +85,15 @@ class ConnectionLimits:
 class Ahead(Protocol):
     """Answers some requests ahead of the application, which then sees nothing of them."""
 
-    def may_take(self, scope: Any) -> bool:
-        """Return whether a request may be taken, by its head. The application does not start before `let_go`."""
+    def may_take(self, scope: Any) -> Any:
+        """Return what `take` needs if a request may be taken, by its head. No application starts before `let_go`."""
         ...
 
     def let_go(self) -> None:
         """Note that a request that may be taken waits no longer for its body."""
         ...
 
-    def take(self, scope: Any, body: bytes) -> Any:
+    def take(self, head: Any, body: bytes) -> Any:
         """Return an ASGI application for a request whose body has come; None if the usual one serves it.
 
         Its `disconnected` is called if the client closes the connection.
@@ -612,8 +612,8 @@ if HttpToolsProtocol is not None:
         """uvicorn's protocol in C, with the limits of this module, and with a front that takes requests."""
 
         _chunk = 0
-        _waiting: tuple[Any, Any] | None = None
-        """A request that may be taken, until its body has come: its cycle, and the application."""
+        _waiting: tuple[Any, Any, Any] | None = None
+        """A request that may be taken, until its body has come: its cycle, the application, and what `take` needs."""
         _taken: Any = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -630,12 +630,14 @@ if HttpToolsProtocol is not None:
 
         def _start_asgi_task(self, cycle: Any, app: Any) -> None:
             ahead = cast("_Config", self.config).ahead
-            if ahead is not None and cycle is self.cycle and cycle.more_body and ahead.may_take(cycle.scope):
-                self._waiting = cycle, app
-            else:
+            if ahead is None or (head := ahead.may_take(cycle.scope)) is None:
                 super()._start_asgi_task(cycle, app)
+                return
+            self._waiting = cycle, app, head
+            if not cycle.more_body:
+                self._take_or_start()
 
-        def _end_waiting(self) -> tuple[Any, Any] | None:
+        def _end_waiting(self) -> tuple[Any, Any, Any] | None:
             """Return the request that waits for its body, which then waits no longer."""
             waiting, self._waiting = self._waiting, None
             if waiting is not None:
@@ -644,7 +646,7 @@ if HttpToolsProtocol is not None:
 
         def shutdown(self) -> None:
             if (waiting := self._end_waiting()) is not None:
-                super()._start_asgi_task(*waiting)
+                super()._start_asgi_task(*waiting[:2])
             super().shutdown()
 
         def data_received(self, data: bytes) -> None:
@@ -679,10 +681,14 @@ if HttpToolsProtocol is not None:
         def on_message_complete(self) -> None:
             self._watched.end_request()
             super().on_message_complete()
+            self._take_or_start()
+
+        def _take_or_start(self) -> None:
+            """Let a request whose body has come be answered, if it waited for that."""
             if (waiting := self._end_waiting()) is not None:
-                cycle, app = waiting
+                cycle, app, head = waiting
                 ahead = cast("Ahead", cast("_Config", self.config).ahead)
-                self._taken = ahead.take(cycle.scope, bytes(cycle.body))
+                self._taken = ahead.take(head, bytes(cycle.body))
                 super()._start_asgi_task(cycle, self._taken or app)
 
         def on_response_complete(self) -> None:

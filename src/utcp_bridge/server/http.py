@@ -322,20 +322,25 @@ class Doors:
 
     def refusal(self, headers: Iterable[Header]) -> tuple[int, dict[str, str]] | None:
         """Return status and document of a refusal; None if the request may pass."""
-        hosts, origins = _hosts_and_origins(headers)
-        key = hosts[0] if hosts else b"", origins[0] if origins else None
-        is_single = len(hosts) == 1 and len(origins) <= 1
-        if is_single and key in self._admitted:
+        if self.accepts(headers):
             return None
-        refused = self._refused_host(hosts) or self._refused_origin(origins)
-        if refused is None and is_single and len(self._admitted) < _MAX_REMEMBERED:
-            self._admitted.add(key)
-        return refused
-
-    def knows(self, headers: Iterable[Header]) -> bool:
-        """Return whether a request has a Host that was accepted before, and no Origin."""
         hosts, origins = _hosts_and_origins(headers)
-        return len(hosts) == 1 and not origins and (hosts[0], None) in self._admitted
+        return self._refused_host(hosts) or self._refused_origin(origins)
+
+    def accepts(self, headers: Iterable[Header]) -> bool:
+        """Return whether a request may pass: it has one Host, and at most one Origin, that are accepted."""
+        hosts, origins = _hosts_and_origins(headers)
+        if len(hosts) != 1 or len(origins) > 1:
+            return False
+        key = hosts[0], origins[0] if origins else None
+        if key in self._admitted:
+            return True
+        fits = _is_among(hosts[0].decode("latin-1"), self._hosts) and all(
+            _is_among(origin.decode("latin-1"), self._origins) for origin in origins
+        )
+        if fits and len(self._admitted) < _MAX_REMEMBERED:
+            self._admitted.add(key)
+        return fits
 
     def _refused_host(self, hosts: list[bytes]) -> tuple[int, dict[str, str]] | None:
         values = [value.decode("latin-1") for value in hosts]
@@ -473,7 +478,7 @@ class HttpFront:
         """Return whether a request passes every check, and so would reach the endpoint as it is."""
         if self._token is not None and self._refusal(headers, self._token) is not None:
             return False
-        return (self._doors is None or self._doors.knows(headers)) and _stripped(headers) is headers
+        return (self._doors is None or self._doors.accepts(headers)) and _stripped(headers) is headers
 
     def expect(self, number: int = 1) -> None:
         """Count a request in flight whose body has not come yet, or stop to count it."""

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.server.runner import _extract_meta
+from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import InboundModernRoute, classify_inbound_request
 from mcp_types import methods
 from tests.support.hot_requests import ODD, bridge, plain, requests, written
@@ -63,8 +64,9 @@ def test_what_hosts_send_all_the_time_is_hot(message):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"id": None}, {"id": True}, {"id": 1.0}, {"id": 2**60}, {"id": "a" * 300}, {"method": "initialize"}, {"more": 1},
-        {"jsonrpc": "1.0"}, {"params": None}, {"params": []}, {"params": {"name": 1}}, {"params": {"name": "a", "x": 1}},
+        {"id": None}, {"id": True}, {"id": 1.0}, {"id": 2**60}, {"id": "a" * 300}, {"more": 1},
+        {"method": "initialize"}, {"jsonrpc": "1.0"}, {"params": None}, {"params": []}, {"params": {"name": 1}},
+        {"params": {"name": "a", "x": 1}},
         {"params": {"name": "a", "arguments": None}}, {"params": {"name": "a", "arguments": "{}"}},
         {"params": {"name": "a", "task": {}}}, {"params": {"name": "a", "requestState": "s"}},
         {"params": {"name": "a", "_meta": None}}, {"params": {"name": "a", "_meta": {"progressToken": 1.5}}},
@@ -113,8 +115,8 @@ def test_a_result_is_written_as_the_sdk_writes_it(version, data):
     )
     try:
         expected = HOT._shaper._serialize("tools/call", version, result)
-    except Exception as error:
-        with pytest.raises(type(error)):
+    except MCPError as error:
+        with pytest.raises(MCPError, match=error.message):
             HOT.shaped(version, result)
         return
     assert json.dumps(HOT.shaped(version, result)) == json.dumps(expected)

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.hot_requests import ODD, TOOLS, bridge, plain, requests, written
+from tests.support.hot_requests import bridge, plain, requests, written
 
 from utcp_bridge.server.http import serve_http
 
@@ -81,14 +81,18 @@ def sent(url, body, headers, *, pieces=False):
 def received(connection):
     """Return the head of a response, without the date, and its body as it came."""
     with connection.makefile("rb") as stream:
+        return response(stream)
+
+
+def response(stream):
+    lines = read_head(stream)
+    if lines == [b"HTTP/1.1 100 Continue"]:
         lines = read_head(stream)
-        if lines == [b"HTTP/1.1 100 Continue"]:
-            lines = read_head(stream)
-        told = dict(line.split(b": ", 1) for line in lines[1:])
-        body = stream.read(int(told[b"content-length"])) if b"content-length" in told else b""
-        while b"transfer-encoding" in told and not body.endswith(b"0\r\n\r\n"):
-            body += stream.readline()
-        return [line for line in lines if not line.startswith(b"date: ")], body
+    told = dict(line.split(b": ", 1) for line in lines[1:])
+    body = stream.read(int(told[b"content-length"])) if b"content-length" in told else b""
+    while b"transfer-encoding" in told and not body.endswith(b"0\r\n\r\n"):
+        body += stream.readline()
+    return [line for line in lines if not line.startswith(b"date: ")], body
 
 
 def read_head(stream):
@@ -97,14 +101,8 @@ def read_head(stream):
 
 def of(url, body, *more, version="2026-07-28"):
     """Return the headers of a request."""
-    return [
-        ("Host", urlsplit(url).netloc),
-        JSON,
-        BOTH,
-        ("MCP-Protocol-Version", version),
-        *more,
-        ("Connection", "close"),
-    ] + [("Content-Length", str(len(body)))]
+    own = [("Host", urlsplit(url).netloc), JSON, BOTH, ("MCP-Protocol-Version", version)]
+    return [*own, *more, ("Connection", "close"), ("Content-Length", str(len(body)))]
 
 
 class Counted:
@@ -196,3 +194,99 @@ async def test_the_front_answers_any_request_as_the_sdk_does(modern, secured):
 
     await serve(server, work)
     assert counted.number > 5
+
+
+def opened(url, *bodies, modern, session):
+    """Return a connection on which requests were sent at once."""
+    parts = urlsplit(url)
+    connection = socket.create_connection((parts.hostname, parts.port), timeout=30)
+    data = b""
+    for body in bodies:
+        more = [("Mcp-Session-Id", session)]
+        if modern:
+            message = orjson.loads(body)
+            more = [("Mcp-Method", message["method"]), ("Mcp-Name", message["params"].get("name", ""))]
+        headers = of(url, body, *more, version="2026-07-28" if modern else "2025-11-25")
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers if name != "Connection")
+        data += f"POST {parts.path} HTTP/1.1\r\n{head}\r\n".encode() + body
+    connection.sendall(data)
+    return connection
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+@pytest.mark.parametrize("modern", [False, True], ids=["handshake", "modern"])
+async def test_a_client_that_disconnects_cancels_its_call_since_2026(modern, is_on):
+    server = bridge()
+    server.hot.is_on = is_on
+    counted = Counted(server)
+    started, ended, let_go = anyio.Event(), anyio.Event(), anyio.Event()
+    how = []
+
+    async def slow(_arguments, _emit):
+        started.set()
+        try:
+            await let_go.wait()
+            how.append("finished")
+        except BaseException:
+            how.append("cancelled")
+            raise
+        finally:
+            ended.set()
+
+    server.client.add("m", "slow", slow)
+    body = orjson.dumps(plain("tools/call", {"name": "m_slow"}, modern=modern))
+
+    async def work(url):
+        session = None if modern else await anyio.to_thread.run_sync(session_of, url)
+        connection = opened(url, body, modern=modern, session=session)
+        await started.wait()
+        connection.close()
+        if not modern:
+            assert await anyio.to_thread.run_sync(session_of, url)  # the server has seen the end by now
+            let_go.set()
+        await ended.wait()
+
+    await serve(server, work)
+    assert how == (["cancelled"] if modern else ["finished"])
+    assert counted.number == is_on
+
+
+@pytest.mark.parametrize("modern", [False, True], ids=["handshake", "modern"])
+async def test_requests_on_one_connection_are_answered_in_their_order(modern):
+    server = bridge()
+    counted = Counted(server)
+    calls = [plain("tools/call", {"name": "m_echo", "arguments": {"n": n}}, modern=modern, ident=n) for n in range(12)]
+    calls[3]["more"] = calls[4]["more"] = 1
+    bodies = [orjson.dumps(call) for call in calls]
+
+    def ask(url, session):
+        with opened(url, *bodies, modern=modern, session=session) as connection, connection.makefile("rb") as stream:
+            return [response(stream) for _ in bodies]
+
+    async def work(url):
+        session = None if modern else await anyio.to_thread.run_sync(session_of, url)
+        first, second = await anyio.to_thread.run_sync(lambda: counted.both(lambda: ask(url, session)))
+        assert first == second
+        assert [orjson.loads(body)["id"] for _, body in first] == list(range(12))
+
+    await serve(server, work)
+    assert counted.number == 10
+
+
+async def test_a_call_of_a_tool_with_arguments_in_headers_is_the_sdks():
+    server = bridge()
+    counted = Counted(server)
+    text = {"type": "string", "x-mcp-header": "Text"}
+    server.client.add("m", "headed", None, inputs={"type": "object", "properties": {"text": text}})
+    body = orjson.dumps(plain("tools/call", {"name": "m_headed", "arguments": {"text": "a"}}, modern=True))
+    names = [("Mcp-Method", "tools/call"), ("Mcp-Name", "m_headed")]
+
+    async def work(url):
+        lines, _ = await anyio.to_thread.run_sync(lambda: sent(url, body, of(url, body, *names)))
+        assert lines[0] == b"HTTP/1.1 400 Bad Request"
+        given = [*names, ("Mcp-Param-Text", "a")]
+        lines, _ = await anyio.to_thread.run_sync(lambda: sent(url, body, of(url, body, *given)))
+        assert lines[0] == b"HTTP/1.1 200 OK"
+
+    await serve(server, work)
+    assert counted.number == 0

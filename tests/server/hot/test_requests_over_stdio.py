@@ -1,6 +1,7 @@
 """The hot front over stdio answers as the SDK does, byte for byte, in its order, and with its cancellation."""
 
 import os
+import threading
 from contextlib import contextmanager
 
 import anyio
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.hot_requests import bridge, plain, requests, written
 
+from utcp_bridge.model import LogMessage, log_receiver
 from utcp_bridge.server.stdio import serve_stdio
 
 pytestmark = pytest.mark.anyio
@@ -73,8 +75,13 @@ class Host:
         if not modern:
             self.put({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
-    def close(self):
+    def end_input(self):
         os.close(self._out)
+        self._out = None
+
+    def close(self):
+        if self._out is not None:
+            self.end_input()
         self._into.close()
 
 
@@ -127,3 +134,140 @@ async def test_the_front_answers_any_line_as_the_sdk_does(modern):
 
     await serve(server, work)
     assert len(answered) > 5
+
+
+class Slow:
+    """A tool that waits until it is let go, and notes how it ended."""
+
+    def __init__(self, server):
+        self.started, self.let_go, self.ended = threading.Event(), anyio.Event(), threading.Event()
+        self.was_cancelled = False
+        server.client.add("m", "slow", self._run)
+
+    async def _run(self, _arguments, _emit):
+        self.started.set()
+        try:
+            await self.let_go.wait()
+        except BaseException:
+            self.was_cancelled = True
+            raise
+        finally:
+            self.ended.set()
+
+
+@pytest.mark.parametrize("modern", [False, True], ids=["handshake", "modern"])
+@pytest.mark.parametrize("named", [5, "5"])
+async def test_a_cancelled_call_ends_and_gets_no_response(modern, named):
+    server = bridge()
+    answered, slow = counting(server), Slow(server)
+
+    def work(host):
+        host.begin(modern=modern)
+        host.put(plain("tools/call", {"name": "m_slow"}, modern=modern, ident=5))
+        assert slow.started.wait(30)
+        host.put({"jsonrpc": "2.0", "method": CANCELLED, "params": {"requestId": named}})
+        assert slow.ended.wait(30)
+        host.put(plain("tools/list", modern=modern, ident=6))
+        assert host.get()["id"] == 6
+
+    await serve(server, work)
+    assert answered == [5, 6]
+    assert slow.was_cancelled
+
+
+async def test_an_id_is_cancelled_where_it_was_taken():
+    """An unknown member of the parameters leaves a call to the SDK, and a call with the same id follows it there."""
+    server = bridge()
+    answered, slow = counting(server), Slow(server)
+
+    def work(host):
+        host.begin(modern=False)
+        host.put(plain("tools/call", {"name": "m_slow", "more": 1}, ident=5))
+        assert slow.started.wait(30)
+        host.put(plain("tools/call", {"name": "m_echo"}, ident="5"))
+        assert host.get()["id"] == "5"
+        host.put(plain("tools/call", {"name": "m_slow", "more": 1}, ident=7))
+        host.put({"jsonrpc": "2.0", "method": CANCELLED, "params": {"requestId": 7}})
+        host.put(plain("tools/call", {"name": "m_echo"}, ident=8))
+        assert host.get()["id"] == 8
+
+    await serve(server, work)
+    assert answered == [8]
+
+
+async def test_a_call_starts_after_what_came_before_it():
+    """The level of the logs is set by the SDK, and the call that follows at once is taken by the front."""
+    server = bridge()
+    answered = counting(server)
+
+    async def log(_arguments, _emit):
+        await log_receiver.get()(LogMessage("debug", "seen"))
+
+    server.client.add("m", "log", log)
+
+    def work(host):
+        host.begin(modern=False)
+        host.put(
+            plain("logging/setLevel", {"level": "debug"}, ident=1),
+            plain("tools/call", {"name": "m_log"}, ident=2),
+            plain("logging/setLevel", {"level": "error"}, ident=3),
+            plain("tools/call", {"name": "m_log"}, ident=4),
+        )
+        found = [host.get() for _ in range(5)]
+        assert sorted(one["id"] for one in found if "id" in one) == [1, 2, 3, 4]
+        assert [one["params"]["data"] for one in found if "method" in one] == ["seen"]
+
+    await serve(server, work)
+    assert answered == [2, 4]
+
+
+async def test_everything_in_one_piece_is_answered():
+    server = bridge()
+
+    def work(host):
+        host.put(
+            plain("initialize", INITIALIZE, ident=0),
+            {"jsonrpc": "2.0", "method": "notifications/initialized"},
+            *(plain("tools/call", {"name": "m_echo", "arguments": {"n": n}}, ident=n) for n in range(1, 200)),
+            plain("initialize", INITIALIZE, ident="again"),
+            plain("ping", ident="last"),
+        )
+        found = {one["id"]: one for one in (host.get() for _ in range(202))}
+        assert all("result" in one for one in found.values())
+        assert [found[n]["result"]["structuredContent"] for n in range(1, 200)] == [{"n": n} for n in range(1, 200)]
+
+    await serve(server, work)
+
+
+@pytest.mark.parametrize("modern", [False, True], ids=["handshake", "modern"])
+async def test_progress_comes_before_its_result(modern):
+    server = bridge()
+    answered = counting(server)
+
+    def work(host):
+        host.begin(modern=modern)
+        call = plain("tools/call", {"name": "m_echo", "arguments": {"said": 1}}, modern=modern)
+        call["params"].setdefault("_meta", {})["progressToken"] = "t"
+        host.put(call)
+        told = {"progressToken": "t", "progress": 1, "message": "half"}
+        assert host.get() == {"jsonrpc": "2.0", "method": "notifications/progress", "params": told}
+        assert host.get()["id"] == 1
+
+    await serve(server, work)
+    assert answered == [1]
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+async def test_a_call_in_flight_at_the_end_of_the_input_gets_an_error(is_on):
+    server = bridge()
+    slow, server.hot.is_on = Slow(server), is_on
+
+    def work(host):
+        host.begin(modern=False)
+        host.put(plain("tools/call", {"name": "m_slow"}, ident=5))
+        assert slow.started.wait(30)
+        host.end_input()
+        assert host.get() == {"jsonrpc": "2.0", "id": 5, "error": {"code": -32000, "message": "Connection closed"}}
+
+    await serve(server, work)
+    assert slow.was_cancelled

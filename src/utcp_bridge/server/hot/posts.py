@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import anyio
@@ -40,6 +40,7 @@ _COLD: Final = frozenset(
 """Headers of requests that the application serves."""
 _TRANSPORT: Final = TransportContext(kind="streamable-http", can_send_request=False)
 _OK: Final = 200
+_MAX_HEADS: Final = 256
 
 
 class Entrance(Protocol):
@@ -76,6 +77,17 @@ class SessionEndpoint(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What the headers of a request say that passed every check. `name` is its `Mcp-Name`."""
+
+    accepted: Accepted
+    version: str | None
+    is_modern: bool
+    method: str | None
+    name: bytes | None = None
+
+
 class HotPosts:
     """Takes hot requests of a server over HTTP (`net.asgi_server.Ahead`).
 
@@ -95,24 +107,59 @@ class HotPosts:
         self._front = front
         self._endpoint = endpoint
         self._path = path
+        self._heads: dict[tuple[Header, ...], _Head] = {}
 
-    def may_take(self, scope: Scope) -> bool:
-        """Return whether the head of a request lets it be hot. It then counts as in flight until `let_go`."""
+    def may_take(self, scope: Scope) -> _Head | None:
+        """Return the head of a request that may be hot. The request counts as in flight until `let_go`.
+
+        Clients send the same headers again and again, but for a length and a name, so they are examined once.
+        """
         if scope["method"] != "POST" or scope["path"] != self._path or not self._calls.may_answer:
-            return False
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        if len(headers) != len(scope["headers"]) or not _is_plain(headers) or not self._front.lets_in(scope["headers"]):
-            return False
+            return None
+        length = name = None
+        others: list[Header] = []
+        for header in scope["headers"]:
+            if header[0] == b"content-length" and length is None:
+                length = header[1]
+            elif header[0] == b"mcp-name" and name is None:
+                name = header[1]
+            else:
+                others.append(header)
+        if length is None or not length.isdigit() or int(length) > MAX_HOT_BYTES:
+            return None
+        key = tuple(others)
+        head = self._heads.get(key)
+        if head is None:
+            if (head := self._examined(others)) is None:
+                return None
+            if len(self._heads) >= _MAX_HEADS:
+                self._heads.clear()
+            self._heads[key] = head
         self._front.expect()
-        return True
+        return head if name is None else replace(head, name=name)
+
+    def _examined(self, headers: list[Header]) -> _Head | None:
+        """Return what the headers of a request say, if they pass every check; None if the application looks at them."""
+        told = dict(headers)
+        if len(told) != len(headers) or not _COLD.isdisjoint(told) or any(name.startswith(_PARAM) for name in told):
+            return None
+        accepted = read_accept([told.get(b"accept", b"")])
+        version = _text(told, b"mcp-protocol-version")
+        is_modern = version in MODERN_PROTOCOL_VERSIONS
+        if not is_modern and not (version is None or version in HANDSHAKE_PROTOCOL_VERSIONS):
+            return None
+        method = _text(told, b"mcp-method")
+        is_named = method in {"tools/call", "tools/list"} if is_modern else b"mcp-session-id" in told
+        if not is_named or not accepted.json or not is_json(_text(told, b"content-type")):
+            return None
+        return _Head(accepted, version, is_modern, method) if self._front.lets_in(headers) else None
 
     def let_go(self) -> None:
         """Stop counting a request that was let in: it is taken, served by the application, or lost."""
         self._front.expect(-1)
 
-    def take(self, scope: Scope, body: bytes) -> _Post | None:
+    def take(self, head: _Head, body: bytes) -> _Post | None:
         """Return what answers a request; None if the application does."""
-        headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
             message = from_json(body)
         except ValueError:
@@ -120,29 +167,27 @@ class HotPosts:
         request = hot_request(message)
         if request is None:
             return None
-        accepted = read_accept(value for name, value in headers.items() if name == b"accept")
-        version = _text(headers, b"mcp-protocol-version")
-        if version is None or version in HANDSHAKE_PROTOCOL_VERSIONS:
+        accepted, version = head.accepted, head.version
+        if not head.is_modern:
             if request.version is not None:
                 return None
             return _Post(
                 self, lambda scope, send: self._endpoint.serve_message(message, scope, send, accepted, version)
             )
-        envelope = self._envelope(request, headers, version)
+        envelope = self._envelope(request, head)
         if envelope is None:
             return None
         call = _ModernCall(self._calls, self._endpoint, request, envelope, accepted)
         return _Post(self, call.serve, call.scope)
 
-    def _envelope(self, request: HotRequest, headers: Mapping[bytes, bytes], version: str) -> tuple[Any, Any] | None:
+    def _envelope(self, request: HotRequest, head: _Head) -> tuple[Any, Any] | None:
         """Return what the client of a request of 2026-07-28 says of itself; None if the SDK has to look at it."""
-        if request.version != version or request.token is not None:
-            return None
-        if _text(headers, b"mcp-method") != request.method:
+        if request.version != head.version or request.token is not None or request.method != head.method:
             return None
         if request.method == "tools/call":
             name: str = (request.params or {})["name"]
-            if decode_header_value(_text(headers, b"mcp-name")) != name:
+            stated = head.name
+            if stated is None or stated != stated.strip() or decode_header_value(stated.decode("latin-1")) != name:
                 return None
             if self._schema_with_headers(name) is not None:
                 return None
@@ -235,21 +280,6 @@ class _ModernCall:
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
         """Send nothing."""
-
-
-def _is_plain(headers: Mapping[bytes, bytes]) -> bool:
-    """Return whether a request with these headers may be hot."""
-    length = headers.get(b"content-length", b"")
-    if not length.isdigit() or int(length) > MAX_HOT_BYTES or not _COLD.isdisjoint(headers):
-        return False
-    if any(name.startswith(_PARAM) for name in headers):
-        return False
-    if not is_json(_text(headers, b"content-type")) or not read_accept([headers.get(b"accept", b"")]).json:
-        return False
-    version = _text(headers, b"mcp-protocol-version")
-    if version in MODERN_PROTOCOL_VERSIONS:
-        return headers.get(b"mcp-method") in {b"tools/call", b"tools/list"}
-    return (version is None or version in HANDSHAKE_PROTOCOL_VERSIONS) and b"mcp-session-id" in headers
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
