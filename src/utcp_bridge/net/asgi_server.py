@@ -641,7 +641,7 @@ if HttpToolsProtocol is not None:
             """Return the request that waits for its body, which then waits no longer."""
             waiting, self._waiting = self._waiting, None
             if waiting is not None:
-                cast("Ahead", cast("_Config", self.config).ahead).let_go()
+                cast("Any", self.config).ahead.let_go()
             return waiting
 
         def shutdown(self) -> None:
@@ -687,12 +687,12 @@ if HttpToolsProtocol is not None:
             """Let a request whose body has come be answered, if it waited for that."""
             if (waiting := self._end_waiting()) is not None:
                 cycle, app, head = waiting
-                ahead = cast("Ahead", cast("_Config", self.config).ahead)
-                self._taken = ahead.take(head, bytes(cycle.body))
+                self._taken = cast("Any", self.config).ahead.take(head, bytes(cycle.body))
                 super()._start_asgi_task(cycle, self._taken or app)
 
         def on_response_complete(self) -> None:
             self._watched.end_response()
+            self._taken = None
             super().on_response_complete()
 
         def pipeline_length(self) -> int:

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from functools import partial
 from urllib.parse import urlsplit
 
 import anyio
@@ -290,3 +291,25 @@ async def test_a_call_of_a_tool_with_arguments_in_headers_is_the_sdks():
 
     await serve(server, work)
     assert counted.number == 0
+
+
+@pytest.mark.parametrize("place", range(8))
+@pytest.mark.parametrize("other", [None, "x"], ids=["same", "other"])
+async def test_a_header_that_is_there_twice_is_no_plain_request(place, other):
+    server = bridge(bearer_token=TOKEN[1].removeprefix("Bearer "))
+    counted = Counted(server)
+    body = orjson.dumps(plain("tools/call", {"name": "m_echo"}, modern=True))
+
+    async def work(url):
+        plainly = of(url, body, ("Mcp-Method", "tools/call"), ("Mcp-Name", "m_echo"), TOKEN)
+        await anyio.to_thread.run_sync(lambda: sent(url, body, plainly))
+        assert counted.number == 1
+        name, value = plainly[place]
+        twice = [*plainly, (name, other or value)], [(name, other or value), *plainly]
+        for headers in twice:
+            act = partial(counted.both, partial(sent, url, body, headers))
+            first, second = await anyio.to_thread.run_sync(act)
+            assert first == second
+
+    await serve(server, work)
+    assert counted.number == 1

@@ -34,13 +34,16 @@ from utcp_bridge.tasks import scope_until
 __all__ = ["HotPosts"]
 
 _PARAM: Final = MCP_PARAM_HEADER_PREFIX.lower().encode()
-_COLD: Final = frozenset(
-    {b"origin", b"expect", b"upgrade", b"transfer-encoding", b"content-encoding", b"last-event-id"}
-)
-"""Headers of requests that the application serves."""
+_COLD: Final = frozenset({
+    b"origin", b"expect", b"upgrade", b"transfer-encoding", b"content-encoding", b"last-event-id",
+    b"content-length", b"mcp-name",
+})  # fmt: skip
+"""Headers of requests that the application serves. The last two are examined apart: here they are there twice."""
 _TRANSPORT: Final = TransportContext(kind="streamable-http", can_send_request=False)
 _OK: Final = 200
 _MAX_HEADS: Final = 256
+_MAX_HEAD_BYTES: Final = 4_096
+"""A longer head is examined each time."""
 
 
 class Entrance(Protocol):
@@ -132,9 +135,10 @@ class HotPosts:
         if head is None:
             if (head := self._examined(others)) is None:
                 return None
-            if len(self._heads) >= _MAX_HEADS:
-                self._heads.clear()
-            self._heads[key] = head
+            if sum(len(header[0]) + len(header[1]) for header in others) <= _MAX_HEAD_BYTES:
+                if len(self._heads) >= _MAX_HEADS:
+                    self._heads.clear()
+                self._heads[key] = head
         self._front.expect()
         return head if name is None else replace(head, name=name)
 
