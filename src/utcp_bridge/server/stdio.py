@@ -73,7 +73,7 @@ _FLUSH_SECONDS: Final = 0.5
 _TURNS: Final = 8
 """Turns of the event loop after which the SDK has started a message that it took: two streams and a task, and more."""
 _WITHOUT_PAUSE: Final = 32
-"""Lines that are read in one turn of the event loop, if the client sends so many at once."""
+"""Most lines that are read in one turn of the event loop."""
 _END_SECONDS: Final = 1.0
 _TRANSPORT: Final = TransportContext(kind="jsonrpc", can_send_request=True)
 _MODERN_TRANSPORT: Final = TransportContext(kind="jsonrpc", can_send_request=False)
@@ -234,7 +234,7 @@ class MessageWriter(_Stream):
         self._send_line = send_line
         self._in_flight = in_flight
         self.front: HotLines | None = None
-        """Takes hot requests, and is told what the SDK answers."""
+        """Takes hot requests. It receives the id of each request whose response the SDK has sent."""
 
     async def send(self, item: SessionMessage, /) -> None:
         """Write one message. It is lost if the client has closed."""
@@ -474,7 +474,7 @@ class HotLines:
                 self._others.discard(coerce_request_id(ident))
 
     def settled(self, ident: types.RequestId | None) -> None:
-        """Note that the SDK has answered a request."""
+        """Note that the response of the SDK to a request was sent."""
         if ident is None:
             return
         key = coerce_request_id(ident)

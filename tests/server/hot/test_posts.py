@@ -295,7 +295,7 @@ async def test_a_call_of_a_tool_with_arguments_in_headers_is_the_sdks():
 
 @pytest.mark.parametrize("place", range(8))
 @pytest.mark.parametrize("other", [None, "x"], ids=["same", "other"])
-async def test_a_header_that_is_there_twice_is_no_plain_request(place, other):
+async def test_a_request_with_a_header_twice_goes_to_the_application(place, other):
     server = bridge(bearer_token=TOKEN[1].removeprefix("Bearer "))
     counted = Counted(server)
     body = orjson.dumps(plain("tools/call", {"name": "m_echo"}, modern=True))
