@@ -327,7 +327,7 @@ class _HotCall:
     is_cancelled: bool = False
     """Whether the client has cancelled it, and so expects no response."""
     is_closed: bool = False
-    message_metadata: None = None
+    message_metadata: None = field(default=None, repr=False)
     _cancel_requested: anyio.Event | None = None
 
     @property

@@ -18,6 +18,7 @@ from utcp_bridge.server.stdio import serve_stdio
 pytestmark = pytest.mark.anyio
 INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
 CANCELLED = "notifications/cancelled"
+_EXCHANGES = 5
 
 
 @contextmanager
@@ -53,14 +54,19 @@ class Host:
         return orjson.loads(self._into.readline())
 
     def lines_after(self, line):
-        """Write a line. Return what the server wrote for it, sorted: what is written at once has no order."""
+        """Write a line. Return what the server wrote for it, sorted: what is written at once has no order.
+
+        A long list is made in several turns of the event loop, so more than one exchange follows.
+        """
+        self.put(line)
+        return sorted(one for _ in range(_EXCHANGES) for one in self._before_the_next())
+
+    def _before_the_next(self):
         self._synced += 1
         ident = f"sync-{self._synced}"
-        self.put(line, plain("tools/list", {"cursor": 5}, modern=self.modern, ident=ident))
-        found = []
+        self.put(plain("tools/list", {"cursor": 5}, modern=self.modern, ident=ident))
         while (one := self._into.readline()) and ident.encode() not in one:
-            found.append(one)
-        return sorted(found)
+            yield one
 
     def begin(self, *, modern):
         """Begin a session of this era."""
@@ -123,12 +129,13 @@ async def test_the_front_answers_any_line_as_the_sdk_does(modern):
             line = data.draw(
                 requests(modern=data.draw(st.sampled_from([modern, modern, modern, not modern]))).flatmap(written)
             )
-            if b"\n" in line:
+            if b"\n" in line or b"search_tools" in line:  # a search has no certain number of turns
                 return
             server.hot.is_on = True
             first = host.lines_after(line)
             server.hot.is_on = False
-            assert first == host.lines_after(line)
+            second = host.lines_after(line)
+            assert first == second
 
         same()
 

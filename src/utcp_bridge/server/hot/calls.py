@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, cast
 
@@ -53,7 +53,7 @@ class ToolCall:
     """What handlers read of the parameters of `tools/call`."""
 
     name: str
-    arguments: JsonObject | None
+    arguments: JsonObject | None = field(repr=False)
 
 
 class HandlingServer(Server[None]):

@@ -12,7 +12,7 @@ numbers and halves of surrogate pairs in another way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeGuard
 
 from mcp_types import (
@@ -54,9 +54,9 @@ class HotRequest:
 
     ident: RequestId
     method: str
-    params: JsonObject | None
-    meta: JsonObject | None = None
-    token: ProgressToken | None = None
+    params: JsonObject | None = field(repr=False)
+    meta: JsonObject | None = field(default=None, repr=False)
+    token: ProgressToken | None = field(default=None, repr=False)
     version: str | None = None
 
 
