@@ -16,7 +16,10 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import h11
+import mcp_types as types
 import orjson
+from mcp_types.methods import validate_client_request
+from mcp_types.version import LATEST_HANDSHAKE_VERSION
 from yarl import URL
 
 from utcp_bridge.auth.redaction import Redactor
@@ -32,6 +35,8 @@ from utcp_bridge.net.stream_decoders import EventSplitter, JsonSplitter, TextSpl
 from utcp_bridge.pipeline.schema_checks import SchemaChecks
 from utcp_bridge.placement.placeholders import Context, Syntax, compile_template
 from utcp_bridge.placement.url import compile_url
+from utcp_bridge.server.hot.calls import HandlingServer, HotCalls
+from utcp_bridge.server.hot.requests import read_hot
 from utcp_bridge.server.incoming import UnreadableMessage, read_message
 from utcp_bridge.transports.cli.scripts import CommandStep, UnsafePlaceholder, bash_script
 from utcp_bridge.transports.cli.words import ArgvTemplate, flags
@@ -55,6 +60,8 @@ _FRAMINGS: Final = (
     Framing("fixed_length", fixed_length=7),
     Framing("stream", limit=4_096),
 )
+
+_HOT: Final = HotCalls(HandlingServer("fuzz"))
 
 logging.disable(logging.CRITICAL)
 
@@ -181,6 +188,21 @@ def incoming(data: bytes) -> None:
         assert json_line(line) == line
 
 
+def hot(data: bytes) -> None:
+    """Read a message ahead of the MCP SDK. What is read so, the SDK reads in the same way and finds valid."""
+    found = read_hot(data)
+    if found is None:
+        return
+    message = types.jsonrpc_message_adapter.validate_json(data, by_name=False)
+    assert isinstance(message, types.JSONRPCRequest)
+    mine, its = (found.ident, found.method, found.params), (message.id, message.method, message.params)
+    assert repr(mine) == repr(its), (mine, its)  # NaN differs from itself
+    if found.version is None:
+        validate_client_request(found.method, LATEST_HANDSHAKE_VERSION, message.params)
+    elif _HOT.envelope_of(found) is not None:
+        validate_client_request(found.method, found.version, message.params)
+
+
 def foreign(data: bytes) -> None:
     """Decode and clean text of other programs. Cleaning twice changes nothing more."""
     charset, _, body = data.partition(b"\n")
@@ -291,6 +313,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
         documents,
         foreign,
         framings,
+        hot,
         incoming,
         openapi,
         redaction,

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Literal, NoReturn, cast
+from typing import Any, Final, Literal, NoReturn, Protocol, cast
 
 import anyio
 import h11
@@ -35,7 +35,7 @@ except ImportError:  # Windows, and other Pythons than CPython
 
 from utcp_bridge.processes.ending import Ending, watched_signals
 
-__all__ = ["ConnectionLimits", "serve_asgi"]
+__all__ = ["Ahead", "ConnectionLimits", "serve_asgi"]
 
 _logger = logging.getLogger(__name__)
 _uvicorns_logger = logging.getLogger("uvicorn.error")
@@ -82,6 +82,25 @@ class ConnectionLimits:
     grace: int = 2
 
 
+class Ahead(Protocol):
+    """Answers some requests ahead of the application, which then sees nothing of them."""
+
+    def may_take(self, scope: Any) -> Any:
+        """Return what `take` needs if a request may be taken, by its head. No application starts before `let_go`."""
+        ...
+
+    def let_go(self) -> None:
+        """Note that a request that may be taken waits no longer for its body."""
+        ...
+
+    def take(self, head: Any, body: bytes) -> Any:
+        """Return an ASGI application for a request whose body has come; None if the usual one serves it.
+
+        Its `disconnected` is called if the client closes the connection.
+        """
+        ...
+
+
 async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     app: Any,
     listeners: Sequence[socket.socket],
@@ -91,8 +110,9 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     drain: Callable[[], Awaitable[None]] | None = None,
     at_end: Callable[[], Awaitable[None]] | None = None,
     limits: ConnectionLimits | None = None,
+    ahead: Ahead | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then close the listening sockets.
+    """Serve until SIGTERM or SIGINT, then close the listening sockets. With httptools, `ahead` may take requests.
 
     `on_ready` is called when the server accepts connections. After SIGTERM, `drain` runs while the server goes on; a
     further signal, and SIGINT, cut it short. Then the server accepts no new connections, `at_end` runs, and requests in
@@ -110,7 +130,7 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
         server_header=False,
         timeout_graceful_shutdown=limits.grace,
     )
-    config.open_connections = connections
+    config.open_connections, config.ahead = connections, ahead
     runner = _Uvicorn(config, on_ready)
     try:
         async with watched_signals() as ending, anyio.create_task_group() as group:
@@ -165,6 +185,7 @@ class _Config(uvicorn.Config):
     """uvicorn's configuration, with what its protocols share."""
 
     open_connections: _Connections
+    ahead: Ahead | None
 
 
 class _Uvicorn(uvicorn.Server):
@@ -588,9 +609,12 @@ class _H11Protocol(H11Protocol):
 if HttpToolsProtocol is not None:
 
     class _HttpToolsProtocol(HttpToolsProtocol):
-        """uvicorn's protocol in C, with the limits of this module."""
+        """uvicorn's protocol in C, with the limits of this module, and with a front that takes requests."""
 
         _chunk = 0
+        _waiting: tuple[Any, Any, Any] | None = None
+        """A request that may be taken, until its body has come: its cycle, the application, and what `take` needs."""
+        _taken: Any = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             joined: Any = _JoinedWrites(transport, self.loop)
@@ -599,7 +623,31 @@ if HttpToolsProtocol is not None:
 
         def connection_lost(self, exc: Exception | None) -> None:
             cast("_Config", self.config).open_connections.forget(self._watched)
+            self._end_waiting()
             super().connection_lost(exc)
+            if self._taken is not None:
+                self._taken.disconnected()
+
+        def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+            ahead = cast("_Config", self.config).ahead
+            if ahead is None or (head := ahead.may_take(cycle.scope)) is None:
+                super()._start_asgi_task(cycle, app)
+                return
+            self._waiting = cycle, app, head
+            if not cycle.more_body:
+                self._take_or_start()
+
+        def _end_waiting(self) -> tuple[Any, Any, Any] | None:
+            """Return the request that waits for its body, which then waits no longer."""
+            waiting, self._waiting = self._waiting, None
+            if waiting is not None:
+                cast("Any", self.config).ahead.let_go()
+            return waiting
+
+        def shutdown(self) -> None:
+            if (waiting := self._end_waiting()) is not None:
+                super()._start_asgi_task(*waiting[:2])
+            super().shutdown()
 
         def data_received(self, data: bytes) -> None:
             if self.transport.is_closing():
@@ -633,9 +681,18 @@ if HttpToolsProtocol is not None:
         def on_message_complete(self) -> None:
             self._watched.end_request()
             super().on_message_complete()
+            self._take_or_start()
+
+        def _take_or_start(self) -> None:
+            """Let a request whose body has come be answered, if it waited for that."""
+            if (waiting := self._end_waiting()) is not None:
+                cycle, app, head = waiting
+                self._taken = cast("Any", self.config).ahead.take(head, bytes(cycle.body))
+                super()._start_asgi_task(cycle, self._taken or app)
 
         def on_response_complete(self) -> None:
             self._watched.end_response()
+            self._taken = None
             super().on_response_complete()
 
         def pipeline_length(self) -> int:

@@ -34,6 +34,7 @@ from utcp_bridge.search.query import describe_catalogue
 from utcp_bridge.server.callers import caller_of, client_name
 from utcp_bridge.server.changes import Changes, page_in_turns
 from utcp_bridge.server.hosts.interaction import Interaction, has_state
+from utcp_bridge.server.hot.calls import HandlingServer, HotCalls, ToolCall
 from utcp_bridge.server.logging_relay import LogRelay
 from utcp_bridge.server.meta_tools import MetaTools, ResultBudgets, call_entry, catalogue_with_meta_tools
 from utcp_bridge.server.readiness import Readiness
@@ -68,7 +69,7 @@ def _handler_of(runner: ServerRunner[Any]) -> Any:
 ServerRunner.on_request = property(_handler_of)  # type: ignore[assignment, method-assign]  # pyright: ignore[reportAttributeAccessIssue]
 
 
-class BridgeServer(Server[None]):
+class BridgeServer(HandlingServer):
     """An MCP server with the tools of a UTCP client. The code that makes the client opens and closes it."""
 
     def __init__(self, client: UtcpClient, *, name: str = "utcp-bridge", title: str | None = "UTCP bridge") -> None:
@@ -87,7 +88,7 @@ class BridgeServer(Server[None]):
             cache_hints={"tools/list": self._cache_hint()},
             get_tool_input_schema=self.catalogue.schema_with_headers,
             on_list_tools=self._list_tools,
-            on_call_tool=self._call_tool,
+            on_call_tool=self.call_tool,
             on_subscriptions_listen=self._listen,
         )
         self.logs = LogRelay(client.redactor)
@@ -99,7 +100,8 @@ class BridgeServer(Server[None]):
         self.meta_tools.show = self.relay.desk.shown_link
         if not _tracing_is_configured():
             self.middleware.clear()
-        shortcut: Any = self._shortcut  # returns a coroutine or what `call_next` returns, and the SDK awaits either
+        self.hot = HotCalls(self)
+        shortcut: Any = self._middleware  # returns a coroutine or what `call_next` returns, and the SDK awaits either
         self.middleware.append(shortcut)
 
     def create_initialization_options(
@@ -148,7 +150,12 @@ class BridgeServer(Server[None]):
         ttl_ms = int(seconds * 1000) if seconds else _MINUTE_MS
         return CacheHint(ttl_ms=ttl_ms, scope="private" if self.client.settings.bearer_token else "public")
 
-    def _shortcut(self, ctx: ServerRequestContext[None, Any], call_next: CallNext) -> Awaitable[HandlerResult]:
+    def _middleware(self, ctx: ServerRequestContext[None, Any], call_next: CallNext) -> Awaitable[HandlerResult]:
+        if self.hear is not None:
+            self.hear(ctx)
+        return self.shortcut(ctx, call_next)
+
+    def shortcut(self, ctx: ServerRequestContext[None, Any], call_next: CallNext) -> Awaitable[HandlerResult]:
         """Answer `tools/list` from ready pages, and keep the instructions up to date (middleware).
 
         The SDK would validate and copy every tool of a page on each request.
@@ -214,7 +221,13 @@ class BridgeServer(Server[None]):
         async with self.relay.listening(params):
             return await self.changes.listen(ctx, params, self.catalogue.view(client_name(ctx)))
 
-    async def _call_tool(self, ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams) -> Any:
+    async def call_tool(
+        self, ctx: ServerRequestContext[None, Any], params: ToolCall | types.CallToolRequestParams
+    ) -> Any:
+        """Return the result of a tool (handler of `tools/call`).
+
+        :raises MCPError: the request is refused.
+        """
         try:
             return await self.interaction.serve(ctx, partial(self._dispatch, ctx, params))
         except MCPError:
@@ -233,12 +246,12 @@ class BridgeServer(Server[None]):
         except ValueError:
             raise MCPError(types.INVALID_PARAMS, "Invalid request parameters") from None
         with self.relay.tasks.offering(wish):
-            result: JsonObject = await self._call_tool(ctx, params)
+            result: JsonObject = await self.call_tool(ctx, params)
         modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
         return result if modern else {key: value for key, value in result.items() if key != "resultType"}
 
     async def _dispatch(
-        self, ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams, emit: Emit
+        self, ctx: ServerRequestContext[None, Any], params: ToolCall | types.CallToolRequestParams, emit: Emit
     ) -> JsonObject:
         name, arguments, caller = params.name, params.arguments or {}, caller_of(ctx)
         try:

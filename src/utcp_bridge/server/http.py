@@ -37,9 +37,11 @@ from utcp_bridge.net.asgi_server import ConnectionLimits, serve_asgi
 from utcp_bridge.net.listening import for_url, host_and_port, is_loopback, listen
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.discovery import CATALOG_PATH, card_path, serve_document
+from utcp_bridge.server.hot.posts import HotPosts
 from utcp_bridge.server.incoming import TOO_MANY_VALUES, has_too_many_values, mended_body
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.replies import (
+    Accepted,
     AsgiApp,
     Header,
     McpReply,
@@ -48,6 +50,7 @@ from utcp_bridge.server.replies import (
     Scope,
     Send,
     as_accepted,
+    is_json,
     read_accept,
     respond,
 )
@@ -89,7 +92,7 @@ def build_app(server: BridgeServer) -> AsgiApp:
     return _assemble(server)[0]
 
 
-def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront]:
+def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront, HotPosts]:
     settings = server.client.settings
     _refuse_open_door(settings)
     token = settings.bearer_token
@@ -119,7 +122,11 @@ def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront]:
             allow_headers=("*",),
             expose_headers=("Mcp-Session-Id", "WWW-Authenticate"),
         )
-    return cast("AsgiApp", outermost), front
+    return (
+        cast("AsgiApp", outermost),
+        front,
+        HotPosts(server.hot, server.catalogue.schema_with_headers, front, endpoint, _bare(settings.path)),
+    )
 
 
 async def _not_found(path: str, _request: Request, _error: Exception) -> Response:
@@ -134,7 +141,7 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
     :raises ConfigError: the address cannot be bound, or would be open to everyone.
     """
     settings = server.client.settings
-    app, front = _assemble(server)
+    app, front, ahead = _assemble(server)
     listeners = listen(settings.host, settings.port)
     url = f"http://{for_url(settings.host)}:{listeners[0].getsockname()[1]}{settings.path}"
 
@@ -155,7 +162,7 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
     ready = partial(on_ready, url) if on_ready else lambda: None
     per_address = None if settings.insecure else settings.max_connections_per_address
     limits = ConnectionLimits(total=settings.max_connections, per_address=per_address, grace=_LAST_RESORT_SECONDS)
-    await serve_asgi(app, listeners, on_ready=ready, lifespan="on", drain=drain, at_end=end, limits=limits)
+    await serve_asgi(app, listeners, on_ready=ready, lifespan="on", drain=drain, at_end=end, limits=limits, ahead=ahead)
 
 
 def _refuse_open_door(settings: ServerSettings) -> None:
@@ -194,6 +201,7 @@ class McpEndpoint:
 
     def __init__(self, server: BridgeServer) -> None:
         self.sessions: Final = HandshakeSessions(server)
+        self.kept_alive: Final = self.sessions.kept_alive
         self._modern: Final = StreamableHTTPSessionManager(server)
         self._serve_modern: Final = self._modern.asgi_app.app
         """What is inside the manager's limit on bodies, which would collect and copy each body a second time."""
@@ -228,7 +236,7 @@ class McpEndpoint:
     async def _post(self, scope: Scope, receive: Receive, send: Send, version: str | None, *, handshake: bool) -> None:
         headers: list[Header] = scope["headers"]
         accepted = read_accept(value for name, value in headers if name == b"accept")
-        if not _is_json(_first(headers, b"content-type")):
+        if not is_json(_first(headers, b"content-type")):
             raise Refusal(400, "The body is JSON. Send the header `Content-Type: application/json`.")
         if not (accepted.json or accepted.events):
             raise Refusal(406, "Replies are JSON or event streams. Send `Accept: application/json, text/event-stream`.")
@@ -237,8 +245,7 @@ class McpEndpoint:
             raise Refusal(400, f"The message was refused: {TOO_MANY_VALUES}.")
         message = _parse(body) if handshake or b"initialize" in body else None
         if handshake or _opens_session(message):
-            reply = McpReply(send, accepted, Request(scope))
-            await self.sessions.post(message, _first(headers, _SESSION), version, reply)
+            await self.serve_message(message, scope, send, accepted, version)
             return
         if _first(headers, b"mcp-method") == "subscriptions/listen" and not accepted.events:
             raise Refusal(406, "`subscriptions/listen` sends events. Add `text/event-stream` to `Accept`.")
@@ -249,17 +256,22 @@ class McpEndpoint:
         ]
         await self._serve_modern(scope, _replaying(body, receive), as_accepted(send, accepted))
 
+    async def serve_message(
+        self, message: Any, scope: Scope, send: Send, accepted: Accepted, version: str | None
+    ) -> None:
+        """Serve a message of the handshake era."""
+        reply = McpReply(send, accepted, Request(scope))
+        try:
+            await self.sessions.post(message, _first(scope["headers"], _SESSION), version, reply)
+        except Refusal as refusal:
+            await respond(send, refusal.status, _problem(refusal.code, str(refusal)))
+
 
 def _first(headers: Iterable[Header], name: bytes) -> str | None:
     for key, value in headers:
         if key == name:
             return value.decode("latin-1")
     return None
-
-
-def _is_json(content_type: str | None) -> bool:
-    media = (content_type or "").partition(";")[0].strip().lower()
-    return media == "application/json" or (media.startswith("application/") and media.endswith("+json"))
 
 
 def _opens_session(message: Any) -> bool:
@@ -310,21 +322,25 @@ class Doors:
 
     def refusal(self, headers: Iterable[Header]) -> tuple[int, dict[str, str]] | None:
         """Return status and document of a refusal; None if the request may pass."""
-        hosts: list[bytes] = []
-        origins: list[bytes] = []
-        for name, value in headers:
-            if name == b"host":
-                hosts.append(value)
-            elif name == b"origin":
-                origins.append(value)
-        key = hosts[0] if hosts else b"", origins[0] if origins else None
-        is_single = len(hosts) == 1 and len(origins) <= 1
-        if is_single and key in self._admitted:
+        if self.accepts(headers):
             return None
-        refused = self._refused_host(hosts) or self._refused_origin(origins)
-        if refused is None and is_single and len(self._admitted) < _MAX_REMEMBERED:
+        hosts, origins = _hosts_and_origins(headers)
+        return self._refused_host(hosts) or self._refused_origin(origins)
+
+    def accepts(self, headers: Iterable[Header]) -> bool:
+        """Return whether a request may pass: it has one Host, and at most one Origin, that are accepted."""
+        hosts, origins = _hosts_and_origins(headers)
+        if len(hosts) != 1 or len(origins) > 1:
+            return False
+        key = hosts[0], origins[0] if origins else None
+        if key in self._admitted:
+            return True
+        fits = _is_among(hosts[0].decode("latin-1"), self._hosts) and all(
+            _is_among(origin.decode("latin-1"), self._origins) for origin in origins
+        )
+        if fits and len(self._admitted) < _MAX_REMEMBERED:
             self._admitted.add(key)
-        return refused
+        return fits
 
     def _refused_host(self, hosts: list[bytes]) -> tuple[int, dict[str, str]] | None:
         values = [value.decode("latin-1") for value in hosts]
@@ -354,6 +370,17 @@ class Doors:
             _logger.warning("%s %s%s", message, remedy, more)
             self._logged_at, self._unlogged = now, 0
         return {"error": f"{what} not allowed", "message": message, "remedy": remedy, "setting": setting, what: shown}
+
+
+def _hosts_and_origins(headers: Iterable[Header]) -> tuple[list[bytes], list[bytes]]:
+    hosts: list[bytes] = []
+    origins: list[bytes] = []
+    for name, value in headers:
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"origin":
+            origins.append(value)
+    return hosts, origins
 
 
 def _forms(values: Iterable[str]) -> frozenset[str]:
@@ -445,7 +472,22 @@ class HttpFront:
         if _is_visit(scope, self._path):
             await _welcome(scope, self._closing(send), self._path)
         else:
-            await self._serve(scope, mended_body(receive) if scope["method"] == "POST" else receive, send)
+            await self.serve(scope, mended_body(receive) if scope["method"] == "POST" else receive, send, self._app)
+
+    def lets_in(self, headers: list[Header]) -> bool:
+        """Return whether a request passes every check, and so would reach the endpoint as it is."""
+        if self._token is not None and self._refusal(headers, self._token) is not None:
+            return False
+        return (self._doors is None or self._doors.accepts(headers)) and _stripped(headers) is headers
+
+    def expect(self, number: int = 1) -> None:
+        """Count a request in flight whose body has not come yet, or stop to count it."""
+        self._calls += number
+        self._used_at = loop_time()
+
+    def caller_of(self, scope: Scope) -> str:
+        """Return what distinguishes the client of a request from others."""
+        return _caller(scope)
 
     def _closing(self, send: Send) -> Send:
         """Return a `send` that asks the client to close its connection if the server ends by then."""
@@ -458,7 +500,8 @@ class HttpFront:
 
         return send_closing
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send, app: AsgiApp) -> None:
+        """Serve a request that was let in. It counts as in flight, and ends with the server."""
         started = finished = False
         send = self._closing(send)
         is_call = scope["method"] == "POST" and _first(scope["headers"], b"mcp-method") != "subscriptions/listen"
@@ -473,7 +516,7 @@ class HttpFront:
             self._open.add(cancellation)
             self._calls += is_call
             try:
-                await self._app(scope, receive, watched)
+                await app(scope, receive, watched)
             finally:
                 self._open.discard(cancellation)
                 self._calls -= is_call

@@ -26,6 +26,7 @@ __all__ = [
     "Send",
     "as_accepted",
     "event_of",
+    "is_json",
     "open_events",
     "read_accept",
     "respond",
@@ -45,6 +46,9 @@ _EVENTS: Final = (
     (b"x-accel-buffering", b"no"),
 )
 _SESSION: Final = b"mcp-session-id"
+_ESCAPE: Final = b"\\u"
+_SMALL_NUMBER: Final = b"e-0"
+"""How the SDK's writer of JSON begins a small exponent. Others write it without the zero."""
 _JSON_RANGES: Final = ("application/json", "application/*", "*/*")
 _EVENT_RANGES: Final = ("text/event-stream", "text/*", "*/*")
 
@@ -56,6 +60,12 @@ class Accepted:
     json: bool
     events: bool
     names_events: bool = False
+
+
+def is_json(content_type: str | None) -> bool:
+    """Return whether a `Content-Type` is that of JSON."""
+    media = (content_type or "").partition(";")[0].strip().lower()
+    return media == "application/json" or (media.startswith("application/") and media.endswith("+json"))
 
 
 def read_accept(values: Iterable[bytes]) -> Accepted:
@@ -171,6 +181,17 @@ class McpReply:
         async with self._turn:
             await self._write(event_of(response), last=True)
 
+    async def finish_plain(self, response: Any, status: int) -> None:
+        """Send the response to a request of 2026-07-28 as the SDK does."""
+        if self._opened or not self._accepted.json:
+            await self.finish(response)
+            return
+        self._ended = True
+        data = encode(response)
+        headers = [(b"content-length", str(len(data)).encode()), _JSON]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": data})
+
     async def accept(self) -> None:
         """End the reply without a response, because the message needs none."""
         async with self._turn:
@@ -195,9 +216,10 @@ class McpReply:
 
 def as_accepted(send: Send, accepted: Accepted) -> Send:
     """Return a `send` that changes a reply of the SDK into a form that the client reads."""
-    if accepted.json and accepted.events:
-        return send
-    return _EventsAsJson(send) if accepted.json else _JsonAsEvents(send)
+    if not accepted.json:
+        return _JsonAsEvents(send)
+    plain = _PlainJson(send)
+    return plain if accepted.events else _EventsAsJson(plain)
 
 
 class _ConvertedReply:
@@ -226,6 +248,25 @@ class _ConvertedReply:
 
     async def _end(self) -> None:
         raise NotImplementedError
+
+
+class _PlainJson(_ConvertedReply):
+    """Sends a JSON document with its characters as they are, as every other reply of the bridge has them."""
+
+    _start: Message
+
+    def _applies_to(self, start: Message) -> bool:
+        self._start = start
+        return _JSON in start["headers"]
+
+    async def _end(self) -> None:
+        data = bytes(self._data)
+        if _ESCAPE in data or _SMALL_NUMBER in data:
+            data = encode(json.loads(data))
+        kept = {b"content-length": str(len(data)).encode()}
+        headers = [(name, kept.get(name, value)) for name, value in self._start["headers"]]
+        await self._send({**self._start, "headers": headers})
+        await self._send({"type": "http.response.body", "body": data})
 
 
 class _EventsAsJson(_ConvertedReply):

@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -36,6 +36,7 @@ from starlette.requests import Request
 
 from utcp_bridge.model import JsonObject, in_seconds, is_list, is_object
 from utcp_bridge.server.hosts.adapters import capabilities_of
+from utcp_bridge.server.hot.requests import HotRequest
 from utcp_bridge.server.replies import McpReply, event_of, open_events
 from utcp_bridge.tasks import loop_time
 from utcp_bridge.upstream import APPS
@@ -362,6 +363,15 @@ class HandshakeSessions:
                 for reply in tuple(self._replies):
                     group.start_soon(reply.ping, _PING_SECONDS, _TICK_SECONDS)
 
+    @contextmanager
+    def kept_alive(self, reply: McpReply) -> Generator[None]:
+        """Let a reply that is silent for long have signs of life, during the block."""
+        self._replies.add(reply)
+        try:
+            yield
+        finally:
+            self._replies.discard(reply)
+
     async def forget_idle(self, now: float) -> None:
         """Forget the sessions that were not used for long; sooner if there are many."""
         is_crowded = len(self._sessions) > self._limit // 2
@@ -501,7 +511,8 @@ class HandshakeSessions:
         ident = as_request_id(message["id"])
         if ident is None:
             raise Refusal(400, "The `id` of a request is text or an integer.")
-        return await self._answer(session, ident, method, params, reply)
+        hot = self._server.hot.of_session(message, session.connection)
+        return await self._answer(session, ident, method, params, reply, hot)
 
     async def _note(self, session: HandshakeSession, method: str, params: JsonObject | None, reply: McpReply) -> None:
         if method == "notifications/cancelled":
@@ -510,21 +521,28 @@ class HandshakeSessions:
         await session.runner.on_notify(_Exchange(session, None, None, transport, reply.request), method, params)
 
     async def _answer(
-        self, session: HandshakeSession, ident: types.RequestId, method: str, params: JsonObject | None, reply: McpReply
+        self,
+        session: HandshakeSession,
+        ident: types.RequestId,
+        method: str,
+        params: JsonObject | None,
+        reply: McpReply,
+        hot: HotRequest | None = None,
     ) -> JsonObject:
         transport = TransportContext(kind="streamable-http", can_send_request=reply.takes_events)
         exchange = _Exchange(session, reply, ident, transport, reply.request, progress_token_from_params(params))
         key, scope = coerce_request_id(ident), anyio.CancelScope()
         session.in_flight[key] = scope
-        self._replies.add(reply)
         try:
-            with scope:
-                result = await session.runner.on_request(exchange, method, params)
+            with scope, self.kept_alive(reply):
+                if hot is None:
+                    result = await session.runner.on_request(exchange, method, params)
+                else:
+                    result = await self._server.hot.respond(hot, exchange, session.connection, reply.request)
                 return {"jsonrpc": "2.0", "id": ident, "result": result}
         except Exception as error:  # noqa: BLE001 - the SDK says which text of it clients may read
             return _error(ident, modern_error_data(error))
         finally:
-            self._replies.discard(reply)
             if session.in_flight.get(key) is scope:
                 del session.in_flight[key]
             if session.is_forgotten and not session.in_flight:

@@ -1,0 +1,238 @@
+"""Answers `tools/call`, `tools/list` and `ping` with the server's own handlers, but without the SDK around them.
+
+The SDK validates a request against several models, starts task groups for it, and shapes its result by a model: that
+takes many times as long as the call. A request is hot if these steps would change nothing: it has only the members
+that `requests.py` names, each of the plain type. Every other message goes to the SDK untouched, which then refuses it
+or serves it.
+
+The handlers get the context that the SDK would give them, so callers, budgets, logs, tasks, questions to the host and
+the audit are theirs alone. A result of plain text and structured content is written in the order of the SDK's models;
+any other result goes through these models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, cast
+
+import anyio
+import mcp_types as types
+import orjson
+from mcp.server.connection import Connection
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.runner import ServerRunner, aclose_shielded
+from mcp.server.session import ServerSession
+from mcp.shared.dispatcher import DispatchContext
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
+from mcp_types import methods as sdk_methods
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.server.hot.requests import ENVELOPE, HotRequest, hot_request
+
+__all__ = ["HandlingServer", "HotCalls", "HotConnection"]
+
+_LATEST: Final = MODERN_PROTOCOL_VERSIONS[-1]
+_ABSENT: Final = [["absent"]]
+"""Stands for a member that is not there: no valid one is a list."""
+_MAX_ENVELOPES: Final = 64
+_MAX_ENVELOPE_BYTES: Final = 4_096
+_SERVER_INFO: Final = types.SERVER_INFO_META_KEY
+_PLAIN: Final = frozenset({"content", "isError", "resultType", "structuredContent", "_meta"})
+
+
+Context = ServerRequestContext[None, Any]
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """What handlers read of the parameters of `tools/call`."""
+
+    name: str
+    arguments: JsonObject | None = field(repr=False)
+
+
+class HandlingServer(Server[None]):
+    """A server whose handlers can be called without the SDK around them."""
+
+    hear: Callable[[Context], None] | None = None
+    """Is called with each message that the SDK begins to serve."""
+
+    def shortcut(self, ctx: Context, call_next: CallNext) -> Awaitable[HandlerResult]:
+        """Return the result of a request, that of `call_next` if this server does nothing ahead of it."""
+        raise NotImplementedError
+
+    async def call_tool(self, ctx: Context, params: ToolCall | types.CallToolRequestParams) -> Any:
+        """Return the result of a tool (handler of `tools/call`).
+
+        :raises MCPError: the request is refused.
+        """
+        raise NotImplementedError
+
+
+class HotConnection(Connection):
+    """The SDK's record of one request of 2026-07-28, which makes only what is used."""
+
+    def __init__(self, outbound: Any, version: str, envelope: tuple[Any, Any]) -> None:
+        # not the SDK's: it makes an event and a stack of callbacks, which take longer than everything else here
+        self.outbound = outbound
+        self.session_id = None
+        self.protocol_version = version
+        self._client_params, self.client_capabilities = envelope
+        self.state = {}
+
+    @cached_property
+    def initialized(self) -> anyio.Event:  # type: ignore[override]
+        """Set: the connection needs no handshake."""
+        event = anyio.Event()
+        event.set()
+        return event
+
+    @cached_property
+    def exit_stack(self) -> AsyncExitStack:  # type: ignore[override]
+        """What ends with the request."""
+        return AsyncExitStack()
+
+    async def aclose(self) -> None:
+        """End what handlers have bound to the request."""
+        if "exit_stack" in self.__dict__:
+            await aclose_shielded(self)
+
+
+class HotCalls:
+    """Answers hot requests of one server. With `is_on` false, every request goes to the SDK."""
+
+    def __init__(self, server: HandlingServer) -> None:
+        self._server = server
+        self._shaper: ServerRunner[Any] = ServerRunner(server, cast("Any", None), None)
+        self._stamp = server.server_info_stamp
+        self._envelopes: dict[bytes, tuple[Any, Any] | None] = {}
+        self.no_channel: Final = Connection.from_envelope(_LATEST, None, None).outbound
+        """The SDK's way to a client that can be sent nothing but its response."""
+        self.is_on = True
+
+    @property
+    def may_answer(self) -> bool:
+        """Whether requests may be answered here: other middleware than the server's own has to see each of them."""
+        return self.is_on and len(self._server.middleware) == 1
+
+    def of_session(self, message: Any, connection: Connection) -> HotRequest | None:
+        """Return a message of a session of the handshake era, if it is hot."""
+        if not self.may_answer or connection.client_params is None:
+            return None
+        request = hot_request(message)
+        return request if request is not None and request.version is None else None
+
+    def envelope_of(self, request: HotRequest) -> tuple[Any, Any] | None:
+        """Return what the client of a request of 2026-07-28 says of itself: its parameters, and its capabilities.
+
+        None if the SDK has to refuse the request. Clients say the same in each request, so it is validated once.
+        """
+        meta = (request.params or {}).get("_meta", {})
+        try:
+            key = orjson.dumps([meta.get(name, _ABSENT) for name in ENVELOPE])
+        except TypeError:
+            return None
+        if key in self._envelopes:
+            return self._envelopes[key]
+        if CLIENT_CAPABILITIES_META_KEY not in meta or len(key) > _MAX_ENVELOPE_BYTES:
+            return None
+        if len(self._envelopes) >= _MAX_ENVELOPES:
+            self._envelopes.clear()
+        self._envelopes[key] = found = _validated({name: meta[name] for name in ENVELOPE if name in meta})
+        return found
+
+    async def respond(
+        self,
+        request: HotRequest,
+        exchange: DispatchContext[Any],
+        connection: Connection,
+        http_request: Any = None,
+    ) -> JsonObject:
+        """Return the result of a request in its final form.
+
+        :raises MCPError: the request is refused.
+        """
+        ctx: Context = ServerRequestContext(
+            session=ServerSession(exchange, connection, request_meta=cast("Any", request.meta)),
+            lifespan_context=None,
+            method=request.method,
+            params=request.params,
+            request_id=request.ident,
+            meta=cast("Any", request.meta),
+            protocol_version=connection.protocol_version,
+            request=http_request,
+        )
+        result: Any = await self._server.shortcut(ctx, self._next)
+        return cast("JsonObject", result)
+
+    async def _next(self, ctx: Context) -> JsonObject:
+        """Do what the SDK does after the middleware: run the handler and shape its result."""
+        if ctx.method == "ping":
+            return {}
+        params: Mapping[str, Any] = ctx.params or {}
+        call = ToolCall(params["name"], params.get("arguments"))
+        return self.shaped(ctx.protocol_version, await self._server.call_tool(ctx, call))
+
+    def shaped(self, version: str, result: JsonObject) -> JsonObject:
+        """Return the result of a tool in the form of a protocol version.
+
+        :raises MCPError: it is not a result of a tool.
+        """
+        stamp = self._stamp if version in MODERN_PROTOCOL_VERSIONS else None
+        plain = _in_order(result, stamp)
+        if plain is not None:
+            return plain
+        return self._shaper._serialize("tools/call", version, result)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one place that knows every form
+
+
+def _validated(stated: JsonObject) -> tuple[Any, Any] | None:
+    version = stated[PROTOCOL_VERSION_META_KEY]
+    try:
+        sdk_methods.validate_client_request("tools/list", version, {"_meta": stated})
+    except ValueError:
+        return None
+    made = Connection.from_envelope(version, stated.get(CLIENT_INFO_META_KEY), stated.get(CLIENT_CAPABILITIES_META_KEY))
+    return made.client_params, made.client_capabilities
+
+
+def _in_order(result: JsonObject, stamp: JsonObject | None) -> JsonObject | None:
+    """Return a result of text and structured content with its members in the order of the SDK's models.
+
+    `stamp` names the server in results of 2026-07-28. None: the result has something else.
+    """
+    blocks, meta = _texts(result.get("content")), result.get("_meta")
+    is_error, structured = result.get("isError"), result.get("structuredContent")
+    if blocks is None or not result.keys() <= _PLAIN or result.get("resultType") != "complete":
+        return None
+    if not isinstance(is_error, bool) or not (structured is None or is_object(structured)):
+        return None
+    ordered: JsonObject = {}
+    if meta is not None:
+        if not is_object(meta) or (stamp is not None and (_SERVER_INFO in meta or None in meta.values())):
+            return None
+        ordered["_meta"] = meta if stamp is None else {**meta, _SERVER_INFO: stamp}
+    ordered["content"] = blocks
+    ordered["isError"] = is_error
+    if stamp is not None:
+        ordered["resultType"] = "complete"
+    if structured is not None:
+        ordered["structuredContent"] = structured
+    if stamp is not None and meta is None:
+        ordered["_meta"] = {_SERVER_INFO: stamp}
+    return ordered
+
+
+def _texts(content: Any) -> list[JsonObject] | None:
+    """Return blocks of text alone; None if a block is something else."""
+    blocks: list[JsonObject] = []
+    for block in content if is_list(content) else (None,):
+        text = block.get("text") if is_object(block) and len(block) == 2 and block.get("type") == "text" else None
+        if not isinstance(text, str):
+            return None
+        blocks.append({"text": text, "type": "text"})
+    return blocks
