@@ -162,7 +162,8 @@ async def _notes(issuer: str, listener: socket.socket) -> AsyncIterator[None]:
 async def _ran(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     browser = f"node {SERVER.parent / 'clicking_browser.cjs'} {CHROMIUM.command} %s"
     own = {"XDG_CONFIG_HOME": str(folder / "config"), "BROWSER": browser}
-    environment = {**os.environ, **PUPPETEER.environment, **own}
+    environment = {**CHROMIUM.environment, "PATH": PUPPETEER.environment["PATH"], **own}
+    environment["NODE_PATH"] = PUPPETEER.environment["NODE_PATH"]
     command = [sys.executable, "-m", "utcp_bridge", *arguments]
     return await anyio.run_process(command, check=False, cwd=folder, env=environment, stdin=subprocess.DEVNULL)
 
