@@ -5,7 +5,6 @@ logins: a real browser shows the pages of that server, and a script clicks.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys

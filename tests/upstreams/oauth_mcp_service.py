@@ -175,15 +175,18 @@ class OAuthMcpService(OAuthAuthorizationServerProvider[AuthorizationCode, Refres
             metadata = {name: f"{self.issuer}/{name[:5]}" for name in ("authorization_endpoint", "token_endpoint")}
             return await JSONResponse({"issuer": self.claimed_issuer, **metadata})(scope, receive, send)
         if path == "/.well-known/oauth-authorization-server" and not self.announces_pkce:
-            metadata = build_metadata(
-                AnyHttpUrl(self.issuer), None, ClientRegistrationOptions(enabled=True), RevocationOptions(enabled=True)
-            )
-            found = metadata.model_dump(mode="json", exclude={"code_challenge_methods_supported"}, exclude_none=True)
-            return await JSONResponse({**found, "issuer": self.issuer})(scope, receive, send)
+            app = JSONResponse(self._quiet_metadata())
         if path == "/mcp" and self.step_up is not None and not self._has_scope(scope):
             challenge = f'Bearer error="insufficient_scope", scope="{self.step_up}"'
             return await Response(status_code=403, headers={"WWW-Authenticate": challenge})(scope, receive, send)
         return await app(scope, receive, send)
+
+    def _quiet_metadata(self) -> dict[str, Any]:
+        """Return the SDK's metadata of the authorization server, without the methods of PKCE."""
+        registration, revocation = ClientRegistrationOptions(enabled=True), RevocationOptions(enabled=True)
+        metadata = build_metadata(AnyHttpUrl(self.issuer), None, registration, revocation)
+        found = metadata.model_dump(mode="json", exclude={"code_challenge_methods_supported"}, exclude_none=True)
+        return {**found, "issuer": self.issuer}
 
     def _hearing(self, scope: Any, receive: Any) -> Any:
         self.heard += [value for _, value in scope["headers"]]
