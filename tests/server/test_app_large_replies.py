@@ -130,7 +130,7 @@ async def template_of(stack, kind, folder):
 
 
 NAMES = re.compile(r"[0-9a-f]{32}|result-[0-9a-f]{8}")
-DEFERRED = {"http", "graphql", "tcp", "cli", "file", "mcp stdio"}
+DEFERRED = {"http", "graphql", "tcp", "cli", "file", *SERVERS}
 
 
 @pytest.mark.parametrize("kind", [*WEB, *SOCKETS, *LOCAL, *SERVERS])

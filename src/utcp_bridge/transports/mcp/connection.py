@@ -21,6 +21,7 @@ from utcp_bridge.tasks import Opening
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.child import ChildProcess
 from utcp_bridge.transports.mcp.failures import Attempt
+from utcp_bridge.transports.mcp.results import UnreadReplies
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate
 from utcp_bridge.urls import endpoint_of_url, origin_of
 from utcp_bridge.variables import read_dotenv
@@ -50,6 +51,8 @@ class McpConnection:
     child: ChildProcess | None = None
     kept: Any = None
     """The errors of requests, outside the SDK (`lenient_http.KeptErrors`)."""
+    unread: UnreadReplies = field(default_factory=UnreadReplies)
+    """Large replies over HTTP, outside the SDK."""
     http: Any = None
     """What is below the SDK's client over Streamable HTTP (`lenient_http.LenientHttp`)."""
     asking: Asking | None = None
@@ -189,7 +192,8 @@ class McpDialer:
         from utcp_bridge.transports.mcp.lenient import lenient
 
         limit = self._services.settings.max_reply_bytes
-        async with lenient(await self._transport(connection, url, lost), limit, lost) as (read, write):
+        transport = await self._transport(connection, url, lost)
+        async with lenient(transport, limit, lost, connection.unread) as (read, write):
             await use(connection, read, write)
 
     async def _transport(self, connection: McpConnection, url: str, lost: Lost) -> AbstractAsyncContextManager[Any]:
@@ -234,6 +238,7 @@ class McpDialer:
             inner,
             limit,
             connection.kept,
+            unread=connection.unread,
             is_open=lambda: connection.client is not None,
             refused=refused,
             lost=lost,
