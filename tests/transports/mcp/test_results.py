@@ -98,13 +98,17 @@ def test_a_result_that_cannot_be_read_is_an_error_with_the_name_of_the_server(li
         read_result(line, where="The server 'a'", max_bytes=LIMIT)
 
 
+def unread_replies():
+    return UnreadReplies(LIMIT, lambda whole: read_line(whole, LIMIT))
+
+
 def small_of(replies, line, now=0.0):
-    small = replies.keep(line, lambda whole: read_line(whole, LIMIT), now)
+    small = replies.keep(line, now)
     return None if small is None else json.loads(small)
 
 
 def test_a_small_reply_has_the_key_of_a_large_one_once():
-    replies, line = UnreadReplies(), line_of({"a": LARGE}, "x1")
+    replies, line = unread_replies(), line_of({"a": LARGE}, "x1")
     small = small_of(replies, line)
     assert (small["id"], len(json.dumps(small)) < 200) == ("x1", True)
     assert replies.take(small["result"]).read("it", LIMIT) == {"a": LARGE}
@@ -116,7 +120,7 @@ def test_a_small_reply_has_the_key_of_a_large_one_once():
 
 @pytest.mark.parametrize("key", [1, -1, "1", None, [], 1.5, True])
 def test_a_server_that_writes_a_key_itself_gets_nothing(key):
-    replies = UnreadReplies()
+    replies = unread_replies()
     small = small_of(replies, line_of({"a": LARGE}))
     [name] = small["result"]
     assert replies.take({name: key}).message() is None
@@ -125,7 +129,7 @@ def test_a_server_that_writes_a_key_itself_gets_nothing(key):
 
 
 def test_what_nobody_takes_is_forgotten():
-    replies, line = UnreadReplies(), line_of({"a": LARGE})
+    replies, line = unread_replies(), line_of({"a": LARGE})
     first = small_of(replies, line, now=0.0)
     second = small_of(replies, line, now=61.0)
     assert replies.take(first["result"]).message() is None

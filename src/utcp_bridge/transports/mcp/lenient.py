@@ -97,7 +97,10 @@ class Sized(dict[str, Any]):
 
 @asynccontextmanager
 async def lenient(
-    transport: AbstractAsyncContextManager[Any], max_bytes: int, ended: Callable[[], None], unread: UnreadReplies
+    transport: AbstractAsyncContextManager[Any],
+    max_bytes: int,
+    ended: Callable[[], None],
+    unread: UnreadReplies | None,
 ) -> AsyncGenerator[tuple[Any, Any]]:
     """Yield the streams of an SDK transport, with messages mended. A larger result becomes the error of `too_large`.
 
@@ -164,7 +167,7 @@ class _LenientReader(WrappedStream):
         requests: dict[Any, str],
         max_bytes: int,
         ended: Callable[[], None],
-        unread: UnreadReplies,
+        unread: UnreadReplies | None,
     ) -> None:
         super().__init__(inner)
         self._unread = unread
@@ -190,8 +193,9 @@ class _LenientReader(WrappedStream):
     async def _parsed(self, item: SessionMessage | Exception) -> SessionMessage | Exception:
         """Return a message parsed, unless it is the result of a tool: the task of its call reads that."""
         message = item.message if isinstance(item, SessionMessage) else None
-        if isinstance(message, types.JSONRPCResponse) and (reply := self._unread.take(message.result)) is not None:
-            message.result = reply
+        if self._unread is not None and isinstance(message, types.JSONRPCResponse):
+            reply = self._unread.take(message.result)
+            message.result = message.result if reply is None else reply
         if (
             not isinstance(message, types.JSONRPCResponse)
             or not isinstance(message.result, Unread)

@@ -12,7 +12,6 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
-from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -26,7 +25,6 @@ from utcp_bridge.net.backoff import Backoff
 from utcp_bridge.net.collecting import LARGE
 from utcp_bridge.net.reply import Reply
 from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of
-from utcp_bridge.transports.mcp.child import read_line
 from utcp_bridge.transports.mcp.lenient import VALUE_LIMIT, mended_message, mended_reply
 from utcp_bridge.transports.mcp.results import UnreadReplies
 from utcp_bridge.urls import bare_url
@@ -112,16 +110,14 @@ class LenientHttp(httpx2.AsyncBaseTransport):
     def __init__(
         self,
         inner: httpx2.AsyncBaseTransport,
-        max_bytes: int,
         kept: KeptErrors,
-        *,
         unread: UnreadReplies,
+        *,
         is_open: Callable[[], bool],
         refused: Callable[[UtcpError], None],
         lost: Callable[[], None],
     ) -> None:
         self._inner = inner
-        self._max_bytes = max_bytes
         self._kept = kept
         self._unread = unread
         self._is_open = is_open
@@ -294,7 +290,6 @@ class LenientHttp(httpx2.AsyncBaseTransport):
             kept = self._kept if keep and not has_events and self._is_open() else None
             response.stream = _RepairedStream(
                 response.stream,
-                self._max_bytes,
                 kept,
                 self._unread,
                 has_events=has_events,
@@ -400,7 +395,7 @@ def _refusal(url: str, response: httpx2.Response, body: bytes) -> Rejected:
 
 
 class _RepairedStream(httpx2.AsyncByteStream):
-    """Repairs whole lines of at most `max_bytes`: neither an escape nor a character continues on the next one.
+    """Repairs whole lines of at most `unread.max_bytes`: neither an escape nor a character continues on the next one.
 
     It counts the values of a body, or of each event, before the SDK parses it. A large reply is held to its end, and
     kept from the SDK (`UnreadReplies`): parsing it takes long, and all other calls would wait.
@@ -409,7 +404,6 @@ class _RepairedStream(httpx2.AsyncByteStream):
     def __init__(
         self,
         inner: httpx2.AsyncByteStream,
-        max_bytes: int,
         kept: KeptErrors | None,
         unread: UnreadReplies,
         *,
@@ -418,7 +412,7 @@ class _RepairedStream(httpx2.AsyncByteStream):
         identifier: Any = None,
     ) -> None:
         self._inner = inner
-        self._max_bytes = max_bytes
+        self._max_bytes = unread.max_bytes
         self._kept = kept
         self._has_events = has_events
         self._ends_quietly = ends_quietly
@@ -459,20 +453,15 @@ class _RepairedStream(httpx2.AsyncByteStream):
         """Whether the body is the reply to one request: then the whole of it is one message."""
         return not self._has_events and self._identifier is not None
 
-    def _small(self, text: bytes) -> bytes | None:
-        """Return the small reply in the place of a large one; None for any other message."""
-        if len(text) <= LARGE or len(text) > self._max_bytes:
-            return None
-        return self._unread.keep(text, partial(read_line, limit=self._max_bytes), anyio.current_time())
-
     def _small_event(self, line: bytes) -> bytes:
-        small = self._small(line[5:].strip()) if len(line) > LARGE and line.startswith(b"data:") else None
+        is_large = len(line) > LARGE and line.startswith(b"data:")
+        small = self._unread.keep(line[5:].strip(), anyio.current_time()) if is_large else None
         return line if small is None else b"data: " + small
 
     def _repaired(self, lines: bytes) -> bytes:
         if self._has_events and len(lines) > LARGE:
             lines = b"\n".join(map(self._small_event, lines.split(b"\n")))
-        elif self._may_be_unread and not self._is_whole and (small := self._small(lines)) is not None:
+        elif self._may_be_unread and (small := self._unread.keep(lines, anyio.current_time())) is not None:
             return small
         *ended, begun = _END_OF_EVENT.split(lines) if self._has_events else (lines,)
         for event in ended:

@@ -16,6 +16,7 @@ import orjson
 from utcp_bridge.errors import MalformedReply, ReplyTooLarge
 from utcp_bridge.foreign import has_more_values, is_deeper, is_heavy, json_line, most_values
 from utcp_bridge.model import ContentBlocks, Deferred, JsonObject, is_list, is_object
+from utcp_bridge.net.collecting import LARGE
 
 __all__ = ["UNREADABLE", "Unread", "UnreadReplies", "content_of", "read_result", "unread_reply"]
 
@@ -72,16 +73,23 @@ _KEPT_SECONDS: Final = 60.0
 
 
 class UnreadReplies:
-    """Large replies below the SDK: it gets a small reply with a key in the place of each, and parses that."""
+    """Large replies below the SDK: it gets a small reply with a key in the place of each, and parses that.
 
-    def __init__(self) -> None:
+    `max_bytes` is the most that a reply may have. `parse` returns the message of a text, or None.
+    """
+
+    def __init__(self, max_bytes: int, parse: Callable[[bytes], Any]) -> None:
+        self.max_bytes: Final = max_bytes
+        self._parse = parse
         self._kept: dict[int, tuple[Unread, float]] = {}
 
-    def keep(self, text: bytes, parse: Callable[[bytes], Any], now: float) -> bytes | None:
-        """Return the small reply for a large one; None if it is not a large reply. `now` is in seconds."""
+    def keep(self, text: bytes, now: float) -> bytes | None:
+        """Return the small reply for a large one; None for any other message. `now` is in seconds."""
+        if not LARGE < len(text) <= self.max_bytes:
+            return None
         for key in [key for key, (_, since) in self._kept.items() if now - since > _KEPT_SECONDS]:
             del self._kept[key]
-        response = unread_reply(text, parse)
+        response = unread_reply(text, self._parse)
         if response is None:
             return None
         key = secrets.randbits(_KEY_BITS)  # a server cannot say it
