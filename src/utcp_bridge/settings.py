@@ -348,8 +348,9 @@ class PolicySettings(_Frozen):
     )
     pin: Literal["off", "warn", "refuse", "quarantine"] = Field(
         default="warn",
-        description="What to do with a tool of others that changed: nothing (`off`), a log line (`warn`), withhold it "
-        "(`refuse`), or withhold new tools too (`quarantine`). If you set it, approved hashes last in `utcp.lock`.",
+        description="What to do with a tool of others that changed, or a prompt or the instructions of an MCP server: "
+        "nothing (`off`), a log line (`warn`), withhold it (`refuse`), or withhold what is new too (`quarantine`). "
+        "If you set it, approved hashes last in `utcp.lock`.",
     )
     dotenv: bool = Field(
         default=True,

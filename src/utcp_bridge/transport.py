@@ -31,7 +31,7 @@ from utcp_bridge.model import (
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.upstream import CallingHost, Hear, ServerState, Upstream
+from utcp_bridge.upstream import CallingHost, Hear, Screen, ServerState, Upstream, passed
 from utcp_bridge.urls import origin_of
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ class Services:
     """Returns the host that calls will come from: MCP servers learn its capabilities before its first call."""
     learn: Callable[[str, str], object] = lambda _name, _value: None
     """Reports a variable that the transport read, by name and value, so that logs and errors do not show it."""
+    screen: Screen = passed
+    """Returns what of the offers of an MCP server hosts may see, and the faults of the others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import anyio
 
-from utcp_bridge.model import ContentBlocks, Emit, JsonObject, discard, in_seconds, is_object
+from utcp_bridge.model import ContentBlocks, Emit, Fault, JsonObject, discard, in_seconds, is_object
 from utcp_bridge.tasks import setting
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "MISSING_CAPABILITY",
     "ROOTS_CHANGED",
     "TASK_WISH",
+    "UNNAMED",
     "URL_ELICITATION_REQUIRED",
     "AnyHost",
     "CallClock",
@@ -39,10 +40,12 @@ __all__ = [
     "InputRequired",
     "Offers",
     "ProtocolError",
+    "Screen",
     "ServerState",
     "TaskStarted",
     "Upstream",
     "ask_host",
+    "passed",
     "relayed_capabilities",
 ]
 
@@ -57,6 +60,8 @@ URL_ELICITATION_REQUIRED: Final = -32042
 """Code of the error of an upstream that needs the host to open a page first (2025-11-25)."""
 MISSING_CAPABILITY: Final = -32021
 """Code of the error of an upstream that needs a capability which the host does not have (2026-07-28)."""
+UNNAMED: Final = "server"
+"""The name of a server to which the operator gave none."""
 ROOTS_CHANGED: Final = "notifications/roots/list_changed"
 HOST_ENDED: Final = "ended"
 """What `CallingHost.watch` reports when the host's session has ended."""
@@ -110,7 +115,7 @@ class ServerState:
     @property
     def shown(self) -> str:
         """Its name for people: that of the manual if the operator gave the server none."""
-        return self.manual if self.name == "server" else self.name
+        return self.manual if self.name == UNNAMED else self.name
 
     def __str__(self) -> str:
         state = self.status if self.status.startswith("needs") else f"is {self.status}"
@@ -144,6 +149,15 @@ class Upstream(ABC):
         :raises InputRequired: it needs input of the host first (2026-07-28).
         :raises UtcpError: the upstream cannot be reached, or its result cannot be read.
         """
+
+
+Screen: TypeAlias = Callable[[Upstream, Offers], Awaitable[tuple[Offers, list[Fault]]]]
+"""Returns what of the offers of an MCP server hosts may see, and the faults of the others."""
+
+
+async def passed(_upstream: Upstream, offers: Offers) -> tuple[Offers, list[Fault]]:
+    """Return all offers: the `Screen` of a client that compares nothing."""
+    return offers, []
 
 
 Hear: TypeAlias = Callable[[Upstream, str, JsonObject], object]

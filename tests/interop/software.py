@@ -144,13 +144,17 @@ class Debian(Software):
 
     @property
     def places(self) -> tuple[Path, ...]:
-        own = tuple(self.folder / part for part in ("usr/bin", "usr/sbin", "bin", "sbin"))
-        return (*own, Path("/usr/bin"), Path("/usr/sbin"))
+        # The program below `usr/lib` comes first: one of the same name in `usr/bin` is a script that names
+        # folders of the system, where nothing is unpacked.
+        parts = (f"usr/lib/{self.package}", "usr/bin", "usr/sbin", "bin", "sbin")
+        return (*(self.folder / part for part in parts), Path("/usr/bin"), Path("/usr/sbin"))
 
     @property
     def environment(self) -> dict[str, str]:
-        libraries = [str(folder) for folder in (self.folder / "usr/lib").glob("*-linux-*")]
-        libraries += [str(folder) for folder in (self.folder / "lib").glob("*-linux-*")]
+        libraries = [str(folder) for part in ("usr/lib", "lib") for folder in (self.folder / part).glob("*-linux-*")]
+        # Some packages keep libraries one folder deeper, where only a path written into a library leads.
+        deeper = {str(file.parent) for folder in libraries for file in Path(folder).glob("*/lib*.so*")}
+        libraries += sorted(deeper)
         given = os.environ.get("LD_LIBRARY_PATH")
         return {**super().environment, "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *([given] if given else [])])}
 

@@ -5,7 +5,6 @@ logins: a real browser shows the pages of that server, and a script clicks.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -27,8 +26,8 @@ from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
 from tests.interop.manuals import manual
 from tests.interop.serving import free_port, serving
-from tests.interop.software import Debian, Installed, Npm
-from tests.support.login_program import configured
+from tests.interop.software import Debian, Installed, Npm, PyPI
+from tests.support.login_program import configured, ran
 
 from utcp_bridge.errors import ConfigError, TokenError
 from utcp_bridge.stores.opening import open_store
@@ -40,6 +39,8 @@ PROVIDER = Npm("oidc-provider@9.13.3")
 MOCK = Npm("oauth2-mock-server@8.2.3", program="oauth2-mock-server")
 PUPPETEER = Npm("puppeteer-core@24")
 CHROMIUM = Debian("chromium", light=False)
+FASTMCP = PyPI("fastmcp==4.2.3", "python", light=False, newest="fastmcp")
+ENVIRONMENT = {**FASTMCP.environment, "FASTMCP_CHECK_FOR_UPDATES": "off"}
 REDIS = Debian("redis-server")
 REDIS_CLIENT = Installed("redis", optional=True)
 SERVER = Path(__file__).parent / "servers" / "oidc_provider.cjs"
@@ -162,11 +163,33 @@ async def _notes(issuer: str, listener: socket.socket) -> AsyncIterator[None]:
 async def _ran(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     browser = f"node {SERVER.parent / 'clicking_browser.cjs'} {CHROMIUM.command} %s"
     own = {"XDG_CONFIG_HOME": str(folder / "config"), "BROWSER": browser}
-    environment = {**os.environ, **PUPPETEER.environment, **own}
+    environment = {**CHROMIUM.environment, "PATH": PUPPETEER.environment["PATH"], **own}
+    environment["NODE_PATH"] = PUPPETEER.environment["NODE_PATH"]
     command = [sys.executable, "-m", "utcp_bridge", *arguments]
     return await anyio.run_process(command, check=False, cwd=folder, env=environment, stdin=subprocess.DEVNULL)
 
 
+async def _both(folder: Path, *arguments: str) -> list[subprocess.CompletedProcess[bytes]]:
+    """Run two processes at once."""
+    ended: list[subprocess.CompletedProcess[bytes]] = []
+
+    async def run() -> None:
+        ended.append(await _ran(folder, *arguments))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        group.start_soon(run)
+    return ended
+
+
+def _let_expire(folder: Path) -> None:
+    """Let the bridge take the one login that it keeps for one whose access token is over."""
+    [kept] = (folder / "config").rglob("*.json")
+    entry = json.loads(kept.read_bytes())
+    kept.write_text(json.dumps({**entry, "value": {**entry["value"], "stale_at": 1}}))
+
+
+@pytest.mark.timeout(400)
 @pytest.mark.needs(PROVIDER, PUPPETEER, CHROMIUM)
 async def test_a_browser_clicks_through_login_and_consent_and_the_token_is_renewed(tmp_path: Path) -> None:
     port = free_port()
@@ -184,19 +207,79 @@ async def test_a_browser_clicks_through_login_and_consent_and_the_token_is_renew
                 called = await _ran(tmp_path, "call", "notes.read", "name=one")
                 assert called.stdout.strip() == b"the note one", called.stderr.decode()
 
-                [kept] = await anyio.to_thread.run_sync(lambda: list((tmp_path / "config").rglob("*.json")))
-                entry = json.loads(kept.read_bytes())
-                kept.write_text(json.dumps({**entry, "value": {**entry["value"], "stale_at": 1}}))
                 for _ in range(2):  # the second uses the refresh token that the first got
+                    await anyio.to_thread.run_sync(_let_expire, tmp_path)
                     called = await _ran(tmp_path, "call", "notes.read", "name=two")
                     assert called.stdout.strip() == b"the note two", called.stderr.decode()
                 requests = await anyio.to_thread.run_sync(_get, f"{issuer}/requests")
-                assert (requests["/reg"], requests["/token"]) == (1, 2)
+                assert (requests["/reg"], requests["/token"]) == (1, 3)
+
+                await anyio.to_thread.run_sync(_let_expire, tmp_path)
+                for called in await _both(tmp_path, "call", "notes.read", "name=three"):
+                    assert called.stdout.strip() == b"the note three", called.stderr.decode()
+                requests = await anyio.to_thread.run_sync(_get, f"{issuer}/requests")
+                assert requests["/token"] == 4, "one process renewed, and the other waited for it"
+
+                await anyio.to_thread.run_sync(_let_expire, tmp_path)
+                await anyio.to_thread.run_sync(_get, f"{issuer}/end-renewal")
+                called = await _ran(tmp_path, "call", "notes.read", "name=four")
+                assert f"{issuer} refused to renew it. Run `utcp-bridge login notes`." in called.stderr.decode()
+                made = await _ran(tmp_path, "login", "notes")
+                assert made.stdout.decode() == f"Logged in to {url} with {issuer}.\n", made.stderr.decode()
+                called = await _ran(tmp_path, "call", "notes.read", "name=five")
+                assert called.stdout.strip() == b"the note five", called.stderr.decode()
 
                 ended = await _ran(tmp_path, "logout", "notes")
                 assert ended.stdout.decode() == f"Logged out of {url}.\n"
                 requests = await anyio.to_thread.run_sync(_get, f"{issuer}/requests")
                 assert requests["/token/revocation"] == 1
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.needs(FASTMCP)
+async def test_the_server_of_fastmcp_expires_rotates_and_revokes(tmp_path: Path) -> None:
+    """Its authorization server accepts each refresh token once."""
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    url = f"{base}/mcp"
+
+    async def asked(path: str) -> Any:
+        return await anyio.to_thread.run_sync(_get, f"{base}{path}")
+
+    async def read(name: str) -> None:
+        called = await ran(tmp_path, "call", "notes.read", f"name={name}")
+        assert called.stdout.strip() == f"the note {name}", called.stderr
+
+    with serving([FASTMCP.command, SERVER.parent / "fastmcp_login.py", str(port)], port=port, environment=ENVIRONMENT):
+        configured(tmp_path, {"name": "notes", "call_template_type": "mcp", "server_url": url})
+        assert "needs a login" in (await ran(tmp_path, "check")).stdout
+        made = await ran(tmp_path, "login", "notes")
+        assert made.stdout.startswith(f"Logged in to {url} with {base}"), made.stderr
+        await read("one")
+        for count, name in ((2, "two"), (3, "three")):
+            await asked("/expire")
+            await read(name)
+            assert (await asked("/requests"))["/token"] == count
+
+        await asked("/expire")
+        outputs: list[str] = []
+
+        async def run() -> None:
+            outputs.append((await ran(tmp_path, "call", "notes.read", "name=four")).stdout.strip())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            group.start_soon(run)
+        assert outputs == ["the note four"] * 2
+        assert (await asked("/requests"))["/token"] == 4, "one process renewed, and the other waited for it"
+
+        await asked("/revoke")
+        called = await ran(tmp_path, "call", "notes.read", "name=five")
+        assert "refused to renew it. Run `utcp-bridge login notes`." in called.stderr
+        await ran(tmp_path, "login", "notes")
+        await read("six")
+        assert (await ran(tmp_path, "logout", "notes")).stdout == f"Logged out of {url}.\n"
+        assert (await asked("/tokens")) == {"access": 0, "refresh": 0}
 
 
 @pytest.mark.needs(REDIS, REDIS_CLIENT)

@@ -145,7 +145,7 @@ async def template_of(stack, kind, folder):
 
 
 NAMES = re.compile(r"[0-9a-f]{32}|result-[0-9a-f]{8}")
-DEFERRED = {"http", "sse event", "json line", "graphql", "tcp", "websocket", "grpc", "cli", "file", "text", "mcp stdio"}
+DEFERRED = {"http", "sse event", "json line", "graphql", "tcp", "websocket", "grpc", "cli", "file", "text", *SERVERS}
 
 
 @pytest.mark.parametrize("kind", [*WEB, *SOCKETS, *LOCAL, *SERVERS])

@@ -41,6 +41,8 @@ class OffersServer(Server[Any]):
         self.levels: list[str] = []
         self.states: list[Any] = []
         self.prompt_names = ["greet", f"{name}_only"]
+        self.descriptions: dict[str, str] = {}
+        """What prompts say of themselves, by their names."""
         self.bus = InMemorySubscriptionBus()
         self.sessions: dict[str, Any] = {}
         self.odd: dict[str, Any] = {}
@@ -174,7 +176,15 @@ class OffersServer(Server[Any]):
             raise MCPError(-32603, "no prompts today")
         argument = types.PromptArgument(name="who", description="Whom to greet.", required=True)
         return types.ListPromptsResult(
-            prompts=[types.Prompt(name=name, title=f"The {name}", arguments=[argument]) for name in self.prompt_names]
+            prompts=[
+                types.Prompt(
+                    name=name,
+                    title=f"The {name}",
+                    description=self.descriptions.get(name),
+                    arguments=[argument],
+                )
+                for name in self.prompt_names
+            ]
         )
 
     async def _get_prompt(self, ctx: Any, params: Any) -> Any:

@@ -32,9 +32,11 @@ from mcp.server.auth.provider import (
     TokenError,
     construct_redirect_uri,
 )
+from mcp.server.auth.routes import build_metadata
 from mcp.server.auth.settings import AuthSettings, ClientRegistrationOptions, RevocationOptions
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
+from pydantic import AnyHttpUrl
 from starlette.responses import JSONResponse, Response
 
 
@@ -52,6 +54,8 @@ class OAuthMcpService(OAuthAuthorizationServerProvider[AuthorizationCode, Refres
     """Paths, or beginnings of paths, that do not exist."""
     claimed_issuer: str | None = None
     """Another issuer in the metadata of the authorization server."""
+    announces_pkce: bool = True
+    """Whether the metadata of the authorization server has `code_challenge_methods_supported`."""
     trusted: OAuthMcpService | None = None
     """Another authorization server, which the MCP server names instead of its own."""
     step_up: str | None = None
@@ -170,10 +174,19 @@ class OAuthMcpService(OAuthAuthorizationServerProvider[AuthorizationCode, Refres
         if path == "/.well-known/oauth-authorization-server" and self.claimed_issuer is not None:
             metadata = {name: f"{self.issuer}/{name[:5]}" for name in ("authorization_endpoint", "token_endpoint")}
             return await JSONResponse({"issuer": self.claimed_issuer, **metadata})(scope, receive, send)
+        if path == "/.well-known/oauth-authorization-server" and not self.announces_pkce:
+            app = JSONResponse(self._quiet_metadata())
         if path == "/mcp" and self.step_up is not None and not self._has_scope(scope):
             challenge = f'Bearer error="insufficient_scope", scope="{self.step_up}"'
             return await Response(status_code=403, headers={"WWW-Authenticate": challenge})(scope, receive, send)
         return await app(scope, receive, send)
+
+    def _quiet_metadata(self) -> dict[str, Any]:
+        """Return the SDK's metadata of the authorization server, without the methods of PKCE."""
+        registration, revocation = ClientRegistrationOptions(enabled=True), RevocationOptions(enabled=True)
+        metadata = build_metadata(AnyHttpUrl(self.issuer), None, registration, revocation)
+        found = metadata.model_dump(mode="json", exclude={"code_challenge_methods_supported"}, exclude_none=True)
+        return {**found, "issuer": self.issuer}
 
     def _hearing(self, scope: Any, receive: Any) -> Any:
         self.heard += [value for _, value in scope["headers"]]

@@ -20,9 +20,8 @@ from utcp_bridge.net.listening import bind
 def served(app: Any) -> Iterator[str]:
     """Serve an ASGI application in a thread of its own and yield its URL."""
     listener = bind("127.0.0.1", 0)
-    # a client may read a large document for longer than the 5 seconds after which uvicorn closes an idle connection
-    config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_keep_alive=300)
-    server = uvicorn.Server(config)
+    # A client of a busy machine may pause for long, and then use its connection at the moment in which it is closed.
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_keep_alive=600))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

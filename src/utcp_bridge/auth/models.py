@@ -94,7 +94,9 @@ class OAuth2Auth(_AuthModel):
 class OAuth2LoginAuth(_AuthModel):
     """The login of a person, made by `utcp-bridge login`: authorization code with PKCE, or a device code (RFC 8628).
 
-    The URLs may be left out if `issuer` is given (RFC 8414), and for MCP servers, which name their own.
+    The URLs may be left out if `issuer` is given (RFC 8414), and for MCP servers, which name their own. With
+    `assume_s256`, an authorization server of an MCP server that announces no methods of PKCE counts as one that
+    supports S256: the operator says so in its place.
     """
 
     auth_type: Literal["oauth2_login"] = "oauth2_login"
@@ -109,6 +111,7 @@ class OAuth2LoginAuth(_AuthModel):
     resource: Filled | None = None
     audience: Filled | None = None
     redirect_port: int | None = Field(default=None, ge=1, le=65_535)
+    assume_s256: bool = False
 
 
 class OAuth2UserAuth(_AuthModel):

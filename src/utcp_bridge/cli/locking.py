@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,43 +15,102 @@ from utcp_bridge.cli.opening import load, open_loaded, wait_for_manuals
 from utcp_bridge.cli.options import Options
 from utcp_bridge.cli.output import complain
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.manuals.lock import LOCK_NAME, Line, Locked, LockFile, changed_parts, document_line, is_locked, line_of
+from utcp_bridge.manuals.lock import (
+    LOCK_NAME,
+    Line,
+    Locked,
+    LockFile,
+    Saying,
+    changed_parts,
+    document_line,
+    is_locked,
+    line_of,
+    sayings,
+)
 from utcp_bridge.model import JsonObject
+from utcp_bridge.upstream import Offers
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.model import Tool
 
-__all__ = ["Review", "review"]
+__all__ = ["Compared", "Review", "is_part_of", "review"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Approved lines beside the present ones: of the tools, or of the prompts and instructions of MCP servers."""
+
+    locked: Mapping[str, Line]
+    now: Mapping[str, Line]
+    failed: Collection[str] = ()
+    """The manuals that could not be loaded."""
+
+    @property
+    def new(self) -> list[str]:
+        """What has no line."""
+        return sorted(self.now.keys() - self.locked.keys())
+
+    @property
+    def changed(self) -> dict[str, list[str]]:
+        """The parts that changed, by name."""
+        both = sorted(self.now.keys() & self.locked.keys())
+        parts = {name: changed_parts(self.locked[name], self.now[name]) for name in both}
+        return {name: found for name, found in parts.items() if found}
+
+    @property
+    def gone(self) -> list[str]:
+        """The lines of what does not exist any more."""
+        return sorted(name for name in self.locked.keys() - self.now.keys() if not self._is_out(name))
+
+    @property
+    def differing(self) -> list[str]:
+        """What is new, changed or gone."""
+        return sorted({*self.new, *self.changed, *self.gone})
+
+    def approved(self, names: Collection[str]) -> dict[str, Line]:
+        """Return the lines in which these are as they are now."""
+        kept = {name: line for name, line in self.locked.items() if name not in names}
+        return {**kept, **{name: self.now[name] for name in names if name in self.now}}
+
+    def _is_out(self, name: str) -> bool:
+        return any(is_part_of(name, manual) for manual in self.failed)
 
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """The approved lines beside the present ones. Tools that the operator wrote are not in it."""
+    """What `utcp.lock` has beside what is now. Tools that the operator wrote are not in it."""
 
     file: LockFile
     locked: Locked
     now: Locked
     tools: dict[str, Tool] = field(repr=False)
+    texts: dict[str, str] = field(default_factory=dict[str, str], repr=False)
+    """The present texts of prompts and instructions."""
     failed: dict[str, int] = field(default_factory=dict[str, int])
     """The exit codes of manuals that could not be loaded. Their lines stay as they are."""
 
     @property
-    def new(self) -> list[str]:
-        """The tools without a line."""
-        return sorted(self.now.tools.keys() - self.locked.tools.keys())
+    def by_tool(self) -> Compared:
+        """The tools."""
+        return Compared(self.locked.tools, self.now.tools, self.failed)
 
     @property
-    def changed(self) -> dict[str, list[str]]:
-        """The parts that changed, by tool."""
-        both = sorted(self.now.tools.keys() & self.locked.tools.keys())
-        parts = {name: changed_parts(self.locked.tools[name], self.now.tools[name]) for name in both}
-        return {name: found for name, found in parts.items() if found}
+    def by_offer(self) -> Compared:
+        """The prompts and instructions of MCP servers; nothing where the file is older than their comparison."""
+        if self.locked.offers is None:
+            return Compared({}, {})
+        return Compared(self.locked.offers, self.now.offers or {}, self.failed)
 
     @property
-    def gone(self) -> list[str]:
-        """The lines without a tool."""
-        return sorted(name for name in self.locked.tools.keys() - self.now.tools.keys() if not self._is_out(name))
+    def is_older(self) -> bool:
+        """Whether the file is of a version that did not compare prompts and instructions, and there are some."""
+        return self.locked.offers is None and bool(self.now.offers)
+
+    @property
+    def differing(self) -> list[str]:
+        """The tools, prompts and instructions that are new, changed or gone."""
+        return [*self.by_tool.differing, *self.by_offer.differing]
 
     @property
     def documents(self) -> list[str]:
@@ -60,30 +119,30 @@ class Review:
         return sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
 
     @property
-    def differs(self) -> bool:
-        """Whether a tool is new, changed or gone."""
-        return bool(self.new or self.changed or self.gone)
-
-    @property
     def code(self) -> int:
         """The exit code that the first failed manual stands for; 0 if none failed."""
         return next(iter(self.failed.values()), exits.OK)
 
-    def approved(self, names: Iterable[str]) -> Locked:
-        """Return the content in which these tools, and the documents of their manuals, are as they are now."""
-        tools, documents = dict(self.locked.tools), dict(self.locked.documents)
-        for name in names:
-            tools.pop(name, None)
-            if name in self.now.tools:
-                tools[name] = self.now.tools[name]
+    def approved(self, names: Collection[str], *, everything: bool = False) -> Locked:
+        """Return the content in which these are as they are now, and so are the documents of the tools' manuals.
+
+        With `everything`, a file that is older than their comparison gets the prompts and instructions too.
+        """
+        by_tool = self.by_tool
+        offers = None if self.locked.offers is None else self.by_offer.approved(names)
+        tools, documents = by_tool.approved(names), dict(self.locked.documents)
         waiting = {
-            self.tools[name].manual for name in (*self.new, *self.changed) if tools.get(name) != self.now.tools[name]
+            self.tools[name].manual
+            for name in (*by_tool.new, *by_tool.changed)
+            if tools.get(name) != self.now.tools[name]
         }
         documents |= {manual: line for manual, line in self.now.documents.items() if manual not in waiting}
-        return Locked(tools, documents)
+        return Locked(tools, documents, self.now.offers if offers is None and everything else offers)
 
-    def _is_out(self, name: str) -> bool:
-        return any(name.startswith(f"{manual}.") for manual in self.failed)
+
+def is_part_of(name: str, manual: str) -> bool:
+    """Return whether a tool, a prompt or instructions are of this manual."""
+    return name.startswith((f"{manual}.", f"{manual}/"))
 
 
 async def review(options: Options, *, anew: bool = False) -> Review:
@@ -108,8 +167,18 @@ async def review(options: Options, *, anew: bool = False) -> Review:
                 failed[state.name] = exits.exit_code(state.error)
                 complain(client.redactor(f"Manual {state.name} cannot be compared: {state.error}"))
         tools = {tool.qualified_name: tool for tool in client.tools() if is_locked(tool)}
-        now = Locked({name: line_of(tool) for name, tool in tools.items()}, _documents(client, tools.values()))
-        return Review(file, locked, now, tools, failed)
+        said = _sayings(client)
+        lines = {name: line_of(tool) for name, tool in tools.items()}
+        offers = {name: one.line for name, one in said.items()}
+        now = Locked(lines, _documents(client, tools.values()), offers)
+        return Review(file, locked, now, tools, {name: one.text for name, one in said.items()}, failed)
+
+
+def _sayings(client: UtcpClient) -> dict[str, Saying]:
+    found: dict[str, Saying] = {}
+    for upstream in client.upstreams(servers_only=True):
+        found |= sayings(upstream.manual, upstream.name, upstream.offers or Offers())
+    return found
 
 
 def _read(file: LockFile, anew: bool) -> Locked:

@@ -59,7 +59,7 @@ from utcp_bridge.stores.opening import open_user_store
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
-from utcp_bridge.upstream import CallingHost, Hear, HostAhead, ServerState, Upstream
+from utcp_bridge.upstream import CallingHost, Hear, HostAhead, Offers, ServerState, Upstream
 from utcp_bridge.variables import EnvFile, VariableLoader, Variables, load_variable_loaders, names_credential
 
 if TYPE_CHECKING:
@@ -167,9 +167,13 @@ class UtcpClient(ReferenceNames):
             spawn=self._tasks.spawn,
             changed=lambda manual: self._tasks.spawn(partial(self._upkeep.refresh, manual)),
             heard=self._heard,
+            screen=self._screen,
             expected_host=self.host_ahead.expected,
             learn=self._learn,
         )
+
+    async def _screen(self, upstream: Upstream, offers: Offers) -> tuple[Offers, list[Fault]]:
+        return await self._registration.screened(upstream, offers)
 
     def _make_layers(self, extensions: Extensions, processors: Sequence[PostProcessor]) -> tuple[Layer, ...]:
         """The pipeline, outermost layer first."""
@@ -329,10 +333,10 @@ class UtcpClient(ReferenceNames):
         """Return the state of each MCP server behind the manuals."""
         return self._registration.servers()
 
-    def upstreams(self) -> list[Upstream]:
+    def upstreams(self, *, servers_only: bool = False) -> list[Upstream]:
         """Return the MCP servers behind the manuals, and the manuals that map resources or prompts."""
-        mapped = self._mapped.upstreams() if any(state.maps for state in self.report()) else ()
-        return [*self._registration.upstreams(), *mapped]
+        maps = not servers_only and any(state.maps for state in self.report())
+        return [*self._registration.upstreams(), *(self._mapped.upstreams() if maps else ())]
 
     def on_upstream(self, hear: Hear) -> Callable[[], None]:
         """Call `hear` with each notification of an MCP server. Return a function that ends this."""

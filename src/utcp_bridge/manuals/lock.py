@@ -4,6 +4,10 @@
       "documents": {
         "weather": {"origin": "https://api.example.com", "sha256": HASH}
       },
+      "offers": {
+        "tracker/instructions": {"text": HASH},
+        "tracker/prompts/triage": {"arguments": HASH, "description": HASH}
+      },
       "tools": {
         "weather.get": {"description": HASH, "endpoint": HASH, "hints": {"readOnlyHint": true},
                         "host": "https://api.example.com", "inputs": HASH, "outputs": HASH}
@@ -12,7 +16,8 @@
     }
 
 Hashes are SHA-256 in hexadecimal digits. A tool is approved by its line alone. The line of a manual says whether its
-document has changed in other ways.
+document has changed in other ways. `offers` has what MCP servers say besides their tools; a file of an older version
+does not have it.
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import JsonObject, Source, Tool, Trust, is_list, is_object
 from utcp_bridge.net.files.writing import exclusive, write_file
 from utcp_bridge.settings import ManualOptions
+from utcp_bridge.upstream import UNNAMED, Offers
 from utcp_bridge.urls import bare_url, origin_of
 
 __all__ = [
@@ -40,10 +46,12 @@ __all__ = [
     "Line",
     "LockFile",
     "Locked",
+    "Saying",
     "changed_parts",
     "document_line",
     "is_locked",
     "line_of",
+    "sayings",
     "short",
     "state_of",
 ]
@@ -83,6 +91,36 @@ def line_of(tool: Tool) -> Line:
         "inputs": _hash(tool.inputs),
         "outputs": _hash(tool.outputs),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """One text of an MCP server that hosts give to a model: a prompt of its list, or its instructions."""
+
+    line: Line
+    text: str
+    prompt: str | None = None
+    """The name of the prompt; None for the instructions."""
+
+
+def sayings(manual: str, server: str, offers: Offers) -> dict[str, Saying]:
+    """Return what the lock file has of the offers of a server, by its keys there.
+
+    The keys begin with the manual, and with the server where the manual names several.
+    """
+    # Names of manuals have neither dots nor slashes. Without its slashes, the name of a server cannot end early.
+    base = manual if server == UNNAMED else f"{manual}.{server.replace('/', '%2F')}"
+    found: dict[str, Saying] = {}
+    if offers.instructions:
+        found[f"{base}/instructions"] = Saying({"text": _hash(offers.instructions)}, offers.instructions)
+    for prompt in offers.prompts:
+        name, text = str(prompt["name"]), prompt.get("description", "")
+        line = {
+            "arguments": _hash(prompt.get("arguments", [])),
+            "description": _hash([text, prompt.get("title", "")]),
+        }
+        found[f"{base}/prompts/{name}"] = Saying(line, text, name)
+    return found
 
 
 def document_line(source: Source, digest: bytes | None) -> Line | None:
@@ -132,6 +170,8 @@ class Locked:
     """By qualified name."""
     documents: dict[str, Line] = field(default_factory=dict[str, JsonObject])
     """By the name of the manual: `sha256` of what was fetched, and its `origin` if it has one."""
+    offers: dict[str, Line] | None = field(default_factory=dict[str, JsonObject])
+    """By the keys of `sayings`; None if the file is of a version that did not compare them."""
 
 
 @dataclass(slots=True)
@@ -169,10 +209,16 @@ class LockFile:
             if seen != self._seen:
                 self._content = _parsed(file.read(_MAX_BYTES))
                 self._seen = seen
-        return Locked(dict(self._content.tools), dict(self._content.documents))
+        offers = self._content.offers
+        return Locked(dict(self._content.tools), dict(self._content.documents), None if offers is None else {**offers})
 
-    def add(self, new: Mapping[str, Line], documents: Mapping[str, Line] | None = None) -> None:
-        """Add lines to those that the file has now: they win over `new`.
+    def add(
+        self,
+        new: Mapping[str, Line],
+        documents: Mapping[str, Line] | None = None,
+        offers: Mapping[str, Line] | None = None,
+    ) -> None:
+        """Add lines to those that the file has now: they win over new ones.
 
         :raises ConfigError: the file cannot be written.
         :raises OSError: the present file cannot be read, or it is a link.
@@ -180,7 +226,8 @@ class LockFile:
         """
         with exclusive(self.path):
             now = self.read()
-            self._write(Locked({**new, **now.tools}, {**(documents or {}), **now.documents}))
+            said = now.offers if offers is None else {**offers, **(now.offers or {})}
+            self._write(Locked({**new, **now.tools}, {**(documents or {}), **now.documents}, said))
 
     def replace(self, before: Locked, after: Locked, force: bool = False) -> None:
         """Write a new content. `force` replaces any file.
@@ -199,10 +246,9 @@ class LockFile:
             return False
 
     def _write(self, content: Locked) -> None:
-        text = (
-            f'{{\n  "documents": {_lines(content.documents)},\n  "tools": {_lines(content.tools)},\n'
-            f'  "version": {_VERSION}\n}}\n'
-        )
+        parts = {"documents": content.documents, "offers": content.offers, "tools": content.tools}
+        members = [f'  "{name}": {_lines(lines)},\n' for name, lines in parts.items() if lines is not None]
+        text = f'{{\n{"".join(members)}  "version": {_VERSION}\n}}\n'
         write_file(self.path, text.encode(), within=self.path.parent)
 
 
@@ -221,10 +267,10 @@ def _parsed(data: bytes) -> Locked:
     document = orjson.loads(_LAST_COMMA.sub(rb"\1", data))
     if not is_object(document) or document.get("version") != _VERSION:
         raise ValueError(f"it is not a lock file of version {_VERSION}")
-    tools, documents = document.get("tools"), document.get("documents", {})
-    if not is_object(tools) or not is_object(documents):
-        raise ValueError("`tools` and `documents` must be objects")
-    return Locked(_objects(tools), _objects(documents))
+    tools, documents, offers = document.get("tools"), document.get("documents", {}), document.get("offers")
+    if not is_object(tools) or not is_object(documents) or not (offers is None or is_object(offers)):
+        raise ValueError("`tools`, `documents` and `offers` must be objects")
+    return Locked(_objects(tools), _objects(documents), None if offers is None else _objects(offers))
 
 
 def _objects(entries: JsonObject) -> dict[str, Line]:

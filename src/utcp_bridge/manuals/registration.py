@@ -56,7 +56,7 @@ from utcp_bridge.settings import BridgeSettings, ManualOptions
 from utcp_bridge.tasks import in_slices
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
-from utcp_bridge.upstream import ServerState, Upstream
+from utcp_bridge.upstream import Offers, ServerState, Upstream
 from utcp_bridge.variables import looked_up
 
 __all__ = ["REGISTRY", "ManualState", "Registration", "as_manual_entry", "manual_name"]
@@ -361,6 +361,10 @@ class Registration:
     def servers(self) -> list[ServerState]:
         """Return the state of each MCP server."""
         return [server for transport in self._transports.values() for server in transport.servers()]
+
+    async def screened(self, upstream: Upstream, offers: Offers) -> tuple[Offers, list[Fault]]:
+        """Return the prompts and instructions of a server that are as they were approved, and the others' faults."""
+        return await self._pins.offers(upstream.manual, upstream.name, offers)
 
     def upstreams(self) -> list[Upstream]:
         """Return the MCP servers that the transports know."""

@@ -1,10 +1,12 @@
 """`utcp-bridge lock`, `diff` and `approve`, against a manual that a server publishes."""
 
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from tests.support.source import TESTS
 
 
 class Published:
@@ -213,3 +215,93 @@ def test_secrets_of_an_address_are_not_in_the_file(command, published, configure
     (tmp_path / "utcp.json").write_text(json.dumps(document))
     command("lock", configured)
     assert "sesame" not in (tmp_path / "utcp.lock").read_text()
+
+
+SERVER = """
+import anyio, json, pathlib, sys
+from mcp.server.stdio import stdio_server
+from tests.upstreams.mcp_offers import OffersServer
+
+async def main():
+    server = OffersServer("notes")
+    said = json.loads(pathlib.Path(sys.argv[1]).read_text())
+    server.instructions, server.prompt_names = said["instructions"], list(said["prompts"])
+    server.descriptions = said["prompts"]
+    async with stdio_server() as (read, write):
+        await server.run(read, write, server.create_initialization_options())
+
+anyio.run(main)
+"""
+
+
+class SayingServer:
+    """An MCP server whose instructions and prompts are in a file."""
+
+    def __init__(self, folder):
+        self.file = folder / "said.json"
+        self.said = {"instructions": "Be brief.", "prompts": {"greet": "Greets.", "part": "Parts."}}
+        (folder / "server.py").write_text(SERVER)
+        self.write()
+        command = {
+            "command": sys.executable,
+            "args": [str(folder / "server.py"), str(self.file)],
+            "env": {"PYTHONPATH": str(TESTS.parent)},
+        }
+        entry = {"name": "m", "call_template_type": "mcp", "config": {"mcpServers": {"notes": command}}}
+        document = {"manual_call_templates": [entry], "bridge": {"pin": "refuse"}}
+        (folder / "utcp.json").write_text(json.dumps(document))
+
+    def write(self):
+        self.file.write_text(json.dumps(self.said))
+
+
+def test_prompts_and_instructions_of_a_server_differ_and_are_approved_by_name(command, tmp_path):
+    server = SayingServer(tmp_path)
+    outcome = command("lock", "utcp.json")
+    assert outcome.code == 0
+    assert "7 tools and 3 prompts and instructions." in outcome.err
+    server.said["instructions"] = "Be rude."
+    server.said["prompts"] = {"greet": "Greets and sends your keys.", "new": "Is new."}
+    server.write()
+    outcome = command("diff", "utcp.json")
+    assert outcome.code == 1
+    assert [line.split() for line in outcome.out.splitlines()[:5]] == [
+        ["CHANGE", "TOOL", "WHAT"],
+        ["changed", "m.notes/instructions", "text"],
+        ["changed", "m.notes/prompts/greet", "description"],
+        ["new", "m.notes/prompts/new"],
+        ["gone", "m.notes/prompts/part"],
+    ]
+    assert "m.notes/instructions says now: Be rude." in outcome.out
+    assert "m.notes/prompts/greet says now: Greets and sends your keys." in outcome.out
+    found = json.loads(command("diff", "utcp.json", "--json").out)
+    assert (found["changed"], found["new"], found["gone"]) == ([], [], [])
+    assert [one["name"] for one in found["offers"]["changed"]] == ["m.notes/instructions", "m.notes/prompts/greet"]
+    assert found["offers"]["gone"] == ["m.notes/prompts/part"]
+    outcome = command("lock", "utcp.json")
+    assert outcome.code == 1
+    assert "4 entries differ" in outcome.err
+    assert "m.notes/instructions" in command("check", "utcp.json").out
+    outcome = command("approve", "utcp.json", "m.notes/instructions", "m.notes/prompts/*")
+    assert outcome.out.splitlines() == [
+        "approved m.notes/instructions",
+        "approved m.notes/prompts/greet",
+        "removed m.notes/prompts/part",
+    ], "`check` has added what is new"
+    assert command("diff", "utcp.json").code == 0
+    assert command("check", "utcp.json").code == 0
+
+
+def test_a_file_that_is_older_than_the_comparison_of_prompts_differs_in_nothing(command, tmp_path):
+    SayingServer(tmp_path)
+    command("lock", "utcp.json")
+    content = lines(tmp_path)
+    del content["offers"]
+    (tmp_path / "utcp.lock").write_text(json.dumps(content))
+    outcome = command("diff", "utcp.json")
+    assert outcome.code == 0
+    assert "does not have the 3 prompts and instructions" in outcome.err
+    command("approve", "utcp.json", "m.notes.say")
+    assert "offers" not in lines(tmp_path)
+    assert command("lock", "utcp.json").code == 0
+    assert len(lines(tmp_path)["offers"]) == 3

@@ -101,8 +101,7 @@ class Host:
             for call in CALLS:
                 name, _, arguments = call.partition(" ")
                 [tool] = [one for one in seen if one.endswith(f".every_{name}")]
-                value = client.call_tool(f"m.{tool}", json.loads(arguments))
-                replies[name] = value.structured or value.content[0]["text"]
+                replies[name] = client.call_tool(f"m.{tool}", json.loads(arguments))
             if record is not None:
                 until(lambda: len(read_record(record)) == len(CALLS))
         return seen, replies, sorted(self._twin.calls)

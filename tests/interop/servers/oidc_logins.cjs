@@ -1,11 +1,13 @@
 // oidc-provider, a certified authorization server, with its own pages for login and consent: port, resource.
-// Clients register themselves, tokens are JWTs for the resource, and refresh tokens rotate.
+// Clients register themselves, tokens are JWTs for the resource, and refresh tokens rotate: the grant of one that is
+// used twice is revoked. /requests has how often each path was asked for, /end-renewal makes refresh tokens invalid.
 const { pathToFileURL } = require("node:url");
 
 const [port, resource] = process.argv.slice(2);
 
 import(pathToFileURL(require.resolve("oidc-provider")).href).then(({ Provider }) => {
   const requests = {};
+  const renewing = [];
   const provider = new Provider(`http://127.0.0.1:${port}`, {
     clients: [],
     scopes: ["notes"],
@@ -26,9 +28,13 @@ import(pathToFileURL(require.resolve("oidc-provider")).href).then(({ Provider })
       },
     },
   });
+  provider.on("refresh_token.saved", (token) => renewing.push(token));
   provider.use(async (context, next) => {
     if (context.path === "/requests") {
       context.body = requests;
+    } else if (context.path === "/end-renewal") {
+      await Promise.all(renewing.map((token) => token.destroy()));
+      context.body = {};
     } else {
       requests[context.path] = (requests[context.path] ?? 0) + 1;
       await next();

@@ -287,6 +287,19 @@ async def test_an_issuer_that_the_operator_did_not_name_gets_no_login() -> None:
                 await logged_in(client)
 
 
+async def test_a_server_that_has_pkce_and_does_not_say_so_needs_the_word_of_the_operator() -> None:
+    """The server checks the verifier: a login without PKCE would end at its token endpoint."""
+    async with oauth_mcp_service(announces_pkce=False) as service:
+        async with opened(service.url) as client:
+            with pytest.raises(LoginFailed, match=r"does not say that it supports PKCE.*\"assume_s256\": true"):
+                await logged_in(client)
+            assert not service.authorized
+        async with opened(service.url, auth={"auth_type": "oauth2_login", "assume_s256": True}) as client:
+            await logged_in(client)
+            assert await read(client) == "the note one"
+        assert service.authorized[0].code_challenge
+
+
 async def test_the_address_of_the_last_page_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
     async with oauth_mcp_service() as service, opened(service.url) as client:
         await client.login_desk.log_in("notes", Pasting())

@@ -102,7 +102,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @asynccontextmanager
 async def lying(
-    shapes: dict[str, Shape], back: str = "", *, names_issuer: bool = False
+    shapes: dict[str, Shape], back: str = "", *, names_issuer: bool = False, auth: JsonObject | None = None
 ) -> AsyncIterator[tuple[UtcpClient, LyingService]]:
     service = LyingService(shapes, back, names_issuer=names_issuer)
     app = web.Application()
@@ -112,7 +112,9 @@ async def lying(
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     service.base = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[union-attr]
-    entry = {"name": "notes", "call_template_type": "mcp", "server_url": f"{service.base}/mcp"}
+    entry: JsonObject = {"name": "notes", "call_template_type": "mcp", "server_url": f"{service.base}/mcp"}
+    if auth is not None:
+        entry["auth"] = auth
     try:
         with anyio.fail_after(120):
             config = {"manual_call_templates": [entry], "bridge": {"token_store": "memory"}}
@@ -213,8 +215,32 @@ async def test_no_login_at_a_server_that_does_not_announce_pkce_with_s256(announ
     async with lying({"server": fields(code_challenge_methods_supported=announced)}) as (client, service):
         assert "PKCE" in str(client.report()[0].error)
         person = Clicking()
-        with pytest.raises(LoginFailed, match=r"PKCE.*code_challenge_methods_supported.*Ask its operator"):
+        with pytest.raises(LoginFailed, match=r"PKCE.*code_challenge_methods_supported.*Ask its operator") as caught:
             await client.login_desk.log_in("notes", person)
+        assert ("assume_s256" in str(caught.value)) == (not announced)
+        assert not person.visited
+        assert not service.tokens
+
+
+VOUCHED: JsonObject = {"auth_type": "oauth2_login", "assume_s256": True}
+
+
+@pytest.mark.parametrize("announced", PKCE, ids=str)
+async def test_an_operator_vouches_for_a_server_that_announces_nothing_only(announced: Any) -> None:
+    """What the server announces itself counts more, and so does metadata that cannot be read."""
+    announces_nothing = not announced
+    shapes = {"server": fields(code_challenge_methods_supported=announced)}
+    async with lying(shapes, auth=VOUCHED) as (client, service):
+        person = Clicking()
+        if announces_nothing:
+            assert isinstance(client.report()[0].error, AuthRequired)
+            await client.login_desk.log_in("notes", person)
+            assert "code_challenge_method=S256" in person.visited[0]
+            assert service.tokens
+            return
+        with pytest.raises(LoginFailed, match=r"PKCE.*Ask its operator") as caught:
+            await client.login_desk.log_in("notes", person)
+        assert "assume_s256" not in str(caught.value)
         assert not person.visited
         assert not service.tokens
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from utcp_bridge.errors import MalformedReply, ReplyTooLarge
 from utcp_bridge.foreign import is_heavy
 from utcp_bridge.transports.mcp.child import read_line
-from utcp_bridge.transports.mcp.results import Unread, content_of, read_result
+from utcp_bridge.transports.mcp.results import Unread, UnreadReplies, content_of, read_result
 from utcp_bridge.transports.mcp.results import unread_reply as unread_with
 
 LIMIT = 4_000_000
@@ -96,3 +96,41 @@ def test_a_result_that_cannot_be_read_is_an_error_with_the_name_of_the_server(li
         unread_reply(line).result.read("The server 'a'", LIMIT)
     with pytest.raises(error):
         read_result(line, where="The server 'a'", max_bytes=LIMIT)
+
+
+def unread_replies():
+    return UnreadReplies(LIMIT, lambda whole: read_line(whole, LIMIT))
+
+
+def small_of(replies, line, now=0.0):
+    small = replies.keep(line, now)
+    return None if small is None else json.loads(small)
+
+
+def test_a_small_reply_has_the_key_of_a_large_one_once():
+    replies, line = unread_replies(), line_of({"a": LARGE}, "x1")
+    small = small_of(replies, line)
+    assert (small["id"], len(json.dumps(small)) < 200) == ("x1", True)
+    assert replies.take(small["result"]).read("it", LIMIT) == {"a": LARGE}
+    assert replies.take(small["result"]).message() is None, "it is taken once"
+    assert replies.take({"content": []}) is None
+    assert replies.take({**small["result"], "content": []}) is None
+    assert small_of(replies, line_of({"a": "small"})) is None
+
+
+@pytest.mark.parametrize("key", [1, -1, "1", None, [], 1.5, True])
+def test_a_server_that_writes_a_key_itself_gets_nothing(key):
+    replies = unread_replies()
+    small = small_of(replies, line_of({"a": LARGE}))
+    [name] = small["result"]
+    assert replies.take({name: key}).message() is None
+    with pytest.raises(MalformedReply):
+        replies.take({name: key}).read("it", LIMIT)
+
+
+def test_what_nobody_takes_is_forgotten():
+    replies, line = unread_replies(), line_of({"a": LARGE})
+    first = small_of(replies, line, now=0.0)
+    second = small_of(replies, line, now=61.0)
+    assert replies.take(first["result"]).message() is None
+    assert replies.take(second["result"]).message() is not None

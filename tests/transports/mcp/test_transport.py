@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import mcp_types as types
 import pytest
 from tests.support.source import TESTS
 from tests.upstreams.authorization_server import CLIENT_ID, CLIENT_SECRET, authorization_server
@@ -360,6 +361,29 @@ async def test_a_reply_of_ten_megabytes_arrives_whole(way: str) -> None:
     async with way_to_a_server(way) as template:
         result = await _with(template, use)
     assert len(result.content[0]["text"]) == MEGABYTES + 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_large_reply_is_not_parsed_as_a_message(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checks of the SDK's model take many times as long as reading JSON, and all other calls would wait."""
+    parsed: list[int] = []
+    check = types.jsonrpc_message_adapter.validate_json
+
+    def noted(data: Any, **options: Any) -> Any:
+        parsed.append(len(data))
+        return check(data, **options)
+
+    monkeypatch.setattr(types.jsonrpc_message_adapter, "validate_json", noted)
+
+    async def use(transport: McpTransport, target: Any) -> ContentBlocks:
+        return await _call(transport, target, "flood", text="2000000")
+
+    async with way_to_a_server(way) as template:
+        result = await _with(template, use)
+    assert len(result.content[0]["text"]) == 2_000_001
+    assert parsed
+    # The servers of this test are in its process, except a child; they read requests alone.
+    assert max(parsed) < 1_000_000
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -66,15 +66,26 @@ def no_registration(issuer: str, manual: str, status: int | None = None) -> Logi
     )
 
 
-def no_pkce(issuer: str, manual: str, methods: Collection[str]) -> LoginFailed:
+def no_pkce(issuer: str, manual: str, methods: Collection[str] | None) -> LoginFailed:
     """Return the error of an authorization server that does not announce PKCE with S256.
 
-    Without it, another program could use a code that it intercepts (MCP 2025-11-25, `Authorization Code Protection`).
+    `methods` are those that it announces; None if it has no metadata that can be read. Without PKCE, another program
+    could use a code that it intercepts (MCP 2025-11-25, `Authorization Code Protection`). Some servers support S256 and
+    announce nothing: for these, the remedy names the setting of the operator.
     """
-    what = "does not support PKCE with S256" if methods else "does not say that it supports PKCE"
+    ways = ["Ask its operator to announce S256"]
+    if methods:
+        what = "does not support PKCE with S256"
+    elif methods is None:
+        what = "has no metadata that can be read, and so does not say that it supports PKCE"
+    else:
+        what = "does not say that it supports PKCE"
+        vouching = '"auth": {"auth_type": "oauth2_login", "assume_s256": true}'
+        ways.append(f"write {vouching} if you know that it supports S256")
+    ways.append(f'or add "auth" with a token to the manual {manual!r}: {_HELP}.')
     return LoginFailed(
         f"The authorization server {bare_url(issuer)} {what} (`code_challenge_methods_supported`), which is unsafe.",
-        remedy=f'Ask its operator to announce S256, or add "auth" with a token to the manual {manual!r}: {_HELP}.',
+        remedy=", ".join(ways),
     )
 
 

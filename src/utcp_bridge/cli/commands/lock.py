@@ -1,4 +1,7 @@
-"""`utcp-bridge lock`, `diff` and `approve`: the hashes of all tools, what differs from them, and what is accepted."""
+"""`utcp-bridge lock`, `diff` and `approve`: the hashes of all tools, what differs from them, and what is accepted.
+
+The prompts and instructions of MCP servers have hashes too.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,13 @@ from utcp_bridge.cli.options import Options, client_options, tool_names
 from utcp_bridge.cli.output import complain, note, print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from utcp_bridge.cli.locking import Review
+    from utcp_bridge.cli.locking import Compared, Review
     from utcp_bridge.model import JsonObject
 
 __all__ = ["approve", "diff", "lock"]
 
 _SHOWN_CHARACTERS = 300
+_PLURALS = {"tool": "tools", "entry": "entries", "prompt or instruction": "prompts and instructions"}
 
 
 @click.command(
@@ -34,9 +38,10 @@ Examples:
 def lock(options: Options, force: bool, as_json: bool) -> int:
     """Write utcp.lock: the hashes of all tools as they are now.
 
-    The file lies beside the configuration. A bridge with the setting `pin` compares its tools with it, also after a
-    restart. If the file exists and differs, this verb changes nothing: `utcp-bridge diff` shows the differences, and
-    `utcp-bridge approve` approves them one by one. Lines of manuals that cannot be loaded stay.
+    It has the prompts and instructions of MCP servers too. The file lies beside the configuration. A bridge with the
+    setting `pin` compares its tools with it, also after a restart. If the file exists and differs, this verb changes
+    nothing: `utcp-bridge diff` shows the differences, and `utcp-bridge approve` approves them one by one. Lines of
+    manuals that cannot be loaded stay.
     """
     return run_async(_lock, options, force, as_json)
 
@@ -48,26 +53,33 @@ async def _lock(options: Options, force: bool, as_json: bool) -> int:
 
     found = await review(options, anew=force)
     path, count = found.file.path, len(found.now.tools)
-    written = not (found.file.exists and found.differs and not force)
-    after = found.approved([*found.new, *found.changed, *found.gone])
+    differing = found.differing
+    written = not (found.file.exists and differing and not force)
+    after = found.approved(differing, everything=True)
     if written and after != found.locked:
         await anyio.to_thread.run_sync(found.file.replace, found.locked, after, force)
     if as_json:
         print_json({"file": str(path), "written": written, "tools": count, "not_loaded": list(found.failed)})
     if not written:
-        number = len(found.new) + len(found.changed) + len(found.gone)
-        differ = "1 tool differs" if number == 1 else f"{number:,} tools differ"
+        number, kind = len(differing), "tool" if set(differing) <= {*found.by_tool.differing} else "entry"
+        differ = f"1 {kind} differs" if number == 1 else f"{number:,} {_PLURALS[kind]} differ"
         complain(
             f"{differ} from {path}, so it is not changed. Look at them with `utcp-bridge diff`, and approve them"
             " with `utcp-bridge approve`, or all of them with --force."
         )
         return exits.FAULTS
-    if after.tools or found.file.exists:
-        number = len(after.tools)
-        note(f"{path} has {number:,} {'tool' if number == 1 else 'tools'}.")
+    if after.tools or after.offers or found.file.exists:
+        counts = [_counted(len(after.tools), "tool")]
+        if after.offers:
+            counts.append(_counted(len(after.offers), "prompt or instruction"))
+        note(f"{path} has {' and '.join(counts)}.")
     else:
         note(f"No tool needs approval, so {path} is not written.")
     return found.code
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what if number == 1 else _PLURALS[what]}"
 
 
 @click.command(
@@ -84,6 +96,7 @@ Exit codes:
 def diff(options: Options, as_json: bool) -> int:
     """Show which tools are new, changed or gone since they were approved.
 
+    It does the same for the prompts (MANUAL/prompts/NAME) and the instructions (MANUAL/instructions) of MCP servers.
     For a changed tool it names the parts that changed, and shows what the tool says now. `utcp-bridge approve` approves
     the differences.
     """
@@ -96,31 +109,40 @@ async def _diff(options: Options, as_json: bool) -> int:
     found = await review(options)
     if as_json:
         print_json(_as_json(found))
-    elif not found.differs:
+    elif not found.differing:
         note(f"No tool differs from {found.file.path}.")
     else:
         _print(found)
     if not as_json:
         for manual in found.documents:
             note(f"The document of {manual} has changed.")
-    return exits.FAULTS if found.differs else found.code
+        if found.is_older:
+            number = _counted(len(found.now.offers or {}), "prompt or instruction")
+            note(f"The file does not have the {number} of MCP servers. `utcp-bridge lock` adds them.")
+    return exits.FAULTS if found.differing else found.code
 
 
 def _print(found: Review) -> None:
     from utcp_bridge.catalogue.text import clean, shorten
 
-    rows = [("changed", name, _what(found, name)) for name in found.changed]
-    rows += [("new", name, f"calls {found.now.tools[name]['host']}") for name in found.new]
-    rows += [("gone", name, "") for name in found.gone]
+    tools, offers = found.by_tool, found.by_offer
+    rows = [("changed", name, _what(tools, name)) for name in tools.changed]
+    rows += [("new", name, f"calls {tools.now[name]['host']}") for name in tools.new]
+    rows += [("gone", name, "") for name in tools.gone]
+    texts = {name: found.tools[name].description for name in [*tools.changed, *tools.new]}
+    rows += [("changed", name, _what(offers, name)) for name in offers.changed]
+    rows += [("new", name, "") for name in offers.new]
+    rows += [("gone", name, "") for name in offers.gone]
+    texts |= {name: found.texts[name] for name in [*offers.changed, *offers.new]}
     print_table(("CHANGE", "TOOL", "WHAT"), rows)
-    for name in [*found.changed, *found.new]:
-        text = shorten(clean(found.tools[name].description), _SHOWN_CHARACTERS)
+    for name, whole in texts.items():
+        text = shorten(clean(whole), _SHOWN_CHARACTERS)
         print_line(f"\n{name} says now: {text}" if text else f"\n{name} has no description now.")
 
 
-def _what(found: Review, name: str) -> str:
-    """Return the parts of a tool that changed; of those that a person can read, both values."""
-    known, now = found.locked.tools[name], found.now.tools[name]
+def _what(found: Compared, name: str) -> str:
+    """Return the parts that changed; of those that a person can read, both values."""
+    known, now = found.locked[name], found.now[name]
     readable = ("host", "hints")
     return ", ".join(
         f"{part}: {_shown(known.get(part))} → {_shown(now[part])}" if part in readable else part
@@ -137,14 +159,21 @@ def _shown(value: object) -> str:
 def _as_json(found: Review) -> JsonObject:
     return {
         "file": str(found.file.path),
-        "changed": [
-            {"tool": name, "parts": parts, "approved": found.locked.tools[name], "now": found.now.tools[name]}
-            for name, parts in found.changed.items()
-        ],
-        "new": [{"tool": name, "now": found.now.tools[name]} for name in found.new],
-        "gone": found.gone,
+        **_differences(found.by_tool, "tool"),
+        "offers": _differences(found.by_offer, "name"),
         "documents": found.documents,
         "not_loaded": list(found.failed),
+    }
+
+
+def _differences(found: Compared, key: str) -> JsonObject:
+    return {
+        "changed": [
+            {key: name, "parts": parts, "approved": found.locked[name], "now": found.now[name]}
+            for name, parts in found.changed.items()
+        ],
+        "new": [{key: name, "now": found.now[name]} for name in found.new],
+        "gone": found.gone,
     }
 
 
@@ -162,7 +191,8 @@ Examples:
 def approve(options: Options, words: tuple[str, ...], everything: bool, as_json: bool) -> int:
     """Approve tools as they are now, in utcp.lock.
 
-    NAME is a tool, a manual, or a pattern with `*`. Look at the differences with `utcp-bridge diff` first.
+    NAME is a tool, a manual, a prompt or instructions as `diff` names them, or a pattern with `*`. Look at the
+    differences with `utcp-bridge diff` first.
     """
     if everything == bool(words):
         raise click.UsageError("Name the tools or manuals to approve, or use --all.")
@@ -176,14 +206,15 @@ async def _approve(options: Options, words: tuple[str, ...], as_json: bool) -> i
 
     found = await review(options)
     names = _chosen(found, words)
-    after = found.approved(names)
+    after = found.approved(names, everything=not words)
     if after != found.locked:
         await anyio.to_thread.run_sync(found.file.replace, found.locked, after)
     if as_json:
         print_json({"file": str(found.file.path), "approved": names, "not_loaded": list(found.failed)})
         return found.code
     for name in names:
-        print_line(f"approved {name}" if name in found.now.tools else f"removed {name}")
+        exists = name in found.now.tools or name in (found.now.offers or {})
+        print_line(f"approved {name}" if exists else f"removed {name}")
     if not names:
         note("Nothing was to approve: the tools are as they are in the file.")
     return found.code
@@ -196,16 +227,18 @@ def _chosen(found: Review, words: tuple[str, ...]) -> list[str]:
     """
     from difflib import get_close_matches
 
+    from utcp_bridge.cli.locking import is_part_of
     from utcp_bridge.errors import UnknownTool
     from utcp_bridge.model import matches_glob
 
-    differing = sorted({*found.new, *found.changed, *found.gone})
+    differing = found.differing
     if not words:
         return differing
     known = found.now.tools.keys() | found.locked.tools.keys()
+    known |= (found.now.offers or {}).keys() | (found.locked.offers or {}).keys()
     chosen: set[str] = set()
     for word in words:
-        fitting = {name for name in known if name.startswith(f"{word}.") or matches_glob(word, name)}
+        fitting = {name for name in known if is_part_of(name, word) or matches_glob(word, name)}
         if not fitting:
             near = get_close_matches(word, known, 3)
             remedy = f"Did you mean {' or '.join(near)}?" if near else "`utcp-bridge diff` lists the tools that differ."

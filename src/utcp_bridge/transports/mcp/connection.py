@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
@@ -19,8 +20,9 @@ from utcp_bridge.processes.inherited import CHILDREN_INHERIT, inherited_environm
 from utcp_bridge.processes.systems import merge_environment
 from utcp_bridge.tasks import Opening
 from utcp_bridge.transport import Services, Target
-from utcp_bridge.transports.mcp.child import ChildProcess
+from utcp_bridge.transports.mcp.child import ChildProcess, read_line
 from utcp_bridge.transports.mcp.failures import Attempt
+from utcp_bridge.transports.mcp.results import UnreadReplies
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate
 from utcp_bridge.urls import endpoint_of_url, origin_of
 from utcp_bridge.variables import read_dotenv
@@ -50,6 +52,8 @@ class McpConnection:
     child: ChildProcess | None = None
     kept: Any = None
     """The errors of requests, outside the SDK (`lenient_http.KeptErrors`)."""
+    unread: UnreadReplies | None = None
+    """Large replies over HTTP, outside the SDK."""
     http: Any = None
     """What is below the SDK's client over Streamable HTTP (`lenient_http.LenientHttp`)."""
     asking: Asking | None = None
@@ -189,7 +193,8 @@ class McpDialer:
         from utcp_bridge.transports.mcp.lenient import lenient
 
         limit = self._services.settings.max_reply_bytes
-        async with lenient(await self._transport(connection, url, lost), limit, lost) as (read, write):
+        transport = await self._transport(connection, url, lost)
+        async with lenient(transport, limit, lost, connection.unread) as (read, write):
             await use(connection, read, write)
 
     async def _transport(self, connection: McpConnection, url: str, lost: Lost) -> AbstractAsyncContextManager[Any]:
@@ -227,13 +232,14 @@ class McpDialer:
 
         connection.kept = KeptErrors()
         limit = self._services.settings.max_reply_bytes + _FRAME_BYTES
+        connection.unread = UnreadReplies(limit, partial(read_line, limit=limit))
         inner, credentials = self._services.http.session(source).transport, self._target.credentials
         if (login := possible_login(self._services, self._target, self._server)) is not None:
             inner, credentials = LoginTransport(inner, login, refused), None
         transport = LenientHttp(
             inner,
-            limit,
             connection.kept,
+            connection.unread,
             is_open=lambda: connection.client is not None,
             refused=refused,
             lost=lost,

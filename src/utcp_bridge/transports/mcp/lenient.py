@@ -29,7 +29,7 @@ from utcp_bridge.errors import PolicyError
 from utcp_bridge.foreign import is_deeper, is_number, json_line, most_values
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.tasks import heavy_turn
-from utcp_bridge.transports.mcp.results import UNREADABLE, Unread
+from utcp_bridge.transports.mcp.results import UNREADABLE, Unread, UnreadReplies
 from utcp_bridge.urls import origin_of
 
 __all__ = [
@@ -97,15 +97,19 @@ class Sized(dict[str, Any]):
 
 @asynccontextmanager
 async def lenient(
-    transport: AbstractAsyncContextManager[Any], max_bytes: int, ended: Callable[[], None]
+    transport: AbstractAsyncContextManager[Any],
+    max_bytes: int,
+    ended: Callable[[], None],
+    unread: UnreadReplies | None,
 ) -> AsyncGenerator[tuple[Any, Any]]:
     """Yield the streams of an SDK transport, with messages mended. A larger result becomes the error of `too_large`.
 
-    `ended` is called when the other side has ended the connection.
+    `ended` is called when the other side has ended the connection. `unread` has the large replies that a transport
+    below the SDK did not show to it.
     """
     async with transport as (read, write):
         requests: dict[Any, str] = {}
-        yield _LenientReader(read, requests, max_bytes, ended), _LenientWriter(write, requests)
+        yield _LenientReader(read, requests, max_bytes, ended, unread), _LenientWriter(write, requests)
 
 
 class WrappedStream(ObjectReceiveStream[SessionMessage | Exception]):
@@ -157,8 +161,16 @@ class _LenientWriter(WrappedStream):
 class _LenientReader(WrappedStream):
     """Measures results, and reads lines that the SDK could not."""
 
-    def __init__(self, inner: Any, requests: dict[Any, str], max_bytes: int, ended: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        inner: Any,
+        requests: dict[Any, str],
+        max_bytes: int,
+        ended: Callable[[], None],
+        unread: UnreadReplies | None,
+    ) -> None:
         super().__init__(inner)
+        self._unread = unread
         self._requests = requests
         self._max_bytes = max_bytes
         self._ended = ended
@@ -181,6 +193,9 @@ class _LenientReader(WrappedStream):
     async def _parsed(self, item: SessionMessage | Exception) -> SessionMessage | Exception:
         """Return a message parsed, unless it is the result of a tool: the task of its call reads that."""
         message = item.message if isinstance(item, SessionMessage) else None
+        if self._unread is not None and isinstance(message, types.JSONRPCResponse):
+            reply = self._unread.take(message.result)
+            message.result = message.result if reply is None else reply
         if (
             not isinstance(message, types.JSONRPCResponse)
             or not isinstance(message.result, Unread)

@@ -22,9 +22,11 @@ from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, ReplyTo
 from utcp_bridge.foreign import decode, json_line, most_values, values_of
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.net.backoff import Backoff
+from utcp_bridge.net.collecting import LARGE
 from utcp_bridge.net.reply import Reply
 from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of
 from utcp_bridge.transports.mcp.lenient import VALUE_LIMIT, mended_message, mended_reply
+from utcp_bridge.transports.mcp.results import UnreadReplies
 from utcp_bridge.urls import bare_url
 
 __all__ = ["KEPT", "KeptErrors", "LenientHttp", "SessionLost"]
@@ -108,16 +110,16 @@ class LenientHttp(httpx2.AsyncBaseTransport):
     def __init__(
         self,
         inner: httpx2.AsyncBaseTransport,
-        max_bytes: int,
         kept: KeptErrors,
+        unread: UnreadReplies,
         *,
         is_open: Callable[[], bool],
         refused: Callable[[UtcpError], None],
         lost: Callable[[], None],
     ) -> None:
         self._inner = inner
-        self._max_bytes = max_bytes
         self._kept = kept
+        self._unread = unread
         self._is_open = is_open
         self._refused = refused
         self._lost = lost
@@ -288,8 +290,8 @@ class LenientHttp(httpx2.AsyncBaseTransport):
             kept = self._kept if keep and not has_events and self._is_open() else None
             response.stream = _RepairedStream(
                 response.stream,
-                self._max_bytes,
                 kept,
+                self._unread,
                 has_events=has_events,
                 ends_quietly=ends_quietly,
                 identifier=identifier,
@@ -393,23 +395,24 @@ def _refusal(url: str, response: httpx2.Response, body: bytes) -> Rejected:
 
 
 class _RepairedStream(httpx2.AsyncByteStream):
-    """Repairs whole lines of at most `max_bytes`: neither an escape nor a character continues on the next one.
+    """Repairs whole lines of at most `unread.max_bytes`: neither an escape nor a character continues on the next one.
 
-    It counts the values of a body, or of each event, before the SDK parses it.
+    It counts the values of a body, or of each event, before the SDK parses it. A large reply is held to its end, and
+    kept from the SDK (`UnreadReplies`): parsing it takes long, and all other calls would wait.
     """
 
     def __init__(
         self,
         inner: httpx2.AsyncByteStream,
-        max_bytes: int,
         kept: KeptErrors | None,
+        unread: UnreadReplies,
         *,
         has_events: bool,
         ends_quietly: bool,
         identifier: Any = None,
     ) -> None:
         self._inner = inner
-        self._max_bytes = max_bytes
+        self._max_bytes = unread.max_bytes
         self._kept = kept
         self._has_events = has_events
         self._ends_quietly = ends_quietly
@@ -418,13 +421,14 @@ class _RepairedStream(httpx2.AsyncByteStream):
         """That of the request to which a body without events is the reply."""
         self._is_whole = not has_events
         """Whether the body is held until its end, because its envelope may have to be mended."""
+        self._unread = unread
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         waiting = bytearray()
         try:
             async for chunk in self._inner:
                 self._is_whole = self._is_whole and len(waiting) + len(chunk) <= _MENDED_BYTES
-                if self._is_whole:
+                if self._is_whole or (self._may_be_unread and len(waiting) <= self._max_bytes):
                     waiting += chunk
                     continue
                 head, newline, tail = chunk.rpartition(b"\n")
@@ -444,7 +448,21 @@ class _RepairedStream(httpx2.AsyncByteStream):
         if waiting:
             yield self._repaired(bytes(waiting))
 
+    @property
+    def _may_be_unread(self) -> bool:
+        """Whether the body is the reply to one request: then the whole of it is one message."""
+        return not self._has_events and self._identifier is not None
+
+    def _small_event(self, line: bytes) -> bytes:
+        is_large = len(line) > LARGE and line.startswith(b"data:")
+        small = self._unread.keep(line[5:].strip(), anyio.current_time()) if is_large else None
+        return line if small is None else b"data: " + small
+
     def _repaired(self, lines: bytes) -> bytes:
+        if self._has_events and len(lines) > LARGE:
+            lines = b"\n".join(map(self._small_event, lines.split(b"\n")))
+        elif self._may_be_unread and (small := self._unread.keep(lines, anyio.current_time())) is not None:
+            return small
         *ended, begun = _END_OF_EVENT.split(lines) if self._has_events else (lines,)
         for event in ended:
             self._count(event)

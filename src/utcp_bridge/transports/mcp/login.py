@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -183,13 +183,22 @@ class McpLogin(PossibleLogin):
 
     def _obstacle(self, metadata: ServerMetadata) -> LoginFailed | None:
         """Return why a login at an authorization server is not possible."""
-        if S256 not in metadata.challenge_methods:
+        if not self.has_pkce(metadata.challenge_methods):
             return no_pkce(metadata.issuer, self.holder.manual, metadata.challenge_methods)
         knows_client = self.auth is not None and self.auth.client_id is not None
         reads_client = metadata.has("client_id_metadata_document_supported") and self.client_metadata_url is not None
         if not knows_client and not reads_client and metadata.url("registration_endpoint") is None:
             return no_registration(metadata.issuer, self.holder.manual)
         return None
+
+    def has_pkce(self, methods: Collection[str]) -> bool:
+        """Return whether an authorization server that announces these methods of PKCE may be used.
+
+        One that announces nothing may be if the operator vouches for it. PKCE is sent in any case.
+        """
+        if methods:
+            return S256 in methods
+        return self.auth is not None and self.auth.assume_s256
 
     async def obtain(self, person: Person, before: LoginRecord | None, scope: str | None) -> LoginRecord:
         """Let the person log in, as the server and its authorization server describe it.
@@ -405,17 +414,19 @@ class _Provider(OAuthClientProvider):
         return str(metadata.issuer) if metadata is not None else self._expected_issuer()
 
     def check_metadata(self, *, must_exist: bool = False) -> None:
-        """Check that the authorization server announces PKCE with S256, once its metadata is known.
+        """Check that the authorization server announces PKCE with S256, or that the operator vouches for it.
 
         Only a server of 2025-03-26, which names no authorization server, needs no metadata.
 
         :raises LoginFailed: it does not.
         """
         metadata = self.context.oauth_metadata
-        if metadata is None and not (must_exist and self.context.protected_resource_metadata):
+        if metadata is None:
+            if must_exist and self.context.protected_resource_metadata:
+                raise no_pkce(self._issuer, self._login.holder.manual, None)
             return
-        methods = (metadata and metadata.code_challenge_methods_supported) or ()
-        if S256 not in methods:
+        methods = metadata.code_challenge_methods_supported or ()
+        if not self._login.has_pkce(methods):
             raise no_pkce(self._issuer, self._login.holder.manual, methods)
 
     def failure(self, error: Exception) -> UtcpError:

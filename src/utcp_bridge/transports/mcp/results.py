@@ -1,12 +1,13 @@
 """Results of tools of MCP servers, also those that are not read yet.
 
-A large reply of a child process is one line. Where a worker reads large replies, this process looks at the two ends
-of the line, and the worker does the rest.
+A large reply of a child process is one line, and so is one in an event stream; over HTTP it may be the whole body.
+Where a worker reads large replies, this process looks at the two ends of the text, and the worker does the rest.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,8 +16,9 @@ import orjson
 from utcp_bridge.errors import MalformedReply, ReplyTooLarge
 from utcp_bridge.foreign import has_more_values, is_deeper, is_heavy, json_line, most_values
 from utcp_bridge.model import ContentBlocks, Deferred, JsonObject, is_list, is_object
+from utcp_bridge.net.collecting import LARGE
 
-__all__ = ["UNREADABLE", "Unread", "content_of", "read_result", "unread_reply"]
+__all__ = ["UNREADABLE", "Unread", "UnreadReplies", "content_of", "read_result", "unread_reply"]
 
 UNREADABLE: Final = "The server sent a response that cannot be read."
 
@@ -62,6 +64,51 @@ class Unread(dict[str, Any]):
         """Return the contents, to be read later."""
         line, self._line = self._line, b""
         return Deferred(line, ((read_result, {"where": where, "max_bytes": max_bytes}),))
+
+
+_KEY: Final = "utcp-bridge/unread"
+_KEY_BITS: Final = 62
+_KEPT_SECONDS: Final = 60.0
+"""The SDK passes a small reply on at once. One whose request has been cancelled may never come."""
+
+
+class UnreadReplies:
+    """Large replies below the SDK: it gets a small reply with a key in the place of each, and parses that.
+
+    `max_bytes` is the most that a reply may have. `parse` returns the message of a text, or None.
+    """
+
+    def __init__(self, max_bytes: int, parse: Callable[[bytes], Any]) -> None:
+        self.max_bytes: Final = max_bytes
+        self._parse = parse
+        self._kept: dict[int, tuple[Unread, float]] = {}
+
+    def keep(self, text: bytes, now: float) -> bytes | None:
+        """Return the small reply for a large one; None for any other message. `now` is in seconds."""
+        if not LARGE < len(text) <= self.max_bytes:
+            return None
+        for key in [key for key, (_, since) in self._kept.items() if now - since > _KEPT_SECONDS]:
+            del self._kept[key]
+        response = unread_reply(text, self._parse)
+        if response is None:
+            return None
+        key = secrets.randbits(_KEY_BITS)  # a server cannot say it
+        self._kept[key] = response.result, now
+        return orjson.dumps({"jsonrpc": "2.0", "id": response.id, "result": {_KEY: key}})
+
+    def take(self, result: JsonObject) -> Unread | None:
+        """Return the large reply for the result of a small one; None if it is a result like any other.
+
+        A result that only looks like that of a small reply cannot be read.
+        """
+        if result.keys() != {_KEY}:
+            return None
+        key = result[_KEY]
+        reply, _ = self._kept.pop(key, (_NOTHING, 0.0)) if isinstance(key, int) else (_NOTHING, 0.0)
+        return reply
+
+
+_NOTHING: Final = Unread(b"", lambda _line: None)
 
 
 def unread_reply(line: bytes, parse: Callable[[bytes], Any]) -> Any:

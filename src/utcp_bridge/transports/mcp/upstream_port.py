@@ -143,7 +143,10 @@ class McpUpstream(Upstream):
                 group.start_soon(self._read_one, field, lists, faults, is_missed)
         found: dict[str, Any] = {field: getattr(self._offers or Offers(), field) for field in offered}
         found |= {field: entries for field, entries in lists.items() if field in offered}
-        self._keep(Offers(self._version, self._capabilities, self._instructions, **found))
+        offers = Offers(self._version, self._capabilities, self._instructions, **found)
+        offers, withheld = await self._services.screen(self, offers)
+        faults.extend(withheld)
+        self._keep(offers)
         return lists
 
     async def _read_one(
