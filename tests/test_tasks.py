@@ -18,6 +18,7 @@ from utcp_bridge.tasks import (
     HeavyWork,
     Opening,
     Owned,
+    OwnTasks,
     _current_pace,
     end_heavy_turn,
     heavy_turn,
@@ -202,6 +203,20 @@ async def test_a_task_that_ends_before_it_is_open_is_not_open() -> None:
         await tasks.start()
         assert not await Owned(tasks.spawn, hold).opened()
         await tasks.stop()
+
+
+async def test_an_owner_waits_for_all_of_its_tasks_also_for_those_that_start_meanwhile() -> None:
+    tasks, done = OwnTasks(), []
+
+    async def work(number: int) -> None:
+        await anyio.lowlevel.checkpoint()
+        if number:
+            tasks.start(work(number - 1))
+        done.append(number)
+
+    tasks.start(work(2))
+    await tasks.ended()
+    assert done == [2, 1, 0]
 
 
 _UNOWNED = frozenset({

@@ -48,7 +48,7 @@ from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection
 from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, read_hot
 from utcp_bridge.server.incoming import UnreadableMessage, read_message, refuse_long
-from utcp_bridge.tasks import scope_until
+from utcp_bridge.tasks import OwnTasks, scope_until
 
 __all__ = [
     "InFlight",
@@ -399,7 +399,7 @@ class HotLines:
         self._taken: dict[types.RequestId, _HotCall] = {}
         self._others: set[types.RequestId] = set()
         """Ids of the requests that the SDK serves."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = OwnTasks()
         self._handshake: types.RequestId | None = None
         self._follows = False
         self._run = 0
@@ -424,8 +424,7 @@ class HotLines:
         """Cancel every request in flight, and wait for their errors."""
         self.cancel()
         with anyio.move_on_after(_END_SECONDS, shield=True):
-            while self._tasks:
-                await asyncio.wait(tuple(self._tasks))
+            await self._tasks.ended()
 
     def _hear(self, ctx: ServerRequestContext[None, Any]) -> None:
         connection = ctx.session._connection  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to a session's lifetime
@@ -449,9 +448,7 @@ class HotLines:
         self._run += 1
         self._taken[coerce_request_id(request.ident)] = call
         self._in_flight.started()
-        task = asyncio.get_running_loop().create_task(self._serve(call))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._serve(call))
         return True
 
     async def _pause(self) -> None:

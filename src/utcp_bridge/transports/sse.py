@@ -86,8 +86,8 @@ class SseTransport(Transport[SseTemplate]):
         collector = Collector(settings, emit, target.source.name)
         with collector.keeping():
             await self._follow(target, parts, events, collector)
-        # never joined, unlike other streams: what the result is must not depend on the data of the events
-        return Result(collector.values, truncated=collector.truncated, failure=collector.failure)
+        # unlike other streams: what the result is must not depend on the data of the events
+        return collector.listed()
 
     async def _follow(
         self, target: Target[SseTemplate], parts: RequestParts, events: EventSplitter, collector: Collector

@@ -9,7 +9,6 @@ import sys
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -202,20 +201,7 @@ def _has_files(settings: BridgeSettings) -> bool:
     return settings.log_file is not None or settings.audit_log not in {None, "-"}
 
 
-async def _import_meanwhile(*names: str) -> None:
-    """Import modules in a thread: the MCP SDK takes half a second. Meanwhile, processes read large manuals."""
-    import anyio.to_thread
-
-    def import_all() -> None:
-        for name in names:
-            import_module(name)
-
-    # A signal that asks for the end does not wait for the import.
-    await anyio.to_thread.run_sync(import_all, abandon_on_cancel=True)
-
-
 async def _serve_stdio(client: UtcpClient) -> None:
-    await _import_meanwhile("utcp_bridge.server.app", "utcp_bridge.server.stdio")
     from utcp_bridge.server.app import BridgeServer
     from utcp_bridge.server.stdio import serve_stdio
     from utcp_bridge.server.watchdog import watching
@@ -232,7 +218,6 @@ async def _serve_stdio(client: UtcpClient) -> None:
 async def _serve_http(client: UtcpClient) -> None:
     import anyio
 
-    await _import_meanwhile("utcp_bridge.server.app", "utcp_bridge.server.http")
     from utcp_bridge.server.app import BridgeServer
     from utcp_bridge.server.http import serve_http
     from utcp_bridge.server.watchdog import watching
