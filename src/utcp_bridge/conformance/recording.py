@@ -45,6 +45,7 @@ _PROGRAMS: Final = Path(__file__).parent
 _DISCOVERY: Final = {"type": "utcp"}
 _MEETING_PATH: Final = "/connect"
 """Where the signalling of WebRTC takes offers, as in the library for Go."""
+_TURNS: Final = 5
 _QUIET_SECONDS: Final = 0.5
 """After this silence a message that is shorter than the expected one is taken as complete."""
 
@@ -305,6 +306,8 @@ async def _tcp_server(vector: Vector, record: Recording) -> AsyncGenerator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for _ in range(_TURNS):  # a connection that was accepted a moment ago has its writer by then
+            await asyncio.sleep(0)
         for writer in writers:
             writer.close()
             with suppress(ConnectionError):
