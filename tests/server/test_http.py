@@ -2,9 +2,7 @@
 
 import gc
 import json
-import os
 import re
-import signal
 import socket
 from urllib.parse import urlsplit
 
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 from mcp.server.connection import Connection
 from mcp.server.runner import ServerRunner
 from tests.support.mcp_context import MODERN_META
+from tests.support.served_here import serve
 from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.errors import ConfigError
@@ -68,27 +67,6 @@ async def post(url, method, params, *headers, acknowledged=None):
             if acknowledged is not None:
                 acknowledged.set()
     return data
-
-
-async def serve(server, work, seconds=15):
-    """Serve, run `work(url)`, then end the server with a signal."""
-    ready = anyio.Event()
-    urls = []
-
-    def on_ready(url):
-        urls.append(url)
-        ready.set()
-
-    with anyio.fail_after(60):
-        async with anyio.create_task_group() as group:
-
-            async def run():
-                await serve_http(server, on_ready=on_ready)
-
-            group.start_soon(run)
-            await ready.wait()
-            await work(urls[0])
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def test_the_server_reports_its_url_serves_and_ends_cleanly():

@@ -11,6 +11,7 @@ import anyio
 import mcp_types as types
 import pytest
 from mcp.shared.message import SessionMessage
+from tests.support.served_here import replaced_standard_streams
 from tests.support.server_client import StandIn
 
 from utcp_bridge.server import stdio
@@ -19,23 +20,6 @@ from utcp_bridge.server.stdio import InFlight, MessageReader, MessageWriter, ope
 
 pytestmark = pytest.mark.anyio
 INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
-
-
-@contextmanager
-def replaced_standard_streams():
-    """Replace descriptors 0 and 1 with pipes. Yield the client's ends (write, read)."""
-    saved = os.dup(0), os.dup(1)
-    (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
-    os.dup2(their_in, 0)
-    os.dup2(their_out, 1)
-    os.close(their_in)
-    os.close(their_out)
-    try:
-        yield os.fdopen(our_out, "w"), os.fdopen(our_in, "rb")
-    finally:
-        for number, descriptor in enumerate(saved):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
 
 
 def put(stream, **message):

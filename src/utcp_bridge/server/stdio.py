@@ -45,7 +45,7 @@ from utcp_bridge.foreign import escape_line_ends, json_line
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.processes.ending import watched_signals
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.hot.calls import HotCalls, HotConnection
+from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
 from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, read_hot
 from utcp_bridge.server.incoming import UnreadableMessage, read_message, refuse_long
 from utcp_bridge.tasks import OwnTasks, scope_until
@@ -258,7 +258,7 @@ class MessageWriter(_Stream):
 
 
 @dataclass(slots=True)
-class _Probe:
+class _Probe(OneWay):
     """The SDK's view of a request that is answered here: it has no way back to the client but its response."""
 
     request_id: types.RequestId
@@ -266,18 +266,6 @@ class _Probe:
     message_metadata: None = None
     can_send_request: bool = False
     cancel_requested: anyio.Event = field(default_factory=anyio.Event)
-
-    async def send_raw_request(
-        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
-    ) -> dict[str, Any]:
-        del params, opts
-        raise NoBackChannelError(method)
-
-    async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
-        """Send nothing: the answer to a probe is its response alone."""
-
-    async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
-        """Send nothing."""
 
 
 class ProbeReader(_Incoming):

@@ -1,7 +1,5 @@
 """The hot front over HTTP answers as the SDK does, byte for byte, and owns what the application would own."""
 
-import os
-import signal
 import socket
 from functools import partial
 from urllib.parse import urlsplit
@@ -13,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.hot_requests import bridge, plain, requests, written
-
-from utcp_bridge.server.http import serve_http
+from tests.support.served_here import serve as serve_for
 
 _PROTOCOL = pytest.importorskip("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
 pytestmark = [
@@ -23,6 +20,7 @@ pytestmark = [
         not hasattr(_PROTOCOL, "_start_asgi_task"), reason="this uvicorn has no place for the front: the SDK serves all"
     ),
 ]
+serve = partial(serve_for, seconds=300)
 INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
 JSON = ("Content-Type", "application/json")
 BOTH = ("Accept", "application/json, text/event-stream")
@@ -50,27 +48,6 @@ FIELDS += [
     "text/json",
     "0",
 ]
-
-
-async def serve(server, work):
-    """Serve, run `work(url)`, then end the server with a signal."""
-    ready = anyio.Event()
-    urls = []
-
-    def on_ready(url):
-        urls.append(url)
-        ready.set()
-
-    with anyio.fail_after(300):
-        async with anyio.create_task_group() as group:
-
-            async def run():
-                await serve_http(server, on_ready=on_ready)
-
-            group.start_soon(run)
-            await ready.wait()
-            await work(urls[0])
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def sent(url, body, headers, *, pieces=False):

@@ -2,7 +2,6 @@
 
 import os
 import threading
-from contextlib import contextmanager
 
 import anyio
 import anyio.to_thread
@@ -12,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic_core import to_json
 from tests.support.hot_requests import bridge, plain, requests, written
+from tests.support.served_here import replaced_standard_streams
 
 from utcp_bridge.model import LogMessage, log_receiver
 from utcp_bridge.server.stdio import serve_stdio
@@ -22,33 +22,16 @@ CANCELLED = "notifications/cancelled"
 _EXCHANGES = 5
 
 
-@contextmanager
-def replaced_standard_streams():
-    """Replace descriptors 0 and 1 with pipes. Yield the client's ends (write, read)."""
-    saved = os.dup(0), os.dup(1)
-    (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
-    os.dup2(their_in, 0)
-    os.dup2(their_out, 1)
-    os.close(their_in)
-    os.close(their_out)
-    try:
-        yield Host(our_out, our_in)
-    finally:
-        for number, descriptor in enumerate(saved):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
-
-
 class Host:
     """The client's ends of the pipes."""
 
     def __init__(self, out, into):
-        self._out, self._into, self._synced, self.modern = out, os.fdopen(into, "rb"), 0, False
+        self._out, self._into, self._synced, self.modern = out, into, 0, False
 
     def put(self, *messages):
         """Write messages in one piece: each is bytes of one line, or an object."""
         lines = [one if isinstance(one, bytes) else orjson.dumps(one) for one in messages]
-        os.write(self._out, b"".join(line + b"\n" for line in lines))
+        os.write(self._out.fileno(), b"".join(line + b"\n" for line in lines))
 
     def get(self):
         """Return the next line."""
@@ -83,7 +66,7 @@ class Host:
             self.put({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
     def end_input(self):
-        os.close(self._out)
+        self._out.close()
         self._out = None
 
     def close(self):
@@ -94,7 +77,8 @@ class Host:
 
 async def serve(server, work):
     """Serve stdio in this process, and run `work(host)` in a thread."""
-    with replaced_standard_streams() as host:
+    with replaced_standard_streams() as ends:
+        host = Host(*ends)
         async with anyio.create_task_group() as group:
             group.start_soon(serve_stdio, server)
             with anyio.fail_after(300):

@@ -26,7 +26,8 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.runner import ServerRunner, aclose_shielded
 from mcp.server.session import ServerSession
-from mcp.shared.dispatcher import DispatchContext
+from mcp.shared.dispatcher import CallOptions, DispatchContext
+from mcp.shared.exceptions import NoBackChannelError
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 from mcp_types import methods as sdk_methods
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
@@ -34,7 +35,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.server.hot.requests import ENVELOPE, HotRequest, hot_request
 
-__all__ = ["HandlingServer", "HotCalls", "HotConnection"]
+__all__ = ["HandlingServer", "HotCalls", "HotConnection", "OneWay"]
 
 _LATEST: Final = MODERN_PROTOCOL_VERSIONS[-1]
 _ABSENT: Final = [["absent"]]
@@ -101,6 +102,26 @@ class HotConnection(Connection):
         """End what handlers have bound to the request."""
         if "exit_stack" in self.__dict__:
             await aclose_shielded(self)
+
+
+class OneWay:
+    """The methods of the SDK's view of a request that has no way back to its client but its response."""
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> dict[str, Any]:
+        """Refuse.
+
+        :raises NoBackChannelError: always.
+        """
+        del params, opts
+        raise NoBackChannelError(method)
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
+        """Send nothing: the answer is the response alone."""
+
+    async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
+        """Send nothing."""
 
 
 class HotCalls:

@@ -17,8 +17,6 @@ from typing import Any, Final, Protocol
 
 import anyio
 from mcp.server.runner import modern_error_data
-from mcp.shared.dispatcher import CallOptions
-from mcp.shared.exceptions import NoBackChannelError
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS, MCP_PARAM_HEADER_PREFIX, decode_header_value
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
@@ -26,7 +24,7 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from utcp_bridge.model import CALLER, JsonObject
-from utcp_bridge.server.hot.calls import HotCalls, HotConnection
+from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
 from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, hot_request
 from utcp_bridge.server.replies import Accepted, AsgiApp, Header, McpReply, Receive, Scope, Send, is_json, read_accept
 from utcp_bridge.tasks import scope_until
@@ -224,7 +222,7 @@ class _Post:
             self.scope.cancel()
 
 
-class _ModernCall:
+class _ModernCall(OneWay):
     """A request of 2026-07-28, and what the SDK's handlers see of its way: it has no way back but its response."""
 
     message_metadata = None
@@ -272,18 +270,6 @@ class _ModernCall:
         finally:
             await connection.aclose()
         return {"jsonrpc": "2.0", "id": request.ident, "result": result}, _OK
-
-    async def send_raw_request(
-        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
-    ) -> dict[str, Any]:
-        del params, opts
-        raise NoBackChannelError(method)
-
-    async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
-        """Send nothing: requests that ask for progress or for logs are not hot."""
-
-    async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
-        """Send nothing."""
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
