@@ -139,46 +139,20 @@ def is_unproven(row: Any) -> bool:
     return any(words in why for why in row.why for words in ("sends another", "does not send", "no request"))
 
 
-WITH_A_PARAMETER_NAMED_BODY = {
-    "openapi": "3.1.0",
-    "info": {"title": "T", "version": "1"},
-    "paths": {
-        "/things": {
-            "get": {
-                "operationId": "t",
-                "responses": {},
-                "parameters": [{"name": "body", "in": "query", "schema": {}}],
-                "requestBody": {
-                    "content": {
-                        "application/json": {"schema": {"type": "object", "properties": {"a": {}}, "required": ["a"]}}
-                    }
-                },
-            }
-        }
-    },
-}
-
-
-A_COOKIE_NAMED_BODY = {
-    "openapi": "3.1.0",
-    "info": {"title": "T", "version": "1"},
-    "paths": {
-        "/things": {
-            "get": {
-                "operationId": "t",
-                "parameters": [{"name": "body", "in": "cookie", "schema": {}}],
-                "requestBody": {
-                    "content": {"application/json": {"schema": {"type": "object", "properties": {"a": {}}}}}
-                },
-            }
-        }
-    },
-}
+def named_body(place: str) -> dict[str, Any]:
+    """Return a document of an operation that has a parameter `body` besides a JSON body."""
+    operation = {
+        "operationId": "t",
+        "responses": {},
+        "parameters": [{"name": "body", "in": place, "schema": {}}],
+        "requestBody": {"content": {"application/json": {"schema": {"type": "object", "properties": {"a": {}}}}}},
+    }
+    return {"openapi": "3.1.0", "info": {"title": "T", "version": "1"}, "paths": {"/things": {"get": operation}}}
 
 
 @given(documents())
-@example(WITH_A_PARAMETER_NAMED_BODY)
-@example(A_COOKIE_NAMED_BODY)
+@example(named_body("query"))
+@example(named_body("cookie"))
 @settings(max_examples=300, deadline=None)
 def test_what_is_written_of_any_operation_is_the_same_request(document):
     original = converted(document)
