@@ -1,0 +1,1 @@
+"""Access: who may call what. Principals, and what each may see and call."""
