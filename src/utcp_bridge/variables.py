@@ -52,7 +52,6 @@ __all__ = [
     "renamed",
     "required",
     "variable_names",
-    "variables_of",
 ]
 
 _BRACED = r"\$\{(?P<braced>[A-Za-z0-9_]+)\}"
@@ -697,8 +696,3 @@ def read_dotenv(path: Path) -> dict[str, str]:
 def names_credential(name: str) -> bool:
     """Return whether the name of a variable, header, parameter or field suggests that its value is a credential."""
     return _CREDENTIAL.search(name) is not None
-
-
-def variables_of(prefix: str) -> dict[str, str]:
-    """Return the environment variables of another standard, which the bridge follows: `OTEL_*`."""
-    return {name: value for name, value in os.environ.items() if name.startswith(prefix)}  # noqa: TID251 - a standard

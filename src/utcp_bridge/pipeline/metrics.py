@@ -10,22 +10,11 @@ from typing import Protocol
 
 from utcp_bridge.model import Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next, outcome_of
-from utcp_bridge.telemetry.counting import CallCounts
+from utcp_bridge.telemetry.counting import CallCounts, CallDetails
 
 __all__ = ["CallDetails", "Metrics", "MetricsHook"]
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class CallDetails:
-    """One finished call. `outcome` is `ok`, an error's code, `cancelled` or `internal`; `seconds` is wall time."""
-
-    tool: str
-    manual: str
-    kind: str
-    outcome: str
-    seconds: float
 
 
 class MetricsHook(Protocol):

@@ -9,12 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from utcp_bridge.pipeline.metrics import CallDetails
-
-__all__ = ["BOUNDS", "EXTRA", "CallCounts", "Gauges", "exposition"]
+__all__ = ["BOUNDS", "EXTRA", "CallCounts", "CallDetails", "Gauges", "exposition"]
 
 EXTRA: Final = "otel"
 """The extra of the package that has the libraries of OpenTelemetry and Prometheus."""
@@ -24,6 +21,17 @@ OTHER: Final = "(other)"
 _MAX_SERIES: Final = 5_000
 Gauges = Mapping[str, tuple[str, Mapping[tuple[tuple[str, str], ...], float]]]
 """For each name of a gauge: its description, and its value for each set of labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallDetails:
+    """One finished call. `outcome` is `ok`, an error's code, `cancelled` or `internal`; `seconds` is wall time."""
+
+    tool: str
+    manual: str
+    kind: str
+    outcome: str
+    seconds: float
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import os
 import sys
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
@@ -200,9 +201,8 @@ def _reopening_files(ending: Ending, settings: BridgeSettings) -> Generator[None
 @contextmanager
 def _exporting(client: UtcpClient) -> Generator[None]:
     """Send traces and metrics to a collector, if a variable of OpenTelemetry is set."""
-    from utcp_bridge.variables import variables_of
-
-    if not (variables := variables_of("OTEL_")):
+    variables = {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}  # noqa: TID251 - a standard
+    if not variables:
         yield
         return
     from utcp_bridge.telemetry.exporting import start
