@@ -42,6 +42,7 @@ __all__ = [
     "ResilienceSettings",
     "ServerSettings",
     "SettingSpelling",
+    "TelemetrySettings",
     "TimeoutSettings",
     "UtcpClientConfig",
     "expectation",
@@ -59,7 +60,9 @@ __all__ = [
 
 SEE_SETTINGS: Final = "`utcp-bridge help settings` lists the settings."
 """The remedy for a wrong setting."""
-FILE_SETTINGS: Final = {f"{name}_file": name for name in ("bearer_token", "proxy", "state_key", "token_store")}
+FILE_SETTINGS: Final = {
+    f"{name}_file": name for name in ("bearer_token", "metrics_token", "proxy", "state_key", "token_store")
+}
 """The settings that name a file with a secret, and the secret setting that each gives."""
 GENERATED_TOKEN: Final = "generate"  # noqa: S105 - asks for a token
 """The value of `bearer_token` for which `serve` makes a token."""
@@ -399,6 +402,19 @@ class LogSettings(_Frozen):
     )
 
 
+class TelemetrySettings(_Frozen):
+    """What others may measure."""
+
+    metrics: bool = Field(
+        default=False,
+        description="Count calls, and serve the counts to Prometheus at `/metrics` (http): to programs on the same "
+        "machine, or with `metrics_token` to all that send it. Needs the extra `otel`.",
+    )
+    metrics_token: Annotated[SecretStr, AfterValidator(_token)] | None = Field(
+        default=None, description="Token that a reader of `/metrics` must send, instead of being on the same machine."
+    )
+
+
 GROUPS: Final[Mapping[str, type[BaseModel]]] = {
     "server": ServerSettings,
     "exposure": ExposureSettings,
@@ -407,6 +423,7 @@ GROUPS: Final[Mapping[str, type[BaseModel]]] = {
     "resilience": ResilienceSettings,
     "policy": PolicySettings,
     "log": LogSettings,
+    "telemetry": TelemetrySettings,
 }
 """The groups by their names. At most 12 settings each."""
 
@@ -419,6 +436,7 @@ class BridgeSettings(
     ResilienceSettings,
     PolicySettings,
     LogSettings,
+    TelemetrySettings,
 ):  # the order of `GROUPS`
     """The bridge's own settings, each with a default that suits a newcomer.
 

@@ -50,6 +50,7 @@ from utcp_bridge.pipeline.policy import Policy, Rule
 from utcp_bridge.pipeline.post_processing import PostProcessing, PostProcessor, read_post_processors
 from utcp_bridge.pipeline.reading import as_arguments
 from utcp_bridge.pipeline.retry import Retry
+from utcp_bridge.pipeline.tracing import tracing
 from utcp_bridge.pipeline.validation import validation
 from utcp_bridge.processes.children import ChildrenHold
 from utcp_bridge.search import Hit, ToolSearchStrategy
@@ -57,6 +58,7 @@ from utcp_bridge.search.strategy import Searchable
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.stores.opening import open_user_store
 from utcp_bridge.tasks import Background
+from utcp_bridge.telemetry.counting import CallCounts
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.upstream import CallingHost, Hear, HostAhead, Offers, ServerState, Upstream
@@ -110,7 +112,7 @@ class UtcpClient(ReferenceNames):
         self.config = config
         self.settings: BridgeSettings = config.bridge
         self.repository: ToolRepository = extensions.repository or InMemoryToolRepository()
-        self.redactor = extensions.redactor
+        self.redactor, self.counts = extensions.redactor, CallCounts(is_on=self.settings.metrics)
         learn_configuration(self.redactor, config)
         self._tasks = Background()
         self._hearers: list[Hear] = []
@@ -179,7 +181,7 @@ class UtcpClient(ReferenceNames):
         """The pipeline, outermost layer first."""
         return (
             self._audit,
-            Metrics(extensions.metrics),
+            Metrics(extensions.metrics, self.counts),
             Policy(extensions.rules),
             LargeReplies(self._seconds),
             self._output_path,
@@ -192,6 +194,7 @@ class UtcpClient(ReferenceNames):
             self._limits,
             self._breakers,
             self._retry,
+            tracing,
             cleaning,
         )
 

@@ -51,6 +51,7 @@ from utcp_bridge.net.reply import Reply
 from utcp_bridge.net.tls import tls_context
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.tasks import seconds_left
+from utcp_bridge.telemetry import trace_context
 from utcp_bridge.urls import bare_url, endpoint_of_url
 
 if TYPE_CHECKING:
@@ -188,6 +189,8 @@ class HttpSession:
         :raises Rejected: the handshake failed; `status` is its HTTP status.
         """
         parts, wanted = RequestParts("GET", url, list(headers)), options or SocketOptions()
+        if trace_context.is_on():
+            parts = _traced(parts)
         engine_options: dict[str, Any] = {
             "decode_text": wanted.decode_text,
             "protocols": wanted.protocols,
@@ -225,6 +228,8 @@ class HttpSession:
         """Send the request, follow redirects, and renew the access token once after a 401."""
         if self._source.deadline_header is not None:
             parts = self._timed(parts, self._source.deadline_header)
+        if trace_context.is_on():
+            parts = _traced(parts)
         if credentials is None:
             response = await self._send(parts, parts.url, None)
             return response if response.status not in _REDIRECTS else await self._follow_on(response, parts, None)
@@ -417,6 +422,15 @@ class HttpSession:
                 if self._source.proxy is None and not options.trust_env and has_known_parts():
                     self._plain = PlainRequests(self._client)
             return self._client, self._sockets
+
+
+def _traced(parts: RequestParts) -> RequestParts:
+    """Note a request in the current span, and add the headers that carry the trace."""
+    url = URL(parts.url)
+    trace_context.annotate(
+        http__request__method=parts.method, server__address=url.host or "", server__port=url.port or 0
+    )
+    return replace(parts, headers=[*parts.headers, *trace_context.passed_on(parts.headers)])
 
 
 def _next_hop(response: Response, method: str) -> str:

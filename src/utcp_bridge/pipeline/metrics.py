@@ -10,21 +10,11 @@ from typing import Protocol
 
 from utcp_bridge.model import Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next, outcome_of
+from utcp_bridge.telemetry.counting import CallCounts, CallDetails
 
 __all__ = ["CallDetails", "Metrics", "MetricsHook"]
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class CallDetails:
-    """One finished call. `outcome` is `ok`, an error's code, `cancelled` or `internal`; `seconds` is wall time."""
-
-    tool: str
-    manual: str
-    kind: str
-    outcome: str
-    seconds: float
 
 
 class MetricsHook(Protocol):
@@ -35,12 +25,14 @@ class MetricsHook(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Calls every hook. A hook that raises is logged and does not change the call's outcome."""
+    """Calls every hook, and `counts` if it is on. A hook that raises is logged and does not change the outcome."""
 
     hooks: Sequence[MetricsHook] = ()
+    counts: CallCounts | None = None
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
-        if not self.hooks:
+        hooks = self.hooks if self.counts is None or not self.counts.is_on else (*self.hooks, self.counts)
+        if not hooks:
             return inner
 
         async def measured(call: Call, emit: Emit) -> Result:
@@ -48,17 +40,18 @@ class Metrics:
             try:
                 result = await inner(call, emit)
             except BaseException as error:
-                self._report(tool, outcome_of(error), perf_counter() - started)
+                _report(hooks, tool, outcome_of(error), perf_counter() - started)
                 raise
-            self._report(tool, outcome_of(result.failure), perf_counter() - started)
+            _report(hooks, tool, outcome_of(result.failure), perf_counter() - started)
             return result
 
         return measured
 
-    def _report(self, tool: Tool, outcome: str, seconds: float) -> None:
-        details = CallDetails(tool.qualified_name, tool.manual, tool.kind, outcome, seconds)
-        for hook in self.hooks:
-            try:
-                hook(details)
-            except Exception:
-                _logger.warning("A metrics hook failed.", exc_info=True)
+
+def _report(hooks: Sequence[MetricsHook], tool: Tool, outcome: str, seconds: float) -> None:
+    details = CallDetails(tool.qualified_name, tool.manual, tool.kind, outcome, seconds)
+    for hook in hooks:
+        try:
+            hook(details)
+        except Exception:
+            _logger.warning("A metrics hook failed.", exc_info=True)

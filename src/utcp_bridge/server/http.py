@@ -12,7 +12,7 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, cast
@@ -39,6 +39,8 @@ from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.discovery import CATALOG_PATH, card_path, serve_document
 from utcp_bridge.server.hot.posts import HotPosts
 from utcp_bridge.server.incoming import TOO_MANY_VALUES, has_too_many_values, mended_body
+from utcp_bridge.server.metrics_page import PATH as METRICS_PATH
+from utcp_bridge.server.metrics_page import MetricsPage
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.replies import (
     Accepted,
@@ -58,6 +60,8 @@ from utcp_bridge.server.sessions import HandshakeSessions, Refusal
 from utcp_bridge.server.utcp_routes import UtcpRoutes
 from utcp_bridge.settings import GENERATED_TOKEN, ServerSettings
 from utcp_bridge.tasks import loop_time, scope_until
+from utcp_bridge.telemetry import trace_context
+from utcp_bridge.telemetry.trace_context import attached
 
 __all__ = ["Doors", "HttpFront", "McpEndpoint", "build_app", "serve_http"]
 
@@ -113,6 +117,8 @@ def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront, HotPosts]:
         path=settings.path,
         at_end=endpoint.sessions.end_streams,
     )
+    if settings.metrics:
+        front.metrics = MetricsPage(server.client, server.readiness)
     outermost: Any = front
     if settings.allowed_browser_origins:
         outermost = CORSMiddleware(
@@ -418,6 +424,8 @@ class HttpFront:
         self._path = _bare(path)
         self._documents = frozenset({CATALOG_PATH, card_path(path)})
         self.end_streams: Final = at_end
+        self.metrics: MetricsPage | None = None
+        """Answers `/metrics`. It has a token of its own."""
         self._open: set[anyio.CancelScope] = set()
         self._calls = 0
         self._used_at = 0.0
@@ -445,6 +453,8 @@ class HttpFront:
             return
         if scope["path"] in {"/healthz", "/readyz"}:
             await self._probe(scope, self._closing(send))
+        elif self.metrics is not None and scope["path"] == METRICS_PATH:
+            await self._measure(self.metrics, scope, self._closing(send))
         elif scope["path"] in self._documents:
             await self._describe(scope, self._closing(send))
         elif self._token is not None and (refusal := self._refusal(scope["headers"], self._token)) is not None:
@@ -452,6 +462,13 @@ class HttpFront:
         else:
             scope["headers"] = _stripped(scope["headers"])
             await self._admit(scope, receive, send)
+
+    async def _measure(self, page: MetricsPage, scope: Scope, send: Send) -> None:
+        """Serve the metrics. A web page cannot read them: a request of a page of another site has another Host."""
+        if self._doors is not None and (refused := self._doors.refusal(scope["headers"])) is not None:
+            await respond(send, *refused)
+        else:
+            await page.serve(scope, send)
 
     async def _describe(self, scope: Scope, send: Send) -> None:
         """Serve the card or the catalog, to a page of any origin. Their addresses have a Host that was checked."""
@@ -472,7 +489,9 @@ class HttpFront:
         if _is_visit(scope, self._path):
             await _welcome(scope, self._closing(send), self._path)
         else:
-            await self.serve(scope, mended_body(receive) if scope["method"] == "POST" else receive, send, self._app)
+            body = mended_body(receive) if scope["method"] == "POST" else receive
+            with attached(headers) if trace_context.is_on() else nullcontext():
+                await self.serve(scope, body, send, self._app)
 
     def lets_in(self, headers: list[Header]) -> bool:
         """Return whether a request passes every check, and so would reach the endpoint as it is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import os
 import sys
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
@@ -105,7 +106,7 @@ async def _serve(options: Options) -> None:
                 await stack.enter_async_context(frozen_when_loaded(client))
                 if not options.quickstart:
                     await stack.enter_async_context(following(options, loaded, client, ending))
-                with _reopening_files(ending, client.settings):
+                with _reopening_files(ending, client.settings), _exporting(client):
                     await _serve_client(client, ending, loaded.faults)
 
 
@@ -195,6 +196,22 @@ def _reopening_files(ending: Ending, settings: BridgeSettings) -> Generator[None
     """Open the files of the log and of the audit log again at each SIGHUP, as after a rotation."""
     with ending.at_hangup(reopen_files) if _has_files(settings) else nullcontext():
         yield
+
+
+@contextmanager
+def _exporting(client: UtcpClient) -> Generator[None]:
+    """Send traces and metrics to a collector, if a variable of OpenTelemetry is set."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}  # noqa: TID251 - a standard
+    if not variables:
+        yield
+        return
+    from utcp_bridge.telemetry.exporting import start
+
+    end = start(client.counts, variables)
+    try:
+        yield
+    finally:
+        end()
 
 
 def _has_files(settings: BridgeSettings) -> bool:

@@ -43,6 +43,7 @@ from utcp_bridge.processes.systems import (
     variables_of_commands,
 )
 from utcp_bridge.tasks import heavy_turn, in_slices
+from utcp_bridge.telemetry import trace_context
 from utcp_bridge.transport import Program, Target, Transport
 from utcp_bridge.transports.cli.process import Command, Excerpt, Finished, run_command
 from utcp_bridge.transports.cli.scripts import CommandStep, Script, bash_script, powershell_script
@@ -233,6 +234,8 @@ class CliTransport(Transport[CliTemplate]):
         environment = inherited_environment(
             _INHERITED if template.inherit_env_vars is None else template.inherit_env_vars
         )
+        if trace_context.is_on():
+            environment.update(trace_context.passed_on_in_environment())
         environment = merge_environment(environment, template.env_vars or {})
         folder = self._folder(template)
         if template.commands:

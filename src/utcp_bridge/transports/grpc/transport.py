@@ -46,6 +46,7 @@ from utcp_bridge.placement.compiling import CallTemplate
 from utcp_bridge.placement.encoding import header_value
 from utcp_bridge.placement.own_arguments import with_own_arguments
 from utcp_bridge.tasks import Flights, heavy_turn, seconds_left
+from utcp_bridge.telemetry import trace_context
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
 from utcp_bridge.transports.grpc.channel import ChannelOptions, open_during, translate
 from utcp_bridge.transports.grpc.connections import Channels, Key, Line, ReplySizes
@@ -489,6 +490,8 @@ class GrpcTransport(Transport[GrpcTemplate]):
         if target.credentials is not None and added is not None:
             target.credentials.check(self.endpoint(template) or "")
             pairs += [(name.lower(), value) for name, value in added.headers]
+        if trace_context.is_on():
+            pairs += trace_context.passed_on(pairs)
         return tuple(pairs)
 
     def _where(self, target: Target[GrpcTemplate]) -> str:

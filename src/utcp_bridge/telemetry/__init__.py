@@ -1,0 +1,1 @@
+"""What an operator sees of a running bridge: counts of calls, and traces. Nothing here decides anything."""

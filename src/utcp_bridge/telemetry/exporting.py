@@ -1,0 +1,124 @@
+"""Where spans and metrics go: to an OTLP collector, as OpenTelemetry's standard environment variables say.
+
+`OTEL_EXPORTER_OTLP_ENDPOINT`, or its forms for one signal, turn the export on, `OTEL_SDK_DISABLED=true` turns it off.
+A program that has set a tracer provider of its own keeps it (`opentelemetry-instrument`). The operator names the
+collector, so the address gate does not apply to it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from utcp_bridge import __version__
+from utcp_bridge.errors import MissingExtra
+from utcp_bridge.telemetry import trace_context
+from utcp_bridge.telemetry.counting import EXTRA, CallCounts
+
+__all__ = ["start"]
+
+_logger = logging.getLogger(__name__)
+_FLUSH_MILLISECONDS: Final = 1_000
+_CONSOLE: Final = "console"
+
+
+def start(counts: CallCounts, environment: Mapping[str, str]) -> Callable[[], None]:
+    """Begin to export what the variables `OTEL_*` ask for. Return the function that sends the rest and ends the export.
+
+    A part that cannot be started is logged with its remedy, and the bridge runs without it.
+    """
+    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return _nothing
+    traces, metrics = _is_wanted("TRACES", environment), _is_wanted("METRICS", environment)
+    ends: list[Callable[[], None]] = []
+    if traces or metrics:
+        try:
+            if traces:
+                ends.append(_start_traces(environment))
+            if metrics:
+                ends.append(_start_metrics(counts, environment))
+        except ImportError as error:
+            _logger.warning(
+                "Traces and metrics are not exported: %s is not installed. Install it with: %s",
+                error.name,
+                MissingExtra.install_line(EXTRA),
+            )
+        except Exception as error:  # noqa: BLE001 - a wrong variable must not end the bridge
+            _logger.warning(
+                "Traces and metrics are not exported (%s). Look at the variables OTEL_*.", type(error).__name__
+            )
+    trace_context.begin()
+
+    def end() -> None:
+        trace_context.end()
+        for one in ends:
+            try:
+                one()
+            except Exception as error:  # noqa: BLE001 - the end of the program goes on
+                _logger.debug("The last spans or metrics were not sent (%s).", type(error).__name__)
+
+    return end
+
+
+def _nothing() -> None:
+    pass
+
+
+def _is_wanted(signal: str, environment: Mapping[str, str]) -> bool:
+    exporter = environment.get(f"OTEL_{signal}_EXPORTER", "").strip().lower()
+    if exporter == _CONSOLE:
+        _logger.warning(
+            "OTEL_%s_EXPORTER=console is not possible, because stdout belongs to the protocol. Set it to otlp.", signal
+        )
+        return False
+    if exporter:
+        return "otlp" in exporter.split(",")
+    return any(
+        environment.get(name, "").strip()
+        for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+    )
+
+
+def _resource(environment: Mapping[str, str]) -> Any:
+    from opentelemetry.sdk.resources import Resource
+
+    named = {} if environment.get("OTEL_SERVICE_NAME") else {"service.name": "utcp-bridge"}
+    return Resource.create({**named, "service.version": __version__})
+
+
+def _start_traces(environment: Mapping[str, str]) -> Callable[[], None]:
+    from opentelemetry import trace
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    if type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.sdk"):
+        return _nothing
+    provider = TracerProvider(resource=_resource(environment), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+
+    def end() -> None:
+        provider.force_flush(_FLUSH_MILLISECONDS)
+
+    return end
+
+
+def _start_metrics(counts: CallCounts, environment: Mapping[str, str]) -> Callable[[], None]:
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    reader = PeriodicExportingMetricReader(OTLPMetricExporter())
+    provider = MeterProvider([reader], resource=_resource(environment), shutdown_on_exit=False)
+    histogram = provider.get_meter("utcp_bridge", __version__).create_histogram(
+        "mcp.server.operation.duration", unit="s", description="Duration of calls of tools."
+    )
+    counts.also, counts.is_on = histogram.record, True
+
+    def end() -> None:
+        counts.also = None
+        provider.shutdown(_FLUSH_MILLISECONDS)
+
+    return end

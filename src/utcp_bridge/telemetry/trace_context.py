@@ -1,0 +1,96 @@
+"""The trace of a call: taken from the request, noted in a span for each attempt, and passed on to the upstream.
+
+The tracer is OpenTelemetry's, with the standard environment variables. While no OpenTelemetry SDK is there, or before
+`begin`, `is_on()` is false and nothing else of this file runs. Sources: W3C Trace Context, W3C Baggage, and the
+OpenTelemetry conventions for environment variables as carriers (`TRACEPARENT`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from typing import Any, Final
+
+__all__ = ["annotate", "attached", "attempt_span", "begin", "end", "is_on", "passed_on", "passed_on_in_environment"]
+
+_CARRIED: Final = frozenset({"traceparent", "tracestate", "baggage"})
+_MAX_CARRIED: Final = 8192
+"""Characters of one header of a caller. W3C Baggage asks for 8,192 bytes at least; longer ones are not taken."""
+_on = False
+
+
+def begin() -> bool:
+    """Look whether a tracer is there: a provider of an OpenTelemetry SDK. From then on, spans are made if so."""
+    global _on  # noqa: PLW0603 - one tracer provider for the process, as in OpenTelemetry itself
+    from opentelemetry import trace
+
+    _on = type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.sdk")
+    return _on
+
+
+def end() -> None:
+    """Make no more spans."""
+    global _on  # noqa: PLW0603
+    _on = False
+
+
+def is_on() -> bool:
+    """Return whether spans are made and the trace is passed on."""
+    return _on
+
+
+@contextmanager
+def attached(headers: Iterable[tuple[bytes, bytes]]) -> Generator[None]:
+    """Continue the trace that the headers of a request carry. A header that comes twice, or is too long, is left."""
+    carrier: dict[str, str] = {}
+    for name, value in headers:
+        key = name.decode("latin-1").lower()
+        if key in _CARRIED:
+            carrier[key] = "" if key in carrier or len(value) > _MAX_CARRIED else value.decode("latin-1")
+    if not carrier.get("traceparent"):
+        yield
+        return
+    from opentelemetry import context
+    from opentelemetry.propagate import extract
+
+    token = context.attach(extract(carrier))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+@contextmanager
+def attempt_span(name: str, attributes: dict[str, Any]) -> Generator[Any]:
+    """Note one attempt at an upstream as a span of kind CLIENT. An exception is not noted: it may have a secret."""
+    from opentelemetry.trace import SpanKind, get_tracer
+
+    tracer = get_tracer("utcp_bridge")
+    with tracer.start_as_current_span(
+        name, kind=SpanKind.CLIENT, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as span:
+        yield span
+
+
+def annotate(**attributes: str | int) -> None:
+    """Add attributes to the current span. `__` in a name stands for a dot: `server__port`."""
+    from opentelemetry.trace import get_current_span
+
+    span = get_current_span()
+    if span.is_recording():
+        span.set_attributes({name.replace("__", "."): value for name, value in attributes.items()})
+
+
+def passed_on(known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the headers that carry the trace to an upstream, without those that the request has already."""
+    from opentelemetry.propagate import inject
+
+    carrier: dict[str, str] = {}
+    inject(carrier)
+    has = {name.lower() for name, _ in known}
+    return [(name, value) for name, value in carrier.items() if name.lower() not in has]
+
+
+def passed_on_in_environment() -> dict[str, str]:
+    """Return the variables that carry the trace to a command."""
+    return {name.upper(): value for name, value in passed_on(())}

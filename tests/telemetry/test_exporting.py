@@ -1,0 +1,238 @@
+"""A bridge in its own process, a collector, a service and a command: one trace from the host to all of them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import httpx2
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from prometheus_client.parser import text_string_to_metric_families
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+GIVEN = {"traceparent": f"00-{TRACE}-{PARENT}-01", "baggage": "tenant=blue"}
+META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+}
+HEADERS = {
+    "Content-Type": "application/json", "Accept": "application/json, text/event-stream",
+    "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call",
+}  # fmt: skip
+
+
+@dataclass
+class Peer:
+    """An HTTP server on loopback: what it received, by path."""
+
+    url: str = ""
+    received: dict[str, list[tuple[dict[str, str], bytes]]] = field(default_factory=dict)
+
+
+@contextmanager
+def peer() -> Generator[Peer]:
+    found = Peer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            found.received.setdefault(self.path, []).append((headers, body))
+            status = 503 if self.path == "/failing" else 200
+            data = b"" if self.path.startswith("/v1/") else b'{"fine": true}'
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
+            """Keep quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found.url = f"http://127.0.0.1:{server.server_port}"
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def entry(service: str) -> dict[str, Any]:
+    tools = [
+        {"name": name, "inputs": {"type": "object"}, "tool_call_template": template}
+        for name, template in {
+            "post": {"call_template_type": "http", "http_method": "POST", "url": f"{service}/fine"},
+            "failing": {"call_template_type": "http", "http_method": "POST", "url": f"{service}/failing"},
+            "command": {"call_template_type": "cli", "command": "env"},
+        }.items()
+    ]
+    manual = json.dumps({"utcp_version": "1.0.1", "tools": tools})
+    kinds = ["text", "http", "cli"]
+    return {
+        "name": "m", "call_template_type": "text", "content": manual, "allowed_communication_protocols": kinds
+    }  # fmt: skip
+
+
+@contextmanager
+def bridge(
+    folder: Path, service: str, settings: dict[str, Any], environment: dict[str, str]
+) -> Generator[tuple[str, "subprocess.Popen[str]"]]:
+    config = folder / "config.json"
+    config.write_text(json.dumps({"manual_call_templates": [entry(service)], "bridge": settings}))
+    command = [sys.executable, "-m", "utcp_bridge", "serve", str(config), "--http", "--port", "0"]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", **environment},
+    )
+    assert process.stderr is not None
+    with process:
+        try:
+            lines: list[str] = []
+            for line in process.stderr:
+                lines.append(line)
+                if line.startswith("Serving MCP on"):
+                    yield line.split()[3].removesuffix("/mcp"), process
+                    break
+            else:
+                pytest.fail("".join(lines))
+        finally:
+            process.kill()
+
+
+def call(base: str, name: str, **headers: str) -> dict[str, Any]:
+    message = {
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": {}, "_meta": META}
+    }  # fmt: skip
+    reply = httpx2.post(f"{base}/mcp", json=message, headers={**HEADERS, "Mcp-Name": name, **headers}, timeout=60)
+    assert reply.status_code == 200, reply.text
+    result: dict[str, Any] = reply.json()["result"]
+    return result
+
+
+def spans(collector: Peer) -> list[Any]:
+    found: list[Any] = []
+    for _, body in collector.received.get("/v1/traces", []):
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            for scope in resource.scope_spans:
+                found.extend(scope.spans)
+    return found
+
+
+def attributes(span: Any) -> dict[str, Any]:
+    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in span.attributes}
+
+
+def test_one_trace_goes_from_the_host_through_the_bridge_to_a_service_and_a_command(tmp_path: Path) -> None:
+    with peer() as service, peer() as collector:
+        otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        with bridge(tmp_path, service.url, {"retries": 0}, otel) as (base, process):
+            assert call(base, "m_post", **GIVEN)["isError"] is False
+            assert call(base, "m_failing", **GIVEN)["isError"] is True
+            said = call(base, "m_command", **GIVEN)["content"][0]["text"]
+            process.terminate()
+            assert process.wait() == 0
+        made = {span.name: span for span in spans(collector)}
+        assert set(made) == {
+            "tools/call m_post", "tools/call m_failing", "tools/call m_command",
+            "http m.post", "http m.failing", "cli m.command",
+        }  # fmt: skip
+        assert {span.trace_id.hex() for span in made.values()} == {TRACE}
+        server, client = made["tools/call m_post"], made["http m.post"]
+        assert server.parent_span_id.hex() == PARENT
+        assert client.parent_span_id == server.span_id
+        sent, _ = service.received["/fine"][0]
+        assert sent["traceparent"] == f"00-{TRACE}-{client.span_id.hex()}-01"
+        assert sent["baggage"] == "tenant=blue"
+        noted = attributes(client)
+        assert noted["http.request.method"] == "POST"
+        assert f"http://{noted['server.address']}:{noted['server.port']}" == service.url
+        assert attributes(made["http m.failing"])["error.type"] == "rejected"
+        variables = dict(line.partition("=")[::2] for line in said.splitlines())
+        assert variables["TRACEPARENT"] == f"00-{TRACE}-{made['cli m.command'].span_id.hex()}-01"
+        assert variables["BAGGAGE"] == "tenant=blue"
+        metrics = [ExportMetricsServiceRequest.FromString(body) for _, body in collector.received["/v1/metrics"]]
+        points = metrics[-1].resource_metrics[0].scope_metrics[0].metrics[0].histogram.data_points
+        counted = {attributes(point)["gen_ai.tool.name"]: point.count for point in points}
+        assert counted == {"m.post": 1, "m.failing": 1, "m.command": 1}
+
+
+def test_without_a_variable_of_opentelemetry_nothing_is_exported_or_passed_on(tmp_path: Path) -> None:
+    with peer() as service, bridge(tmp_path, service.url, {}, {}) as (base, _):
+        assert call(base, "m_post", **GIVEN)["isError"] is False
+        sent, _ = service.received["/fine"][0]
+        assert not {"traceparent", "baggage"} & set(sent)
+        assert httpx2.get(f"{base}/metrics").status_code == 404
+
+
+def test_a_collector_that_is_away_delays_neither_calls_nor_the_end(tmp_path: Path) -> None:
+    with peer() as service, peer() as gone:
+        pass
+    with (
+        peer() as service,
+        bridge(tmp_path, service.url, {}, {"OTEL_EXPORTER_OTLP_ENDPOINT": gone.url}) as (base, process),
+    ):
+        assert call(base, "m_post")["isError"] is False
+        process.terminate()
+        assert process.wait() == 0
+
+
+def test_the_console_exporter_is_refused_because_stdout_is_the_protocol(tmp_path: Path) -> None:
+    said = tmp_path / "log"
+    settings = {"log_file": str(said)}
+    with (
+        peer() as service,
+        bridge(tmp_path, service.url, settings, {"OTEL_TRACES_EXPORTER": "console"}) as (base, process),
+    ):
+        assert call(base, "m_post")["isError"] is False
+        process.terminate()
+        assert process.wait() == 0
+    assert "OTEL_TRACES_EXPORTER=console is not possible" in said.read_text()
+
+
+@pytest.mark.parametrize("token", [None, "metrics-token-0123456789"])
+def test_metrics_count_calls_by_manual_tool_and_outcome(tmp_path: Path, token: str | None) -> None:
+    settings = {"metrics": True, "retries": 0, **({} if token is None else {"metrics_token": token})}
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    with peer() as service, bridge(tmp_path, service.url, settings, {}) as (base, _):
+        for name in ("m_post", "m_post", "m_failing"):
+            call(base, name)
+        text = httpx2.get(f"{base}/metrics", headers=headers).raise_for_status().text
+        found = {
+            (sample.name, *sorted(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+        def value(name: str, **labels: str) -> float:
+            return found[name, *sorted(labels.items())]
+
+        assert value("utcp_bridge_calls_total", manual="m", tool="m.post", outcome="ok") == 2
+        assert value("utcp_bridge_calls_total", manual="m", tool="m.failing", outcome="rejected") == 1
+        assert value("utcp_bridge_call_seconds_count", manual="m", kind="http") == 3
+        assert value("utcp_bridge_tools", manual="m") == 3
+        assert value("utcp_bridge_manuals", state="ready") == 1
+        assert value("utcp_bridge_ready") == 1
+        if token is None:
+            for name in ("X-Forwarded-For", "Forwarded", "Via"):
+                assert httpx2.get(f"{base}/metrics", headers={name: "for=127.0.0.1"}).status_code == 403
+        else:
+            for wrong in ({}, {"Authorization": f"Bearer {token}x"}, {"Authorization": f"Basic {token}"}):
+                assert httpx2.get(f"{base}/metrics", headers=wrong).status_code == 401
+        assert httpx2.get(f"{base}/metrics", headers={**headers, "Host": "evil.example"}).status_code == 421
+        assert httpx2.post(f"{base}/metrics", headers=headers).status_code == 405
