@@ -193,6 +193,11 @@ class Gatekeeper:
         for _, admission in before.values():
             admission.ended = id(admission) not in kept
 
+    async def aclose(self) -> None:
+        """Close the connections to an authorization server."""
+        if self._oauth is not None:
+            await self._oauth.aclose()
+
     async def keep_house(self) -> None:
         """Look for changes of the file, also without requests, and note the days on which tokens were used."""
         noted: dict[str, str] = {}

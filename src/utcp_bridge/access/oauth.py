@@ -79,7 +79,12 @@ class Issuer:
         self._keys_url = settings.oauth_jwks_url
         self._introspection_url = settings.oauth_introspection_url
         named = (self.url, self._keys_url, self._introspection_url)
-        self._transport = AuthorizationTransport(HttpPool(Guard()), Source("oauth"), self.url, named)
+        self._pool = HttpPool(Guard())
+        self._transport = AuthorizationTransport(self._pool, Source("oauth"), self.url, named)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._pool.aclose()
 
     async def keys(self) -> list[Any]:
         """Return the public keys as they are published (RFC 7517).
@@ -196,8 +201,8 @@ def _imported(published: list[Any]) -> list[Key]:
 class OAuthTokens:
     """Judges tokens of one issuer. `resource` is the URL for which a token must be issued."""
 
-    def __init__(self, settings: OAuthSettings, resource: str, keys: PublicKeys | None = None) -> None:
-        self._issuer = Issuer(settings)
+    def __init__(self, settings: OAuthSettings, resource: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.issuer: Final = Issuer(settings)
         self._audience = frozenset(settings.oauth_audience or _spellings(resource))
         self._profiles = settings.oauth_profiles
         self._client = settings.oauth_client_id
@@ -210,9 +215,13 @@ class OAuthTokens:
                 remedy="Set `oauth.client_id` and `oauth.client_secret`, or a file with the secret as "
                 "`oauth.client_secret_file`.",
             )
-        self._keys = keys or PublicKeys(self._issuer.keys)
+        self._keys = PublicKeys(self.issuer.keys, clock)
         self._known: OrderedDict[bytes, Admission] = OrderedDict()
         self._refused: OrderedDict[bytes, float] = OrderedDict()
+
+    async def aclose(self) -> None:
+        """Close the connections to the authorization server."""
+        await self.issuer.aclose()
 
     def known(self, credential: bytes) -> Admission | None:
         """Return the admission of a token that was examined a short time ago."""
@@ -270,7 +279,7 @@ class OAuthTokens:
             text = credential.decode("ascii")
         except UnicodeDecodeError:
             return None, 0.0
-        found = await self._issuer.introspected(text, str(self._client), str(self._secret))
+        found = await self.issuer.introspected(text, str(self._client), str(self._secret))
         is_valid = found["active"] and self._is_for_us(found, needs_issuer=False, needs_end=False)
         return (found if is_valid else None), _INTROSPECTED_SECONDS
 
@@ -298,7 +307,7 @@ class OAuthTokens:
         """Return whether claims are of our issuer, for this server, of now, and for any bearer."""
         issuer, audience, now = claims.get("iss"), claims.get("aud"), time.time()
         named = audience if is_list(audience) else [audience]
-        if (issuer is not None or needs_issuer) and issuer != self._issuer.url:
+        if (issuer is not None or needs_issuer) and issuer != self.issuer.url:
             return False
         if not any(isinstance(one, str) and one in self._audience for one in named):
             return False
@@ -312,7 +321,7 @@ class OAuthTokens:
         if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT or not subject.isprintable():
             return None
         scopes = _scopes(claims)
-        name = f"oauth:{subject}@{self._issuer.url}"
+        name = f"oauth:{subject}@{self.issuer.url}"
         return Principal(name, "oauth", scopes, self._profiles_of(scopes, claims) if self._profiles else None)
 
     def _profiles_of(self, scopes: frozenset[str], claims: Mapping[str, Any]) -> tuple[str, ...]:

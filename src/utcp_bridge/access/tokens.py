@@ -33,7 +33,7 @@ from utcp_bridge.foreign import write_json
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.net.files.writing import exclusive, write_file
 
-__all__ = ["NamedToken", "NewToken", "Secret", "TokenFile", "is_named_token", "others_may_read"]
+__all__ = ["NamedToken", "NewToken", "Secret", "TokenFile", "is_named_token", "others_may_read", "shown_time"]
 
 _PREFIX: Final = "utcpb_"
 _ID: Final = 8
@@ -279,7 +279,11 @@ def _written(token: NamedToken) -> JsonObject:
 
 def shown_time(seconds: float | None) -> str | None:
     """Return a time in UTC, as `2030-01-31T12:00:00Z`."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    return (
+        None
+        if seconds is None
+        else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    )
 
 
 def _read(line: Any) -> NamedToken | None:

@@ -1,10 +1,11 @@
 """Serve MCP over streamable HTTP, every protocol version on one path, and UTCP next to it (`utcp_routes.py`).
 
-The server listens on loopback by default, and beyond loopback only if it recognises its callers: by tokens, OAuth or
-client certificates (`access/gatekeeper.py`; or `insecure`). It always checks Host and Origin, also on 0.0.0.0, and
+The server listens on loopback by default, and beyond loopback only if it recognises its callers, by tokens, OAuth or
+client certificates (`access/gatekeeper.py`), or with `insecure`. It always checks Host and Origin, also on 0.0.0.0, and
 refuses bodies above 4 MiB. `HttpFront` handles a request first: probes, public documents, who calls, Host and Origin,
 tidy headers, the start page. Probes report counts alone, so an orchestrator may call them under any name and without a
-token. `McpEndpoint` then serves each protocol era in its own way. `net/asgi_server.py` bounds connections and request heads before all of it.
+token. `McpEndpoint` then serves each protocol era in its own way. `net/asgi_server.py` bounds connections and request
+heads before all of it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from utcp_bridge.net.asgi_server import ConnectionLimits, serve_asgi
 from utcp_bridge.net.files.local_file import FileWatcher
 from utcp_bridge.net.listening import for_url, host_and_port, is_loopback, listen
 from utcp_bridge.net.tls import ListenerTls
+from utcp_bridge.processes.ending import watched_signals
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.discovery import CATALOG_PATH, card_path, serve_document, serve_json
 from utcp_bridge.server.hot.posts import HotPosts
@@ -197,15 +199,16 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
 
 @asynccontextmanager
 async def _following(tls: ListenerTls | None) -> AsyncGenerator[None]:
-    """Read the certificate again when one of its files changes."""
+    """Read the certificate again when one of its files changes, and at each SIGHUP."""
     if tls is None:
         yield
         return
-    async with anyio.create_task_group() as group:
+    async with watched_signals() as ending, anyio.create_task_group() as group:
         watcher = FileWatcher(lambda _: tls.reload(), spawning_in(group))
         for file in tls.files:
             watcher.watch(str(file), file)
-        yield
+        with ending.at_hangup(tls.reload):
+            yield
         watcher.close()
 
 
@@ -286,6 +289,8 @@ class McpEndpoint:
                 group.start_soon(self._keeper.keep_house)
             yield
             group.cancel_scope.cancel()
+        if self._keeper is not None:
+            await self._keeper.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, whose body arrives in one message."""
