@@ -40,7 +40,7 @@ async def service():
         return web.json_response(json.loads(json.dumps(MANUAL).replace("URL", base[0])))
 
     async def items(request):
-        received.append(dict(request.headers))
+        received.append({name.lower(): value for name, value in request.headers.items()})
         return web.json_response([1])
 
     app = web.Application()
@@ -104,7 +104,7 @@ async def test_without_the_key_nothing_goes_on(service):
         await calls(url, **{"X-Request-Id": "7"})
 
     await served(entry(address), work)
-    assert [one.get("X-Request-Id") for one in received] == [None] * 3
+    assert [one.get("x-request-id") for one in received] == [None] * 3
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import anyio
 import pytest
 from tests.upstreams.authorization_server import CLIENT_ID, CLIENT_SECRET, authorization_server
 from tests.upstreams.faulty import answer
+from yarl import URL
 
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.auth.models import parse_auth
@@ -363,12 +364,13 @@ async def test_named_headers_of_the_clients_request_go_to_the_manuals_own_origin
     named = Source("own", exempt=frozenset({endpoint}), forward_headers=("X-Request-Id", "X-Tenant"))
     await pool.session(named).request(get(f"{server.url}/echo"))
     await pool.session(named).request(get(f"{server.url}/echo", ("x-request-id", "own")))
-    foreign = replace(named, name="foreign", trust=Trust.REMOTE, origin="https://api.example.com")
-    await pool.session(foreign).request(get(f"{server.url}/echo"))
+    foreign = pool.session(replace(named, name="foreign", trust=Trust.REMOTE, origin="https://api.example.com"))
+    assert foreign._with_forwarded([], URL("https://other.example.com/")) == []
+    assert foreign._with_forwarded([], URL("https://api.example.com/")) == [("X-Request-Id", "7")]
     await pool.session(replace(named, name="none", forward_headers=())).request(get(f"{server.url}/echo"))
     first, own, *others = server.requests
     assert (first.header("x-request-id"), own.header("x-request-id")) == ("7", "own")
-    assert [one.header("x-request-id") for one in others] == [None, None]
+    assert [one.header("x-request-id") for one in others] == [None]
     assert not any(one.header("x-other") or one.header("authorization") for one in server.requests)
 
 
