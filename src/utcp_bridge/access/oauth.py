@@ -27,7 +27,7 @@ from utcp_bridge.access.challenges import Refused
 from utcp_bridge.access.principals import Principal
 from utcp_bridge.auth.login.discovery import fetch_object, server_metadata
 from utcp_bridge.auth.login.endpoints import AuthorizationTransport
-from utcp_bridge.errors import ConfigError, Unreachable, UtcpError
+from utcp_bridge.errors import ConfigError, LoginFailed, Unreachable, UtcpError
 from utcp_bridge.model import JsonObject, Source, is_list, is_object
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
@@ -89,7 +89,8 @@ class Issuer:
     async def keys(self) -> list[Any]:
         """Return the public keys as they are published (RFC 7517).
 
-        :raises UtcpError: the server cannot be reached, publishes no keys, or is another issuer.
+        :raises ConfigError: the server says that it is another issuer.
+        :raises UtcpError: the server cannot be reached, or publishes no keys.
         """
         url = self._keys_url or await self._announced("jwks_uri", "oauth.jwks_url")
         keys = (await fetch_object(url, self._transport)).get("keys")
@@ -119,7 +120,10 @@ class Issuer:
         return found
 
     async def _announced(self, name: str, setting: str) -> str:
-        metadata = await server_metadata(self.url, self._transport, "oauth.issuer")
+        try:
+            metadata = await server_metadata(self.url, self._transport, "oauth.issuer")
+        except LoginFailed as error:
+            raise ConfigError(error.message, remedy="Set `oauth.issuer` to what the server calls itself.") from None
         url = None if metadata is None else metadata.url(name)
         if url is None:
             raise Unreachable(f"{bare_url(self.url)} does not publish its `{name}`. Set `{setting}`.")
