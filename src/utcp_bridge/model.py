@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -26,6 +26,7 @@ from utcp_bridge.foreign import is_heavy
 __all__ = [
     "CALLER",
     "MISREAD",
+    "RECEIVED_HEADERS",
     "Binary",
     "Call",
     "ContentBlocks",
@@ -71,6 +72,8 @@ Emit: TypeAlias = Callable[[Any], Awaitable[None]]
 
 CALLER: Final[ContextVar[str]] = ContextVar("utcp_bridge_caller", default="")
 """Which client the current call is for: clients that wait for the same manual take turns. It proves nothing."""
+RECEIVED_HEADERS: Final[ContextVar[Sequence[tuple[bytes, bytes]]]] = ContextVar("utcp_bridge_headers", default=())
+"""The headers of the HTTP request that the current call is for. `Source.forward_headers` names those that go on."""
 
 
 def in_seconds(seconds: float) -> str:
@@ -181,6 +184,8 @@ class Source:
     proxy: str | None = field(default=None, repr=False)
     deadline_header: str | None = None
     """The HTTP header in which calls say how much time they have left."""
+    forward_headers: tuple[str, ...] = ()
+    """Names of headers of the client's request that go on to the manual's own origins."""
 
     def __hash__(self) -> int:
         """Hash what distinguishes sources: each call looks its session up, and has no time for all fields."""

@@ -1,9 +1,12 @@
 """HTTP sessions against real servers: requests, redirects, credentials, streams, WebSockets."""
 
+from dataclasses import replace
+
 import anyio
 import pytest
 from tests.upstreams.authorization_server import CLIENT_ID, CLIENT_SECRET, authorization_server
 from tests.upstreams.faulty import answer
+from yarl import URL
 
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.auth.models import parse_auth
@@ -16,7 +19,7 @@ from utcp_bridge.errors import (
     TokenError,
     Unreachable,
 )
-from utcp_bridge.model import Source, Trust
+from utcp_bridge.model import RECEIVED_HEADERS, Source, Trust
 from utcp_bridge.net.http_options import SocketOptions
 from utcp_bridge.placement.request import RequestParts
 
@@ -353,3 +356,27 @@ async def test_a_request_says_in_the_header_that_the_operator_named_how_much_tim
     assert ("." in timed) == (most == 60)
     assert own == "7"
     assert unlimited is None
+
+
+async def test_named_headers_of_the_clients_request_go_to_the_manuals_own_origin_alone(pool, server):
+    endpoint = server.url.partition("//")[2]
+    RECEIVED_HEADERS.set([(b"x-request-id", b"7"), (b"authorization", b"Bearer secret"), (b"x-other", b"no")])
+    named = Source("own", exempt=frozenset({endpoint}), forward_headers=("X-Request-Id", "X-Tenant"))
+    await pool.session(named).request(get(f"{server.url}/echo"))
+    await pool.session(named).request(get(f"{server.url}/echo", ("x-request-id", "own")))
+    foreign = pool.session(replace(named, name="foreign", trust=Trust.REMOTE, origin="https://api.example.com"))
+    assert foreign._with_forwarded([], URL("https://other.example.com/")) == []
+    assert foreign._with_forwarded([], URL("https://api.example.com/")) == [("X-Request-Id", "7")]
+    await pool.session(replace(named, name="none", forward_headers=())).request(get(f"{server.url}/echo"))
+    first, own, *others = server.requests
+    assert (first.header("x-request-id"), own.header("x-request-id")) == ("7", "own")
+    assert [one.header("x-request-id") for one in others] == [None]
+    assert not any(one.header("x-other") or one.header("authorization") for one in server.requests)
+
+
+async def test_a_forwarded_value_that_a_header_cannot_have_is_left_out(pool, server):
+    named = Source("own", exempt=frozenset({server.url.partition("//")[2]}), forward_headers=("X-Request-Id",))
+    for value in (b"a\r\nx-evil: 1", b"", b"x" * 5_000, b"\xff"):
+        RECEIVED_HEADERS.set([(b"x-request-id", value)])
+        await pool.session(named).request(get(f"{server.url}/echo"))
+    assert [one.header("x-request-id") or one.header("x-evil") for one in server.requests] == [None] * 4

@@ -16,6 +16,7 @@ from tests.support.mcp_context import MODERN_META
 from tests.support.served_here import serve
 from tests.support.server_client import Manual, StandIn
 
+from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import CALLER
 from utcp_bridge.server.app import BridgeServer
@@ -448,7 +449,7 @@ def front_of(token=None, status="ready"):
     client = StandIn(BridgeSettings(startup_wait=60))
     client.manuals = [Manual("m", status, 2)]
     inner = Inner()
-    return HttpFront(inner, Readiness(client), token), inner
+    return HttpFront(inner, Readiness(client), None if token is None else Gatekeeper(shared=token)), inner
 
 
 async def test_the_health_probe_needs_no_token():

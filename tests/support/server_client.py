@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -43,6 +44,7 @@ class StandIn:
     audit_lost: int | None = None
     config: UtcpClientConfig = field(default_factory=UtcpClientConfig)
     redactor: Redactor = field(default_factory=Redactor)
+    root: Path = field(default_factory=Path)
 
     def __post_init__(self):
         self._tools, self._functions, self._callbacks = {}, {}, []

@@ -37,6 +37,8 @@ def learn_configuration(redactor: Redactor, config: UtcpClientConfig) -> None:
         redactor.learn(secrets_in_url(value), source=f"environment {name}", is_credential=True)
     if config.bridge.bearer_token is not None:
         redactor.learn([config.bridge.bearer_token.get_secret_value()], is_credential=True)
+    if config.bridge.oauth_client_secret is not None:
+        redactor.learn([config.bridge.oauth_client_secret.get_secret_value()], is_credential=True)
     redactor.learn(secrets_in_url(config.bridge.token_store))
     for entry in (config.bridge.model_dump(include={"proxy"}), *config.manual_call_templates):
         redactor.learn(secrets_in_url(str(entry.get("proxy") or "")))

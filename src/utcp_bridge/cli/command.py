@@ -47,6 +47,9 @@ JOURNEY: Final[dict[str, dict[str, str]]] = {
         "doctor": "Find the step at which a manual fails, and what to do about it.",
         "explain": "Print the exact request that a call would send, and send nothing.",
     },
+    "Admit": {
+        "token": "Make, list, rotate and revoke the tokens of HTTP clients.",
+    },
     "Approve": {
         "lock": "Write utcp.lock: the hashes of all tools as they are now.",
         "diff": "Show which tools are new, changed or gone since they were approved.",
@@ -82,6 +85,7 @@ _TOGETHER: Final = {
     "logout": "login",
     "completion": "help",
     "auth": "login",
+    "token": "login",
     "diff": "lock",
     "approve": "lock",
     "conformance": "validate",

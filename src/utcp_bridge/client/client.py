@@ -109,7 +109,7 @@ class UtcpClient(ReferenceNames):
     """
 
     def __init__(self, config: UtcpClientConfig, *, root: Path, extensions: Extensions) -> None:
-        self.config = config
+        self.config, self.root = config, root
         self.settings: BridgeSettings = config.bridge
         self.repository: ToolRepository = extensions.repository or InMemoryToolRepository()
         self.redactor, self.counts = extensions.redactor, CallCounts(is_on=self.settings.metrics)

@@ -49,9 +49,9 @@ MAP_KEYS = frozenset({"prompts", "resources"})
 OPERATOR_KEYS = MAP_KEYS | frozenset({
     "allow_networks", "allowed_communication_protocols", "allowed_origins", "auth_tools", "base_url",
     "breaker_failures", "ca_cert", "call_timeout", "client_cert", "client_key", "concurrency", "deadline_header",
-    "discovery_timeout", "exclude", "include", "max_reply_bytes", "overrides", "proxy", "queue", "rate_limit",
-    "refresh_interval", "registry", "registry_namespace", "retries", "server_name", "server_variables", "sha256",
-    "shadow", "share", "trusted", "validation", "verify_ssl",
+    "discovery_timeout", "exclude", "forward_headers", "include", "max_reply_bytes", "overrides", "proxy", "queue",
+    "rate_limit", "refresh_interval", "registry", "registry_namespace", "retries", "server_name", "server_variables",
+    "sha256", "shadow", "share", "trusted", "validation", "verify_ssl",
 })  # fmt: skip
 """Keys next to a call template that only the operator may write; those in a fetched manual are dropped.
 

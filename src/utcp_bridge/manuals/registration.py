@@ -66,6 +66,8 @@ REGISTRY: Final = "registry"
 """The kind in a registry's `ManualState`, where a manual has its call template type."""
 _OPERATORS: Final = frozenset(ManualOptions.model_fields)
 _BARE: Final = frozenset({"name", "call_template_type", "url"})
+_FORWARDING: Final = frozenset({"http", "sse", "streamable_http", "graphql", "file", "text"})
+"""Types whose requests are made for one call alone. Connections of others are shared by many callers."""
 _FIRST_PAUSE: Final = 2.0
 """Seconds until the first new attempt to load a failed manual."""
 _MAX_POLITE_PAUSE: Final = 600.0
@@ -499,6 +501,7 @@ class Registration:
             tls=_tls(options, self._services.root),
             proxy=options.proxy or self.settings.proxy,
             deadline_header=options.deadline_header or self.settings.deadline_header,
+            forward_headers=_forwarded(entry, transport),
         )
         target = self._binder.manual(entry.template, type(transport), source)
         endpoint = transport.endpoint(target.template)
@@ -581,6 +584,20 @@ def as_manual_entry(template: JsonObject) -> ManualEntry:
     """
     name = manual_name(template)
     return ManualEntry(name, {**template, "name": name})
+
+
+def _forwarded(entry: ManualEntry, transport: AnyTransport) -> tuple[str, ...]:
+    """Return the headers of the client's request that go on to the manual's service.
+
+    :raises ConfigError: requests of this type are not made for one client's request alone.
+    """
+    names, kind = entry.options.forward_headers, transport.kinds[0]
+    if names and kind not in _FORWARDING:
+        raise ConfigError(
+            f"Manual {entry.name!r}: `forward_headers` has no effect on a call template of type {kind!r}.",
+            remedy=f"Remove it. It works with the types {', '.join(sorted(_FORWARDING))}.",
+        )
+    return names
 
 
 def _base_origin(options: ManualOptions) -> frozenset[str]:

@@ -8,10 +8,10 @@ head with h11. One sweep each second looks for overdue connections, so that a re
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import signal
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -33,6 +33,8 @@ try:
 except ImportError:  # Windows, and other Pythons than CPython
     HttpToolsProtocol = None  # type: ignore[assignment, misc]
 
+from utcp_bridge.net.listening import counted_address, half_of_the_files
+from utcp_bridge.net.tls import certificate_name
 from utcp_bridge.processes.ending import Ending, watched_signals
 
 __all__ = ["Ahead", "ConnectionLimits", "serve_asgi"]
@@ -111,6 +113,7 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     at_end: Callable[[], Awaitable[None]] | None = None,
     limits: ConnectionLimits | None = None,
     ahead: Ahead | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then close the listening sockets. With httptools, `ahead` may take requests.
 
@@ -130,7 +133,7 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
         server_header=False,
         timeout_graceful_shutdown=limits.grace,
     )
-    config.open_connections, config.ahead = connections, ahead
+    config.open_connections, config.ahead, config.tls = connections, ahead, tls
     runner = _Uvicorn(config, on_ready)
     try:
         async with watched_signals() as ending, anyio.create_task_group() as group:
@@ -186,6 +189,11 @@ class _Config(uvicorn.Config):
 
     open_connections: _Connections
     ahead: Ahead | None
+    tls: ssl.SSLContext | None
+
+    def load(self) -> None:
+        super().load()
+        self.ssl = self.tls
 
 
 class _Uvicorn(uvicorn.Server):
@@ -231,7 +239,7 @@ class _Connections:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits: Final = limits
-        self._total = min(limits.total, _half_of_the_files())
+        self._total = min(limits.total, half_of_the_files())
         self._open: set[_Inbound] = set()
         self._by_address: Counter[str] = Counter()
         self._logged_at = -_LOG_SECONDS
@@ -279,28 +287,6 @@ class _Connections:
             _logger.warning("%s More connections are refused.", what)
 
 
-def _half_of_the_files() -> int:
-    """Return half of the files that this process may open. Calls need the other half."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 1 << 30
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1 << 30 if soft == resource.RLIM_INFINITY else max(1, soft // 2)
-
-
-def _counted_address(transport: asyncio.Transport) -> str:
-    """Return what identifies a client's machine; empty for this machine."""
-    peer: Any = transport.get_extra_info("peername")
-    try:
-        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
-    except (TypeError, IndexError, ValueError):  # a socket without addresses, or one that ended already
-        return ""
-    if address.is_loopback:
-        return ""
-    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
-
-
 class _Inbound:
     """What a connection is doing, and since when. Its protocol reports each step."""
 
@@ -315,7 +301,7 @@ class _Inbound:
         self._stalled: tuple[float, int] | None = None
         self._ending: float | None = None
         self.transport = transport
-        self.address = _counted_address(transport)
+        self.address = counted_address(transport)
         self.phase = _SILENT
         self.since = self._time()
         self.head = 0
@@ -515,6 +501,12 @@ def _protocol() -> type[asyncio.Protocol]:
     return _H11Protocol if HttpToolsProtocol is None else _HttpToolsProtocol
 
 
+def _with_certificate(state: dict[str, Any], transport: asyncio.BaseTransport) -> dict[str, Any]:
+    """Return the state of a connection's requests, with the name in its client certificate, if it has one."""
+    name = certificate_name(transport.get_extra_info("peercert"))
+    return {**state, "client_certificate": name} if name else state
+
+
 def _admitted(protocol: Any, transport: asyncio.BaseTransport) -> _Inbound:
     """Return the record of a new connection, which is closed at once if there are too many."""
     connection = _Inbound(protocol, cast("asyncio.Transport", transport))
@@ -583,6 +575,7 @@ class _H11Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         joined: Any = _JoinedWrites(transport, self.loop)
+        self.app_state = _with_certificate(self.app_state, transport)
         super().connection_made(joined)
         self._watched = self._parser.watched = _admitted(self, joined)
 
@@ -618,6 +611,7 @@ if HttpToolsProtocol is not None:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             joined: Any = _JoinedWrites(transport, self.loop)
+            self.app_state = _with_certificate(self.app_state, transport)
             super().connection_made(joined)
             self._watched = _admitted(self, joined)
 

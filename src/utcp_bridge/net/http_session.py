@@ -24,7 +24,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from utcp_bridge.errors import InvalidArguments, PolicyError, Rejected, Unreachable
-from utcp_bridge.model import Source, TlsOptions
+from utcp_bridge.model import RECEIVED_HEADERS, Source, TlsOptions
 from utcp_bridge.net.aiohttp_engine import (
     AiohttpResolver,
     Client,
@@ -71,6 +71,7 @@ MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
 _UNENCODED = re.compile(r"[^\x21-\x7e]")
+_FORWARDABLE = re.compile(rb"[\x20-\x7e]{1,4096}")
 _CLOSING_SECONDS = 0.3
 """For the end of a WebSocket in both directions. It is outside the time of its call."""
 _MAX_TARGETS = 1024
@@ -259,6 +260,21 @@ class HttpSession:
         text = str(max(1, int(left * 1000))) if name.lower().endswith("-ms") else f"{left:.3f}"
         return replace(parts, headers=[*parts.headers, (name, text)])
 
+    def _with_forwarded(self, headers: list[tuple[str, str]], target: URL) -> list[tuple[str, str]]:
+        """Add the headers of the client's request that the operator names, for the manual's own origins alone.
+
+        A header that the request has already stays. The client's one is then not added.
+        """
+        if not is_own_origin(target.scheme, target.raw_host or "", target.port or 0, self._source):
+            return headers
+        headers = [*headers]
+        known = {name.lower() for name, _ in headers}
+        wanted = {name.lower().encode("ascii"): name for name in self._source.forward_headers}
+        for name, value in RECEIVED_HEADERS.get():
+            if name in wanted and wanted[name].lower() not in known and _FORWARDABLE.fullmatch(value):
+                headers.append((wanted[name], value.decode("latin-1")))
+        return headers
+
     async def _follow(self, parts: RequestParts, added: Additions | None) -> Response:
         return await self._follow_on(await self._send(parts, parts.url, added), parts, added)
 
@@ -279,6 +295,8 @@ class HttpSession:
         if added is not None:
             url, headers = added.placed(url, headers)
         target = self._admit(url, None)
+        if self._source.forward_headers:
+            headers = self._with_forwarded(headers, target)
         if self._client is None:
             await self._open_clients()
         plain = self._plain

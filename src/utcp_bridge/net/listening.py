@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import re
@@ -13,7 +14,16 @@ from typing import Any, Final, TypeAlias, cast
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.net.gate.connection_watch import issued
 
-__all__ = ["LOOPBACK_NAMES", "bind", "for_url", "host_and_port", "is_loopback", "listen"]
+__all__ = [
+    "LOOPBACK_NAMES",
+    "bind",
+    "counted_address",
+    "for_url",
+    "half_of_the_files",
+    "host_and_port",
+    "is_loopback",
+    "listen",
+]
 
 LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "::1")
 _BACKLOG: Final = 2048
@@ -139,3 +149,25 @@ def _socket(family: int, address: _Address) -> socket.socket:
         one.close()
         raise
     return one
+
+
+def half_of_the_files() -> int:
+    """Return half of the files that this process may open. Calls need the other half."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 1 << 30
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 30 if soft == resource.RLIM_INFINITY else max(1, soft // 2)
+
+
+def counted_address(transport: asyncio.Transport) -> str:
+    """Return what identifies a client's machine; empty for this machine."""
+    peer: Any = transport.get_extra_info("peername")
+    try:
+        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+    except (TypeError, IndexError, ValueError):  # a socket without addresses, or one that ended already
+        return ""
+    if address.is_loopback:
+        return ""
+    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))

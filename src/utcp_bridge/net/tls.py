@@ -1,13 +1,19 @@
-"""The TLS context for the options of a manual."""
+"""TLS contexts: for the options of a manual, and for the listener of a server."""
 
 from __future__ import annotations
 
+import logging
 import ssl
+from pathlib import Path
+from typing import Any, Final
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import TlsOptions
 
-__all__ = ["tls_context"]
+__all__ = ["ListenerTls", "certificate_name", "tls_context"]
+
+_logger = logging.getLogger(__name__)
+_MAX_NAME: Final = 255
 
 
 def tls_context(options: TlsOptions) -> ssl.SSLContext | bool:
@@ -32,3 +38,81 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext | bool:
             f"A TLS file cannot be used: {reason}.", remedy="Check `ca_cert`, `client_cert` and `client_key`."
         ) from error
     return context
+
+
+class ListenerTls:
+    """The certificate of a listener. `reload` reads the files again; connections that are open keep theirs.
+
+    `client_ca` has the authorities of client certificates. A client without one may connect; one with another
+    certificate may not.
+
+    :raises ConfigError: a file cannot be used.
+    """
+
+    def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
+        self.files: Final = (certificate, key)
+        self.context: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._load(self.context)
+        if client_ca is not None:
+            try:
+                self.context.load_verify_locations(client_ca)
+            except (OSError, ssl.SSLError) as error:
+                raise _unusable("tls.client_ca", client_ca, error) from None
+            self.context.verify_mode = ssl.CERT_OPTIONAL
+
+    def reload(self) -> None:
+        """Read certificate and key again. If they do not fit, those of before stay, and the log says so."""
+        try:
+            self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))  # a failed load would leave half of it
+            self._load(self.context)
+        except ConfigError as error:
+            _logger.warning("%s The certificate of before stays in use.", error)
+        else:
+            _logger.info("The certificate of the listener was read again.")
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        certificate, key = self.files
+        for setting, file in (("tls.certificate", certificate), ("tls.key", key)):
+            try:
+                with file.open("rb"):
+                    pass
+            except OSError as error:
+                raise _unusable(setting, file, error) from None
+        try:
+            context.load_cert_chain(certificate, key, password=_no_password)
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise _unusable("tls.certificate", certificate, error) from None
+
+
+def _no_password() -> str:
+    raise ValueError("the key has a password")
+
+
+def _unusable(setting: str, file: Path, error: Exception) -> ConfigError:
+    if isinstance(error, ssl.SSLError):
+        why = "it is not a PEM file of this kind, or the key is that of another certificate"
+    else:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    remedy = "Check `tls.certificate`, `tls.key` and `tls.client_ca`."
+    return ConfigError(f"Setting {setting}: {file} cannot be used: {why}.", remedy=remedy)
+
+
+def certificate_name(certificate: Any) -> str:
+    """Return the name in a verified client certificate; empty without one.
+
+    It is the first of: a URI (SPIFFE), a DNS name, an email address of the subject's alternative names, and the common
+    name of the subject. `certificate` is what `SSLSocket.getpeercert` returns.
+    """
+    if not certificate:
+        return ""
+    names = [(kind, value) for kind, value in certificate.get("subjectAltName", ()) if isinstance(value, str)]
+    for wanted in ("URI", "DNS", "email"):
+        if found := next((value for kind, value in names if kind == wanted), None):
+            return _plain(found)
+    parts = [pair for part in certificate.get("subject", ()) for pair in part]
+    return _plain(next((value for key, value in parts if key == "commonName"), ""))
+
+
+def _plain(name: str) -> str:
+    return name if len(name) <= _MAX_NAME and name.isprintable() else ""

@@ -24,6 +24,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge import __version__
+from utcp_bridge.access.gatekeeper import is_protected
 from utcp_bridge.catalogue.catalogue import Entry
 from utcp_bridge.catalogue.render import compact, render_error
 from utcp_bridge.catalogue.text import shorten
@@ -148,7 +149,7 @@ class BridgeServer(HandlingServer):
     def _cache_hint(self) -> CacheHint:
         seconds = self.client.settings.refresh_interval
         ttl_ms = int(seconds * 1000) if seconds else _MINUTE_MS
-        return CacheHint(ttl_ms=ttl_ms, scope="private" if self.client.settings.bearer_token else "public")
+        return CacheHint(ttl_ms=ttl_ms, scope="private" if is_protected(self.client.settings) else "public")
 
     def _middleware(self, ctx: ServerRequestContext[None, Any], call_next: CallNext) -> Awaitable[HandlerResult]:
         if self.hear is not None:

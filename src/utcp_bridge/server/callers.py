@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from mcp.server.context import ServerRequestContext
 
+from utcp_bridge.access.admissions import principal_of
+from utcp_bridge.access.principals import ANYONE, Principal
 from utcp_bridge.catalogue.budget import MAX_EVENT_BYTES
 from utcp_bridge.model import is_object
 from utcp_bridge.server.meta_tools import Caller
@@ -19,7 +21,11 @@ _CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
 
 
 def caller_of(ctx: ServerRequestContext[Any, Any]) -> Caller:
-    """Return who calls. Kept results belong to the session of the handshake, or to the token of a request without one.
+    """Return who calls. Kept results belong to the session of the handshake, or to the principal of a request without
+    one.
+
+    The principal of a session is checked before a request gets here. Those with the shared token have no names, so the
+    token itself is their owner.
 
     Over stdio there is one client for the whole process. The state of the connection keeps the caller: for a session
     until another handshake, otherwise for this request.
@@ -35,8 +41,12 @@ def caller_of(ctx: ServerRequestContext[Any, Any]) -> Caller:
 
 def _caller(ctx: ServerRequestContext[Any, Any], session: str | None) -> Caller:
     headers = getattr(ctx.request, "headers", None)
+    scope = getattr(ctx.request, "scope", None)
+    principal: Principal = ANYONE if scope is None else principal_of(scope)
     if session is not None:
         owner = f"session {session}"
+    elif principal.kind not in {"anyone", "shared"}:
+        owner = f"principal {principal.name}"
     elif headers is not None:
         owner = f"token {hashlib.sha256(headers.get('authorization', '').encode()).hexdigest()}"
     else:
@@ -47,6 +57,7 @@ def _caller(ctx: ServerRequestContext[Any, Any], session: str | None) -> Caller:
         understands_links=ctx.protocol_version >= _FIRST_VERSION_WITH_LINKS,
         max_event_bytes=None if session is None else MAX_EVENT_BYTES,
         is_shared=session is None and headers is not None,
+        principal=principal,
     )
 
 

@@ -19,7 +19,7 @@ from utcp_bridge.model import JsonObject
 from utcp_bridge.net.listening import host_and_port
 from utcp_bridge.server.replies import Scope, Send, respond
 
-__all__ = ["CARD_TYPE", "CATALOG_PATH", "CATALOG_TYPE", "card", "card_path", "catalog", "serve_document"]
+__all__ = ["CARD_TYPE", "CATALOG_PATH", "CATALOG_TYPE", "card", "card_path", "catalog", "serve_document", "serve_json"]
 
 CATALOG_PATH: Final = "/.well-known/ai-catalog.json"
 CATALOG_TYPE: Final = "application/ai-catalog+json"
@@ -87,6 +87,16 @@ def _publisher(base: str) -> str:
 
 async def serve_document(scope: Scope, send: Send, path: str, *, needs_token: bool) -> None:
     """Answer a request for one of the two documents."""
+    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+    base = f"{scope.get('scheme', 'http')}://{host}"
+    if scope["path"] == CATALOG_PATH:
+        await serve_json(scope, send, catalog(base, path), CATALOG_TYPE)
+    else:
+        await serve_json(scope, send, card(base, path, needs_token=needs_token), CARD_TYPE)
+
+
+async def serve_json(scope: Scope, send: Send, document: JsonObject, kind: str = "application/json") -> None:
+    """Answer a request for a document that everyone may read, also a page of another origin."""
     if scope["method"] == "OPTIONS":  # a page of another origin asks first
         await send({"type": "http.response.start", "status": 204, "headers": [*_HEADERS]})
         await send({"type": "http.response.body", "body": b""})
@@ -94,12 +104,7 @@ async def serve_document(scope: Scope, send: Send, path: str, *, needs_token: bo
     if scope["method"] not in {"GET", "HEAD"}:
         await respond(send, 405, {"error": "method not allowed"}, [(b"allow", b"GET, HEAD")])
         return
-    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-    base = f"{scope.get('scheme', 'http')}://{host}"
-    is_catalog = scope["path"] == CATALOG_PATH
-    document = catalog(base, path) if is_catalog else card(base, path, needs_token=needs_token)
     data = orjson.dumps(document)
-    kind = CATALOG_TYPE if is_catalog else CARD_TYPE
     headers = [*_HEADERS, (b"content-type", kind.encode()), (b"content-length", str(len(data)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else data})

@@ -1,20 +1,21 @@
 """Serve MCP over streamable HTTP, every protocol version on one path, and UTCP next to it (`utcp_routes.py`).
 
-The server listens on loopback by default, and beyond loopback only with a bearer token of 16 characters or more (or
-`insecure`). It always checks Host and Origin, also on 0.0.0.0, and refuses bodies above 4 MiB. `HttpFront` handles a
-request first: probes, the documents of `discovery`, bearer token, Host and Origin, tidy headers, the start page. Probes
-report counts alone, so an orchestrator may call them under any name and without a token. `McpEndpoint` then serves each
-protocol era in its own way. `net/asgi_server.py` bounds connections and request heads before all of it.
+The server listens on loopback by default, and beyond loopback only if it recognises its callers, by tokens, OAuth or
+client certificates (`access/gatekeeper.py`), or with `insecure`. It always checks Host and Origin, also on 0.0.0.0, and
+refuses bodies above 4 MiB. `HttpFront` handles a request first: probes, public documents, who calls, Host and Origin,
+tidy headers, the start page. Probes report counts alone, so an orchestrator may call them under any name and without a
+token. `McpEndpoint` then serves each protocol era in its own way. `net/asgi_server.py` bounds connections and request
+heads before all of it.
 """
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Final, cast
 
 import anyio
@@ -30,13 +31,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from utcp_bridge import __version__
+from utcp_bridge.access.admissions import admission_of, note_admission
+from utcp_bridge.access.challenges import WELL_KNOWN, Refused
+from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import CALLER, is_object
+from utcp_bridge.model import CALLER, RECEIVED_HEADERS, is_object
 from utcp_bridge.net.asgi_server import ConnectionLimits, serve_asgi
+from utcp_bridge.net.files.local_file import FileWatcher
 from utcp_bridge.net.listening import for_url, host_and_port, is_loopback, listen
+from utcp_bridge.net.tls import ListenerTls
+from utcp_bridge.processes.ending import watched_signals
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.discovery import CATALOG_PATH, card_path, serve_document
+from utcp_bridge.server.discovery import CATALOG_PATH, card_path, serve_document, serve_json
 from utcp_bridge.server.hot.posts import HotPosts
 from utcp_bridge.server.incoming import TOO_MANY_VALUES, has_too_many_values, mended_body
 from utcp_bridge.server.metrics_page import PATH as METRICS_PATH
@@ -58,8 +65,8 @@ from utcp_bridge.server.replies import (
 )
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal
 from utcp_bridge.server.utcp_routes import UtcpRoutes
-from utcp_bridge.settings import GENERATED_TOKEN, ServerSettings
-from utcp_bridge.tasks import loop_time, scope_until
+from utcp_bridge.settings import GENERATED_TOKEN, BridgeSettings, ServerSettings
+from utcp_bridge.tasks import loop_time, scope_until, spawning_in
 from utcp_bridge.telemetry import trace_context
 from utcp_bridge.telemetry.trace_context import attached
 
@@ -93,14 +100,21 @@ def build_app(server: BridgeServer) -> AsgiApp:
 
     :raises ConfigError: the settings would serve beyond loopback without a token.
     """
-    return _assemble(server)[0]
-
-
-def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront, HotPosts]:
     settings = server.client.settings
     _refuse_open_door(settings)
-    token = settings.bearer_token
-    endpoint = McpEndpoint(server)
+    return _assemble(server, _address(settings, settings.port))[0]
+
+
+def _address(settings: BridgeSettings, port: int) -> str:
+    """Return the URL of the MCP endpoint."""
+    scheme = "https" if settings.tls_certificate else "http"
+    return f"{scheme}://{for_url(settings.host)}:{port}{settings.path}"
+
+
+def _assemble(server: BridgeServer, address: str) -> tuple[AsgiApp, HttpFront, HotPosts]:
+    settings = server.client.settings
+    keeper = gatekeeper_for(settings, address, server.client.root)
+    endpoint = McpEndpoint(server, keeper)
     app = Starlette(
         routes=[
             Route(_bare(settings.path), endpoint=RequestBodyLimitMiddleware(endpoint, MAX_BODY_BYTES)),
@@ -112,7 +126,7 @@ def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront, HotPosts]:
     front = HttpFront(
         cast("AsgiApp", app),
         server.readiness,
-        None if token is None else token.get_secret_value(),
+        keeper,
         doors=Doors(settings),
         path=settings.path,
         at_end=endpoint.sessions.end_streams,
@@ -147,9 +161,16 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
     :raises ConfigError: the address cannot be bound, or would be open to everyone.
     """
     settings = server.client.settings
-    app, front, ahead = _assemble(server)
+    _refuse_open_door(settings)
+    tls = _listener_tls(settings, server.client.root)
     listeners = listen(settings.host, settings.port)
-    url = f"http://{for_url(settings.host)}:{listeners[0].getsockname()[1]}{settings.path}"
+    url = _address(settings, listeners[0].getsockname()[1])
+    try:
+        app, front, ahead = _assemble(server, url)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
 
     async def drain() -> None:
         """Send clients elsewhere, and serve those that come until none is left, at most `drain_seconds`."""
@@ -168,10 +189,55 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
     ready = partial(on_ready, url) if on_ready else lambda: None
     per_address = None if settings.insecure else settings.max_connections_per_address
     limits = ConnectionLimits(total=settings.max_connections, per_address=per_address, grace=_LAST_RESORT_SECONDS)
-    await serve_asgi(app, listeners, on_ready=ready, lifespan="on", drain=drain, at_end=end, limits=limits, ahead=ahead)
+    async with _following(tls):
+        await serve_asgi(
+            app,
+            listeners,
+            on_ready=ready,
+            lifespan="on",
+            drain=drain,
+            at_end=end,
+            limits=limits,
+            ahead=ahead,
+            tls=None if tls is None else tls.context,
+        )
 
 
-def _refuse_open_door(settings: ServerSettings) -> None:
+@asynccontextmanager
+async def _following(tls: ListenerTls | None) -> AsyncGenerator[None]:
+    """Read the certificate again when one of its files changes, and at each SIGHUP."""
+    if tls is None:
+        yield
+        return
+    async with watched_signals() as ending, anyio.create_task_group() as group:
+        watcher = FileWatcher(lambda _: tls.reload(), spawning_in(group))
+        for file in tls.files:
+            watcher.watch(str(file), file)
+        with ending.at_hangup(tls.reload):
+            yield
+        watcher.close()
+
+
+def _listener_tls(settings: BridgeSettings, root: Path) -> ListenerTls | None:
+    """Return the certificate of the listener; None for plain HTTP.
+
+    :raises ConfigError: a setting is missing, or a file cannot be used.
+    """
+    certificate, key, authorities = (
+        None if name is None else root / Path(name).expanduser()
+        for name in (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+    )
+    if certificate is not None and key is not None:
+        return ListenerTls(certificate, key, authorities)
+    if certificate is None and key is None and authorities is None:
+        return None
+    raise ConfigError(
+        "TLS of the listener needs both `tls.certificate` and `tls.key`.",
+        remedy="Set both, or remove `tls.certificate`, `tls.key` and `tls.client_ca`.",
+    )
+
+
+def _refuse_open_door(settings: BridgeSettings) -> None:
     token = None if settings.bearer_token is None else settings.bearer_token.get_secret_value()
     if token == GENERATED_TOKEN:
         raise ConfigError(
@@ -179,11 +245,18 @@ def _refuse_open_door(settings: ServerSettings) -> None:
             remedy="Set `bearer_token` to a token of your own.",
         )
     is_open = not is_loopback(settings.host) and not settings.insecure
-    if token is None and is_open:
+    if settings.oauth_issuer is not None and settings.oauth_resource is None and settings.host in _ANY_ADDRESS:
+        raise ConfigError(
+            f"`oauth.resource` is not set, and {settings.host} is not an address that clients can write.",
+            remedy="Set it to the URL that clients use, such as `https://bridge.example.com/mcp`.",
+        )
+    others = (settings.tokens_file, settings.oauth_issuer, settings.tls_client_ca)
+    if token is None and is_open and not any(others):
         raise ConfigError(
             f"Serving on {settings.host} would let anyone on the network call every tool.",
             remedy=(
-                "Set `bearer_token`, listen on 127.0.0.1, or set `insecure: true` behind a proxy that authenticates."
+                "Set `bearer_token` or `access.tokens_file`, listen on 127.0.0.1, or set `insecure: true` behind a "
+                "proxy that authenticates."
             ),
         )
     if token is not None and len(token) < _MIN_TOKEN:
@@ -205,8 +278,9 @@ class McpEndpoint:
     Any `Accept` is served. A request gets the form that its client reads.
     """
 
-    def __init__(self, server: BridgeServer) -> None:
+    def __init__(self, server: BridgeServer, keeper: Gatekeeper | None = None) -> None:
         self.sessions: Final = HandshakeSessions(server)
+        self._keeper: Final = keeper
         self.kept_alive: Final = self.sessions.kept_alive
         self._modern: Final = StreamableHTTPSessionManager(server)
         self._serve_modern: Final = self._modern.asgi_app.app
@@ -217,8 +291,12 @@ class McpEndpoint:
         """Serve until the end of the context (lifespan)."""
         async with self._modern.run(), anyio.create_task_group() as group:
             group.start_soon(self.sessions.keep_alive)
+            if self._keeper is not None:
+                group.start_soon(self._keeper.keep_house)
             yield
             group.cancel_scope.cancel()
+        if self._keeper is not None:
+            await self._keeper.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, whose body arrives in one message."""
@@ -231,10 +309,10 @@ class McpEndpoint:
             elif not handshake or scope["method"] not in {"GET", "DELETE"}:
                 await respond(send, 405, _problem(0, "Send JSON-RPC messages with POST."), [_ALLOW])
             elif scope["method"] == "GET":
-                session = await self.sessions.find(_first(headers, _SESSION), version)
+                session = await self.sessions.find(_first(headers, _SESSION), version, admission_of(scope))
                 await session.listen(receive, send, resumes=_first(headers, b"last-event-id") is not None)
             else:
-                await self.sessions.end(_first(headers, _SESSION), version)
+                await self.sessions.end(_first(headers, _SESSION), version, admission_of(scope))
                 await respond(send, 200, {})
         except Refusal as refusal:
             await respond(send, refusal.status, _problem(refusal.code, str(refusal)))
@@ -405,13 +483,13 @@ def _is_among(value: str, allowed: frozenset[str]) -> bool:
 
 
 class HttpFront:
-    """Answers `/healthz` (alive) and `/readyz` (first load done); passes the rest on if the token is right."""
+    """Answers `/healthz` (alive) and `/readyz` (first load done); passes the rest on if the caller is recognised."""
 
     def __init__(
         self,
         app: AsgiApp,
         readiness: Readiness,
-        bearer_token: str | None = None,
+        keeper: Gatekeeper | None = None,
         *,
         doors: Doors | None = None,
         path: str = "/mcp",
@@ -419,7 +497,7 @@ class HttpFront:
     ) -> None:
         self._app = app
         self._readiness = readiness
-        self._token = None if bearer_token is None else bearer_token.encode()
+        self._keeper = keeper
         self._doors = doors
         self._path = _bare(path)
         self._documents = frozenset({CATALOG_PATH, card_path(path)})
@@ -455,11 +533,9 @@ class HttpFront:
             await self._probe(scope, self._closing(send))
         elif self.metrics is not None and scope["path"] == METRICS_PATH:
             await self._measure(self.metrics, scope, self._closing(send))
-        elif scope["path"] in self._documents:
+        elif scope["path"] in self._documents or self._is_metadata(scope["path"]):
             await self._describe(scope, self._closing(send))
-        elif self._token is not None and (refusal := self._refusal(scope["headers"], self._token)) is not None:
-            await respond(self._closing(send), 401, {"error": "unauthorized"}, [(b"www-authenticate", refusal)])
-        else:
+        elif self._keeper is None or await self._recognises(self._keeper, scope, send):
             scope["headers"] = _stripped(scope["headers"])
             await self._admit(scope, receive, send)
 
@@ -475,8 +551,27 @@ class HttpFront:
         headers = [(name, value) for name, value in scope["headers"] if name != b"origin"]
         if self._doors is not None and (refused := self._doors.refusal(headers)) is not None:
             await respond(send, *refused)
+        elif self._keeper is not None and scope["path"].startswith(WELL_KNOWN):
+            await serve_json(scope, send, self._keeper.metadata() or {})
         else:
-            await serve_document(scope, send, self._path, needs_token=self._token is not None)
+            await serve_document(scope, send, self._path, needs_token=self._keeper is not None)
+
+    def _is_metadata(self, path: str) -> bool:
+        """Return whether a path is that of the metadata of this server, or of a part of it (RFC 9728)."""
+        if self._keeper is None or not path.startswith(WELL_KNOWN) or self._keeper.metadata() is None:
+            return False
+        rest = path.removeprefix(WELL_KNOWN)
+        return rest in {"", "/", self._path} or rest.startswith(f"{self._path.rstrip('/')}/")
+
+    async def _recognises(self, keeper: Gatekeeper, scope: Scope, send: Send) -> bool:
+        """Note who calls, and return True; otherwise answer the request."""
+        try:
+            note_admission(scope, await keeper.recognise(_stripped(scope["headers"]), scope))
+        except Refused as refused:
+            headers = [(b"www-authenticate", keeper.challenge(refused))] if refused.status in {401, 403} else []
+            await respond(self._closing(send), refused.status, refused.document(), headers)
+            return False
+        return True
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = scope["headers"]
@@ -486,6 +581,7 @@ class HttpFront:
         if _bare(scope["path"]) == self._path:
             scope["path"] = self._path
         CALLER.set(_caller(scope))
+        RECEIVED_HEADERS.set(headers)
         if _is_visit(scope, self._path):
             await _welcome(scope, self._closing(send), self._path)
         else:
@@ -493,10 +589,13 @@ class HttpFront:
             with attached(headers) if trace_context.is_on() else nullcontext():
                 await self.serve(scope, body, send, self._app)
 
+    @property
+    def keeper(self) -> Gatekeeper | None:
+        """What recognises callers; None if anyone may call."""
+        return self._keeper
+
     def lets_in(self, headers: list[Header]) -> bool:
-        """Return whether a request passes every check, and so would reach the endpoint as it is."""
-        if self._token is not None and self._refusal(headers, self._token) is not None:
-            return False
+        """Return whether a request passes the checks of its headers but for who calls."""
         return (self._doors is None or self._doors.accepts(headers)) and _stripped(headers) is headers
 
     def expect(self, number: int = 1) -> None:
@@ -556,18 +655,6 @@ class HttpFront:
             summary = self._readiness.summary()
             await respond(send, 200 if summary["ready"] else 503, summary)
 
-    @staticmethod
-    def _refusal(headers: list[Header], token: bytes) -> bytes | None:
-        """Return the WWW-Authenticate value of a refusal; None if the request has the token."""
-        given = [value for name, value in headers if name == b"authorization"]
-        if not given:
-            return b'Bearer realm="utcp-bridge"'
-        scheme, _, credential = given[0].strip().partition(b" ")
-        right = hmac.compare_digest(credential.strip(), token)
-        if len(given) == 1 and right and scheme.lower() == b"bearer":
-            return None
-        return b'Bearer realm="utcp-bridge", error="invalid_token"'
-
 
 def _stripped(headers: list[Header]) -> list[Header]:
     """Remove blanks around header values: one of uvicorn's two parsers leaves them there."""
@@ -584,6 +671,9 @@ def _caller(scope: Scope) -> str:
     if caller is None:
         address: tuple[str, int] | None = scope.get("client")
         caller = f"{address[0] if address else ''} {_first(headers, b'user-agent') or ''}"
+    admission = admission_of(scope)
+    if admission is not None and admission.principal.kind != "shared":
+        caller = f"{admission.principal.name} {caller}"
     return caller if len(caller) <= _MAX_CALLER else blake2b(caller.encode(), digest_size=16).hexdigest()
 
 

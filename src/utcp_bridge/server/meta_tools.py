@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
+from utcp_bridge.access import principals
 from utcp_bridge.catalogue.budget import allowance_for
 from utcp_bridge.catalogue.catalogue import Catalogue, Entry, exposure_for
 from utcp_bridge.catalogue.fitting import Budget, Rest, fitted, json_size
@@ -83,6 +84,7 @@ class Caller:
     understands_links: bool = True
     max_event_bytes: int | None = None
     is_shared: bool = False
+    principal: principals.Principal = principals.ANYONE
 
 
 ANYONE: Final = Caller()

@@ -7,6 +7,10 @@ that its client ended (DELETE) stays ended.
 
 A reply is one JSON document. It becomes an event stream if the call sends something before its result, if the call is
 silent for long, or if the client accepts nothing else.
+
+A session belongs to the principal that opened it. The id of a named principal's session ends with a digest of the name
+and of the id's random part, so another bridge that takes the session up knows whose it is. For any other principal, it
+is an id that matches no session. The digest is no secret: an id with another digest is the id of another session.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -34,6 +39,8 @@ from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.requests import Request
 
+from utcp_bridge.access.admissions import Admission, admission_of
+from utcp_bridge.access.principals import Principal
 from utcp_bridge.model import JsonObject, in_seconds, is_list, is_object
 from utcp_bridge.server.hosts.adapters import capabilities_of
 from utcp_bridge.server.hot.requests import HotRequest
@@ -60,6 +67,8 @@ _PING_SECONDS: Final = 15.0
 _TICK_SECONDS: Final = 5.0
 _NEW_STREAM: Final = b": This is a new stream. Events before it are not kept.\r\n\r\n"
 _REQUEST_CANCELLED: Final = -32_800
+_RANDOM: Final = 32
+"""Characters of the random part of an id."""
 _ID: Final = re.compile(r"[0-9a-f]{32}(?:\.([A-Za-z0-9_-]{1,512}))?")
 _ABILITIES: Final = {
     "s": ("sampling", ""),
@@ -113,10 +122,26 @@ def _written(capabilities: JsonObject) -> str:
     )
 
 
-def write_session_id(stated: Stated) -> str:
+def write_session_id(stated: Stated, principal: Principal | None = None) -> str:
     """Return a new id: 128 random bits, then what the client says of itself, so that any replica can read it."""
     text = orjson.dumps([stated.version, stated.name[:_MAX_NAME], stated.release[:_MAX_NAME], stated.able])
-    return f"{uuid4().hex}.{urlsafe_b64encode(text).decode().rstrip('=')}"
+    ident = f"{uuid4().hex}.{urlsafe_b64encode(text).decode().rstrip('=')}"
+    return ident if principal is None else f"{ident}~{_mark(ident, principal)}"
+
+
+def _mark(ident: str, principal: Principal) -> str:
+    return blake2b(principal.name.encode(), digest_size=16, key=ident[:_RANDOM].encode()).hexdigest()
+
+
+def _named(admission: Admission | None) -> Principal | None:
+    """Return the principal to whom a session is bound; None without tokens, and for the shared token."""
+    return None if admission is None or admission.principal.kind == "shared" else admission.principal
+
+
+def _is_of(ident: str, principal: Principal | None) -> bool:
+    """Return whether a principal may use the session of an id."""
+    ident, _, mark = ident.partition("~")
+    return mark == ("" if principal is None else _mark(ident, principal))
 
 
 def read_session_id(ident: str, version: str | None) -> Stated | None:
@@ -124,7 +149,7 @@ def read_session_id(ident: str, version: str | None) -> Stated | None:
 
     `version` is the protocol version of the request, which is more recent than that of the id.
     """
-    match = _ID.fullmatch(ident)
+    match = _ID.fullmatch(ident.partition("~")[0])
     if match is None:
         return None
     if match[1] is None:
@@ -162,6 +187,8 @@ class HandshakeSession:
         self._questions: Final[dict[str, _Question]] = {}
         self._asked = 0
         self.used_at = anyio.current_time()
+        self.admission: Admission | None = None
+        """Of its last request."""
         self.is_forgotten = False
         """Whether the last request in flight closes it."""
         self._events: MemoryObjectSendStream[bytes] | None = None
@@ -359,6 +386,7 @@ class HandshakeSessions:
         while True:
             await anyio.sleep(_TICK_SECONDS)
             await self.forget_idle(anyio.current_time())
+            await self.end_refused()
             async with anyio.create_task_group() as group:
                 for reply in tuple(self._replies):
                     group.start_soon(reply.ping, _PING_SECONDS, _TICK_SECONDS)
@@ -385,37 +413,50 @@ class HandshakeSessions:
         for ident in idle:
             await self._sessions.pop(ident).close()
 
+    async def end_refused(self) -> None:
+        """Close the sessions whose token was revoked or has expired: their streams and their calls end."""
+        known = self._sessions.items()
+        for ident in [one for one, other in known if other.admission is not None and not other.admission.holds()]:
+            await self._sessions.pop(ident).close()
+
     def end_streams(self) -> None:
         """End every event stream of a session: the server ends."""
         for session in self._sessions.values():
             session.end_stream()
 
-    async def find(self, ident: str | None, version: str | None) -> HandshakeSession:
+    async def find(
+        self, ident: str | None, version: str | None, admission: Admission | None = None
+    ) -> HandshakeSession:
         """Return a session by its id. One that is not known, but that a bridge may have opened, is taken up.
+
+        The session of another principal is one that is not known, and not taken up.
 
         :raises Refusal: the id matches no session.
         """
         if not ident:
             raise Refusal(400, "The request has no Mcp-Session-Id. Send `initialize` first; its reply has the id.")
         session = self._sessions.get(ident)
-        if session is not None:
+        is_own = (session is not None and session.admission is admission) or _is_of(ident, _named(admission))
+        if session is not None and is_own:
             self._sessions.move_to_end(ident)
             session.used_at = loop_time()
+            session.admission = admission
             return session
-        stated = None if ident in self._ended else read_session_id(ident, version)
+        stated = None if ident in self._ended or not is_own else read_session_id(ident, version)
         if stated is None:
             raise Refusal(404, "This Mcp-Session-Id matches no session. Send `initialize` to start one.")
         session = HandshakeSession(self._server, ident)
         session.take_up(stated)
+        session.admission = admission
         await self._keep(ident, session)
         return session
 
-    async def end(self, ident: str | None, version: str | None) -> None:
+    async def end(self, ident: str | None, version: str | None, admission: Admission | None = None) -> None:
         """End a session because its client says so. Its id is not taken up again.
 
         :raises Refusal: the id matches no session.
         """
-        session = await self.find(ident, version)
+        session = await self.find(ident, version, admission)
         ident = str(ident)
         del self._sessions[ident]
         self._ended[ident] = None
@@ -431,7 +472,7 @@ class HandshakeSessions:
         if is_object(message) and message.get("method") == "initialize" and "id" in message:
             await self._initialize(message, ident, reply)
             return
-        session = await self.find(ident, version)
+        session = await self.find(ident, version, _admission(reply))
         reply.session_id = ident
         response: JsonObject | list[JsonObject] | None
         if not is_list(message):
@@ -443,7 +484,13 @@ class HandshakeSessions:
         await (reply.accept() if response is None else reply.finish(response))
 
     async def _initialize(self, message: JsonObject, ident: str | None, reply: McpReply) -> None:
-        session = self._sessions.get(ident or "") or HandshakeSession(self._server)
+        admission = _admission(reply)
+        principal = _named(admission)
+        known = self._sessions.get(ident or "")
+        if known is not None and not _is_of(str(ident), principal):
+            known = None
+        session = known or HandshakeSession(self._server)
+        session.admission = admission
         response = await self._serve(session, message, reply)
         if response is not None and "result" in response:
             connection = session.connection
@@ -451,7 +498,7 @@ class HandshakeSessions:
                 info, able = connection.client_params.client_info, _written(capabilities_of(connection))
                 stated = Stated(connection.protocol_version, info.name[:_MAX_NAME], info.version[:_MAX_NAME], able)
                 session.keep_only(stated)
-                connection.session_id = write_session_id(stated)
+                connection.session_id = write_session_id(stated, principal)
                 await self._keep(connection.session_id, session)
             reply.session_id = connection.session_id
         await reply.finish(response or {})
@@ -548,6 +595,10 @@ class HandshakeSessions:
             if session.is_forgotten and not session.in_flight:
                 await session.close()
         return _error(ident, types.ErrorData(code=_REQUEST_CANCELLED, message="Request cancelled"))
+
+
+def _admission(reply: McpReply) -> Admission | None:
+    return None if reply.request is None else admission_of(reply.request.scope)
 
 
 def _error(ident: types.RequestId | None, error: types.ErrorData) -> JsonObject:

@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from utcp_bridge import __version__
+from utcp_bridge.access.gatekeeper import is_protected
 from utcp_bridge.catalogue.catalogue import Entry
 from utcp_bridge.catalogue.fitting import json_bytes
 from utcp_bridge.catalogue.links import refused_link
@@ -172,7 +173,7 @@ class UtcpRoutes:
                 (entry, form.streaming and self._client.streams(entry.tool))
                 for entry in self._server.catalogue.entries.values()
             ]
-            auth = None if self._client.settings.bearer_token is None else _AUTH
+            auth = _AUTH if is_protected(self._client.settings) else None
             manuals = {str(one.get("name")): one for one in self._client.config.manual_call_templates}
             written = await anyio.to_thread.run_sync(_write, entries, form, manuals if native else None, auth)
             self._written[key] = written

@@ -19,7 +19,15 @@ from utcp_bridge.urls import bare_url
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["S256", "Challenge", "ProtectedResource", "ServerMetadata", "protected_resource", "server_metadata"]
+__all__ = [
+    "S256",
+    "Challenge",
+    "ProtectedResource",
+    "ServerMetadata",
+    "fetch_object",
+    "protected_resource",
+    "server_metadata",
+]
 
 S256: Final = "S256"
 """The method of PKCE that logins use (RFC 7636)."""
@@ -99,7 +107,7 @@ async def protected_resource(
     :raises UtcpError: the service cannot be reached.
     """
     for place in _resource_places(url, challenge):
-        found = await _fetch(place, transport)
+        found = await fetch_object(place, transport)
         resource, issuers = found.get("resource"), _texts(found.get("authorization_servers"))
         if isinstance(resource, str) and issuers:
             return ProtectedResource(resource, issuers, _texts(found.get("scopes_supported")))
@@ -113,7 +121,7 @@ async def server_metadata(issuer: str, transport: httpx2.AsyncBaseTransport, whe
     :raises UtcpError: the server cannot be reached.
     """
     for place in _server_places(issuer):
-        found = await _fetch(place, transport)
+        found = await fetch_object(place, transport)
         claimed = found.get("issuer")
         if not isinstance(claimed, str) or not isinstance(found.get("token_endpoint"), str):
             continue
@@ -142,11 +150,16 @@ def _server_places(issuer: str) -> Iterator[str]:
         yield f"{base}{path}/.well-known/openid-configuration"
 
 
-async def _fetch(url: str, transport: httpx2.AsyncBaseTransport) -> dict[str, Any]:
-    """Return a JSON object; an empty one if this place has none."""
+async def fetch_object(
+    url: str, transport: httpx2.AsyncBaseTransport, request: httpx2.Request | None = None
+) -> dict[str, Any]:
+    """Return a JSON object; an empty one if this place has none. `request` is sent in place of a GET.
+
+    :raises UtcpError: the server cannot be reached.
+    """
     import httpx2
 
-    request = httpx2.Request("GET", url, headers={"Accept": "application/json"})
+    request = request or httpx2.Request("GET", url, headers={"Accept": "application/json"})
     try:
         with anyio.fail_after(_MAX_SECONDS):
             response = await transport.handle_async_request(request)

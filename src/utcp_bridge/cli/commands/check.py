@@ -76,10 +76,13 @@ def check(options: Options, host: str | None, project: Path | None, strict: bool
 
 
 async def _check(options: Options, as_json: bool) -> int:
+    from utcp_bridge.access.faults import access_faults
+
     async with AsyncExitStack() as stack:
         loaded, client = await opened_parts(options, stack, reports=False)
         await wait_for_manuals(client)
-        found = _Outcome(client, loaded, [*loaded.faults, *client.faults()])
+        of_access = await access_faults(client.settings, client.root)
+        found = _Outcome(client, loaded, [*loaded.faults, *client.faults(), *of_access])
         if as_json:
             print_json(found.as_json())
         else:

@@ -14,7 +14,7 @@ import click
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import load, open_loaded, run_async, show_progress, wait_for_manuals
 from utcp_bridge.cli.options import Options, client_options, manual_names
-from utcp_bridge.cli.output import note, print_json, print_line, print_table
+from utcp_bridge.cli.output import complain, note, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -73,6 +73,7 @@ def doctor(options: Options, words: tuple[str, ...], calls: tuple[str, ...], str
 
 
 async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[TrialCall], as_json: bool) -> int:
+    from utcp_bridge.access.faults import access_faults
     from utcp_bridge.doctor import diagnose
     from utcp_bridge.net.guard import Guard
 
@@ -85,7 +86,8 @@ async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[Trial
         await _forget_others(client, manuals)
         _check_names(manuals, loaded, client)
         diagnosis = await diagnose(client, entries, guard=guard, trials=trials, progress=_show_progress)
-        known = [*loaded.faults, *client.faults()]
+        of_access = await access_faults(client.settings, client.root)
+        known = [*loaded.faults, *client.faults(), *of_access]
         lost = [fault for fault in known if exits.fault_code(fault) or client.settings.fails_on_fault]
         is_strict = client.settings.fails_on_fault
         warned = is_strict and any(step.status == "warning" for step in diagnosis.steps)
@@ -95,6 +97,8 @@ async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[Trial
             print_json({"faults": faults, "env_files": env_files, **diagnosis.as_json()})
         else:
             _print(diagnosis)
+            for fault in of_access:
+                complain(client.redactor(str(fault)))
         error = diagnosis.error
         if error is not None:
             return exits.exit_code(error)

@@ -1,23 +1,32 @@
-"""`utcp-bridge login`, `logout` and `auth`: the logins of manuals at their services."""
+"""Who the bridge is, and who its callers are.
+
+`utcp-bridge login`, `logout` and `auth` are the logins of manuals at their services. `utcp-bridge token` makes the
+tokens with which HTTP clients come to the bridge.
+"""
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import opened_for, run_async, wait_for_manuals
-from utcp_bridge.cli.options import Options, client_options, debug_option, manual_names
+from utcp_bridge.cli.options import Options, Session, client_options, config_options, debug_option, manual_names
 from utcp_bridge.cli.output import note, print_json, print_line, print_table
 from utcp_bridge.cli.program import CONTEXT, NamedGroup
 
 if TYPE_CHECKING:
+    from utcp_bridge.access.tokens import NamedToken, NewToken, TokenFile
     from utcp_bridge.client.logins import LoginState
+    from utcp_bridge.configuration.loading import LoadedConfig
+    from utcp_bridge.model import JsonObject
 
-__all__ = ["auth", "login", "logout"]
+__all__ = ["auth", "login", "logout", "token"]
 
 _WORDS: Final = {"valid": "valid", "renewable": "renewed at its next use", "ended": "ended, log in again"}
 
@@ -141,3 +150,217 @@ def _row(state: LoginState) -> tuple[str, ...]:
     elif name == "valid" and record.stale_at is not None and time.time() >= record.stale_at:
         name = "ended"
     return (record.manual, record.resource, record.issuer, _WORDS[name], until)
+
+
+# --- tokens of HTTP clients ----------------------------------------------------------------------
+
+_TIME: Final = re.compile(r"([0-9]{1,6})([smhdw])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_file_option = click.option(
+    "--file", type=click.Path(path_type=Path), help="The file of tokens, instead of `access.tokens_file` of CONFIG."
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+class _Duration(click.ParamType[float]):
+    """A time such as `30d`, `12h` or `90m`, as seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return value
+        match = _TIME.fullmatch(str(value))
+        if match is None:
+            self.fail(f"{value!r} is not a time. Write it as 30d, 12h, 90m or 45s.", param, ctx)
+        return int(match[1]) * _SECONDS[match[2]]
+
+
+@click.group(
+    cls=NamedGroup,
+    context_settings=CONTEXT,
+    epilog="""\b
+Examples:
+  utcp-bridge token add ci --expires 30d       a token for the client `ci`, printed once
+  utcp-bridge token list
+  utcp-bridge token rotate ci --overlap 1d     a new secret; the old one is valid for a day
+  utcp-bridge token revoke ci
+""",
+)
+def token() -> None:
+    """Make, list, rotate and revoke the tokens of HTTP clients.
+
+    The setting `access.tokens_file` names the file, which has hashes of the tokens. A running bridge uses a change at
+    the next request.
+    """
+
+
+@token.command(
+    epilog="""\b
+Examples:
+  utcp-bridge token add ci
+  utcp-bridge token add ci --expires 30d --scope tools:read --profile readers
+  utcp-bridge token add ci --file /etc/utcp-bridge/tokens.json --json
+"""
+)
+@click.option("--expires", type=_Duration(), help="When the token ends, from now, such as 30d.  [default: never]")
+@click.option("--scope", "scopes", multiple=True, help="A scope of the token; may be given several times.")
+@click.option("--profile", "profiles", multiple=True, help="A profile that it may use; may be given several times.")
+@_file_option
+@_json_option
+@config_options("NAME", required=1)
+@debug_option
+@click.pass_obj
+def add(
+    session: Session, /, options: Options, words: tuple[str, ...], file: Path | None, as_json: bool, **of: Any
+) -> int:
+    """Make a token for a client, and print it. It cannot be shown again."""
+    session.as_json = as_json
+    expires = None if of["expires"] is None else time.time() + of["expires"]
+    tokens = _token_file(options, file)
+    made = tokens.add(_one(words), scopes=of["scopes"], profiles=of["profiles"] or None, expires=expires)
+    _print_new(tokens, made, as_json=as_json)
+    return exits.OK
+
+
+@token.command(
+    "rotate",
+    epilog="""\b
+Examples:
+  utcp-bridge token rotate ci                  the old secret is valid for a day
+  utcp-bridge token rotate ci --overlap 0s     the old secret ends now
+""",
+)
+@click.option("--overlap", type=_Duration(), default="1d", show_default=True, help="How long the old secret is valid.")
+@_file_option
+@_json_option
+@config_options("NAME", required=1)
+@debug_option
+@click.pass_obj
+def rotate(
+    session: Session, /, options: Options, words: tuple[str, ...], file: Path | None, as_json: bool, overlap: float
+) -> int:
+    """Make a new secret for a token, and print it. Name, scopes and sessions stay."""
+    session.as_json = as_json
+    tokens = _token_file(options, file)
+    _print_new(tokens, tokens.rotate(_one(words), overlap), as_json=as_json)
+    return exits.OK
+
+
+@token.command(
+    "revoke",
+    epilog="""\b
+Examples:
+  utcp-bridge token revoke ci
+""",
+)
+@_file_option
+@_json_option
+@config_options("NAME", required=1)
+@debug_option
+@click.pass_obj
+def revoke(session: Session, /, options: Options, words: tuple[str, ...], file: Path | None, as_json: bool) -> int:
+    """Remove a token. Its sessions end."""
+    session.as_json = as_json
+    tokens, name = _token_file(options, file), _one(words)
+    tokens.revoke(name)
+    if as_json:
+        print_json({"revoked": name})
+    else:
+        note(f"The token {name!r} is removed from {tokens.path}.")
+    return exits.OK
+
+
+@token.command(
+    "list",
+    epilog="""\b
+Examples:
+  utcp-bridge token list
+  utcp-bridge token list --json
+""",
+)
+@_file_option
+@_json_option
+@config_options()
+@debug_option
+@click.pass_obj
+def list_tokens(session: Session, /, options: Options, file: Path | None, as_json: bool) -> int:
+    """List the tokens by name, without their secrets."""
+    session.as_json = as_json
+    tokens = _token_file(options, file)
+    used = tokens.used()
+    rows = [_shown(one, used.get(one.name)) for one in tokens.read().values()]
+    if as_json:
+        print_json({"tokens": rows})
+    elif rows:
+        columns = ("name", "state", "expires", "used", "scopes", "profiles")
+        print_table(
+            tuple(map(str.upper, columns)),
+            [
+                tuple(" ".join(row[key]) if key in {"scopes", "profiles"} else row[key] or "" for key in columns)
+                for row in ({**row, "profiles": row["profiles"] or ()} for row in rows)
+            ],
+        )
+    else:
+        note(f"{tokens.path} has no tokens. `utcp-bridge token add NAME` makes one.")
+    return exits.OK
+
+
+def _one(words: tuple[str, ...]) -> str:
+    if len(words) > 1:
+        raise click.UsageError("Name one token.")
+    return words[0]
+
+
+def _token_file(options: Options, file: Path | None) -> TokenFile:
+    """Return the file of tokens.
+
+    :raises ConfigError: no file is named, and the configuration names none.
+    """
+    from utcp_bridge.access.tokens import TokenFile
+    from utcp_bridge.errors import ConfigError
+
+    if file is not None:
+        return TokenFile(file.expanduser())
+    loaded = run_async(_loaded, options)
+    named = loaded.config.bridge.tokens_file
+    if named is None:
+        raise ConfigError(
+            "The configuration does not name a file of tokens.",
+            remedy="Set `access.tokens_file`, such as `bridge: {access: {tokens_file: tokens.json}}`, or use --file.",
+        )
+    return TokenFile(loaded.root / Path(named).expanduser())
+
+
+async def _loaded(options: Options) -> LoadedConfig:
+    from utcp_bridge.configuration.loading import load_config
+
+    return await load_config(options.found(), overrides=options.settings)
+
+
+def _print_new(tokens: TokenFile, made: NewToken, *, as_json: bool) -> None:
+    if as_json:
+        print_json({**_shown(made.line, None), "token": made.value, "file": str(tokens.path)})
+        return
+    print_line(made.value)
+    note(f"This token of {made.line.name!r} is shown once. {tokens.path} has its hash.")
+
+
+def _shown(one: NamedToken, used: str | None) -> JsonObject:
+    """Return what can be shown of a token: {name, state, scopes, profiles, created, expires, used, secrets}."""
+    from utcp_bridge.access.tokens import shown_time
+
+    now = time.time()
+    return {
+        "name": one.name,
+        "state": "expired" if one.expires is not None and one.expires <= now else "valid",
+        "scopes": list(one.scopes),
+        "profiles": None if one.profiles is None else list(one.profiles),
+        "created": shown_time(one.created),
+        "expires": shown_time(one.expires),
+        "used": used,
+        "secrets": [
+            {"id": secret.ident, "created": shown_time(secret.created), "ends": shown_time(one.ends(secret))}
+            for secret in one.secrets
+        ],
+    }

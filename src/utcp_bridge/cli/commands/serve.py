@@ -278,6 +278,8 @@ def _entry(settings: BridgeSettings, url: str) -> dict[str, Any]:
     if token is not None:
         shown = token.get_secret_value() if isinstance(token, GeneratedToken) else "YOUR_TOKEN"
         entry["headers"] = {"Authorization": f"Bearer {shown}"}
+    elif settings.tokens_file is not None:
+        entry["headers"] = {"Authorization": "Bearer YOUR_TOKEN"}
     return entry
 
 

@@ -115,17 +115,23 @@ def status(options: Options, as_json: bool) -> int:
 
 
 async def _status(options: Options, as_json: bool) -> int:
+    from utcp_bridge.access.faults import access_faults
+
     hosts = list(_hosts_with(options))
     async with AsyncExitStack() as stack:
         loaded, client = await opened_parts(options, stack)
         await wait_for_manuals(client)
         states = client.report()
+        of_access = await access_faults(client.settings, client.root)
         if as_json:
-            print_json({"manuals": [_as_json(client, state) for state in states], "hosts": hosts})
+            access = [client.redactor(str(fault)) for fault in of_access]
+            print_json({"manuals": [_as_json(client, state) for state in states], "hosts": hosts, "access": access})
         else:
             _print(client, states, hosts)
+            for fault in of_access:
+                complain(client.redactor(str(fault)))
         failed = next((exits.exit_code(state.error) for state in states if state.error is not None), exits.OK)
-        return failed or exits.first_fault_code([*loaded.faults, *client.faults()])
+        return failed or exits.first_fault_code([*loaded.faults, *client.faults(), *of_access])
 
 
 def _print(client: UtcpClient, states: list[ManualState], hosts: list[JsonObject]) -> None:

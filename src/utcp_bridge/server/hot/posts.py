@@ -23,7 +23,9 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 from pydantic_core import from_json
 from starlette.requests import Request
 
-from utcp_bridge.model import CALLER, JsonObject
+from utcp_bridge.access.admissions import Admission, note_admission
+from utcp_bridge.access.gatekeeper import Gatekeeper
+from utcp_bridge.model import CALLER, RECEIVED_HEADERS, JsonObject
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
 from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, hot_request
 from utcp_bridge.server.replies import Accepted, AsgiApp, Header, McpReply, Receive, Scope, Send, is_json, read_accept
@@ -48,7 +50,12 @@ class Entrance(Protocol):
     """The checks that every request passes, and what counts and ends those in flight (`HttpFront`)."""
 
     def lets_in(self, headers: list[Header]) -> bool:
-        """Return whether a request passes every check, and so would reach the endpoint as it is."""
+        """Return whether a request passes the checks of its headers but for who calls."""
+        ...
+
+    @property
+    def keeper(self) -> Gatekeeper | None:
+        """What recognises callers; None if anyone may call."""
         ...
 
     def expect(self, number: int = 1) -> None:
@@ -87,6 +94,8 @@ class _Head:
     is_modern: bool
     method: str | None
     name: bytes | None = None
+    admission: Admission | None = None
+    """Who sends it; None if anyone may call."""
 
 
 class HotPosts:
@@ -128,17 +137,42 @@ class HotPosts:
                 others.append(header)
         if length is None or not length.isdigit() or int(length) > MAX_HOT_BYTES:
             return None
-        key = tuple(others)
+        head = self._remembered(others)
+        keeper = self._front.keeper
+        if head is not None and keeper is not None:
+            head = self._recognised(keeper, head, others, scope)
+        if head is None:
+            return None
+        self._front.expect()
+        return head if name is None else replace(head, name=name)
+
+    def _remembered(self, headers: list[Header]) -> _Head | None:
+        key = tuple(headers)
         head = self._heads.get(key)
         if head is None:
-            if (head := self._examined(others)) is None:
+            if (head := self._examined(headers)) is None:
                 return None
-            if sum(len(header[0]) + len(header[1]) for header in others) <= _MAX_HEAD_BYTES:
+            if sum(len(header[0]) + len(header[1]) for header in headers) <= _MAX_HEAD_BYTES:
                 if len(self._heads) >= _MAX_HEADS:
                     self._heads.clear()
                 self._heads[key] = head
-        self._front.expect()
-        return head if name is None else replace(head, name=name)
+        return head
+
+    def _recognised(self, keeper: Gatekeeper, head: _Head, headers: list[Header], scope: Scope) -> _Head | None:
+        """Return the head with who sends it, which is noted in the scope; None if the application has to ask."""
+        if scope["query_string"] or keeper.needed is not None:
+            return None
+        certificate = keeper.certificate_of(scope)
+        admission = head.admission
+        if admission is None or not keeper.still(admission, certificate):
+            admission = keeper.known(headers, certificate)
+            if admission is None:
+                return None
+            head = replace(head, admission=admission)
+            if (key := tuple(headers)) in self._heads:
+                self._heads[key] = head
+        note_admission(scope, admission)
+        return head
 
     def _examined(self, headers: list[Header]) -> _Head | None:
         """Return what the headers of a request say, if they pass every check; None if the application looks at them."""
@@ -198,6 +232,7 @@ class HotPosts:
     def serve(self, scope: Scope, receive: Receive, send: Send, app: AsgiApp) -> Awaitable[None]:
         """Serve a request as the front does, by another application."""
         CALLER.set(self._front.caller_of(scope))
+        RECEIVED_HEADERS.set(scope["headers"])
         return self._front.serve(scope, receive, send, app)
 
 

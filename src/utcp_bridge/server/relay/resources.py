@@ -10,6 +10,7 @@ import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
+from utcp_bridge.access.gatekeeper import is_protected
 from utcp_bridge.model import Emit, JsonObject
 from utcp_bridge.server.callers import caller_of
 from utcp_bridge.server.relay.desk import Desk
@@ -68,7 +69,7 @@ class Resources:
                 refused = refused or error
                 continue
             shown = read_result(result, uri, partial(self._shown, owner, uri))
-            if self._desk.client.settings.bearer_token is not None and shown.get("cacheScope") == "public":
+            if is_protected(self._desk.client.settings) and shown.get("cacheScope") == "public":
                 shown["cacheScope"] = "private"  # it is public for those who may use the bridge
             return shown
         if refused is not None:

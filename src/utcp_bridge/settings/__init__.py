@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.settings.access import ACCESS_GROUPS, AccessSettings, OAuthSettings, TlsSettings, forwardable
 
 __all__ = [
     "FILE_SETTINGS",
@@ -60,9 +61,8 @@ __all__ = [
 
 SEE_SETTINGS: Final = "`utcp-bridge help settings` lists the settings."
 """The remedy for a wrong setting."""
-FILE_SETTINGS: Final = {
-    f"{name}_file": name for name in ("bearer_token", "metrics_token", "proxy", "state_key", "token_store")
-}
+_SECRETS: Final = ("bearer_token", "metrics_token", "oauth_client_secret", "proxy", "state_key", "token_store")
+FILE_SETTINGS: Final = {f"{name}_file": name for name in _SECRETS}
 """The settings that name a file with a secret, and the secret setting that each gives."""
 GENERATED_TOKEN: Final = "generate"  # noqa: S105 - asks for a token
 """The value of `bearer_token` for which `serve` makes a token."""
@@ -424,6 +424,7 @@ GROUPS: Final[Mapping[str, type[BaseModel]]] = {
     "policy": PolicySettings,
     "log": LogSettings,
     "telemetry": TelemetrySettings,
+    **ACCESS_GROUPS,
 }
 """The groups by their names. At most 12 settings each."""
 
@@ -437,6 +438,9 @@ class BridgeSettings(
     PolicySettings,
     LogSettings,
     TelemetrySettings,
+    AccessSettings,
+    OAuthSettings,
+    TlsSettings,
 ):  # the order of `GROUPS`
     """The bridge's own settings, each with a default that suits a newcomer.
 
@@ -494,6 +498,7 @@ class ManualOptions(_Frozen):
     call_timeout: Seconds | None = None
     discovery_timeout: Seconds | None = None
     deadline_header: HeaderName | None = None
+    forward_headers: tuple[Annotated[HeaderName, AfterValidator(forwardable)], ...] = ()
     concurrency: Size | None = None
     queue: Count | None = None
     rate_limit: float | None = Field(default=None, gt=0)
@@ -633,8 +638,8 @@ def setting_named(name: str) -> str | None:
         return name if name in BridgeSettings.model_fields or name in FILE_SETTINGS else None
     if group not in GROUPS:
         return None
-    if key in FILE_SETTINGS:
-        return key if FILE_SETTINGS[key] in GROUPS[group].model_fields else None
+    if (file := key if key in FILE_SETTINGS else f"{group}_{key}") in FILE_SETTINGS:
+        return file if FILE_SETTINGS[file] in GROUPS[group].model_fields else None
     candidates = (key, f"{group}_{key}", group if key == "mode" else "")
     return next((candidate for candidate in candidates if candidate in GROUPS[group].model_fields), None)
 

@@ -1,0 +1,55 @@
+"""Who was let in, and until when: what a front and a session keep of a request's credential."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Final
+
+from utcp_bridge.access.principals import ANYONE, Principal
+
+__all__ = ["Admission", "admission_of", "note_admission", "principal_of"]
+
+_KEY: Final = "utcp_bridge.admission"
+"""Where the scope of a request keeps its admission."""
+
+
+@dataclass(slots=True, eq=False)
+class Admission:
+    """A principal, and until when it is known. Times are POSIX seconds.
+
+    After `fresh_until` the credential is examined again; after `expires` it has ended.
+    """
+
+    principal: Principal
+    expires: float = inf
+    fresh_until: float = inf
+    certificate: str = ""
+    """The certificate that the connection had."""
+    ended: bool = False
+    """Whether the token was revoked."""
+    seen: bool = True
+    """Whether it was used since the days of use were noted."""
+
+    def holds(self) -> bool:
+        """Return whether the credential has neither ended nor been revoked, as far as is known."""
+        return not self.ended and time.time() < self.expires
+
+
+def admission_of(scope: Mapping[str, Any]) -> Admission | None:
+    """Return the admission of an ASGI request; None if the server lets anyone in."""
+    found: Admission | None = scope.get(_KEY)
+    return found
+
+
+def principal_of(scope: Mapping[str, Any]) -> Principal:
+    """Return who an ASGI request comes from."""
+    found = scope.get(_KEY)
+    return ANYONE if found is None else found.principal
+
+
+def note_admission(scope: MutableMapping[str, Any], admission: Admission) -> None:
+    """Note in the scope of an ASGI request who it comes from."""
+    scope[_KEY] = admission

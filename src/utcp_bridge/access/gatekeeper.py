@@ -1,0 +1,307 @@
+"""The gatekeeper: from what a request presents to its principal.
+
+A request has a named token, the shared token, a token of OAuth, or a client certificate. Each becomes an `Admission`,
+which is the same object from request to request, so that a front can keep it, and ask `still` before each use.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Collection, Iterable
+from datetime import UTC, datetime
+from hmac import compare_digest
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import anyio.to_thread
+
+from utcp_bridge.access.admissions import Admission
+from utcp_bridge.access.challenges import Challenger, Refused
+from utcp_bridge.access.principals import Principal
+from utcp_bridge.access.tokens import NamedToken, Secret, TokenFile, is_named_token
+from utcp_bridge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from utcp_bridge.access.oauth import OAuthTokens
+    from utcp_bridge.settings import BridgeSettings
+
+__all__ = ["Gatekeeper", "gatekeeper_for", "is_protected"]
+
+_logger = logging.getLogger(__name__)
+_SHARED: Final = Principal("shared", "shared")
+_LOOK_SECONDS: Final = 5.0
+_NOTE_EVERY: Final = 12
+"""Looks."""
+_SCOPED: Final = frozenset({"token", "oauth"})
+"""Kinds of principals whose tokens carry scopes."""
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Gatekeeper:
+    """Recognises the principals of one server.
+
+    `needed(scope, principal)` may name further scopes for a request, such as those of a profile.
+    """
+
+    def __init__(
+        self,
+        *,
+        shared: str | None = None,
+        tokens: TokenFile | None = None,
+        oauth: OAuthTokens | None = None,
+        challenger: Challenger | None = None,
+        wants_certificate: bool = False,
+    ) -> None:
+        self._shared = None if shared is None else shared.encode()
+        self._tokens = tokens
+        self._oauth = oauth
+        self._challenger = challenger or Challenger("")
+        self._required = frozenset(self._challenger.scopes)
+        self._wants_certificate = wants_certificate
+        self._wants_token = shared is not None or tokens is not None or oauth is not None
+        self._stamp: tuple[int, int, int] | None = None
+        self._named: dict[str, tuple[Secret, Admission]] = {}
+        self._shared_admission = Admission(_SHARED)
+        self._of_certificates: dict[str, Admission] = {}
+        self.needed: Callable[[Any, Principal], Collection[str]] | None = None
+        if tokens is not None:
+            _check_writers(tokens.path)
+            self._stamp = _stamp(tokens.path)
+            self._take(tokens.read())
+
+    def certificate_of(self, scope: Any) -> str:
+        """Return the name in the client certificate of a request's connection; empty without one."""
+        if not self._wants_certificate:
+            return ""
+        state = scope.get("state")
+        name: str = state.get("client_certificate", "") if state else ""
+        return name
+
+    # --- what is known without waiting -----------------------------------------------------------
+
+    def known(self, headers: Headers, certificate: str) -> Admission | None:
+        """Return the admission of a request that needs no look elsewhere; None if `recognise` has to decide."""
+        try:
+            found = self._local(_credential(headers), certificate)
+            if found is None or not self.still(found, certificate):
+                return None
+            self._check_scopes(found.principal, ())
+        except Refused:
+            return None
+        return found
+
+    def still(self, admission: Admission, certificate: str) -> bool:
+        """Return whether an admission is as it was, for a request with the same headers."""
+        if self._tokens is not None:
+            self._look(self._tokens)
+        admission.seen = True
+        return not admission.ended and time.time() < admission.fresh_until and admission.certificate == certificate
+
+    async def recognise(self, headers: Headers, scope: Any) -> Admission:
+        """Return the admission of a request.
+
+        :raises Refused: it has no valid credential, or one with too little scope.
+        """
+        certificate = self.certificate_of(scope)
+        if b"access_token=" in scope.get("query_string", b""):
+            raise Refused(400, "invalid_request", "A token in the URL is not accepted. Send it as `Authorization`.")
+        credential = _credential(headers)
+        found = self._local(credential, certificate)
+        if found is None and credential is not None and self._oauth is not None:
+            found = await self._oauth.examine(credential)
+            if found is not None:
+                found.certificate = certificate
+        if found is None or not self.still(found, certificate):
+            raise Refused(401, "invalid_token" if credential is not None else "")
+        self._check_scopes(found.principal, () if self.needed is None else self.needed(scope, found.principal))
+        return found
+
+    def _local(self, credential: bytes | None, certificate: str) -> Admission | None:
+        """Return the admission of a credential that this process can judge by itself.
+
+        :raises Refused: the connection has no client certificate, or the request no token.
+        """
+        if self._wants_certificate and not certificate:
+            raise Refused(401)
+        if not self._wants_token:
+            return self._by_certificate(certificate)
+        if credential is None:
+            raise Refused(401)
+        found = self._by_name(credential)
+        if found is None and self._shared is not None and compare_digest(credential, self._shared):
+            found = self._shared_admission
+        if found is None and self._oauth is not None:
+            found = self._oauth.known(credential)
+        if found is not None and self._wants_certificate:
+            found.certificate = certificate
+        return found
+
+    def _by_certificate(self, certificate: str) -> Admission:
+        found = self._of_certificates.get(certificate)
+        if found is None:
+            if len(self._of_certificates) >= 1_000:
+                self._of_certificates.clear()
+            principal = Principal(f"certificate:{certificate}", "certificate")
+            found = self._of_certificates[certificate] = Admission(principal, certificate=certificate)
+        return found
+
+    def _by_name(self, credential: bytes) -> Admission | None:
+        if self._tokens is None or (ident := is_named_token(credential)) is None:
+            return None
+        self._look(self._tokens)
+        secret, admission = self._named.get(ident.decode(), (None, None))
+        return admission if secret is not None and secret.fits(credential) else None
+
+    def _check_scopes(self, principal: Principal, more: Collection[str]) -> None:
+        needed = self._required | set(more)
+        if not needed or principal.kind not in _SCOPED or needed <= principal.scopes:
+            return
+        wanted = " ".join(sorted(needed))
+        raise Refused(403, "insufficient_scope", f"This needs a token with the scopes: {wanted}.", sorted(needed))
+
+    # --- the file of named tokens ------------------------------------------------------------------
+
+    def _look(self, tokens: TokenFile) -> None:
+        """Read the file again if it changed. To look costs a microsecond, so a revoked token ends at once."""
+        stamp = _stamp(tokens.path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            if stamp is not None:
+                _check_writers(tokens.path)
+            self._take(tokens.read())
+        except ConfigError as error:
+            _logger.warning("%s The tokens that were read before stay valid.", error)
+
+    def _take(self, lines: dict[str, NamedToken]) -> None:
+        before, self._named = self._named, {}
+        for line in lines.values():
+            principal = Principal(f"token:{line.name}", "token", frozenset(line.scopes), line.profiles)
+            for secret in line.secrets:
+                ends = line.ends(secret)
+                known = before.get(secret.ident)
+                same = known is not None and known[0].digest == secret.digest and known[1].principal == principal
+                admission = known[1] if known is not None and same else Admission(principal, seen=False)
+                admission.expires = admission.fresh_until = inf if ends is None else ends
+                self._named[secret.ident] = secret, admission
+        kept = {id(admission) for _, admission in self._named.values()}
+        for _, admission in before.values():
+            admission.ended = id(admission) not in kept
+
+    async def aclose(self) -> None:
+        """Close the connections to an authorization server."""
+        if self._oauth is not None:
+            await self._oauth.aclose()
+
+    async def keep_house(self) -> None:
+        """Look for changes of the file, also without requests, and note the days on which tokens were used."""
+        noted: dict[str, str] = {}
+        notes, looks = True, 0
+        while self._tokens is not None:
+            await anyio.sleep(_LOOK_SECONDS)
+            self._look(self._tokens)
+            looks += 1
+            if notes and looks % _NOTE_EVERY == 0:
+                notes = await self.note_uses(noted)
+
+    async def note_uses(self, noted: dict[str, str]) -> bool:
+        """Write down the tokens that were used on a new day. `noted` has what is written already."""
+        today = datetime.now(UTC).date().isoformat()
+        days: dict[str, str] = {}
+        for _, admission in self._named.values():
+            if admission.seen:
+                admission.seen = False
+                name = admission.principal.name.removeprefix("token:")
+                if noted.get(name) != today:
+                    days[name] = today
+        if not days or self._tokens is None:
+            return True
+        try:
+            await anyio.to_thread.run_sync(self._tokens.note_use, days)
+        except (ConfigError, OSError) as error:
+            _logger.info("The days on which tokens are used are not kept: %s", error)
+            return False
+        noted |= days
+        return True
+
+    # --- what clients are told ---------------------------------------------------------------------
+
+    def challenge(self, refused: Refused) -> bytes:
+        """Return the value of `WWW-Authenticate`."""
+        return self._challenger.header(refused)
+
+    def metadata(self) -> dict[str, Any] | None:
+        """Return the metadata of the protected resource; None without OAuth."""
+        return None if self._challenger.issuer is None else self._challenger.metadata()
+
+
+def is_protected(settings: BridgeSettings) -> bool:
+    """Return whether a server over HTTP recognises its callers, so that they may see different things."""
+    ways = (settings.bearer_token, settings.tokens_file, settings.oauth_issuer, settings.tls_client_ca)
+    return any(way is not None for way in ways)
+
+
+def gatekeeper_for(settings: BridgeSettings, address: str, root: Path) -> Gatekeeper | None:
+    """Return the gatekeeper of the settings; None if anyone may call. `address` is the URL of the MCP endpoint.
+
+    :raises ConfigError: a setting is not usable, or lacks another one.
+    """
+    shared = None if settings.bearer_token is None else settings.bearer_token.get_secret_value()
+    tokens = None if settings.tokens_file is None else TokenFile(root / Path(settings.tokens_file).expanduser())
+    oauth = None
+    resource = settings.oauth_resource or address
+    if settings.oauth_issuer is not None:
+        from utcp_bridge.access.oauth import OAuthTokens
+
+        oauth = OAuthTokens(settings, resource)
+    if not is_protected(settings):
+        return None
+    return Gatekeeper(
+        shared=shared,
+        tokens=tokens,
+        oauth=oauth,
+        challenger=Challenger(resource, settings.oauth_issuer, settings.required_scopes),
+        wants_certificate=settings.tls_client_ca is not None,
+    )
+
+
+def _credential(headers: Headers) -> bytes | None:
+    """Return the bearer token of a request; None if it has none.
+
+    :raises Refused: it has several, or credentials of another kind.
+    """
+    given = [value for name, value in headers if name == b"authorization"]
+    if not given:
+        return None
+    scheme, _, credential = given[0].strip().partition(b" ")
+    if len(given) > 1 or scheme.lower() != b"bearer" or not credential.strip():
+        raise Refused(401, "invalid_token")
+    return credential.strip()
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - each request asks, and `Path.stat` takes twice as long
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _check_writers(path: Path) -> None:
+    """Refuse a file that other users of this machine may write.
+
+    :raises ConfigError: they may.
+    """
+    if os.name == "nt":
+        return
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if mode & 0o022:
+        raise ConfigError(f"Others may write {path}, which decides who may call.", remedy=f"Run `chmod 600 {path}`.")

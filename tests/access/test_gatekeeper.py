@@ -1,0 +1,167 @@
+"""Who a request comes from: named tokens and the shared token. Tokens of OAuth have a file of their own."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from utcp_bridge.access.challenges import Challenger, Refused
+from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
+from utcp_bridge.access.principals import Principal
+from utcp_bridge.access.tokens import TokenFile
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.settings import BridgeSettings
+
+pytestmark = pytest.mark.anyio
+SHARED = "s" * 32
+
+
+@pytest.fixture
+def tokens(tmp_path):
+    return TokenFile(tmp_path / "tokens.json")
+
+
+def with_token(value):
+    return [(b"host", b"127.0.0.1"), (b"authorization", b"Bearer " + value.encode())]
+
+
+async def refused(keeper, headers, **scope):
+    with pytest.raises(Refused) as raised:
+        await keeper.recognise(headers, scope)
+    return raised.value
+
+
+async def test_a_named_token_is_its_principal_each_time_the_same(tokens):
+    made = tokens.add("ci", scopes=["read"], profiles=["p"])
+    keeper = Gatekeeper(shared=SHARED, tokens=tokens)
+    first = await keeper.recognise(with_token(made.value), {})
+    assert first.principal == Principal("token:ci", "token", frozenset({"read"}), ("p",))
+    assert keeper.known(with_token(made.value), "") is first
+    assert (await keeper.recognise(with_token(SHARED), {})).principal.kind == "shared"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "error"),
+    [
+        ([], 401, ""),
+        ([(b"authorization", b"Bearer wrong")], 401, "invalid_token"),
+        ([(b"authorization", b"Basic " + SHARED.encode())], 401, "invalid_token"),
+        ([(b"authorization", b"Bearer")], 401, "invalid_token"),
+        ([(b"authorization", b"Bearer " + SHARED.encode())] * 2, 401, "invalid_token"),
+        ([(b"authorization", b"Bearer utcpb_aaaaaaaa_" + b"x" * 43)], 401, "invalid_token"),
+    ],
+)
+async def test_a_request_without_a_valid_token_gets_401(tokens, headers, status, error):
+    tokens.add("ci")
+    keeper = Gatekeeper(shared=SHARED, tokens=tokens)
+    assert keeper.known(headers, "") is None
+    found = await refused(keeper, headers)
+    assert (found.status, found.error) == (status, error)
+
+
+async def test_a_token_in_the_url_is_refused_also_next_to_a_valid_one(tokens):
+    made = tokens.add("ci")
+    keeper = Gatekeeper(tokens=tokens)
+    found = await refused(keeper, with_token(made.value), query_string=b"access_token=" + made.value.encode())
+    assert (found.status, found.error) == (400, "invalid_request")
+    assert made.value not in str(found.document())
+
+
+async def test_a_change_of_the_file_counts_at_the_next_request(tokens):
+    first = tokens.add("ci")
+    keeper = Gatekeeper(tokens=tokens)
+    admission = keeper.known(with_token(first.value), "")
+    late = tokens.add("late")
+    assert (await keeper.recognise(with_token(late.value), {})).principal.name == "token:late"
+    assert keeper.known(with_token(first.value), "") is admission, "a change of other lines leaves an admission"
+    tokens.revoke("ci")
+    assert not keeper.still(admission, "")
+    assert not admission.holds()
+    assert (await refused(keeper, with_token(first.value))).status == 401
+
+
+async def test_an_expired_token_is_refused_although_the_file_has_not_changed(tokens):
+    made, ended = tokens.add("ci", expires=time.time() + 3_600), tokens.add("ended", expires=time.time() - 1)
+    keeper = Gatekeeper(tokens=tokens)
+    assert (await refused(keeper, with_token(ended.value))).error == "invalid_token"
+    admission = keeper.known(with_token(made.value), "")
+    assert keeper.still(admission, "")
+    assert admission.expires == admission.fresh_until
+    admission.expires = admission.fresh_until = time.time() - 1
+    assert not keeper.still(admission, "")
+    assert not admission.holds()
+
+
+async def test_after_a_rotation_both_secrets_are_the_same_principal(tokens):
+    first = tokens.add("ci").value
+    keeper = Gatekeeper(tokens=tokens)
+    before = keeper.known(with_token(first), "")
+    second = tokens.rotate("ci", 3_600).value
+    assert keeper.known(with_token(first), "") is before
+    assert keeper.known(with_token(second), "").principal == before.principal
+    tokens.rotate("ci", 0)
+    assert (await refused(keeper, with_token(first))).status == 401
+    assert (await refused(keeper, with_token(second))).status == 401
+
+
+async def test_a_file_that_is_damaged_later_leaves_the_tokens_and_one_that_is_gone_leaves_none(tokens, caplog):
+    made = tokens.add("ci")
+    keeper = Gatekeeper(tokens=tokens)
+    tokens.path.write_text("{")
+    assert keeper.known(with_token(made.value), "") is not None
+    assert "The tokens that were read before stay valid." in caplog.text
+    tokens.path.unlink()
+    assert (await refused(keeper, with_token(made.value))).status == 401
+
+
+def test_a_file_that_others_may_write_or_that_is_damaged_ends_the_start(tokens):
+    tokens.add("ci")
+    if os.name != "nt":
+        tokens.path.chmod(0o620)
+        with pytest.raises(ConfigError, match="Others may write .*chmod 600"):
+            Gatekeeper(tokens=tokens)
+        tokens.path.chmod(0o600)
+    tokens.path.write_text("[]")
+    with pytest.raises(ConfigError, match="not a file of tokens"):
+        Gatekeeper(tokens=tokens)
+
+
+async def test_too_little_scope_is_403_with_the_scopes_that_are_needed(tokens):
+    some, all_ = tokens.add("some", scopes=["a"]), tokens.add("all", scopes=["a", "b"])
+    keeper = Gatekeeper(shared=SHARED, tokens=tokens, challenger=Challenger("https://x/mcp", None, ("a", "b")))
+    found = await refused(keeper, with_token(some.value))
+    assert (found.status, found.error, found.scopes) == (403, "insufficient_scope", ("a", "b"))
+    assert keeper.challenge(found) == b'Bearer realm="utcp-bridge", error="insufficient_scope", scope="a b"'
+    assert keeper.known(with_token(some.value), "") is None
+    assert await keeper.recognise(with_token(all_.value), {})
+    assert await keeper.recognise(with_token(SHARED), {}), "the shared token has no scopes"
+
+
+async def test_a_hook_may_need_more_scopes_for_a_request(tokens):
+    made = tokens.add("ci", scopes=["a"])
+    keeper = Gatekeeper(tokens=tokens)
+    keeper.needed = lambda scope, _principal: {"b"} if scope["path"] == "/mcp/p/x" else ()
+    assert await keeper.recognise(with_token(made.value), {"path": "/mcp"})
+    assert (await refused(keeper, with_token(made.value), path="/mcp/p/x")).scopes == ("b",)
+
+
+async def test_the_day_of_use_is_noted_for_used_tokens_alone(tokens):
+    used = tokens.add("used")
+    tokens.add("idle")
+    keeper = Gatekeeper(tokens=tokens)
+    noted = {}
+    assert await keeper.note_uses(noted)
+    assert tokens.used() == {}
+    await keeper.recognise(with_token(used.value), {})
+    assert await keeper.note_uses(noted)
+    assert [*tokens.used()] == ["used"]
+
+
+def test_without_a_way_to_recognise_callers_there_is_no_gatekeeper():
+    assert gatekeeper_for(BridgeSettings(), "http://127.0.0.1/mcp", Path()) is None
+
+
+def test_a_token_is_not_in_the_repr_of_what_recognises_it(tokens):
+    made = tokens.add("ci")
+    assert made.value not in repr(made)

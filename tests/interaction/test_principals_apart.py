@@ -1,0 +1,323 @@
+"""Two principals use what belongs to each other: it looks as if it did not exist, and nothing of the owner changes."""
+
+import re
+import socket
+import threading
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import anyio
+import anyio.to_thread
+import httpx2
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.support.hot_requests import bridge, plain
+from tests.support.served_here import serve
+
+from utcp_bridge.access.tokens import TokenFile
+
+pytestmark = pytest.mark.anyio
+INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+JSON = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+HANDSHAKE = {**JSON, "MCP-Protocol-Version": "2025-11-25"}
+HANDLE = re.compile(r'\\*"handle\\*": ?\\*"([^"\\]+)')
+NAMES = ("alice", "bob")
+
+
+class Party:
+    """One principal, with a session of its own, and what it owns."""
+
+    def __init__(self, url, token):
+        self.url = url
+        self.own = {"Authorization": f"Bearer {token}"}
+        self.http = httpx2.Client(timeout=60)
+        self.session = self.post(plain("initialize", INITIALIZE), JSON).headers["mcp-session-id"]
+        text = self.post(plain("tools/call", {"name": "m_big"}), self.of_session()).text
+        self.handle = HANDLE.search(text)[1]
+        self.modern_handle = HANDLE.search(self.modern("tools/call", {"name": "m_big"}).text)[1]
+        self.stream = self.listen()
+
+    def close(self):
+        self.http.close()
+        self.stream.close()
+
+    def of_session(self, session=None):
+        return {**HANDSHAKE, "Mcp-Session-Id": session or self.session}
+
+    def post(self, message, headers):
+        return self.http.post(self.url, content=orjson.dumps(message), headers={**headers, **self.own})
+
+    def modern(self, method, params):
+        headers = {**JSON, "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method}
+        name = params.get("name") or params.get("uri")
+        if name is not None:
+            headers["Mcp-Name"] = name
+        return self.post(plain(method, params, modern=True), headers)
+
+    def listen(self):
+        """Open the event stream of the session; return its socket, after the head has come."""
+        parts = urlsplit(self.url)
+        stream = socket.create_connection((parts.hostname, parts.port), timeout=60)
+        fields = {"Host": parts.netloc, "Accept": "text/event-stream", **self.of_session(), **self.own}
+        head = "".join(f"{name}: {value}\r\n" for name, value in {**fields}.items())
+        stream.sendall(f"GET {parts.path} HTTP/1.1\r\n{head}\r\n".encode())
+        assert stream.recv(65_536).startswith(b"HTTP/1.1 200")
+        stream.setblocking(False)
+        return stream
+
+    def stream_is_open(self):
+        try:
+            return self.stream.recv(65_536) != b""
+        except BlockingIOError:
+            return True
+
+    def is_whole(self):
+        """Return whether session, handles and stream are as they were."""
+        page = self.post(plain("tools/list"), self.of_session())
+        read = plain("tools/call", {"name": "read_result", "arguments": {"handle": self.handle}})
+        kept = self.post(read, self.of_session()).json()["result"]
+        modern = self.modern(
+            "tools/call", {"name": "read_result", "arguments": {"handle": self.modern_handle}}
+        ).json()["result"]
+        failed = kept.get("isError") or modern.get("isError")
+        return page.status_code == 200 and "tools" in page.json()["result"] and not failed and self.stream_is_open()
+
+
+def with_session(method, message=None, header=None):
+    """Return an attack on a session id."""
+
+    def attack(party, ident):
+        headers = {**party.of_session(ident), **(header or {}), **party.own}
+        if message is not None:
+            return party.post(message, headers)
+        return party.http.request(method, party.url, headers=headers)
+
+    return attack
+
+
+def with_handle(party, ident):
+    return party.post(
+        plain("tools/call", {"name": "read_result", "arguments": {"handle": ident}}), party.of_session()
+    )
+
+
+def with_modern_handle(party, ident):
+    return party.modern("tools/call", {"name": "read_result", "arguments": {"handle": ident}})
+
+
+def with_uri(party, ident):
+    return party.post(plain("resources/read", {"uri": f"utcp-result://{ident}"}), party.of_session())
+
+
+def with_modern_uri(party, ident):
+    return party.modern("resources/read", {"uri": f"utcp-result://{ident}"})
+
+
+def with_subscription(party, ident):
+    return party.post(plain("resources/subscribe", {"uri": f"utcp-result://{ident}"}), party.of_session())
+
+
+CANCEL = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "slow"}}
+ATTACKS = {
+    "list": ("session", with_session("POST", plain("tools/list"))),
+    "call": ("session", with_session("POST", plain("tools/call", {"name": "m_echo", "arguments": {"n": 1}}))),
+    "ping": ("session", with_session("POST", plain("ping"))),
+    "batch": ("session", with_session("POST", [plain("ping"), plain("tools/list", ident=2)])),
+    "cancel": ("session", with_session("POST", CANCEL)),
+    "answer": ("session", with_session("POST", {"jsonrpc": "2.0", "id": "bridge-1", "result": {}})),
+    "end": ("session", with_session("DELETE")),
+    "listen": ("session", with_session("GET", header={"Accept": "text/event-stream"})),
+    "resume": ("session", with_session("GET", header={"Accept": "text/event-stream", "Last-Event-ID": "1"})),
+    "initialize": ("session", with_session("POST", plain("initialize", INITIALIZE))),
+    "handle": ("handle", with_handle),
+    "handle, 2026": ("modern_handle", with_modern_handle),
+    "handle of a session, 2026": ("handle", with_modern_handle),
+    "resource": ("handle", with_uri),
+    "resource, 2026": ("modern_handle", with_modern_uri),
+    "subscription": ("handle", with_subscription),
+}
+
+
+def made_up(kind, ident):
+    """Return an identifier of the same form that nobody has."""
+    if kind == "session":
+        return uuid4().hex + ident[32:]
+    return "".join("A" if one != "A" else "B" for one in ident[:4]) + ident[4:]
+
+
+def seen(response, ident):
+    """Return what a client sees of a response, without the identifiers that it sent or got anew."""
+    text = response.text.replace(ident, "IDENT")
+    session = response.headers.get("mcp-session-id")
+    kept = {k: v for k, v in response.headers.items() if k.lower() not in {"date", "mcp-session-id"}}
+    return response.status_code, text, kept, None if session is None else session == ident
+
+
+@pytest.fixture
+def enter():
+    """Return a function that makes a party, which is closed after the test."""
+    with ExitStack() as stack:
+
+        def make(url, token):
+            party = Party(url, token)
+            stack.callback(party.close)
+            return party
+
+        yield make
+
+
+@pytest.fixture
+def file(tmp_path):
+    return TokenFile(tmp_path / "tokens.json")
+
+
+def server_with(file, **more):
+    server = bridge(tokens_file=str(file.path), **more)
+
+    async def big(_arguments, _emit):
+        return [{"n": number, "text": "x" * 90} for number in range(4_000)]
+
+    server.client.add("m", "big", big)
+    return server
+
+
+async def test_what_belongs_to_one_principal_does_not_exist_for_another(file, enter):
+    tokens = [file.add(name).value for name in NAMES]
+    held, released = threading.Event(), anyio.Event()
+    server = server_with(file)
+
+    async def slow(_arguments, _emit):
+        held.set()
+        await released.wait()
+        return "finished"
+
+    server.client.add("m", "slow", slow)
+
+    def examine(url):
+        parties = [enter(url, token) for token in tokens]
+        outcome = []
+        slow_call = plain("tools/call", {"name": "m_slow"}, ident="slow")
+        caller = threading.Thread(
+            target=lambda: outcome.append(parties[0].post(slow_call, parties[0].of_session()).json())
+        )
+        caller.start()
+        assert held.wait(60)
+
+        @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(names=st.lists(st.sampled_from(sorted(ATTACKS)), min_size=1, max_size=4), turned=st.booleans())
+        def nothing_crosses(names, turned):
+            attacker, owner = parties if turned else parties[::-1]
+            for name in names:
+                kind, attack = ATTACKS[name]
+                theirs = getattr(owner, kind)
+                nobodys = made_up(kind, theirs)
+                assert seen(attack(attacker, theirs), theirs) == seen(attack(attacker, nobodys), nobodys), name
+            assert owner.is_whole()
+            assert attacker.is_whole()
+            assert not outcome, "the call in flight of another principal has ended"
+
+        nothing_crosses()
+        # the same request id in a session of one's own cancels nothing of another's
+        assert parties[1].post(CANCEL, parties[1].of_session()).status_code == 202
+        assert parties[0].is_whole()
+        assert not outcome
+        return caller, outcome
+
+    async def work(url):
+        caller, outcome = await anyio.to_thread.run_sync(examine, url)
+        released.set()
+        await anyio.to_thread.run_sync(caller.join)
+        assert outcome[0]["result"]["content"][0]["text"] == "finished"
+
+    await serve(server, work, seconds=300)
+
+
+async def test_a_session_that_this_bridge_does_not_know_is_still_that_of_its_principal(file, enter):
+    """Another replica, or the bridge after a restart, takes up the session for its owner alone."""
+    alice, bob = (file.add(name).value for name in NAMES)
+    ident = []
+
+    async def open_one(url):
+        ident.append((await anyio.to_thread.run_sync(enter, url, alice)).session)
+
+    await serve(server_with(file), open_one)
+
+    def take_up(url):
+        theirs = enter(url, bob)
+        own = enter(url, alice)
+        assert theirs.post(plain("tools/list"), theirs.of_session(ident[0])).status_code == 404
+        assert own.post(plain("tools/list"), own.of_session(ident[0])).status_code == 200
+        assert theirs.post(plain("tools/list"), theirs.of_session(ident[0])).status_code == 404
+        unmarked = ident[0].partition("~")[0]
+        assert own.post(plain("tools/list"), own.of_session(unmarked)).status_code == 404
+
+    await serve(server_with(file), lambda url: anyio.to_thread.run_sync(take_up, url))
+
+
+async def test_progress_with_the_same_token_goes_to_its_own_caller(file, enter):
+    tokens = [file.add(name).value for name in NAMES]
+    server = server_with(file)
+    both = threading.Barrier(2)
+
+    async def counted(arguments, emit):
+        await anyio.to_thread.run_sync(both.wait)
+        for number in range(3):
+            await emit(f"{arguments['who']} {number}")
+        await anyio.to_thread.run_sync(both.wait)
+        return arguments["who"]
+
+    server.client.add("m", "counted", counted)
+
+    def ask(url, token, who, texts):
+        party = enter(url, token)
+        params = {"name": "m_counted", "arguments": {"who": who}, "_meta": {"progressToken": "same"}}
+        texts[who] = party.post(plain("tools/call", params, ident="same"), party.of_session()).text
+
+    async def work(url):
+        texts = {}
+        async with anyio.create_task_group() as group:
+            for token, who in zip(tokens, NAMES, strict=True):
+                group.start_soon(anyio.to_thread.run_sync, ask, url, token, who, texts)
+        assert set(texts) == set(NAMES)
+        for who, other in (NAMES, NAMES[::-1]):
+            assert f"{who} 2" in texts[who]
+            assert other not in texts[who]
+
+    await serve(server, work)
+
+
+async def test_a_revoked_token_ends_its_sessions_and_its_calls_and_no_others(file, enter):
+    alice, bob = (file.add(name).value for name in NAMES)
+    server = server_with(file)
+    held, ended = threading.Event(), threading.Event()
+
+    async def slow(_arguments, _emit):
+        held.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    server.client.add("m", "slow", slow)
+
+    def examine(url):
+        theirs, others = enter(url, alice), enter(url, bob)
+        call = plain("tools/call", {"name": "m_slow"}, ident="slow")
+        caller = threading.Thread(target=lambda: theirs.post(call, theirs.of_session()))
+        caller.start()
+        assert held.wait(60)
+        file.revoke("alice")
+        refused = theirs.post(plain("tools/list"), theirs.of_session())
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"] == 'Bearer realm="utcp-bridge", error="invalid_token"'
+        assert ended.wait(60), "the call in flight ends"
+        theirs.stream.setblocking(True)
+        while theirs.stream.recv(65_536):
+            pass
+        caller.join()
+        assert others.is_whole()
+
+    await serve(server, lambda url: anyio.to_thread.run_sync(examine, url))
