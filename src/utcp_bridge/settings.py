@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from utcp_bridge.errors import ConfigError
+from utcp_bridge.errors import ConfigError, expectation, explain
 from utcp_bridge.model import JsonObject, is_object
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "GENERATED_TOKEN",
     "GROUPS",
     "SEE_SETTINGS",
+    "AccessSettings",
     "ArgumentCheck",
     "BridgeSettings",
     "Exposure",
@@ -375,6 +376,25 @@ class PolicySettings(_Frozen):
         return bool(self.reference_protocol_rules)
 
 
+class AccessSettings(_Frozen):
+    """Who may call what (docs/profiles.md)."""
+
+    profiles: Mapping[str, Any] = Field(
+        default_factory=dict, description="Tool sets by their names, each with rules and a `budget`. See docs/profiles.md."
+    )
+    profile: str | None = Field(
+        default=None, description="The one profile that the whole server has. null: every tool, and each profile."
+    )
+    default_profile: str | None = Field(
+        default=None,
+        description="The one profile of callers who have no token of their own, also over stdio. null: every tool.",
+    )
+    budgets: Mapping[str, Any] = Field(
+        default_factory=dict,
+        description='Budgets of callers whose names match a glob: `{"*": {"rate": 5, "concurrency": 4}}`.',
+    )
+
+
 class LogSettings(_Frozen):
     """What the bridge records."""
 
@@ -406,6 +426,7 @@ GROUPS: Final[Mapping[str, type[BaseModel]]] = {
     "limits": LimitSettings,
     "resilience": ResilienceSettings,
     "policy": PolicySettings,
+    "access": AccessSettings,
     "log": LogSettings,
 }
 """The groups by their names. At most 12 settings each."""
@@ -418,6 +439,7 @@ class BridgeSettings(
     LimitSettings,
     ResilienceSettings,
     PolicySettings,
+    AccessSettings,
     LogSettings,
 ):  # the order of `GROUPS`
     """The bridge's own settings, each with a default that suits a newcomer.
@@ -640,29 +662,6 @@ def nearest_setting(name: str) -> str | None:
     if not near:
         return None
     return grouped_name(near[0]) if near[0] in keys else near[0]
-
-
-_EXPECTED: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("tuple_type", "list_type", "frozen_set_type"), "Input should be a list"),
-    **dict.fromkeys(
-        ("dict_type", "dataclass_type", "model_type", "model_attributes_type"), "Input should be an object"
-    ),
-}
-"""What people call the types that pydantic names by their Python classes, by pydantic's type of fault."""
-
-
-def expectation(fault: Mapping[str, Any]) -> str:
-    """Return what pydantic expects of a value, from one of its faults, without the names of Python's classes."""
-    text = re.sub(r"^Value should have (at \w+ \d+) items?.*", r"it must have \1 characters", str(fault["msg"]))
-    return _EXPECTED.get(fault["type"], text.removeprefix("Value error, ").rstrip("."))
-
-
-def explain(error: ValidationError) -> str:
-    """Return one sentence for the first fault of a pydantic error: field and expectation, without the value."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or ("" if first["type"] == "value_error" else "the value")
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{field}: {expectation(first)}{more}" if field else f"{expectation(first)}{more}"
 
 
 def settings_fault(error: ValidationError, where_of: Callable[[str], str]) -> ConfigError:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Final
 
 from mcp.server.context import ServerRequestContext
 
+from utcp_bridge.access.principals import ANYONE, Principal
 from utcp_bridge.catalogue.budget import MAX_EVENT_BYTES
 from utcp_bridge.model import is_object
 from utcp_bridge.server.meta_tools import Caller
 
-__all__ = ["caller_of", "client_name"]
+__all__ = ["caller_of", "client_name", "principal_of", "principal_of_scope"]
 
 _FIRST_VERSION_WITH_LINKS: Final = "2025-06-18"
 _STATE_KEY: Final = "utcp_bridge/caller"
@@ -48,6 +50,17 @@ def _caller(ctx: ServerRequestContext[Any, Any], session: str | None) -> Caller:
         max_event_bytes=None if session is None else MAX_EVENT_BYTES,
         is_shared=session is None and headers is not None,
     )
+
+
+def principal_of_scope(scope: Mapping[str, Any]) -> Principal:
+    """Return the principal of a request over HTTP, which the check of its token puts into the state of its scope."""
+    found = scope["state"].get("principal", ANYONE) if "state" in scope else ANYONE
+    return found if isinstance(found, Principal) else ANYONE
+
+
+def principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:
+    """Return the principal of a request; over stdio that is anyone."""
+    return ANYONE if ctx.request is None else principal_of_scope(ctx.request.scope)
 
 
 def client_name(ctx: ServerRequestContext[Any, Any]) -> str | None:

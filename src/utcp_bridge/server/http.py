@@ -33,12 +33,13 @@ from utcp_bridge import __version__
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import CALLER, is_object
-from utcp_bridge.net.asgi_server import ConnectionLimits, serve_asgi
+from utcp_bridge.net.asgi_server import Ahead, ConnectionLimits, serve_asgi
 from utcp_bridge.net.listening import for_url, host_and_port, is_loopback, listen
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.discovery import CATALOG_PATH, card_path, serve_document
 from utcp_bridge.server.hot.posts import HotPosts
 from utcp_bridge.server.incoming import TOO_MANY_VALUES, has_too_many_values, mended_body
+from utcp_bridge.server.profiles.ways import ProfileWays
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.replies import (
     Accepted,
@@ -55,7 +56,6 @@ from utcp_bridge.server.replies import (
     respond,
 )
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal
-from utcp_bridge.server.utcp_routes import UtcpRoutes
 from utcp_bridge.settings import GENERATED_TOKEN, ServerSettings
 from utcp_bridge.tasks import loop_time, scope_until
 
@@ -92,17 +92,17 @@ def build_app(server: BridgeServer) -> AsgiApp:
     return _assemble(server)[0]
 
 
-def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront, HotPosts]:
+def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront, Ahead]:
     settings = server.client.settings
     _refuse_open_door(settings)
     token = settings.bearer_token
-    endpoint = McpEndpoint(server)
+    ways = ProfileWays(server, McpEndpoint, _bare(settings.path))
     app = Starlette(
         routes=[
-            Route(_bare(settings.path), endpoint=RequestBodyLimitMiddleware(endpoint, MAX_BODY_BYTES)),
-            *UtcpRoutes(server).routes(),
+            *(Route(path, endpoint=RequestBodyLimitMiddleware(ways.mcp, MAX_BODY_BYTES)) for path in ways.paths),
+            *ways.utcp_routes(),
         ],
-        lifespan=lambda _: endpoint.run(),
+        lifespan=lambda _: ways.run(),
         exception_handlers={404: partial(_not_found, settings.path)},
     )
     front = HttpFront(
@@ -111,7 +111,7 @@ def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront, HotPosts]:
         None if token is None else token.get_secret_value(),
         doors=Doors(settings),
         path=settings.path,
-        at_end=endpoint.sessions.end_streams,
+        at_end=ways.end_streams,
     )
     outermost: Any = front
     if settings.allowed_browser_origins:
@@ -125,7 +125,9 @@ def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront, HotPosts]:
     return (
         cast("AsgiApp", outermost),
         front,
-        HotPosts(server.hot, server.catalogue.schema_with_headers, front, endpoint, _bare(settings.path)),
+        ways.ahead(
+            lambda one, end, path: HotPosts(one.hot, one.catalogue.schema_with_headers, front, end, path),
+        ),
     )
 
 
@@ -149,12 +151,10 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
         """Send clients elsewhere, and serve those that come until none is left, at most `drain_seconds`."""
         with anyio.move_on_after(settings.drain_seconds):
             front.begin_drain()
-            server.changes.close()
             await front.until_quiet()
 
     async def end() -> None:
         """Give requests in flight a moment, then cancel them."""
-        server.changes.close()
         front.end_streams()
         await anyio.sleep(_GRACE_SECONDS)
         front.end_requests()

@@ -68,7 +68,8 @@ class Resources:
                 refused = refused or error
                 continue
             shown = read_result(result, uri, partial(self._shown, owner, uri))
-            if self._desk.client.settings.bearer_token is not None and shown.get("cacheScope") == "public":
+            settings = self._desk.client.settings
+            if (settings.bearer_token is not None or settings.profiles) and shown.get("cacheScope") == "public":
                 shown["cacheScope"] = "private"  # it is public for those who may use the bridge
             return shown
         if refused is not None:
