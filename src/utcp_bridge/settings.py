@@ -380,7 +380,8 @@ class AccessSettings(_Frozen):
     """Who may call what (docs/profiles.md)."""
 
     profiles: Mapping[str, Any] = Field(
-        default_factory=dict, description="Tool sets by their names, each with rules and a `budget`. See docs/profiles.md."
+        default_factory=dict,
+        description="Tool sets by their names, each with rules and a `budget`. See docs/profiles.md.",
     )
     profile: str | None = Field(
         default=None, description="The one profile that the whole server has. null: every tool, and each profile."

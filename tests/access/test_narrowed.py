@@ -4,24 +4,26 @@ import json
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mcp.server.connection import Connection
 from mcp.server.runner import serve_one
 from mcp.shared.exceptions import MCPError
 from tests.support.mcp_context import MODERN_META, Exchange
+from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge import UtcpClient
 from utcp_bridge.access.narrowed import NarrowedClient
 from utcp_bridge.access.profiles import read_profiles
-from utcp_bridge.errors import UnknownTool
+from utcp_bridge.errors import ManualError, UnknownTool
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.settings import BridgeSettings
 
 MANUALS = ("alpha", "beta", "gamma")
 VERBS = ("read", "write", "delete", "list")
 THINGS = ("orders", "users", "pages")
 ERAS = ("2025-11-25", "2026-07-28")
-PROPERTY = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=10, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
 
 
 @st.composite
@@ -102,16 +104,19 @@ REQUESTS = [
     *(("prompts/get", {"name": f"greet_{manual}"}) for manual in MANUALS),
     *(("resources/read", {"uri": f"{manual}://{path}"}) for manual in MANUALS for path in ("open/a", "closed")),
     *(
-        ("completion/complete", {"ref": {"type": "ref/prompt", "name": f"greet_{m}"}, "argument": {"name": "a", "value": ""}})
-        for m in MANUALS
+        (
+            "completion/complete",
+            {"ref": {"type": "ref/prompt", "name": f"greet_{manual}"}, "argument": {"name": "a", "value": ""}},
+        )
+        for manual in MANUALS
     ),
-    *(("tools/call", {"name": f"{m}_{v}_{t}", "arguments": {}}) for m in MANUALS for v in VERBS for t in THINGS[:2]),
+    *(("tools/call", {"name": f"{manual}_{verb}_users"}) for manual in MANUALS for verb in VERBS),
     ("tools/call", {"name": "call_tool", "arguments": {"name": "alpha.write_users", "arguments": {}}}),
     ("tools/call", {"name": "bridge_status", "arguments": {}}),
     ("tools/call", {"name": "search_tools", "arguments": {}}),
     ("tools/call", {"name": "search_tools", "arguments": {"providers": ["b*"], "detail": "full"}}),
     ("tools/call", {"name": "search_tools", "arguments": {"query": "write_userz", "mode": "exact"}}),
-    ("tools/call", {"name": "search_tools", "arguments": {"query": ".*orders", "mode": "regex", "page_size": 2}}),
+    ("tools/call", {"name": "search_tools", "arguments": {"query": ".*orders", "mode": "regex", "limit": 2}}),
 ]
 
 
@@ -119,9 +124,8 @@ async def all_answers(server):
     return [await ask(server, *request) for request in REQUESTS]
 
 
-def part(client, name):
-    server = BridgeServer(client)
-    return BridgeServer(client, part=server.part.of(server.part.profiles.named(name, "test")))
+def part(server, name):
+    return BridgeServer(server.client, part=server.part.of(server.part.profiles.named(name, "test")))
 
 
 def kept(documents, client, profile):
@@ -141,9 +145,9 @@ def test_no_answer_depends_on_a_tool_that_the_profile_does_not_have(documents, w
         async with await UtcpClient.create(configuration(documents, {"p": written})) as client:
             profile = read_profiles(client.settings).named("p", "test")
             fewer = kept(documents, client, profile)
-            with_hidden = await all_answers(part(client, "p"))
+            with_hidden = await all_answers(part(BridgeServer(client), "p"))
         async with await UtcpClient.create(configuration(fewer, {"p": written})) as client:
-            assert await all_answers(part(client, "p")) == with_hidden
+            assert await all_answers(part(BridgeServer(client), "p")) == with_hidden
 
     anyio.run(compare)
 
@@ -157,23 +161,46 @@ def test_two_profiles_side_by_side_show_and_call_only_their_own(documents, one, 
             whole = BridgeServer(client)
             for name in ("one", "other"):
                 profile = whole.part.profiles.named(name, "test")
-                server = part(client, name)
+                server = part(whole, name)
                 own = {entry.name for entry in whole.catalogue.entries.values() if profile.includes(entry.tool)}
                 assert set(server.catalogue.entries) == own  # under the names of the whole bridge
                 assert [server.catalogue.entries[n] is whole.catalogue.entries[n] for n in own] == [True] * len(own)
                 for query in ("read orders", "delete", "blue users"):
-                    text = await ask(server, "tools/call", {"name": "search_tools", "arguments": {"query": query}})
+                    searched = {"name": "search_tools", "arguments": {"query": query, "limit": 3}}
+                    text = await ask(server, "tools/call", searched)
                     found = json.loads(text)["structuredContent"]
                     assert {hit["name"] for hit in found["results"]} | set(found.get("did_you_mean", ())) <= own
                     ranked = client.search(query, limit=100, accept=profile.includes)
                     assert [hit["name"] for hit in found["results"]] == [
-                        whole.catalogue.name_of(hit.tool) for hit in ranked[:10]
+                        whole.catalogue.name_of(hit.tool) for hit in ranked[:3]
                     ]
                 for entry in whole.catalogue.entries.values():
                     text = await ask(server, "tools/call", {"name": entry.name, "arguments": {}})
                     assert ("isError" in text) == (entry.name in own)
 
     anyio.run(compare)
+
+
+@pytest.mark.anyio
+async def test_a_manual_that_failed_shows_only_where_the_profile_may_have_its_tools():
+    profiles = {"shop": {"manuals": "shop"}, "some": {"names": "shop.read*"}}
+    client = StandIn(BridgeSettings(profiles=profiles))
+    client.add("shop", "read")
+    error = ManualError("tools[3] 'delete_all' has no template.")
+    client.manuals = [Manual("shop", tools=1), Manual("secret", "failed"), Manual("shop2", "failed", error=error)]
+    for name in profiles:
+        server = part(BridgeServer(client), name)
+        status = await ask(server, "tools/call", {"name": "bridge_status", "arguments": {}})
+        assert "1 manuals with 1 tools" in status
+        assert "secret" not in status
+        assert "shop2" not in status
+        hidden = await ask(server, "tools/call", {"name": "secret_x", "arguments": {}})
+        assert hidden.replace("secret", "sacred") == await ask(server, "tools/call", {"name": "sacred_x"})
+    client.manuals = [Manual("shop", "failed", error=error)]
+    status = await ask(part(BridgeServer(client), "shop"), "tools/call", {"name": "bridge_status", "arguments": {}})
+    assert "shop: failed. tools[3] 'delete_all' has no template." in json.loads(status)["content"][0]["text"]
+    status = await ask(part(BridgeServer(client), "some"), "tools/call", {"name": "bridge_status", "arguments": {}})
+    assert "shop: failed. It could not be loaded." in status
 
 
 @pytest.mark.anyio

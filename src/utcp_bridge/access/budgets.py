@@ -31,6 +31,8 @@ __all__ = ["MAX_METERS", "Budget", "Budgets", "Meter", "read_budget", "read_budg
 MAX_METERS: Final = 10_000
 """Principals whose use is known at a time."""
 _MINUTE, _DAY = 60.0, 86_400.0
+_SLACK: Final = 1e-6
+"""Of a call: what adding up seconds loses."""
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Whole = Annotated[int, Field(gt=0)]
 T = TypeVar("T")
@@ -121,7 +123,7 @@ class Meter:
         most = self._budget.concurrency
         if most is not None and self._in_flight >= most:
             raise _refused(f"{self._name} has {self._in_flight} calls in flight, the most at a time.", 1.0)
-        if self._calls is not None and self._calls.fill(now) < 1:
+        if self._calls is not None and self._calls.fill(now) < 1 - _SLACK:
             rate = self._calls.rate
             raise _refused(f"{self._name} may send {rate:g} calls a second.", (1 - self._calls.level) / rate)
         for bucket in self._bytes:
@@ -196,9 +198,7 @@ class Budgets:
             del self._meters[name]
 
 
-async def spending(
-    meters: Sequence[Meter], work: Callable[[], Awaitable[T]], size_of: Callable[[T], int]
-) -> T:
+async def spending(meters: Sequence[Meter], work: Callable[[], Awaitable[T]], size_of: Callable[[T], int]) -> T:
     """Return what `work` returns, within budgets. All of them must cover the call, or none is charged.
 
     :raises Busy: one does not cover it.

@@ -110,9 +110,11 @@ class _NarrowedSearch:
         accept: Accept | None = None,
     ) -> list[Hit]:
         """Return the best tools of the profile. See `Searchable.search`."""
-        has = self._has
-        both = has if accept is None else lambda tool: has(tool) and accept(tool)
-        return self._whole.search(query, limit=limit, tags=tags, providers=providers, accept=both)
+
+        def accept_both(tool: Tool) -> bool:
+            return self._has(tool) and (accept is None or accept(tool))
+
+        return self._whole.search(query, limit=limit, tags=tags, providers=providers, accept=accept_both)
 
 
 class NarrowedClient:
@@ -199,7 +201,9 @@ class NarrowedClient:
             return exact[0]
         if exact:
             full = " or ".join(one.qualified_name for one in exact[:3])
-            raise UnknownTool(f"Several manuals have a tool named {name[:128]!r}.", remedy=f"Use the full name: {full}.")
+            raise UnknownTool(
+                f"Several manuals have a tool named {name[:128]!r}.", remedy=f"Use the full name: {full}."
+            )
         raise unknown_tool(name, [one.qualified_name for one in self.tools()], remedy=remedy)
 
     def streams(self, tool: str | Tool) -> bool:
@@ -250,8 +254,10 @@ class NarrowedClient:
         shown = copy.copy(state)
         shown.tools = self._counts.get(state.name, 0)
         shown.faults = []
-        if state.error is not None and not self.profile.is_whole and not isinstance(
-            state.error, AuthRequired | LoginFailed
+        if (
+            state.error is not None
+            and not self.profile.is_whole
+            and not isinstance(state.error, AuthRequired | LoginFailed)
         ):
             shown.error = ManualError("It could not be loaded.")
         return shown

@@ -155,7 +155,9 @@ class Profiles:
             return found
         near = get_close_matches(name, self._by_name, n=1)
         known = ", ".join(sorted(self._by_name)[:20])
-        remedy = f"Did you mean {near[0]!r}?" if near else f"It has: {known}." if known else "Add it to `access.profiles`."
+        remedy = (
+            f"Did you mean {near[0]!r}?" if near else f"It has: {known}." if known else "Add it to `access.profiles`."
+        )
         raise ConfigError(f"`{where}`: the configuration does not have a profile {name[:64]!r}.", remedy=remedy)
 
     def chosen(self, principal: Principal, named: str | None = None) -> Profile | None:

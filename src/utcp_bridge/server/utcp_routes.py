@@ -35,7 +35,15 @@ from utcp_bridge.convert.targets import portable_tool
 from utcp_bridge.errors import InvalidArguments, UtcpError
 from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
-from utcp_bridge.providing.exchange import Lines, UnreadableBody, answer, answer_of, problem, read_arguments, wants_lines
+from utcp_bridge.providing.exchange import (
+    Lines,
+    UnreadableBody,
+    answer,
+    answer_of,
+    problem,
+    read_arguments,
+    wants_lines,
+)
 from utcp_bridge.providing.manuals import (
     PROOF,
     ManualForm,

@@ -60,7 +60,14 @@ async def _explain(options: Options, name: str, words: list[str], as_json: bool,
             raise
         profiles = _profiles_of(client, tool)
     if as_json:
-        print_json({"tool": tool.qualified_name, "kind": tool.kind, **request.as_json(), **({"profiles": profiles} if profiles else {})})
+        print_json(
+            {
+                "tool": tool.qualified_name,
+                "kind": tool.kind,
+                **request.as_json(),
+                **({"profiles": profiles} if profiles else {}),
+            }
+        )
         return exits.OK
     print_text(request.as_text())
     for sentence in request.notes:

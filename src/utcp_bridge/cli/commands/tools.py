@@ -36,9 +36,7 @@ Examples:
 @click.option("-t", "--tag", "tags", multiple=True, help="Only tools with this tag; may be given several times.")
 @click.option("--profile", metavar="NAME", help="Only tools of this profile, and its resources and prompts on stderr.")
 @client_options("[PATTERN]...")
-def tools(
-    options: Options, words: tuple[str, ...], tags: tuple[str, ...], profile: str | None, as_json: bool
-) -> int:
+def tools(options: Options, words: tuple[str, ...], tags: tuple[str, ...], profile: str | None, as_json: bool) -> int:
     """List the tools by name. Manuals that failed are listed on stderr."""
     return run_async(_tools, options, words, tags, profile, as_json)
 

@@ -63,10 +63,11 @@ class ServedPart:
         """What runs the work of a request within its budgets; None if there are no budgets."""
         return None if self.budgets is None and self.meter is None else self._spend
 
-    async def _spend(
+    def _spend(
         self, ctx: ServerRequestContext[Any, Any], work: Callable[[], Awaitable[JsonObject]]
-    ) -> JsonObject:
-        return await spending(self.meters(principal_of(ctx)), work, lambda result: len(json_bytes(result)))
+    ) -> Awaitable[JsonObject]:
+        meters = self.meters(principal_of(ctx))
+        return spending(meters, work, _size_of) if meters else work()
 
     async def within(self, principal: Principal, work: Callable[[], Awaitable[T]], size_of: Callable[[T], int]) -> T:
         """Return what `work` returns, within the budgets of a principal.
@@ -75,6 +76,10 @@ class ServedPart:
         """
         meters = self.meters(principal)
         return await (spending(meters, work, size_of) if meters else work())
+
+
+def _size_of(result: JsonObject) -> int:
+    return len(json_bytes(result))
 
 
 def whole_part(client: UtcpClient) -> ServedPart:

@@ -15,7 +15,6 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from starlette.routing import BaseRoute, Route, Router
 
-from utcp_bridge.access.principals import ANYONE
 from utcp_bridge.access.profiles import UnknownProfile
 from utcp_bridge.net.asgi_server import Ahead
 from utcp_bridge.server.app import BridgeServer
@@ -105,7 +104,9 @@ class ProfileWays(Generic[E]):
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             name = _named(scope["path"], UTCP_PATH)
-            if (chosen := await self._chosen(scope, send, None if name is None else name.partition("/")[0])) is not _NONE:
+            if (
+                chosen := await self._chosen(scope, send, None if name is None else name.partition("/")[0])
+            ) is not _NONE:
                 await routers[chosen](scope, receive, send)
 
         app: Any = _App(serve)
