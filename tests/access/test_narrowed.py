@@ -23,7 +23,7 @@ MANUALS = ("alpha", "beta", "gamma")
 VERBS = ("read", "write", "delete", "list")
 THINGS = ("orders", "users", "pages")
 ERAS = ("2025-11-25", "2026-07-28")
-PROPERTY = settings(max_examples=10, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=20, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
 
 
 @st.composite
@@ -69,17 +69,23 @@ PROFILES = st.tuples(
 ).map(lambda parts: {**parts[0], **({"exclude": parts[1]} if parts[1] else {}), **parts[2]})
 
 
-def configuration(documents, profiles):
-    manuals = [
-        {
-            "name": name,
-            "call_template_type": "text",
-            "content": {"utcp_version": "1.0.1", "tools": tools},
-            "resources": {f"{name}://open/a": {"text": f"open {name}"}, f"{name}://closed": {"text": f"closed {name}"}},
-            "prompts": {f"greet_{name}": {"text": f"Greet {name}."}},
-        }
-        for name, tools in documents.items()
-    ]
+def configuration(documents, profiles, only=None):
+    """Return a configuration of manuals with tools, resources and prompts; those of one profile alone with `only`."""
+    manuals = []
+    for name, tools in documents.items():
+        has = only is None or only.admits(name)
+        uris = [uri for uri in (f"{name}://open/a", f"{name}://closed") if only is None or only.has_resource(uri)]
+        prompts = [f"greet_{name}"] if only is None or only.has_prompt(f"greet_{name}") else []
+        if has:
+            manuals.append(
+                {
+                    "name": name,
+                    "call_template_type": "text",
+                    "content": {"utcp_version": "1.0.1", "tools": tools},
+                    "resources": {uri: {"text": f"At {uri}."} for uri in uris},
+                    "prompts": {prompt: {"text": f"Say {prompt}."} for prompt in prompts},
+                }
+            )
     return {"manual_call_templates": manuals, "bridge": {"exposure": "all", "profiles": profiles}}
 
 
@@ -139,14 +145,14 @@ def kept(documents, client, profile):
 @PROPERTY
 @given(documents(), PROFILES)
 def test_no_answer_depends_on_a_tool_that_the_profile_does_not_have(documents, written):
-    """A world with the hidden tools and one without them give the same bytes."""
+    """A world with hidden tools, resources, prompts and manuals, and one without them, give the same bytes."""
 
     async def compare():
         async with await UtcpClient.create(configuration(documents, {"p": written})) as client:
             profile = read_profiles(client.settings).named("p", "test")
             fewer = kept(documents, client, profile)
             with_hidden = await all_answers(part(BridgeServer(client), "p"))
-        async with await UtcpClient.create(configuration(fewer, {"p": written})) as client:
+        async with await UtcpClient.create(configuration(fewer, {"p": written}, profile)) as client:
             assert await all_answers(part(BridgeServer(client), "p")) == with_hidden
 
     anyio.run(compare)

@@ -56,18 +56,23 @@ class NarrowedUpstream(Upstream):
 
     def _narrowed(self, offers: Offers) -> Offers:
         profile = self._profile
-        dropped = {key for key in ("resources", "prompts") if not getattr(profile, key)}
-        if len(dropped) == 2:
-            dropped |= {"completions", "extensions"}
+        resources = tuple(one for one in offers.resources if profile.has_resource(one["uri"]))
+        templates = tuple(one for one in offers.resource_templates if profile.has_resource(one["uriTemplate"]))
+        prompts = tuple(one for one in offers.prompts if profile.has_prompt(one["name"]))
+        lists_none = not (offers.resources or offers.resource_templates)
+        kept = {
+            "resources": bool(resources or templates or (lists_none and profile.resources)),
+            "prompts": bool(prompts),
+            "completions": bool(templates or prompts),
+            "extensions": bool(resources or templates),
+        }
         return replace(
             offers,
-            capabilities={key: value for key, value in offers.capabilities.items() if key not in dropped},
+            capabilities={key: value for key, value in offers.capabilities.items() if kept.get(key, True)},
             instructions=offers.instructions if profile.is_whole else None,
-            resources=tuple(one for one in offers.resources if profile.has_resource(one["uri"])),
-            resource_templates=tuple(
-                one for one in offers.resource_templates if profile.has_resource(one["uriTemplate"])
-            ),
-            prompts=tuple(one for one in offers.prompts if profile.has_prompt(one["name"])),
+            resources=resources,
+            resource_templates=templates,
+            prompts=prompts,
         )
 
     async def request(self, method: str, params: JsonObject, emit: Emit = discard) -> JsonObject:
