@@ -45,6 +45,11 @@ class NarrowedUpstream(Upstream):
         self._known: tuple[Offers, Offers] | None = None
 
     @property
+    def origin(self) -> Upstream:
+        """The upstream itself."""
+        return self.whole
+
+    @property
     def offers(self) -> Offers | None:
         """What it offers in the profile. Its instructions may name any of its tools, so a part of them has none."""
         offers = self.whole.offers
@@ -299,7 +304,7 @@ class NarrowedClient:
         """Call `hear` with notifications about what the profile has. Log lines that belong to no call are not."""
 
         def hear_part(upstream: Upstream, method: str, params: JsonObject) -> None:
-            part = next((one for one in self.upstreams() if cast("NarrowedUpstream", one).whole is upstream), None)
+            part = next((one for one in self.upstreams() if one.origin is upstream), None)
             if part is not None and (method != "notifications/message" or self.profile.is_whole):
                 hear(part, method, params)
 

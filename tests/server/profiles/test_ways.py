@@ -1,11 +1,12 @@
 """Profiles over HTTP, with real clients in both protocol eras, and as a UTCP service."""
 
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 
 import anyio
 import httpx2
+import mcp_types as types
 import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
@@ -13,6 +14,7 @@ from tests.support.relayed import ERAS, bridge_url, host, relayed
 from tests.support.served_here import serve
 from tests.support.server_client import StandIn
 from tests.support.source import ROOT
+from tests.upstreams.mcp_offers import INSTRUCTIONS
 from tests.upstreams.mcp_server import serving
 
 from utcp_bridge import UtcpClient
@@ -231,18 +233,52 @@ async def test_resources_prompts_and_instructions_of_one_server_stay_in_its_prof
         seen = {}
         for name in profiles:
             async with host(f"{url}/p/{name}", era) as client:
-                offered = client.server_capabilities
                 seen[name] = SimpleNamespace(
                     text=(client.instructions or ""),
                     resources={str(one.uri) for one in (await client.list_resources()).resources},
-                    prompts=[one.name for one in (await client.list_prompts()).prompts] if offered.prompts else [],
+                    prompts=[one.name for one in (await client.list_prompts()).prompts],
                 )
         assert upstreams[0].name == "north"
         assert seen["one"].resources
         assert seen["tools"].resources == set()
         assert seen["tools"].prompts == []
+        assert seen["one"].prompts
+        assert (INSTRUCTIONS.format(name="north") in seen["one"].text) == (era == "legacy")  # the other era asks apart
+        assert INSTRUCTIONS.format(name="north") not in seen["tools"].text  # they may name any tool of the server
         for name, other in (("one", "south"), ("two", "north"), ("tools", "south")):
             assert other not in json.dumps(vars(seen[name]), default=sorted)
+
+
+@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
+async def test_updates_of_a_resource_reach_the_subscribers_of_each_profile_that_has_it():
+    profiles = {"one": {"manuals": "north"}, "same": {"manuals": "n*"}, "other": {"manuals": "south"}}
+    uri, heard = "north://own", {name: [] for name in profiles}
+    arrived = {name: anyio.Event() for name in profiles}
+
+    def hear(name):
+        async def handler(message):
+            if isinstance(message, types.ResourceUpdatedNotification):
+                heard[name].append(str(message.params.uri))
+                arrived[name].set()
+
+        return handler
+
+    with anyio.fail_after(60):
+        async with (
+            relayed("legacy", "north", "south", profiles=profiles) as (server, [north, _]),
+            bridge_url(server) as url,
+            host(f"{url}/p/one", "legacy", message_handler=hear("one")) as one,
+            host(f"{url}/p/same", "legacy", message_handler=hear("same")) as same,
+            host(f"{url}/p/other", "legacy", message_handler=hear("other")) as other,
+        ):
+            await one.subscribe_resource(uri)
+            await same.subscribe_resource(uri)
+            with suppress(MCPError):  # its own upstream may refuse a URI that is not its own
+                await other.subscribe_resource(uri)
+            await one.unsubscribe_resource(uri)  # the other profile still has it
+            await north.touch(uri)
+            await arrived["same"].wait()
+            assert heard == {"one": [], "same": [uri], "other": []}
 
 
 async def test_results_that_were_cut_are_read_in_their_profile_only():

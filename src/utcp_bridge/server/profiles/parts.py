@@ -7,7 +7,7 @@ results, tasks, subscriptions and lists of one profile do not exist for another 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +22,7 @@ from utcp_bridge.catalogue.fitting import json_bytes
 from utcp_bridge.model import JsonObject
 from utcp_bridge.server.callers import principal_of
 from utcp_bridge.server.meta_tools import catalogue_with_meta_tools, meta_tool_entries
+from utcp_bridge.server.relay.subscriptions import Subscribers
 from utcp_bridge.server.reply_workers import ReplyWorkers
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class ServedPart:
     profile: Profile | None = None
     budgets: Budgets | None = None
     meter: Meter | None = None
+    subscribers: Subscribers = field(default_factory=Subscribers)
     owns_workers: bool = True
     """Whether the server opens the workers, or another one does."""
 
