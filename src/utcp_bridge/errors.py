@@ -33,11 +33,16 @@ Rule 3. The first level says who must act. Only this level decides whom to notif
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Mapping
 from itertools import pairwise
 from math import ceil, isfinite
 from pathlib import PurePath
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 __all__ = [
     "AuthRequired",
@@ -331,3 +336,26 @@ def _in_seconds(seconds: float | None) -> str | None:
     if seconds is None or not isfinite(seconds) or seconds <= 0:
         return None
     return f"Try again in {ceil(seconds)} s."
+
+
+_EXPECTED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("tuple_type", "list_type", "frozen_set_type"), "Input should be a list"),
+    **dict.fromkeys(
+        ("dict_type", "dataclass_type", "model_type", "model_attributes_type"), "Input should be an object"
+    ),
+}
+"""What people call the types that pydantic names by their Python classes, by pydantic's type of fault."""
+
+
+def expectation(fault: Mapping[str, Any]) -> str:
+    """Return what pydantic expects of a value, from one of its faults, without the names of Python's classes."""
+    text = re.sub(r"^Value should have (at \w+ \d+) items?.*", r"it must have \1 characters", str(fault["msg"]))
+    return _EXPECTED.get(fault["type"], text.removeprefix("Value error, ").rstrip("."))
+
+
+def explain(error: ValidationError) -> str:
+    """Return one sentence for the first fault of a pydantic error: field and expectation, without the value."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or ("" if first["type"] == "value_error" else "the value")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{field}: {expectation(first)}{more}" if field else f"{expectation(first)}{more}"

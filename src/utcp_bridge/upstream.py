@@ -135,6 +135,11 @@ class Upstream(ABC):
     """The `host:port` pairs that the operator wrote for it, which it may name too."""
 
     @property
+    def origin(self) -> Upstream:
+        """The upstream itself, if this one is a part of it."""
+        return self
+
+    @property
     @abstractmethod
     def offers(self) -> Offers | None:
         """What it offers; None until it has been read."""

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.manuals.repository import Change
 
-__all__ = ["Catalogue", "Entry", "ToolPage", "View", "exposure_for"]
+__all__ = ["Catalogue", "Entry", "MetaToolEntries", "ToolPage", "View", "exposure_for"]
 
 MetaToolEntries = Callable[[Mapping[str, int]], list[JsonObject]]
 """Makes the entries of the meta-tools from the number of tools per manual."""
@@ -405,6 +405,10 @@ class Catalogue:
 
     def __init__(self, client: UtcpClient, meta_tools: MetaToolEntries = _no_meta_tools) -> None:
         """`meta_tools` makes the entries that come before the tools, once per generation."""
+        self._start(client, meta_tools)
+        client.repository.subscribe(self._note)
+
+    def _start(self, client: UtcpClient, meta_tools: MetaToolEntries) -> None:
         self._client = client
         self._settings = client.settings
         self._make_meta_tools = meta_tools
@@ -425,13 +429,19 @@ class Catalogue:
         self._changed: dict[ToolKey, Tool] = {}
         """Tools whose definitions changed since the entries were made."""
         self._needs_names, self._noted = True, 0
-        client.repository.subscribe(self._note)
+        self.version = 0
+        """Grows whenever entries or names are exchanged."""
 
     @property
     def entries(self) -> Mapping[str, Entry]:
         """Every tool by its MCP name, listed or not, in the client's order."""
         self._refresh()
         return self._entries
+
+    def named(self) -> tuple[Mapping[str, Entry], Mapping[str, Entry], Mapping[str, Entry]]:
+        """Return every tool by its MCP name, by aliases, and by the qualified names that short names replace."""
+        self._refresh()
+        return self._entries, self._by_alias, self._by_qualified
 
     @property
     def listed(self) -> Sequence[Entry]:
@@ -553,6 +563,7 @@ class Catalogue:
             self._generation, self._noted = generation, 0
             return
         self._is_complete = is_complete
+        self.version += 1
         tools = {(tool.manual, tool.name): tool for tool in self._client.tools()}
         self._shares.clear()
         self._name(tools, {state.name for state in states}, strangers)
@@ -579,6 +590,7 @@ class Catalogue:
 
     def _swap(self) -> None:
         """Put the tools whose definitions changed into the places of their former versions."""
+        self.version += 1
         for key, tool in self._changed.items():
             known = self._of_tool.pop(self._of_key[key])
             entry = self._of_tool[tool] = self._entry(tool, known.name, known)

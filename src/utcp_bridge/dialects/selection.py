@@ -21,15 +21,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Protocol
 
 from utcp_bridge.dialects.fields import nearest, sort_of, word
 from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.model import Fault, Faults, JsonObject, is_list, is_object, matches_glob
 
-__all__ = ["ToolFacts", "ToolSelection", "changed", "facts_of", "select"]
+__all__ = ["HINTS", "PATTERNS", "ToolFacts", "ToolSelection", "changed", "facts_of", "select"]
 
-_PATTERNS = {
+PATTERNS = {
     "names": "name",
     "tags": "tag",
     "paths": "path",
@@ -37,13 +37,13 @@ _PATTERNS = {
     "operation_ids": "operationId",
 }
 """Each key that holds patterns, and how a message calls what it matches."""
-_HINTS = {
+HINTS = {
     "read_only": "readOnlyHint",
     "destructive": "destructiveHint",
     "idempotent": "idempotentHint",
     "open_world": "openWorldHint",
 }
-_RULE_KEYS = frozenset({*_PATTERNS, *_HINTS, "annotations"})
+_RULE_KEYS = frozenset({*PATTERNS, *HINTS, "annotations"})
 _OVERRIDE_KEYS = frozenset({"name", "title", "description", "annotations", "hidden", "defaults", "result"})
 _TEXT_KEYS = ("name", "title", "description")
 _GLOB = re.compile(r"[*?\[]")
@@ -139,7 +139,7 @@ class ToolSelection:
         if unused and self._seen.get("names"):
             for pattern in (*self._include.patterns(), *self._exclude.patterns(), *self._overrides.patterns()):
                 if not pattern.used:
-                    what = f"no tool has a {_PATTERNS[pattern.key]} that matches {word(pattern.text)!r}."
+                    what = f"no tool has a {PATTERNS[pattern.key]} that matches {word(pattern.text)!r}."
                     found.warn(f"`{pattern.section}`", what, _similar(pattern.text, self._seen[pattern.key]))
         return found.faults
 
@@ -151,10 +151,10 @@ class _Rule:
         self._patterns: dict[str, list[_Pattern]] = {}
         self._hints: dict[str, Any] = {}
         for key, value in rule.items():
-            if key in _PATTERNS:
+            if key in PATTERNS:
                 self._patterns[key] = list(_read_patterns(section, key, value, faults))
-            elif key in _HINTS:
-                self._hints[_HINTS[key]] = value
+            elif key in HINTS:
+                self._hints[HINTS[key]] = value
             elif key == "annotations" and is_object(value):
                 self._hints.update(value)
             elif key == "annotations":
@@ -280,7 +280,26 @@ def _without_clashes(kept: list[tuple[RawTool, RawTool]], selection: ToolSelecti
             yield after
 
 
-def facts_of(tool: RawTool, hints: Mapping[str, Any]) -> ToolFacts:
+class Described(Protocol):
+    """A tool as far as its manual describes it."""
+
+    @property
+    def name(self) -> str:
+        """Its name in its manual."""
+        ...
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its tags."""
+        ...
+
+    @property
+    def template(self) -> JsonObject:
+        """Its call template."""
+        ...
+
+
+def facts_of(tool: Described, hints: Mapping[str, Any]) -> ToolFacts:
     """Return the facts of a tool of a UTCP manual, or of a tool that a transport made itself."""
     url, kind = tool.template.get("url"), tool.template.get("call_template_type")
     method = tool.template.get("http_method") or ("GET" if kind in _HTTP_KINDS else "")

@@ -6,7 +6,7 @@ Every handler catches every exception: the SDK sends the text of an exception to
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from math import ulp
@@ -37,13 +37,13 @@ from utcp_bridge.server.changes import Changes, page_in_turns
 from utcp_bridge.server.hosts.interaction import Interaction, has_state
 from utcp_bridge.server.hot.calls import HandlingServer, HotCalls, ToolCall
 from utcp_bridge.server.logging_relay import LogRelay
-from utcp_bridge.server.meta_tools import MetaTools, ResultBudgets, call_entry, catalogue_with_meta_tools
+from utcp_bridge.server.meta_tools import MetaTools, ResultBudgets, call_entry
+from utcp_bridge.server.profiles.parts import ServedPart, whole_part
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.relay.introduction import HANDSHAKE_SECONDS
 from utcp_bridge.server.relay.kept import KeptResources
 from utcp_bridge.server.relay.relay import Relay
 from utcp_bridge.server.relay.requests import internal_error
-from utcp_bridge.server.reply_workers import ReplyWorkers
 from utcp_bridge.upstream import ROOTS_CHANGED, ProtocolError, TaskStarted
 
 if TYPE_CHECKING:
@@ -71,13 +71,28 @@ ServerRunner.on_request = property(_handler_of)  # type: ignore[assignment, meth
 
 
 class BridgeServer(HandlingServer):
-    """An MCP server with the tools of a UTCP client. The code that makes the client opens and closes it."""
+    """An MCP server with the tools of a UTCP client. The code that makes the client opens and closes it.
 
-    def __init__(self, client: UtcpClient, *, name: str = "utcp-bridge", title: str | None = "UTCP bridge") -> None:
-        self.client = client
-        self.catalogue = catalogue_with_meta_tools(client)
+    With `part`, it serves one profile of another server, with which it shares the catalogue's names and the workers.
+    """
+
+    def __init__(
+        self,
+        client: UtcpClient,
+        *,
+        name: str = "utcp-bridge",
+        title: str | None = "UTCP bridge",
+        part: ServedPart | None = None,
+    ) -> None:
+        """Make the server.
+
+        :raises ConfigError: the profiles, the budgets or the names of the meta-tools are not valid.
+        """
+        self.part = part = part or whole_part(client)
+        self.client = client = part.client
+        self.catalogue = part.catalogue
         self.budgets = ResultBudgets(client.settings)
-        self.workers = ReplyWorkers(client.settings.max_reply_bytes)
+        self.workers = part.workers
         self.meta_tools = MetaTools(client, self.catalogue, self.budgets, self.workers)
         self.readiness = Readiness(client)
         self.changes = Changes(self.catalogue, self.readiness)
@@ -94,9 +109,11 @@ class BridgeServer(HandlingServer):
         )
         self.logs = LogRelay(client.redactor)
         self.interaction = Interaction(client, lambda ctx: caller_of(ctx).owner, _emitter, self.logs)
+        self.interaction.spend = part.spend
         self.add_notification_handler(ROOTS_CHANGED, types.NotificationParams, self.interaction.hear_roots_changed)
         self.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self.logs.set_level)
         self.relay = Relay(client, self.readiness, self.interaction, self.logs, self.changes)
+        self.relay.subscriptions.share(part.subscribers)
         self.relay.register(self, KeptResources(self.budgets, self.meta_tools, self.workers))
         self.meta_tools.show = self.relay.desk.shown_link
         if not _tracing_is_configured():
@@ -104,6 +121,13 @@ class BridgeServer(HandlingServer):
         self.hot = HotCalls(self)
         shortcut: Any = self._middleware  # returns a coroutine or what `call_next` returns, and the SDK awaits either
         self.middleware.append(shortcut)
+
+    def for_anyone(self) -> BridgeServer:
+        """Return the server of callers without a token of their own: this one, or that of `default_profile`."""
+        default = self.part.profiles.default
+        if default is None or self.part.profile is not None:
+            return self
+        return BridgeServer(self.part.whole, part=self.part.of(default, owns_workers=True))
 
     def create_initialization_options(
         self,
@@ -149,7 +173,8 @@ class BridgeServer(HandlingServer):
     def _cache_hint(self) -> CacheHint:
         seconds = self.client.settings.refresh_interval
         ttl_ms = int(seconds * 1000) if seconds else _MINUTE_MS
-        return CacheHint(ttl_ms=ttl_ms, scope="private" if is_protected(self.client.settings) else "public")
+        is_private = is_protected(self.client.settings) or self.client.settings.profiles
+        return CacheHint(ttl_ms=ttl_ms, scope="private" if is_private else "public")
 
     def _middleware(self, ctx: ServerRequestContext[None, Any], call_next: CallNext) -> Awaitable[HandlerResult]:
         if self.hear is not None:
@@ -289,7 +314,7 @@ async def _serve_changes(server: Server[Any]) -> AsyncGenerator[None]:
     unsubscribe = server.client.on_change(server.changes.mark)
     try:
         async with (
-            server.workers.open(),
+            server.workers.open() if server.part.owns_workers else nullcontext(),
             server.interaction.open(),
             server.relay.hearing(),
             anyio.create_task_group() as group,

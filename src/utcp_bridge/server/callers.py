@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from mcp.server.context import ServerRequestContext
 
-from utcp_bridge.access.admissions import principal_of
+from utcp_bridge.access import admissions
 from utcp_bridge.access.principals import ANYONE, Principal
 from utcp_bridge.catalogue.budget import MAX_EVENT_BYTES
 from utcp_bridge.model import is_object
 from utcp_bridge.server.meta_tools import Caller
 
-__all__ = ["caller_of", "client_name"]
+__all__ = ["caller_of", "client_name", "principal_of"]
 
 _FIRST_VERSION_WITH_LINKS: Final = "2025-06-18"
 _STATE_KEY: Final = "utcp_bridge/caller"
@@ -42,7 +42,7 @@ def caller_of(ctx: ServerRequestContext[Any, Any]) -> Caller:
 def _caller(ctx: ServerRequestContext[Any, Any], session: str | None) -> Caller:
     headers = getattr(ctx.request, "headers", None)
     scope = getattr(ctx.request, "scope", None)
-    principal: Principal = ANYONE if scope is None else principal_of(scope)
+    principal: Principal = ANYONE if scope is None else admissions.principal_of(scope)
     if session is not None:
         owner = f"session {session}"
     elif principal.kind not in {"anyone", "shared"}:
@@ -59,6 +59,11 @@ def _caller(ctx: ServerRequestContext[Any, Any], session: str | None) -> Caller:
         is_shared=session is None and headers is not None,
         principal=principal,
     )
+
+
+def principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:
+    """Return the principal of a request; over stdio that is anyone."""
+    return ANYONE if ctx.request is None else admissions.principal_of(ctx.request.scope)
 
 
 def client_name(ctx: ServerRequestContext[Any, Any]) -> str | None:

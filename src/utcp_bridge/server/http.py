@@ -37,7 +37,7 @@ from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, is_object
-from utcp_bridge.net.asgi_server import ConnectionLimits, serve_asgi
+from utcp_bridge.net.asgi_server import Ahead, ConnectionLimits, serve_asgi
 from utcp_bridge.net.files.local_file import FileWatcher
 from utcp_bridge.net.listening import for_url, host_and_port, is_loopback, listen
 from utcp_bridge.net.tls import ListenerTls
@@ -48,6 +48,7 @@ from utcp_bridge.server.hot.posts import HotPosts
 from utcp_bridge.server.incoming import TOO_MANY_VALUES, has_too_many_values, mended_body
 from utcp_bridge.server.metrics_page import PATH as METRICS_PATH
 from utcp_bridge.server.metrics_page import MetricsPage
+from utcp_bridge.server.profiles.ways import ProfileWays
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.replies import (
     Accepted,
@@ -64,7 +65,6 @@ from utcp_bridge.server.replies import (
     respond,
 )
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal
-from utcp_bridge.server.utcp_routes import UtcpRoutes
 from utcp_bridge.settings import GENERATED_TOKEN, BridgeSettings, ServerSettings
 from utcp_bridge.tasks import loop_time, scope_until, spawning_in
 from utcp_bridge.telemetry import trace_context
@@ -111,16 +111,16 @@ def _address(settings: BridgeSettings, port: int) -> str:
     return f"{scheme}://{for_url(settings.host)}:{port}{settings.path}"
 
 
-def _assemble(server: BridgeServer, address: str) -> tuple[AsgiApp, HttpFront, HotPosts]:
+def _assemble(server: BridgeServer, address: str) -> tuple[AsgiApp, HttpFront, Ahead]:
     settings = server.client.settings
     keeper = gatekeeper_for(settings, address, server.client.root)
-    endpoint = McpEndpoint(server, keeper)
+    ways = ProfileWays(server, McpEndpoint, _bare(settings.path))
     app = Starlette(
         routes=[
-            Route(_bare(settings.path), endpoint=RequestBodyLimitMiddleware(endpoint, MAX_BODY_BYTES)),
-            *UtcpRoutes(server).routes(),
+            *(Route(path, endpoint=RequestBodyLimitMiddleware(ways.mcp, MAX_BODY_BYTES)) for path in ways.paths),
+            *ways.utcp_routes(),
         ],
-        lifespan=lambda _: endpoint.run(),
+        lifespan=lambda _: _lifespan(ways, keeper),
         exception_handlers={404: partial(_not_found, settings.path)},
     )
     front = HttpFront(
@@ -129,7 +129,7 @@ def _assemble(server: BridgeServer, address: str) -> tuple[AsgiApp, HttpFront, H
         keeper,
         doors=Doors(settings),
         path=settings.path,
-        at_end=endpoint.sessions.end_streams,
+        at_end=ways.end_streams,
     )
     if settings.metrics:
         front.metrics = MetricsPage(server.client, server.readiness)
@@ -145,8 +145,22 @@ def _assemble(server: BridgeServer, address: str) -> tuple[AsgiApp, HttpFront, H
     return (
         cast("AsgiApp", outermost),
         front,
-        HotPosts(server.hot, server.catalogue.schema_with_headers, front, endpoint, _bare(settings.path)),
+        ways.ahead(
+            lambda one, end, path: HotPosts(one.hot, one.catalogue.schema_with_headers, front, end, path),
+            keeper,
+        ),
     )
+
+
+@asynccontextmanager
+async def _lifespan(ways: ProfileWays[McpEndpoint], keeper: Gatekeeper | None) -> AsyncGenerator[None]:
+    async with ways.run(), anyio.create_task_group() as group:
+        if keeper is not None:
+            group.start_soon(keeper.keep_house)
+        yield
+        group.cancel_scope.cancel()
+    if keeper is not None:
+        await keeper.aclose()
 
 
 async def _not_found(path: str, _request: Request, _error: Exception) -> Response:
@@ -176,12 +190,10 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
         """Send clients elsewhere, and serve those that come until none is left, at most `drain_seconds`."""
         with anyio.move_on_after(settings.drain_seconds):
             front.begin_drain()
-            server.changes.close()
             await front.until_quiet()
 
     async def end() -> None:
         """Give requests in flight a moment, then cancel them."""
-        server.changes.close()
         front.end_streams()
         await anyio.sleep(_GRACE_SECONDS)
         front.end_requests()
@@ -278,9 +290,8 @@ class McpEndpoint:
     Any `Accept` is served. A request gets the form that its client reads.
     """
 
-    def __init__(self, server: BridgeServer, keeper: Gatekeeper | None = None) -> None:
+    def __init__(self, server: BridgeServer) -> None:
         self.sessions: Final = HandshakeSessions(server)
-        self._keeper: Final = keeper
         self.kept_alive: Final = self.sessions.kept_alive
         self._modern: Final = StreamableHTTPSessionManager(server)
         self._serve_modern: Final = self._modern.asgi_app.app
@@ -291,12 +302,8 @@ class McpEndpoint:
         """Serve until the end of the context (lifespan)."""
         async with self._modern.run(), anyio.create_task_group() as group:
             group.start_soon(self.sessions.keep_alive)
-            if self._keeper is not None:
-                group.start_soon(self._keeper.keep_house)
             yield
             group.cancel_scope.cancel()
-        if self._keeper is not None:
-            await self._keeper.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, whose body arrives in one message."""

@@ -56,7 +56,15 @@ from utcp_bridge.upstream import InputRequired, ProtocolError, TaskStarted
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
 
-__all__ = ["ANYONE", "Caller", "MetaTools", "ResultBudgets", "call_entry", "catalogue_with_meta_tools"]
+__all__ = [
+    "ANYONE",
+    "Caller",
+    "MetaTools",
+    "ResultBudgets",
+    "call_entry",
+    "catalogue_with_meta_tools",
+    "meta_tool_entries",
+]
 
 _MAX_PROVIDERS_TEXT: Final = 700
 _NAME_KEYS: Final = ("name", "tool_name", "tool")
@@ -130,7 +138,7 @@ class ResultBudgets:
 
 def catalogue_with_meta_tools(client: UtcpClient) -> Catalogue:
     """Return the catalogue of a client, with the meta-tools that the settings name."""
-    return Catalogue(client, partial(_listed, client.settings))
+    return Catalogue(client, partial(meta_tool_entries, client.settings))
 
 
 async def call_entry(  # noqa: PLR0913, PLR0917 - what a call needs of the server
@@ -406,7 +414,7 @@ def _rendering(entry: Entry, settings: BridgeSettings, budget: Budget, show: Sho
     )
 
 
-def _listed(settings: BridgeSettings, counts: Mapping[str, int]) -> list[JsonObject]:
+def meta_tool_entries(settings: BridgeSettings, counts: Mapping[str, int]) -> list[JsonObject]:
     """Return the entries of `tools/list`. The descriptions name the providers, for hosts that index only those."""
     names: MetaToolNames = settings.meta_tools
     providers = describe_catalogue(dict(counts), _MAX_PROVIDERS_TEXT)

@@ -100,6 +100,7 @@ class LongLineError(ValueError):
 
 async def serve_stdio(server: BridgeServer) -> None:
     """Serve one client until it closes stdin or stdout, or a signal arrives. Calls in flight are then cancelled."""
+    server = server.for_anyone()
     with _claimed_standard_streams() as (wire_in, wire_out):
         async with watched_signals() as ending, open_input(wire_in) as lines:
             with anyio.CancelScope() as scope:

@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from utcp_bridge import __version__
+from utcp_bridge.access.admissions import principal_of
 from utcp_bridge.access.gatekeeper import is_protected
 from utcp_bridge.catalogue.catalogue import Entry
 from utcp_bridge.catalogue.fitting import json_bytes
@@ -36,7 +37,15 @@ from utcp_bridge.convert.targets import portable_tool
 from utcp_bridge.errors import InvalidArguments, UtcpError
 from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
-from utcp_bridge.providing.exchange import Lines, UnreadableBody, answer_of, problem, read_arguments, wants_lines
+from utcp_bridge.providing.exchange import (
+    Lines,
+    UnreadableBody,
+    answer,
+    answer_of,
+    problem,
+    read_arguments,
+    wants_lines,
+)
 from utcp_bridge.providing.manuals import (
     PROOF,
     ManualForm,
@@ -51,7 +60,7 @@ from utcp_bridge.server.outgoing import call_masked
 from utcp_bridge.settings import ManualOptions
 from utcp_bridge.variables import names_credential
 
-__all__ = ["UtcpRoutes", "native_template"]
+__all__ = ["UTCP_PATH", "UtcpRoutes", "native_template"]
 
 _AUTH: Final[JsonObject] = {
     "auth_type": "api_key",
@@ -59,7 +68,7 @@ _AUTH: Final[JsonObject] = {
     "var_name": "Authorization",
     "location": "header",
 }
-_PATH: Final = "/utcp"
+UTCP_PATH: Final = "/utcp"
 _BRIDGE: Final = "bridge"
 _NATIVE: Final = "native"
 _MAX_MANUALS: Final = 4
@@ -91,12 +100,12 @@ class UtcpRoutes:
         self._client: Final = server.client
         self._written: Final[OrderedDict[tuple[int, ManualForm, bool], _Written]] = OrderedDict()
 
-    def routes(self) -> list[Route]:
-        """Return the routes of the manual and of the calls."""
+    def routes(self, path: str = UTCP_PATH) -> list[Route]:
+        """Return the routes of the manual and of the calls. `path` is that of the manual."""
         return [
-            Route(_PATH, self._manual, methods=["GET"]),
-            Route(_PATH + PROOF, self._proof, methods=["GET"]),
-            Route(f"{_PATH}/tools/{{name}}", self._call, methods=["POST"]),
+            Route(path, self._manual, methods=["GET"]),
+            Route(path + PROOF, self._proof, methods=["GET"]),
+            Route(f"{path}/tools/{{name}}", self._call, methods=["POST"]),
         ]
 
     async def _manual(self, request: Request) -> Response:
@@ -133,8 +142,17 @@ class UtcpRoutes:
         except (UtcpError, UnreadableBody) as error:
             return problem(error)
         if wants_lines(request) and self._client.streams(entry.tool):
-            return Lines(partial(self._stream, entry, arguments))
-        return await answer_of(request, partial(self._result, entry, arguments, discard))
+            return Lines(partial(self._spending_stream, request, entry, arguments))
+        return await answer_of(request, partial(self._spending, request, entry, arguments))
+
+    async def _spending(self, request: Request, entry: Entry, arguments: JsonObject) -> Result:
+        """Call a tool within the budgets of the caller."""
+        work = partial(self._result, entry, arguments, discard)
+        return await self._server.part.within(principal_of(request.scope), work, _size_of)
+
+    async def _spending_stream(self, request: Request, entry: Entry, arguments: JsonObject, emit: Emit) -> None:
+        work = partial(self._stream, entry, arguments, emit)
+        await self._server.part.within(principal_of(request.scope), work, _size_of)
 
     async def _entry(self, name: str) -> Entry:
         catalogue = self._server.catalogue
@@ -144,7 +162,7 @@ class UtcpRoutes:
             entry = catalogue.resolve(name)
         if entry is None:
             raise catalogue.not_loaded(name) or unknown_tool(
-                clean(name, 128), catalogue.entries, remedy=f"{_PATH} lists the tools."
+                clean(name, 128), catalogue.entries, remedy=f"{UTCP_PATH} lists the tools."
             )
         return entry
 
@@ -153,7 +171,7 @@ class UtcpRoutes:
         result = await call_masked(self._client, entry.tool, arguments, emit)
         return replace(result, value=with_safe_links(result.value, entry.refuse_link))
 
-    async def _stream(self, entry: Entry, arguments: JsonObject, emit: Emit) -> None:
+    async def _stream(self, entry: Entry, arguments: JsonObject, emit: Emit) -> Result:
         emitted = False
 
         async def push(partial_result: Any) -> None:
@@ -164,6 +182,7 @@ class UtcpRoutes:
         result = await self._result(entry, arguments, push)
         if not emitted:
             await emit(result.value)
+        return result
 
     async def _for(self, form: ManualForm, *, native: bool) -> _Written:
         key = self._client.generation, form, native
@@ -180,6 +199,11 @@ class UtcpRoutes:
             while len(self._written) > _MAX_MANUALS:
                 self._written.popitem(last=False)
         return written
+
+
+def _size_of(result: Result) -> int:
+    """Return the bytes of a result as it is sent."""
+    return len(answer(result).body)
 
 
 def _is_native(request: Request) -> bool:

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from utcp_bridge.errors import ConfigError
+from utcp_bridge.errors import ConfigError, expectation, explain
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.settings.access import ACCESS_GROUPS, AccessSettings, OAuthSettings, TlsSettings, forwardable
 
@@ -29,6 +29,7 @@ __all__ = [
     "GENERATED_TOKEN",
     "GROUPS",
     "SEE_SETTINGS",
+    "AccessSettings",
     "ArgumentCheck",
     "BridgeSettings",
     "Exposure",
@@ -436,9 +437,9 @@ class BridgeSettings(
     LimitSettings,
     ResilienceSettings,
     PolicySettings,
+    AccessSettings,
     LogSettings,
     TelemetrySettings,
-    AccessSettings,
     OAuthSettings,
     TlsSettings,
 ):  # the order of `GROUPS`
@@ -663,29 +664,6 @@ def nearest_setting(name: str) -> str | None:
     if not near:
         return None
     return grouped_name(near[0]) if near[0] in keys else near[0]
-
-
-_EXPECTED: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("tuple_type", "list_type", "frozen_set_type"), "Input should be a list"),
-    **dict.fromkeys(
-        ("dict_type", "dataclass_type", "model_type", "model_attributes_type"), "Input should be an object"
-    ),
-}
-"""What people call the types that pydantic names by their Python classes, by pydantic's type of fault."""
-
-
-def expectation(fault: Mapping[str, Any]) -> str:
-    """Return what pydantic expects of a value, from one of its faults, without the names of Python's classes."""
-    text = re.sub(r"^Value should have (at \w+ \d+) items?.*", r"it must have \1 characters", str(fault["msg"]))
-    return _EXPECTED.get(fault["type"], text.removeprefix("Value error, ").rstrip("."))
-
-
-def explain(error: ValidationError) -> str:
-    """Return one sentence for the first fault of a pydantic error: field and expectation, without the value."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or ("" if first["type"] == "value_error" else "the value")
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{field}: {expectation(first)}{more}" if field else f"{expectation(first)}{more}"
 
 
 def settings_fault(error: ValidationError, where_of: Callable[[str], str]) -> ConfigError:

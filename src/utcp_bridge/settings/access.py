@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
@@ -74,7 +74,7 @@ class _Fixed(BaseModel):
 
 
 class AccessSettings(_Fixed):
-    """Who may call."""
+    """Who may call what (docs/access.md, docs/profiles.md)."""
 
     tokens_file: str | None = Field(
         default=None,
@@ -85,6 +85,21 @@ class AccessSettings(_Fixed):
         default=(),
         description="Scopes that each named token and each token of OAuth must have. Without them, a request gets "
         "status 403.",
+    )
+    profiles: Mapping[str, Any] = Field(
+        default_factory=dict,
+        description="Tool sets by their names, each with rules and a `budget`. See docs/profiles.md.",
+    )
+    profile: str | None = Field(
+        default=None, description="The one profile that the whole server has. null: every tool, and each profile."
+    )
+    default_profile: str | None = Field(
+        default=None,
+        description="The one profile of callers who have no token of their own, also over stdio. null: every tool.",
+    )
+    budgets: Mapping[str, Any] = Field(
+        default_factory=dict,
+        description='Budgets of callers whose names match a glob: `{"*": {"rate": 5, "concurrency": 4}}`.',
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,10 @@ from utcp_bridge.cli.finding import loaded_tool
 from utcp_bridge.cli.opening import opened, run_async
 from utcp_bridge.cli.options import Options, client_options, tool_names
 from utcp_bridge.cli.output import note, print_json, print_text
+
+if TYPE_CHECKING:
+    from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.model import Tool
 
 __all__ = ["explain"]
 
@@ -53,10 +58,28 @@ async def _explain(options: Options, name: str, words: list[str], as_json: bool,
         except InvalidArguments as error:
             error.remedy = error.remedy or f"`utcp-bridge describe {name}` shows its arguments."
             raise
+        profiles = _profiles_of(client, tool)
     if as_json:
-        print_json({"tool": tool.qualified_name, "kind": tool.kind, **request.as_json()})
+        print_json(
+            {
+                "tool": tool.qualified_name,
+                "kind": tool.kind,
+                **request.as_json(),
+                **({"profiles": profiles} if profiles else {}),
+            }
+        )
         return exits.OK
     print_text(request.as_text())
     for sentence in request.notes:
         note(sentence)
+    for profile, one in profiles.items():
+        note(f"Profile {profile} {'has' if one['included'] else 'does not have'} the tool: {one['reason']}.")
     return exits.OK
+
+
+def _profiles_of(client: UtcpClient, tool: Tool) -> dict[str, dict[str, Any]]:
+    """Return for each profile of the configuration whether it has a tool, and why."""
+    from utcp_bridge.access.profiles import read_profiles
+
+    reasons = {profile.name: profile.reason(tool) for profile in read_profiles(client.settings)}
+    return {name: {"included": included, "reason": reason} for name, (included, reason) in reasons.items()}

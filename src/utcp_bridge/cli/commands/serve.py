@@ -61,6 +61,7 @@ The entry for a host that starts commands:
 @click.option(
     "--naming", type=click.Choice(["qualified", "short"]), help="MCP names of tools: manual_tool, or only tool."
 )
+@click.option("--profile", metavar="NAME", help="Serve the tools of one profile of the configuration alone.")
 @click.option(
     "--strict",
     is_flag=True,

@@ -17,6 +17,8 @@ from utcp_bridge.cli.options import Options, client_options
 from utcp_bridge.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
+    from utcp_bridge.access.narrowed import NarrowedClient
+    from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.model import Tool
 
 __all__ = ["search", "tools"]
@@ -28,20 +30,27 @@ Examples:
   utcp-bridge tools                            all tools of ./providers.json
   utcp-bridge tools utcp.yaml 'github.*'       tools whose name matches
   utcp-bridge tools --tag weather --json       as JSON, with schemas
+  utcp-bridge tools --profile reports          tools of the profile reports
 """
 )
 @click.option("-t", "--tag", "tags", multiple=True, help="Only tools with this tag; may be given several times.")
+@click.option("--profile", metavar="NAME", help="Only tools of this profile, and its resources and prompts on stderr.")
 @client_options("[PATTERN]...")
-def tools(options: Options, words: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> int:
+def tools(options: Options, words: tuple[str, ...], tags: tuple[str, ...], profile: str | None, as_json: bool) -> int:
     """List the tools by name. Manuals that failed are listed on stderr."""
-    return run_async(_tools, options, words, tags, as_json)
+    return run_async(_tools, options, words, tags, profile, as_json)
 
 
-async def _tools(options: Options, patterns: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> int:
+async def _tools(
+    options: Options, patterns: tuple[str, ...], tags: tuple[str, ...], profile: str | None, as_json: bool
+) -> int:
     async with opened(options) as client:
+        part = None if profile is None else _part_of(client, profile)
         await wait_for_manuals(client)
         failed = report_failures(client)
-        found = list(_chosen(client.tools(), patterns, tags))
+        found = list(_chosen(client.tools() if part is None else part.tools(), patterns, tags))
+        if part is not None:
+            _note_offers(part)
         if as_json:
             print_json([summary(tool) for tool in found])
         elif found:
@@ -50,6 +59,25 @@ async def _tools(options: Options, patterns: tuple[str, ...], tags: tuple[str, .
         else:
             note("No tool matches." if client.tools() else "There are no tools.")
         return exits.exit_code(failed[0].error) if failed and failed[0].error and not client.tools() else exits.OK
+
+
+def _part_of(client: UtcpClient, profile: str) -> NarrowedClient:
+    from utcp_bridge.access.narrowed import NarrowedClient
+    from utcp_bridge.access.profiles import read_profiles
+
+    return NarrowedClient(client, read_profiles(client.settings).named(profile, "--profile"))
+
+
+def _note_offers(part: NarrowedClient) -> None:
+    """Print what a profile has besides tools."""
+    from utcp_bridge.catalogue.text import clean_line
+
+    offers = [one.offers for one in part.upstreams() if one.offers is not None]
+    uris = [one["uri"] for each in offers for one in each.resources]
+    uris += [one["uriTemplate"] for each in offers for one in each.resource_templates]
+    for what, names in (("Resources", uris), ("Prompts", [one["name"] for each in offers for one in each.prompts])):
+        if names:
+            note(f"{what}: {', '.join(sorted(clean_line(name, 200) for name in names))}")
 
 
 def _chosen(tools: Iterable[Tool], patterns: tuple[str, ...], tags: tuple[str, ...]) -> Iterable[Tool]:

@@ -52,6 +52,7 @@ __all__ = ["Interaction", "has_state"]
 
 Context = ServerRequestContext[Any, Any]
 Work = Callable[[Emit], Awaitable[JsonObject]]
+Spend = Callable[[Context, Callable[[], Awaitable[JsonObject]]], Awaitable[JsonObject]]
 _AUDIENCE: Final = "utcp-bridge"
 _MARGIN_SECONDS: Final = 60.0
 """How much longer a state lasts than an answer may take."""
@@ -115,6 +116,8 @@ class Interaction:
         self.boundary: Final = _Boundary(security, default_audience=_AUDIENCE)
         self._ahead = client.host_ahead
         self._answer_seconds = settings.ask_timeout
+        self.spend: Spend | None = None
+        """Runs the work of a request within the budgets of its caller, if there are budgets."""
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
@@ -145,8 +148,14 @@ class Interaction:
 
         :raises MCPError: `requestState` does not fit the request.
         :raises ProtocolError: an MCP server refused it, or requires a page that the host cannot or did not open.
+        :raises Busy: a budget of the caller does not cover it.
         :raises Exception: what else `work` raised.
         """
+        if self.spend is not None:
+            return self.spend(ctx, partial(self._serve, ctx, work))
+        return self._serve(ctx, work)
+
+    def _serve(self, ctx: Context, work: Work) -> Awaitable[JsonObject]:
         if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
             return self._serve_modern(ctx, work)
         return self._run(ctx, HandshakeHost(connection_of(ctx), self._redactor, ctx, self._level_of), work)

@@ -69,7 +69,8 @@ class Resources:
                 refused = refused or error
                 continue
             shown = read_result(result, uri, partial(self._shown, owner, uri))
-            if is_protected(self._desk.client.settings) and shown.get("cacheScope") == "public":
+            settings = self._desk.client.settings
+            if (is_protected(settings) or settings.profiles) and shown.get("cacheScope") == "public":
                 shown["cacheScope"] = "private"  # it is public for those who may use the bridge
             return shown
         if refused is not None:

@@ -30,7 +30,7 @@ from utcp_bridge.server.relay.directory import Owner, can_subscribe
 from utcp_bridge.server.relay.requests import ask, connection_of, speaking_protocol
 from utcp_bridge.upstream import ProtocolError, Upstream
 
-__all__ = ["Subscriptions"]
+__all__ = ["Subscribers", "Subscriptions"]
 
 _logger = logging.getLogger(__name__)
 _MAX_URIS: Final = 10_000
@@ -52,16 +52,43 @@ class _Subscribed:
     tell: dict[Hashable, Tell] = field(default_factory=dict[Hashable, Tell])
 
 
+class Subscribers:
+    """The servers of all profiles, which have one session with each upstream together."""
+
+    def __init__(self) -> None:
+        self.all: weakref.WeakSet[Subscriptions] = weakref.WeakSet()
+        self._turns: weakref.WeakKeyDictionary[Upstream, anyio.Lock] = weakref.WeakKeyDictionary()
+
+    def turn(self, upstream: Upstream) -> anyio.Lock:
+        """Return the lock for changes at one upstream."""
+        return self._turns.setdefault(upstream.origin, anyio.Lock())
+
+    def has(self, owner: Owner) -> bool:
+        """Return whether a server needs a resource of an upstream."""
+        known = (held.owner for one in self.all for held in one.held())
+        return any(one is not None and one[0].origin is owner[0].origin and one[1] == owner[1] for one in known)
+
+
 class Subscriptions:
-    """The subscriptions of all hosts."""
+    """The subscriptions of all hosts of one server."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._held: dict[str, _Subscribed] = {}
-        self._turns: weakref.WeakKeyDictionary[Upstream, anyio.Lock] = weakref.WeakKeyDictionary()
         self._turn_of_none = anyio.Lock()
+        self._subscribers = Subscribers()
+        self.share(self._subscribers)
         self._telling: dict[tuple[Hashable, str], bool] = {}
         """Which hosts are being notified of which resource, and whether it has changed again meanwhile."""
+
+    def share(self, subscribers: Subscribers) -> None:
+        """Share the upstreams with other servers. Call this before the first subscription."""
+        self._subscribers = subscribers
+        subscribers.all.add(self)
+
+    def held(self) -> Iterable[_Subscribed]:
+        """Return the resources that hosts subscribe to."""
+        return self._held.values()
 
     def register(self, server: Server[Any]) -> None:
         """Add the handlers of the handshake era to a server."""
@@ -134,7 +161,7 @@ class Subscriptions:
 
     def _turn(self, owner: Owner | None) -> anyio.Lock:
         """Return the lock for changes at one upstream: another one that does not answer keeps no host waiting."""
-        return self._turn_of_none if owner is None else self._turns.setdefault(owner[0], anyio.Lock())
+        return self._turn_of_none if owner is None else self._subscribers.turn(owner[0])
 
     async def _remove(self, uri: str, holder: Hashable) -> None:
         held = self._held.get(uri)
@@ -148,12 +175,8 @@ class Subscriptions:
             if held.holders or self._held.get(uri) is not held:  # a host came meanwhile
                 return
             del self._held[uri]
-            if held.owner is not None and not self._is_needed(held.owner):
+            if held.owner is not None and not self._subscribers.has(held.owner):
                 await self._attempt("resources/unsubscribe", held.owner)
-
-    def _is_needed(self, owner: Owner) -> bool:
-        """Return whether the resource has a subscription under another URI."""
-        return any(other.owner == owner for other in self._held.values())
 
     def _owner(self, uri: str) -> Owner | None:
         """Return the upstream to ask, if it can report changes."""

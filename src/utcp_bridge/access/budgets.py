@@ -1,0 +1,220 @@
+"""Budgets: how much one principal, or all callers of a profile, may use.
+
+    rate              calls per second, on average
+    burst             calls that may come at once; by default those of one second, at least one
+    concurrency       calls at the same time
+    bytes_per_minute  bytes of results as JSON; a result counts when it is known, so the last one may exceed it
+    bytes_per_day     the same for 24 hours
+
+Each is a bucket that fills again at a steady rate. State is in memory, and bounded: a meter is forgotten when it is as
+it was at first, and if there are too many, those that were not used for longest go.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from utcp_bridge.access.principals import Principal
+from utcp_bridge.dialects.fields import sort_of
+from utcp_bridge.errors import Busy, ConfigError, explain
+from utcp_bridge.model import is_object, matches_glob
+from utcp_bridge.tasks import loop_time
+
+__all__ = ["MAX_METERS", "Budget", "Budgets", "Meter", "read_budget", "read_budgets", "spending"]
+
+MAX_METERS: Final = 10_000
+"""Principals whose use is known at a time."""
+_MINUTE, _DAY = 60.0, 86_400.0
+_SLACK: Final = 1e-6
+"""Of a call: what adding up seconds loses."""
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Whole = Annotated[int, Field(gt=0)]
+T = TypeVar("T")
+
+
+class Budget(BaseModel):
+    """What one principal, or all callers of a profile, may use. None is without a limit."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    rate: _Positive | None = None
+    burst: _Whole | None = None
+    concurrency: _Whole | None = None
+    bytes_per_minute: _Whole | None = None
+    bytes_per_day: _Whole | None = None
+
+
+def read_budget(where: str, written: Any) -> Budget:
+    """Return a budget that the operator wrote. `where` begins the message of an error.
+
+    :raises ConfigError: it is not valid.
+    """
+    if not is_object(written):
+        raise ConfigError(f"{where} must be an object, not {sort_of(written)}.", remedy="Write, such as, `{rate: 5}`.")
+    try:
+        budget = Budget.model_validate(written)
+    except ValidationError as error:
+        known = ", ".join(Budget.model_fields)
+        raise ConfigError(f"{where}: {explain(error)}.", remedy=f"A budget has: {known}.") from None
+    if budget.burst is not None and budget.rate is None:
+        raise ConfigError(f"{where}: `burst` needs `rate`.", remedy="Add the calls per second as `rate`.")
+    return budget
+
+
+def read_budgets(written: Mapping[str, Any]) -> Budgets | None:
+    """Return the budgets of the settings by patterns of principals' names; None if there are none.
+
+    :raises ConfigError: a budget is not valid.
+    """
+    if not written:
+        return None
+    return Budgets([(str(glob), read_budget(f"Budget {glob!r}", one)) for glob, one in written.items()])
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Holds `size` at most, and fills with `rate` a second. It may owe something: then it is below zero."""
+
+    size: float
+    rate: float
+    level: float = field(init=False)
+    at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.level = self.size
+
+    def fill(self, now: float) -> float:
+        """Return the level now."""
+        self.level = min(self.size, self.level + (now - self.at) * self.rate)
+        self.at = now
+        return self.level
+
+
+class Meter:
+    """The use of one budget. `name` says in messages whose it is."""
+
+    __slots__ = ("_budget", "_bytes", "_calls", "_in_flight", "_name")
+
+    def __init__(self, name: str, budget: Budget) -> None:
+        self._name = name
+        self._budget = budget
+        self._in_flight = 0
+        rate = budget.rate
+        self._calls = None if rate is None else _Bucket(float(budget.burst or max(ceil(rate), 1)), rate)
+        sizes = ((budget.bytes_per_minute, _MINUTE), (budget.bytes_per_day, _DAY))
+        self._bytes = [_Bucket(float(size), size / seconds) for size, seconds in sizes if size is not None]
+
+    @property
+    def counts_bytes(self) -> bool:
+        """Whether `count` has to be called."""
+        return bool(self._bytes)
+
+    def check(self, now: float) -> None:
+        """Refuse a call that the budget does not cover. Nothing is taken.
+
+        :raises Busy: `retry_after` says when a call may succeed, if that is known.
+        """
+        most = self._budget.concurrency
+        if most is not None and self._in_flight >= most:
+            raise _refused(f"{self._name} has {self._in_flight} calls in flight, the most at a time.", 1.0)
+        if self._calls is not None and self._calls.fill(now) < 1 - _SLACK:
+            rate = self._calls.rate
+            raise _refused(f"{self._name} may send {rate:g} calls a second.", (1 - self._calls.level) / rate)
+        for bucket in self._bytes:
+            if bucket.fill(now) <= 0:
+                span = "minute" if bucket.size / bucket.rate <= _MINUTE + 1 else "day"
+                what = f"{self._name} has used up its {int(bucket.size):,} bytes of results a {span}."
+                raise _refused(what, (1 - bucket.level) / bucket.rate)
+
+    def enter(self) -> None:
+        """Take a call, after `check`."""
+        self._in_flight += 1
+        if self._calls is not None:
+            self._calls.level -= 1
+
+    def leave(self) -> None:
+        """Note the end of a call."""
+        self._in_flight -= 1
+
+    def count(self, size: int) -> None:
+        """Note the bytes of a result."""
+        for bucket in self._bytes:
+            bucket.level -= size
+
+    def is_fresh(self, now: float) -> bool:
+        """Return whether the meter is as it was at first, so that it can be forgotten."""
+        buckets = [*self._bytes, *([] if self._calls is None else [self._calls])]
+        return not self._in_flight and all(bucket.fill(now) >= bucket.size for bucket in buckets)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is in flight."""
+        return not self._in_flight
+
+
+def _refused(message: str, seconds: float) -> Busy:
+    busy = Busy(message, remedy=f"Try again in {ceil(seconds)} s.")
+    busy.retry_after = float(ceil(seconds * 1000)) / 1000
+    return busy
+
+
+class Budgets:
+    """The meters of principals. The first pattern that matches a principal's name gives the budget."""
+
+    def __init__(self, budgets: Sequence[tuple[str, Budget]], max_meters: int = MAX_METERS) -> None:
+        self._budgets = budgets
+        self._max = max_meters
+        self._meters: OrderedDict[str, Meter | None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._meters)
+
+    def of(self, principal: Principal) -> Meter | None:
+        """Return the meter of a principal; None if no budget is for it."""
+        name = principal.name
+        if name in self._meters:
+            self._meters.move_to_end(name)
+            return self._meters[name]
+        budget = next((budget for glob, budget in self._budgets if matches_glob(glob, name)), None)
+        self._make_room()
+        who = "This caller" if principal.kind in {"anyone", "shared"} else f"{name[:64]!r}"
+        found = self._meters[name] = None if budget is None else Meter(who, budget)
+        return found
+
+    def _make_room(self) -> None:
+        if len(self._meters) < self._max:
+            return
+        now = loop_time()
+        for name in [name for name, meter in self._meters.items() if meter is None or meter.is_fresh(now)]:
+            del self._meters[name]
+        idle = [name for name, meter in self._meters.items() if meter is None or meter.is_idle]
+        for name in idle[: max(len(self._meters) - self._max + 1, 0)]:
+            del self._meters[name]
+
+
+async def spending(meters: Sequence[Meter], work: Callable[[], Awaitable[T]], size_of: Callable[[T], int]) -> T:
+    """Return what `work` returns, within budgets. All of them must cover the call, or none is charged.
+
+    :raises Busy: one does not cover it.
+    """
+    now = loop_time()
+    for meter in meters:
+        meter.check(now)
+    for meter in meters:
+        meter.enter()
+    try:
+        result = await work()
+    finally:
+        for meter in meters:
+            meter.leave()
+    if any(meter.counts_bytes for meter in meters):
+        size = size_of(result)
+        for meter in meters:
+            meter.count(size)
+    return result
