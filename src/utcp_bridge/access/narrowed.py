@@ -134,6 +134,7 @@ class NarrowedClient:
         self.whole: Final = whole
         self.profile: Final = profile
         self.settings: BridgeSettings = whole.settings
+        self.root = whole.root
         self.redactor: Redactor = whole.redactor
         self.host_ahead: HostAhead = whole.host_ahead
         self._generation: int | None = None

@@ -132,7 +132,7 @@ def _assemble(server: BridgeServer, address: str) -> tuple[AsgiApp, HttpFront, A
         at_end=ways.end_streams,
     )
     if settings.metrics:
-        front.metrics = MetricsPage(server.client, server.readiness)
+        front.metrics = MetricsPage(server.part.whole, server.readiness)
     outermost: Any = front
     if settings.allowed_browser_origins:
         outermost = CORSMiddleware(
