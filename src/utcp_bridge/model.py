@@ -16,16 +16,21 @@ from fnmatch import translate
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
-from typing import Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 
 import orjson
 
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.foreign import is_heavy
 
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 __all__ = [
     "CALLER",
     "MISREAD",
+    "REQUESTER",
+    "TRAIL",
     "Binary",
     "Call",
     "ContentBlocks",
@@ -44,6 +49,7 @@ __all__ = [
     "LogMessage",
     "LogReceiver",
     "Outage",
+    "Requester",
     "Result",
     "Source",
     "TlsOptions",
@@ -51,6 +57,8 @@ __all__ = [
     "Trust",
     "defers",
     "discard",
+    "expectation",
+    "explain",
     "first_few",
     "grouped_faults",
     "has_steps",
@@ -71,6 +79,29 @@ Emit: TypeAlias = Callable[[Any], Awaitable[None]]
 
 CALLER: Final[ContextVar[str]] = ContextVar("utcp_bridge_caller", default="")
 """Which client the current call is for: clients that wait for the same manual take turns. It proves nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Who the current call comes from, for rules and the audit log, in words of no protocol."""
+
+    principal: str = "anyone"
+    """The name of `identity`."""
+    identity: Any = field(default=None, repr=False)
+    """The principal (`access.principals`). Rooms below `access` pass it on. None: anyone."""
+    profile: str | None = None
+    """The name of the profile through which the call comes."""
+    client: str | None = None
+    """The name that the program gives itself. It proves nothing."""
+    address: str | None = None
+    """The IP address of the connection, over HTTP."""
+    session: str | None = None
+    """A digest of the session or the token."""
+
+
+REQUESTER: Final[ContextVar[Requester]] = ContextVar("utcp_bridge_requester", default=Requester())  # noqa: B039 - frozen
+TRAIL: Final[ContextVar[list[JsonObject] | None]] = ContextVar("utcp_bridge_trail", default=None)
+"""Where rules note what they decide about the current call; None: nobody reads it."""
 
 
 def in_seconds(seconds: float) -> str:
@@ -567,3 +598,29 @@ class Faults(FaultCollector[str, Fault]):
         """Add the faults that another reader found."""
         for fault in faults:
             self.add(fault.where, fault.what, fault.remedy, severity=fault.severity, code=fault.code)
+
+
+# --- faults of pydantic ---------------------------------------------------------------------------
+
+
+_EXPECTED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("tuple_type", "list_type", "frozen_set_type"), "Input should be a list"),
+    **dict.fromkeys(
+        ("dict_type", "dataclass_type", "model_type", "model_attributes_type"), "Input should be an object"
+    ),
+}
+"""What people call the types that pydantic names by their Python classes, by pydantic's type of fault."""
+
+
+def expectation(fault: Mapping[str, Any]) -> str:
+    """Return what pydantic expects of a value, from one of its faults, without the names of Python's classes."""
+    text = re.sub(r"^Value should have (at \w+ \d+) items?.*", r"it must have \1 characters", str(fault["msg"]))
+    return _EXPECTED.get(fault["type"], text.removeprefix("Value error, ").rstrip("."))
+
+
+def explain(error: ValidationError) -> str:
+    """Return one sentence for the first fault of a pydantic error: field and expectation, without the value."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or ("" if first["type"] == "value_error" else "the value")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{field}: {expectation(first)}{more}" if field else f"{expectation(first)}{more}"

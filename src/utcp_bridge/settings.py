@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_core import PydanticCustomError
 
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.model import JsonObject, expectation, explain, is_object
 
 __all__ = [
     "FILE_SETTINGS",
@@ -59,7 +59,8 @@ __all__ = [
 
 SEE_SETTINGS: Final = "`utcp-bridge help settings` lists the settings."
 """The remedy for a wrong setting."""
-FILE_SETTINGS: Final = {f"{name}_file": name for name in ("bearer_token", "proxy", "state_key", "token_store")}
+_SECRET_SETTINGS: Final = ("bearer_token", "proxy", "state_key", "token_store", "audit_key")
+FILE_SETTINGS: Final = {f"{name}_file": name for name in _SECRET_SETTINGS}
 """The settings that name a file with a secret, and the secret setting that each gives."""
 GENERATED_TOKEN: Final = "generate"  # noqa: S105 - asks for a token
 """The value of `bearer_token` for which `serve` makes a token."""
@@ -393,10 +394,23 @@ class LogSettings(_Frozen):
     watchdog_seconds: float = Field(
         default=2.0, ge=0, description="Seconds after which the log shows why the event loop stands still. 0: never."
     )
-    audit_arguments: Literal["none", "names"] = Field(
+    audit_arguments: Literal["none", "names", "digest", "full"] = Field(
         default="none",
-        description="What the audit log has of the arguments: nothing, or the names. A caller chooses the names, too.",
+        description="What the audit log has of the arguments: nothing, the names, a keyed digest, or all of them with "
+        "secrets masked. A caller chooses the names, too.",
     )
+    audit_key: Annotated[SecretStr, Field(min_length=16), AfterValidator(_token)] | None = Field(
+        default=None,
+        description="Secret of the audit log's hashes and digests. null: anyone can compute the hashes, and digests "
+        "differ from start to start.",
+    )
+    audit_max_bytes: Count = Field(
+        default=0, description="Bytes of the audit log after which it goes on in a new file. 0: never."
+    )
+    audit_max_age: float = Field(
+        default=0, ge=0, description="Seconds after which the audit log goes on in a new file. 0: never."
+    )
+    audit_keep: Size = Field(default=10, description="Most old files of the audit log, `NAME.1` and so on.")
 
 
 GROUPS: Final[Mapping[str, type[BaseModel]]] = {
@@ -640,29 +654,6 @@ def nearest_setting(name: str) -> str | None:
     if not near:
         return None
     return grouped_name(near[0]) if near[0] in keys else near[0]
-
-
-_EXPECTED: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("tuple_type", "list_type", "frozen_set_type"), "Input should be a list"),
-    **dict.fromkeys(
-        ("dict_type", "dataclass_type", "model_type", "model_attributes_type"), "Input should be an object"
-    ),
-}
-"""What people call the types that pydantic names by their Python classes, by pydantic's type of fault."""
-
-
-def expectation(fault: Mapping[str, Any]) -> str:
-    """Return what pydantic expects of a value, from one of its faults, without the names of Python's classes."""
-    text = re.sub(r"^Value should have (at \w+ \d+) items?.*", r"it must have \1 characters", str(fault["msg"]))
-    return _EXPECTED.get(fault["type"], text.removeprefix("Value error, ").rstrip("."))
-
-
-def explain(error: ValidationError) -> str:
-    """Return one sentence for the first fault of a pydantic error: field and expectation, without the value."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or ("" if first["type"] == "value_error" else "the value")
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{field}: {expectation(first)}{more}" if field else f"{expectation(first)}{more}"
 
 
 def settings_fault(error: ValidationError, where_of: Callable[[str], str]) -> ConfigError:

@@ -52,6 +52,9 @@ JOURNEY: Final[dict[str, dict[str, str]]] = {
         "diff": "Show which tools are new, changed or gone since they were approved.",
         "approve": "Approve tools as they are now, in utcp.lock.",
     },
+    "Control": {
+        "audit": "Check that nobody changed the audit log.",
+    },
     "Compare": {
         "compare": "Compare what two manuals offer and reply, to replace one by the other.",
         "shadow": "Show how replies of shadowed tools compare.",
@@ -85,6 +88,7 @@ _TOGETHER: Final = {
     "diff": "lock",
     "approve": "lock",
     "conformance": "validate",
+    "audit": "access.audit",
 }
 """The module of each verb that shares one with its counterpart."""
 

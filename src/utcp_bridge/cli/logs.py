@@ -26,6 +26,7 @@ from utcp_bridge.foreign import decode, escape_line_ends, visible
 if TYPE_CHECKING:
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.cli.line_writer import LineWriter
+    from utcp_bridge.settings import LogSettings
 
 __all__ = [
     "RepeatedLines",
@@ -411,25 +412,38 @@ def log_file(place: str | None, root: Path) -> Generator[None]:
 
 
 @contextmanager
-def audit_sink(place: str | None, root: Path) -> Generator[AuditSink | None]:
-    """Return the function that writes audit lines. `-` is stderr; any other place is a file relative to `root`.
+def audit_sink(settings: LogSettings, root: Path) -> Generator[AuditSink | None]:
+    """Return the function that writes audit lines to the place that `audit_log` names; None if it names none.
 
-    Lines are appended to the file, and only its owner can read it.
+    `-` is stderr; any other place is a file relative to `root`. Lines are appended to the file as a chain, and only its
+    owner can read it.
 
     :raises ConfigError: the file cannot be opened.
     """
+    place = settings.audit_log
     if place is None:
         yield None
         return
+    from utcp_bridge.access.audit_chain import chain_key
+    from utcp_bridge.cli.audit_files import ChainedPut, ChainedWriter, Rotation
+
+    key = chain_key(None if settings.audit_key is None else settings.audit_key.get_secret_value())
     sink = AuditSink()
     if place == _ON_STDERR:
-        sink.put = _put_on_stderr
+        sink.put = chained = ChainedPut(_put_on_stderr, key)
         try:
             yield sink
         finally:
+            chained.close()
             sink.report.end()
         return
-    with opened_file(root / Path(place).expanduser(), "audit_log", lost_audit_lines, sink.report) as writer:
+    rotation = Rotation(settings.audit_max_bytes, settings.audit_max_age, settings.audit_keep)
+
+    def opened(path: Path, report: LossReport) -> LineWriter:
+        return ChainedWriter(path, rotation, key, report)
+
+    path = root / Path(place).expanduser()
+    with opened_file(path, "audit_log", lost_audit_lines, sink.report, opened) as writer:
 
         def put(line: bytes) -> bool:
             writer.put(line)  # which reports by itself what it drops

@@ -152,7 +152,7 @@ async def open_loaded(
         note(line)
     if settings.check_connections:
         stack.enter_context(watched())
-    sink = stack.enter_context(audit_sink(settings.audit_log, loaded.root))
+    sink = stack.enter_context(audit_sink(settings, loaded.root))
     extensions = Extensions(
         redactor=redactor,
         audit=sink,

@@ -30,7 +30,7 @@ from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, a
 from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.errors import AuthRequired, ConfigError, UnknownTool, UtcpError
 from utcp_bridge.manuals.binding import Binder
-from utcp_bridge.manuals.registration import ManualState, Registration
+from utcp_bridge.manuals.registration import ManualState, Registration, certain_tool
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
 from utcp_bridge.manuals.upkeep import Upkeep
 from utcp_bridge.model import Call, Document, Emit, Fault, JsonObject, Outage, Result, Tool, Trust, discard, first_few
@@ -145,7 +145,7 @@ class UtcpClient(ReferenceNames):
         folders, most = self.settings.file_roots, self.settings.max_file_bytes
         files = FileRoots(folders, base=root, max_bytes=most) if folders else None
         self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
-        self._audit = Audit(extensions.audit, names=self.settings.audit_arguments == "names")
+        self._audit = Audit.of(extensions.audit, self.settings, self.redactor)
         self._layers = self._make_layers(extensions, (*processors, *extensions.post_processors))
         self._explainer = Explainer(
             self._registration, self.redactor, (self._output_path, self._validation, self._file_arguments)
@@ -362,6 +362,11 @@ class UtcpClient(ReferenceNames):
     # --- tools ---
 
     @property
+    def notes_requesters(self) -> bool:
+        """Whether a server should say who each call comes from (`model.REQUESTER`), for the audit log or rules."""
+        return self._audit.sink is not None
+
+    @property
     def audit_lost(self) -> int | None:
         """How many audit lines were not written; None without an audit log."""
         return self._audit.lost
@@ -394,7 +399,7 @@ class UtcpClient(ReferenceNames):
             return found
         same = [one for one in self.tools() if one.name == tool]
         if len(same) == 1:
-            return _certain(same[0], self.report())
+            return certain_tool(same[0], self.report())
         names = [one.qualified_name for one in same[:3]]
         if names:
             raise UnknownTool(
@@ -681,17 +686,3 @@ def _with_keywords(
         search_strategy=given.get("search_strategy") or extensions.search_strategy,
     )
     return root if folder is None else Path(folder), changed
-
-
-def _certain(tool: Tool, states: Iterable[ManualState]) -> Tool:
-    """Return a tool whose own name no other loaded manual has.
-
-    :raises UnknownTool: a manual of the configuration is not loaded, and it may have a tool of this name.
-    """
-    for state in states:
-        if state.status != "ready" and "registry" not in state.entry.template and state.name != tool.manual:
-            raise UnknownTool(
-                f"Manual {state.name!r} is not loaded, and it may have a tool named {tool.name!r}.",
-                remedy=f"Use the full name: {tool.qualified_name}.",
-            )
-    return tool

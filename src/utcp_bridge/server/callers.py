@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp.server.context import ServerRequestContext
 
+from utcp_bridge.access.principals import ANYONE, Principal
 from utcp_bridge.catalogue.budget import MAX_EVENT_BYTES
-from utcp_bridge.model import is_object
+from utcp_bridge.model import Requester, is_object
 from utcp_bridge.server.meta_tools import Caller
 
-__all__ = ["caller_of", "client_name"]
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+__all__ = ["caller_of", "client_name", "requester_of", "requester_over_http"]
 
 _FIRST_VERSION_WITH_LINKS: Final = "2025-06-18"
 _STATE_KEY: Final = "utcp_bridge/caller"
@@ -57,3 +62,40 @@ def client_name(ctx: ServerRequestContext[Any, Any]) -> str | None:
     stated = (ctx.meta or {}).get(_CLIENT_INFO_KEY)
     name = stated.get("name") if is_object(stated) else None
     return name if isinstance(name, str) else None
+
+
+def requester_of(ctx: ServerRequestContext[Any, Any]) -> Requester:
+    """Return who a request over MCP comes from, for rules and the audit log."""
+    caller = caller_of(ctx)
+    peer = getattr(ctx.request, "client", None)
+    principal = _principal_of(caller)
+    return Requester(
+        principal=principal.name,
+        identity=principal,
+        client=caller.client,
+        address=None if peer is None else peer.host,
+        session=_digest(caller.owner),
+    )
+
+
+def requester_over_http(request: Request) -> Requester:
+    """Return who a request to `/utcp` comes from. It has no session, so its token is the owner."""
+    owner = f"token {hashlib.sha256(request.headers.get('authorization', '').encode()).hexdigest()}"
+    return Requester(
+        principal=ANYONE.name,
+        identity=ANYONE,
+        client=request.headers.get("user-agent"),
+        address=None if request.client is None else request.client.host,
+        session=_digest(owner),
+    )
+
+
+def _principal_of(caller: Caller) -> Principal:
+    """Return the principal of a caller: the one place that reads it."""
+    found = getattr(caller, "principal", None)
+    return found if isinstance(found, Principal) else ANYONE
+
+
+@lru_cache(maxsize=4096)
+def _digest(owner: str) -> str:
+    return hashlib.sha256(owner.encode()).hexdigest()[:16]

@@ -34,7 +34,7 @@ from utcp_bridge.convert.outcome import ToolProof
 from utcp_bridge.convert.targets import portable_tool
 from utcp_bridge.errors import InvalidArguments, UtcpError
 from utcp_bridge.manuals.repository import unknown_tool
-from utcp_bridge.model import Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
+from utcp_bridge.model import REQUESTER, Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
 from utcp_bridge.providing.exchange import Lines, UnreadableBody, answer_of, problem, read_arguments, wants_lines
 from utcp_bridge.providing.manuals import (
     PROOF,
@@ -46,6 +46,7 @@ from utcp_bridge.providing.manuals import (
     read_form,
 )
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.callers import requester_over_http
 from utcp_bridge.server.outgoing import call_masked
 from utcp_bridge.settings import ManualOptions
 from utcp_bridge.variables import names_credential
@@ -131,6 +132,8 @@ class UtcpRoutes:
             arguments = await read_arguments(request, entry.tool.inputs)
         except (UtcpError, UnreadableBody) as error:
             return problem(error)
+        if self._client.notes_requesters:
+            REQUESTER.set(requester_over_http(request))  # each request has a context of its own
         if wants_lines(request) and self._client.streams(entry.tool):
             return Lines(partial(self._stream, entry, arguments))
         return await answer_of(request, partial(self._result, entry, arguments, discard))
