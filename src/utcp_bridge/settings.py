@@ -28,6 +28,7 @@ __all__ = [
     "GENERATED_TOKEN",
     "GROUPS",
     "SEE_SETTINGS",
+    "AccessSettings",
     "ArgumentCheck",
     "BridgeSettings",
     "Exposure",
@@ -376,6 +377,17 @@ class PolicySettings(_Frozen):
         return bool(self.reference_protocol_rules)
 
 
+class AccessSettings(_Frozen):
+    """Who may call what."""
+
+    access_rules: tuple[JsonObject, ...] = Field(
+        default=(), repr=False, description="Rules before and after each call, in order (`utcp-bridge help rules`)."
+    )
+    rule_timeout: Seconds = Field(
+        default=5.0, description="Seconds for one decision of a rule of another package. Then the call is refused."
+    )
+
+
 class LogSettings(_Frozen):
     """What the bridge records."""
 
@@ -421,6 +433,7 @@ GROUPS: Final[Mapping[str, type[BaseModel]]] = {
     "resilience": ResilienceSettings,
     "policy": PolicySettings,
     "log": LogSettings,
+    "access": AccessSettings,
 }
 """The groups by their names. At most 12 settings each."""
 
@@ -433,6 +446,7 @@ class BridgeSettings(
     ResilienceSettings,
     PolicySettings,
     LogSettings,
+    AccessSettings,
 ):  # the order of `GROUPS`
     """The bridge's own settings, each with a default that suits a newcomer.
 

@@ -34,7 +34,7 @@ _BETWEEN_TRIES: Final = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """When a file goes on in a new one: after bytes, or seconds since its first line; 0: never. `keep` old ones stay."""
+    """When a file goes on in a new one: after bytes, or seconds since its start; 0: never. `keep` old ones stay."""
 
     max_bytes: int = 0
     max_age: float = 0.0

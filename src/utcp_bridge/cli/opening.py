@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from utcp_bridge.configuration.loading import LoadedConfig
     from utcp_bridge.manuals.registration import ManualState
     from utcp_bridge.net.guard import Guard
-    from utcp_bridge.settings import UtcpClientConfig
+    from utcp_bridge.pipeline.ruling import RulingPort
+    from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 
 __all__ = [
     "env_file_lines",
@@ -156,6 +157,7 @@ async def open_loaded(
     extensions = Extensions(
         redactor=redactor,
         audit=sink,
+        ruling=_rules(settings),
         guard=guard,
         documents=loaded.documents,
         only=only,
@@ -165,6 +167,18 @@ async def open_loaded(
     )
     client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
     return await stack.enter_async_context(client)
+
+
+def _rules(settings: BridgeSettings) -> RulingPort | None:
+    """Return the rules of a configuration. A short command imports them only if there are some.
+
+    :raises ConfigError: a rule is wrong.
+    """
+    if not settings.access_rules:
+        return None
+    from utcp_bridge.access.rules import open_rules
+
+    return open_rules(settings.access_rules, seconds=settings.rule_timeout)
 
 
 def env_file_lines(loaded: LoadedConfig) -> Iterator[str]:
