@@ -383,6 +383,9 @@ class AccessSettings(_Frozen):
     access_rules: tuple[JsonObject, ...] = Field(
         default=(), repr=False, description="Rules before and after each call, in order (`utcp-bridge help rules`)."
     )
+    approvals: JsonObject = Field(
+        default_factory=dict, repr=False, description="How calls are approved (`utcp-bridge help rules`)."
+    )
     rule_timeout: Seconds = Field(
         default=5.0, description="Seconds for one decision of a rule of another package. Then the call is refused."
     )

@@ -249,9 +249,9 @@ def test_rules_that_never_match_are_named():
         ]
     )
     faults = [str(fault) for fault in rules.faults([make_tool(), make_tool(name="other")])]
+    decided = "this rule never decides, because 'rule 1 (deny)' always does before. Move it up, or remove it."
     assert faults == [
-        "`access.rules`, 'rule 2 (ask)': this rule never decides, because 'rule 1 (deny)' always does before. "
-        "Move it up, or remove it.",
+        f"`access.rules`, 'rule 2 (ask)': {decided}",
         "`access.rules`, 'rule 4 (deny)': no tool matches this rule. Check its selectors.",
     ]
     assert rules.faults([]) == []

@@ -41,6 +41,7 @@ class StandIn:
     generation: int = 1
     search_note: str | None = None
     audit_lost: int | None = None
+    notes_requesters: bool = False
     config: UtcpClientConfig = field(default_factory=UtcpClientConfig)
     redactor: Redactor = field(default_factory=Redactor)
 

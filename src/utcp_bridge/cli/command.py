@@ -54,6 +54,7 @@ JOURNEY: Final[dict[str, dict[str, str]]] = {
     },
     "Control": {
         "audit": "Check that nobody changed the audit log.",
+        "approvals": "Decide about calls that wait for an approval.",
     },
     "Compare": {
         "compare": "Compare what two manuals offer and reply, to replace one by the other.",
@@ -89,6 +90,7 @@ _TOGETHER: Final = {
     "approve": "lock",
     "conformance": "validate",
     "audit": "access.audit",
+    "approvals": "access.approvals",
 }
 """The module of each verb that shares one with its counterpart."""
 
