@@ -386,6 +386,9 @@ class AccessSettings(_Frozen):
     approvals: JsonObject = Field(
         default_factory=dict, repr=False, description="How calls are approved (`utcp-bridge help rules`)."
     )
+    spotlight: Literal["off", "untrusted", "all"] = Field(
+        default="off", description="Whose results are marked as data: nobody's, those of fetched manuals, or all."
+    )
     rule_timeout: Seconds = Field(
         default=5.0, description="Seconds for one decision of a rule of another package. Then the call is refused."
     )
@@ -403,8 +406,8 @@ class LogSettings(_Frozen):
     )
     audit_log: str | None = Field(
         default=None,
-        description="File that receives one JSON line per call. `-` is stderr. It must not be a link or a pipe. "
-        "Only its owner can read a new file. SIGHUP opens it again.",
+        description="File that receives one JSON line per call, or `-` (stderr), or `syslog`. It must not be a link "
+        "or a pipe. Only its owner can read a new file. SIGHUP opens it again.",
     )
     watchdog_seconds: float = Field(
         default=2.0, ge=0, description="Seconds after which the log shows why the event loop stands still. 0: never."

@@ -3,6 +3,7 @@
 import json
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from utcp_bridge.access.audit_chain import audit_files, check_audit
-from utcp_bridge.cli.audit_files import ChainedPut, ChainedWriter, Rotation
+from utcp_bridge.cli.audit_files import ChainedPut, ChainedWriter, Rotation, SyslogWriter
 
 
 def line(number):
@@ -184,3 +185,54 @@ def test_a_place_that_refuses_lines_receives_their_number_and_a_whole_chain(tmp_
     path.write_bytes(b"".join(taken))
     assert right(path).notes == ["2 lines were lost when they were written, as the log itself says."]
     assert calls(path) == [1, 4]
+
+
+def received(server, number):
+    """Return the lines of this number of messages."""
+    return [server.recv(65_536) for _ in range(number)]
+
+
+@pytest.mark.parametrize("way", ["unix", "udp"])
+def test_lines_reach_the_log_of_the_system_as_a_chain(tmp_path, way):
+    family = socket.AF_UNIX if way == "unix" else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as server:
+        server.settimeout(60)
+        server.bind(str(tmp_path / "log") if way == "unix" else ("127.0.0.1", 0))
+        place = str(tmp_path / "log") if way == "unix" else f"udp://127.0.0.1:{server.getsockname()[1]}"
+        writer = SyslogWriter(place, None, lambda *_: None)
+        writer.put(line(1))
+        writer.close()
+        messages = received(server, 3)
+    assert {one.partition(b" ")[0] for one in messages} == {b"<38>utcp-bridge:"}
+    path = tmp_path / "a.log"
+    path.write_bytes(b"".join(one.partition(b" ")[2] + b"\n" for one in messages))
+    assert right(path).notes == []
+    assert calls(path) == [1]
+
+
+def test_lines_reach_a_log_over_tcp(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        writer = SyslogWriter(f"tcp://127.0.0.1:{server.getsockname()[1]}", None, lambda *_: None)
+        writer.put(line(1))
+        writer.close()
+        with server.accept()[0] as peer, peer.makefile("rb") as lines:
+            path = tmp_path / "a.log"
+            path.write_bytes(b"".join(one.partition(b" ")[2] for one in lines))
+    assert calls(path) == [1]
+    assert right(path).lines == 3
+
+
+def test_a_log_that_is_away_costs_lines_which_are_counted(tmp_path):
+    reports = []
+    writer = SyslogWriter(str(tmp_path / "gone"), None, lambda number, why: reports.append((number, why)))
+    writer.put(line(1))
+    writer.close()
+    assert writer.lost == 3
+    assert reports[-1][1].startswith("the system's log cannot be reached: No such file")
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1", "udp://"])
+def test_a_place_that_is_not_one_of_syslog_is_refused(place):
+    with pytest.raises(ValueError, match="://"):
+        SyslogWriter(place, None, lambda *_: None)

@@ -76,7 +76,7 @@ class RuleEntry(BaseModel):
     options: JsonObject = Field(default_factory=dict)
 
     def selects(self, tool: Tool) -> bool:
-        """Return whether the rule is for a tool, whoever calls."""
+        """Return whether the rule is for a tool, for some callers or all."""
         facts = _facts(tool)
         chosen = (
             (self.manuals, (tool.manual,)),

@@ -38,6 +38,7 @@ from utcp_bridge.model import (
     Tool,
     in_seconds,
     is_list,
+    is_object,
 )
 from utcp_bridge.pipeline import canonical_json
 from utcp_bridge.pipeline.validation import argument_fault
@@ -225,7 +226,7 @@ class _Personal(_Step):
         inner = block.get("resource")
         rest = {key: value for key, value in block.items() if key not in encoded and key != "resource"}
         masked: JsonObject = {**await self._masked(rest, seen), **encoded}
-        if isinstance(inner, dict):
+        if is_object(inner):
             masked["resource"] = await self._masked_block(inner, seen)
         return masked
 

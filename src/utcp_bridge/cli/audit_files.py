@@ -7,7 +7,10 @@ has written or begun a new file, and continues the chain from the last line.
 from __future__ import annotations
 
 import os
+import queue
 import secrets
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -15,7 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from utcp_bridge import __version__
 from utcp_bridge.access.audit_chain import MAX_LINE_BYTES, AuditChain, chain_record
@@ -23,9 +27,14 @@ from utcp_bridge.cli.line_writer import LineWriter
 from utcp_bridge.cli.log_files import lost_audit_lines
 from utcp_bridge.net.files.writing import open_log, try_lock, unlock
 
-__all__ = ["ChainedPut", "ChainedWriter", "Rotation"]
+__all__ = ["ChainedPut", "ChainedWriter", "Rotation", "SyslogWriter"]
 
 _LOCK_SECONDS: Final = 5.0
+_SYSLOG: Final = "/var/run/syslog" if sys.platform == "darwin" else "/dev/log"
+_SYSLOG_PORT: Final = 514
+_PRIORITY: Final = 4 << 3 | 6
+"""The facility `auth` and the level `info` (RFC 5424)."""
+_MAX_LINES: Final = 8_192
 _SEAL_BYTES: Final = 150
 """What the chain adds to a line, about."""
 _BETWEEN_TRIES: Final = 0.002
@@ -213,6 +222,98 @@ class ChainedPut:
         if is_taken:
             self._chain.keep(made)
         return is_taken
+
+
+class SyslogWriter:
+    """Sends lines to the system's log in a thread, as members of a chain. What cannot be sent is counted."""
+
+    def __init__(self, place: str, key: bytes | None, report: Callable[[int, str], None]) -> None:
+        """Begin. `place` is empty, the path of a socket, or `udp://host:port` or `tcp://host:port`.
+
+        :raises ValueError: `place` is something else.
+        """
+        self._address, self._kind = _syslog_address(place)
+        self._report, self.lost = report, 0
+        self._socket: socket.socket | None = None
+        self._lines: queue.Queue[bytes | None] = queue.Queue(_MAX_LINES)
+        self._dropped = 0
+        self._key = key
+        self._thread = threading.Thread(target=self._run, name="writer of syslog", daemon=True)
+        self._thread.start()
+
+    def put(self, line: bytes) -> bool:
+        """Send a line as soon as possible. Return False if it is dropped."""
+        try:
+            self._lines.put_nowait(line)
+        except queue.Full:
+            self._dropped += 1
+            self._lose(1, "the system's log is too slow")
+            return False
+        return True
+
+    def close(self) -> None:
+        """Send what waits, for a bounded time."""
+        with suppress(queue.Full):
+            self._lines.put(None, timeout=_LOCK_SECONDS)
+        self._thread.join(_LOCK_SECONDS)
+
+    def _run(self) -> None:
+        chained = ChainedPut(self._send, self._key)
+        while (line := self._lines.get()) is not None:
+            if dropped := self._dropped:
+                self._dropped -= dropped
+                chained(lost_audit_lines(dropped, "the system's log is too slow"))
+            chained(line)
+        chained.close()
+        if self._socket is not None:
+            self._socket.close()
+
+    def _send(self, line: bytes) -> bool:
+        data = b"<%d>utcp-bridge: %s" % (_PRIORITY, line.rstrip())
+        try:
+            if self._socket is None:
+                self._socket = self._opened()
+            self._socket.sendall(data + b"\n" if self._kind is socket.SOCK_STREAM else data)
+        except OSError as error:
+            self._lose(1, f"the system's log cannot be reached: {error.strerror or type(error).__name__}")
+            if self._socket is not None:
+                self._socket.close()
+            self._socket = None
+            return False
+        return True
+
+    def _opened(self) -> socket.socket:
+        """Return a socket to the log.
+
+        :raises OSError: nobody listens.
+        """
+        if self._kind is socket.SOCK_STREAM:
+            return socket.create_connection(self._address, timeout=_LOCK_SECONDS)
+        family = socket.AF_UNIX if isinstance(self._address, str) else socket.getaddrinfo(*self._address)[0][0]
+        opened = socket.socket(family, socket.SOCK_DGRAM)
+        opened.settimeout(_LOCK_SECONDS)
+        try:
+            opened.connect(self._address)
+        except OSError:
+            opened.close()
+            raise
+        return opened
+
+    def _lose(self, lines: int, why: str) -> None:
+        self.lost += lines
+        self._report(self.lost, why)
+
+
+def _syslog_address(place: str) -> tuple[Any, socket.SocketKind]:
+    if "://" not in place:
+        if not hasattr(socket, "AF_UNIX"):  # Windows
+            raise ValueError(place)
+        return place or _SYSLOG, socket.SOCK_DGRAM
+    parts = urlsplit(place)
+    kinds = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
+    if parts.scheme not in kinds or not parts.hostname:
+        raise ValueError(place)
+    return (parts.hostname, parts.port or _SYSLOG_PORT), kinds[parts.scheme]
 
 
 def _tail(path: Path) -> bytes:

@@ -148,7 +148,7 @@ class UtcpClient(ReferenceNames):
         files = FileRoots.of(self.settings, root)
         self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
         self._audit = Audit.of(extensions.audit, self.settings, self.redactor)
-        self._rulings = Rulings.of(extensions.ruling, self.settings)
+        self._rules = Rulings.of(extensions.ruling, self.settings)
         self._layers = self._make_layers(extensions, (*processors, *extensions.post_processors))
         self._explainer = Explainer(
             self._registration, self.redactor, (self._output_path, self._validation, self._file_arguments)
@@ -189,7 +189,7 @@ class UtcpClient(ReferenceNames):
             self._rules_of_promoted,
             self._shadowing,
             self._validation,
-            self._rulings,
+            self._rules,
             self._file_arguments,
             PostProcessing(processors),
             Deadline(self._seconds),
@@ -328,7 +328,7 @@ class UtcpClient(ReferenceNames):
 
     def faults(self) -> list[Fault]:
         """Return what is wrong with the parts that the configuration names: loaders, shadows, rules and others."""
-        return [*self._part_faults, *self._shadowing.faults(), *self._rulings.faults(self.tools())]
+        return [*self._part_faults, *self._shadowing.faults(), *self._rules.faults(self.tools())]
 
     def outages(self) -> list[Outage]:
         """Return the upstreams that did not answer, so that calls to them are refused for now."""
@@ -369,7 +369,7 @@ class UtcpClient(ReferenceNames):
     @property
     def notes_requesters(self) -> bool:
         """Whether a server should say who each call comes from (`model.REQUESTER`), for the audit log or rules."""
-        return self._audit.sink is not None or self._rulings.ruling is not None
+        return self._audit.sink is not None or self._rules.ruling is not None
 
     @property
     def audit_lost(self) -> int | None:
@@ -553,7 +553,7 @@ class UtcpClient(ReferenceNames):
 
         :raises InvalidArguments: the arguments do not fit.
         """
-        return await self._rulings.explain(tool, arguments, self._validation)
+        return await self._rules.explain(tool, arguments, self._validation)
 
     def reach(self, template: Template) -> tuple[Target[Any], Sequence[Need]]:
         """Return the target of a manual's template with its variables filled in, and what loading it needs.
@@ -652,7 +652,7 @@ class UtcpClient(ReferenceNames):
 
     def _rules_of_promoted(self, tool: Tool, inner: Next) -> Next:
         """Apply the rules of a promoted tool as well: those of the tool that answers are in its own pipeline."""
-        return self._rulings(tool, inner) if is_promoted(self.tools(), tool) else inner
+        return self._rules(tool, inner) if is_promoted(self.tools(), tool) else inner
 
     def _seconds(self, tool: Tool) -> float:
         """Return the time limit of a tool's calls. The template of a fetched manual may lower the operator's limit."""
