@@ -12,7 +12,7 @@ from tests.support.steps import Step, make_call, make_tool
 
 from utcp_bridge.access import rules as rules_module
 from utcp_bridge.access.principals import Principal
-from utcp_bridge.access.rules import Verdict, open_rules
+from utcp_bridge.access.rules import RuleVerdict, open_rules
 from utcp_bridge.errors import ConfigError, InvalidArguments, PolicyError, Rejected
 from utcp_bridge.model import REQUESTER, TRAIL, Binary, ContentBlocks, Requester, Result, defers, discard, large_reader
 from utcp_bridge.pipeline.ruling import Rulings
@@ -194,7 +194,7 @@ class Plugin:
             case "hang":
                 await anyio.sleep_forever()
             case "verdict":
-                return Verdict("deny", "Because.")
+                return RuleVerdict("deny", "Because.")
             case "odd":
                 return "perhaps"
         return self.does if self.does in {"allow", "deny"} else None

@@ -8,7 +8,6 @@ key that they do not have, or a hash that is kept elsewhere, shows that.
 from __future__ import annotations
 
 import hmac
-import re
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -146,11 +145,12 @@ class AuditReport:
 
 def audit_files(path: Path) -> list[Path]:
     """Return an audit log and its old files `NAME.1`, `NAME.2` …, the oldest first. Only files that exist are in it."""
-    pattern = re.compile(re.escape(path.name) + r"\.(\d+)")
+    begin = f"{path.name}."
     try:
-        numbered = [(int(found[1]), one) for one in path.parent.iterdir() if (found := pattern.fullmatch(one.name))]
+        beside = [one for one in path.parent.iterdir() if one.name.startswith(begin)]
     except OSError:
-        numbered = []
+        beside = []
+    numbered = [(int(number), one) for one in beside if (number := one.name[len(begin) :]).isdecimal()]
     old = [one for _, one in sorted(numbered, reverse=True)]
     return [*old, path] if path.exists() else old
 

@@ -44,7 +44,7 @@ from utcp_bridge.pipeline import canonical_json
 from utcp_bridge.pipeline.validation import argument_fault
 from utcp_bridge.tasks import in_slices
 
-__all__ = ["ENTRY_POINT_GROUP", "Asker", "CallRule", "CallRules", "Decision", "Verdict", "open_rules"]
+__all__ = ["ENTRY_POINT_GROUP", "Asker", "CallRule", "CallRules", "Decision", "RuleVerdict", "open_rules"]
 
 _logger = logging.getLogger(__name__)
 ENTRY_POINT_GROUP: Final = "utcp_bridge.rules"
@@ -55,7 +55,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RuleVerdict:
     """What a rule decides, and for a refusal why, in a sentence for the caller."""
 
     decision: Decision
@@ -65,7 +65,7 @@ class Verdict:
 class CallRule(Protocol):
     """A rule of another package. An entry point of the group `utcp_bridge.rules` makes it from the rule's `options`."""
 
-    async def before(self, call: Call, tool: Tool, principal: Principal) -> Verdict | Decision | None:
+    async def before(self, call: Call, tool: Tool, principal: Principal) -> RuleVerdict | Decision | None:
         """Decide about a call; None leaves it to the rules after this one."""
         ...
 
@@ -98,7 +98,7 @@ class _Step:
     def __init__(self, entry: RuleEntry) -> None:
         self.entry = entry
 
-    async def before(self, call: Call, principal: Principal, *, dry: bool = False) -> Verdict | None:
+    async def before(self, call: Call, principal: Principal, *, dry: bool = False) -> RuleVerdict | None:
         """Decide about a call. `dry` counts nothing."""
         del call, principal, dry
         return None
@@ -120,10 +120,10 @@ class _Decide(_Step):
 
     def __init__(self, entry: RuleEntry, decision: Decision) -> None:
         super().__init__(entry)
-        self._verdict = Verdict(decision, entry.why)
+        self._verdict = RuleVerdict(decision, entry.why)
         self._schema = None if entry.arguments is None else _validator(entry)
 
-    async def before(self, call: Call, principal: Principal, *, dry: bool = False) -> Verdict | None:
+    async def before(self, call: Call, principal: Principal, *, dry: bool = False) -> RuleVerdict | None:
         del principal, dry
         return self._verdict if self._schema is None or self._schema.is_valid(call.arguments) else None
 
@@ -135,16 +135,16 @@ class _Require(_Step):
         super().__init__(entry)
         self._schema = None if entry.arguments is None else _validator(entry)
 
-    async def before(self, call: Call, principal: Principal, *, dry: bool = False) -> Verdict | None:
+    async def before(self, call: Call, principal: Principal, *, dry: bool = False) -> RuleVerdict | None:
         del principal, dry
         if self._schema is not None:
             fault = next(iter(self._schema.iter_errors(call.arguments)), None)
             if fault is not None:
                 why = f"The arguments do not fit the rule: {argument_fault(fault)}."
-                return Verdict("deny", self.entry.why or why)
+                return RuleVerdict("deny", self.entry.why or why)
         if self.entry.domains and (host := refused_host(call.arguments, self.entry.domains)) is not None:
             why = f"The arguments have a URL of {host}, which the rule does not allow."
-            return Verdict("deny", self.entry.why or why)
+            return RuleVerdict("deny", self.entry.why or why)
         return None
 
 
@@ -156,11 +156,11 @@ class _Cap(_Step):
         self.reads_results = entry.result_bytes is not None
         self._times: dict[str, deque[float]] = {}
 
-    async def before(self, call: Call, principal: Principal, *, dry: bool = False) -> Verdict | None:
+    async def before(self, call: Call, principal: Principal, *, dry: bool = False) -> RuleVerdict | None:
         entry = self.entry
         if entry.argument_bytes is not None and (size := len(canonical_json(call.arguments))) > entry.argument_bytes:
             why = f"The arguments have {size:,} bytes, and at most {entry.argument_bytes:,} may be sent."
-            return Verdict("deny", entry.why or why)
+            return RuleVerdict("deny", entry.why or why)
         if entry.calls is None or entry.seconds is None:
             return None
         now, key = monotonic(), {"principal": principal.name, "tool": call.tool.qualified_name, "rule": ""}[entry.per]
@@ -169,7 +169,7 @@ class _Cap(_Step):
             times.popleft()
         if len(times) >= entry.calls:
             why = f"At most {entry.calls:,} calls in {in_seconds(entry.seconds)} are allowed."
-            return Verdict("deny", entry.why or why)
+            return RuleVerdict("deny", entry.why or why)
         if not dry:
             times.append(now)
             self._forget()
@@ -247,13 +247,13 @@ class _Other(_Step):
         self._rule = rule
         self.reads_results = hasattr(rule, "after")
 
-    async def before(self, call: Call, principal: Principal, *, dry: bool = False) -> Verdict | None:
+    async def before(self, call: Call, principal: Principal, *, dry: bool = False) -> RuleVerdict | None:
         if dry or not hasattr(self._rule, "before"):
             return None
         found: Any = await self._rule.before(call, call.tool, principal)
-        if found is None or isinstance(found, Verdict):
+        if found is None or isinstance(found, RuleVerdict):
             return found if found is None or found.decision in {"allow", "deny", "ask"} else _impossible(found)
-        return Verdict(found) if found in {"allow", "deny", "ask"} else _impossible(found)
+        return RuleVerdict(found) if found in {"allow", "deny", "ask"} else _impossible(found)
 
     async def after(self, call: Call, principal: Principal, result: Result) -> Result:
         found: Any = await self._rule.after(call, call.tool, principal, result)
@@ -459,7 +459,7 @@ async def _foreseen(step: _Step, call: Call, first: str) -> tuple[str, bool]:
     try:
         verdict = await step.before(call, ANYONE, dry=True)
     except Exception:  # noqa: BLE001 - at a call, this refuses it
-        verdict = Verdict("deny", "The rule fails for these arguments.")
+        verdict = RuleVerdict("deny", "The rule fails for these arguments.")
     if verdict is None:
         return "nothing about these arguments", False
     why = f": {verdict.why}" if verdict.why else ""

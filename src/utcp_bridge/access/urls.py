@@ -10,7 +10,9 @@ from utcp_bridge.model import is_list, is_object, matches_glob
 
 __all__ = ["refused_host"]
 
-_URL: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{0,30}:[/\\]+|^\s*[/\\]{2,})([^/\\?#\s\"'<>]*)", re.MULTILINE)
+_URL: Final = re.compile(
+    r"(?:[A-Za-z][A-Za-z0-9+.-]{0,30}:[/\\]{1,8}|^[ \t]{0,64}[/\\]{2,8})([^/\\?#\s\"'<>]*)", re.MULTILINE
+)
 """A scheme with slashes of either kind, as browsers read them, or slashes alone at the start; then the authority."""
 _MAX_SHOWN: Final = 100
 
