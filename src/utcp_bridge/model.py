@@ -16,17 +16,22 @@ from fnmatch import translate
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
-from typing import Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 
 import orjson
 
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.foreign import is_heavy
 
+if TYPE_CHECKING:
+    pass
+
 __all__ = [
     "CALLER",
     "MISREAD",
     "RECEIVED_HEADERS",
+    "REQUESTER",
+    "TRAIL",
     "Binary",
     "Call",
     "ContentBlocks",
@@ -45,6 +50,7 @@ __all__ = [
     "LogMessage",
     "LogReceiver",
     "Outage",
+    "Requester",
     "Result",
     "Source",
     "TlsOptions",
@@ -74,6 +80,29 @@ CALLER: Final[ContextVar[str]] = ContextVar("utcp_bridge_caller", default="")
 """Which client the current call is for: clients that wait for the same manual take turns. It proves nothing."""
 RECEIVED_HEADERS: Final[ContextVar[Sequence[tuple[bytes, bytes]]]] = ContextVar("utcp_bridge_headers", default=())
 """The headers of the HTTP request that the current call is for. `Source.forward_headers` names those that go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Who the current call comes from, for rules and the audit log, in words of no protocol."""
+
+    principal: str = "anyone"
+    """The name of `identity`."""
+    identity: Any = field(default=None, repr=False)
+    """The principal (`access.principals`). Rooms below `access` pass it on. None: anyone."""
+    profile: str | None = None
+    """The name of the profile through which the call comes."""
+    client: str | None = None
+    """The name that the program gives itself. It proves nothing."""
+    address: str | None = None
+    """The IP address of the connection, over HTTP."""
+    session: str | None = None
+    """A digest of the session or the token."""
+
+
+REQUESTER: Final[ContextVar[Requester]] = ContextVar("utcp_bridge_requester", default=Requester())  # noqa: B039 - frozen
+TRAIL: Final[ContextVar[list[JsonObject] | None]] = ContextVar("utcp_bridge_trail", default=None)
+"""Where rules note what they decide about the current call; None: nobody reads it."""
 
 
 def in_seconds(seconds: float) -> str:

@@ -11,6 +11,7 @@ import pytest
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.cli.logs import audit_sink, configure_logging
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.settings import LogSettings
 
 OURS = logging.getLogger("utcp_bridge.some_module")
 
@@ -71,25 +72,31 @@ def test_debug_lines_of_other_packages_are_never_shown(capsys, redactor):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def calls_in(data):
+    return [record["call"] for record in map(json.loads, data.splitlines()) if "call" in record]
+
+
 def test_only_the_owner_can_read_the_audit_file_and_lines_are_appended(tmp_path):
-    for line in (b"one\n", b"two\n"):
-        with audit_sink("calls.jsonl", tmp_path) as sink:
+    for line in (b'{"call":1}\n', b'{"call":2}\n'):
+        with audit_sink(LogSettings(audit_log="calls.jsonl"), tmp_path) as sink:
             sink(line)
     path = tmp_path / "calls.jsonl"
-    assert path.read_bytes() == b"one\ntwo\n"
+    assert calls_in(path.read_bytes()) == [1, 2]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.with_name("calls.jsonl.lock").stat().st_mode) == 0o600
 
 
 def test_the_audit_log_goes_to_stderr_for_a_dash_and_nowhere_by_default(tmp_path, capfdbinary):
-    with audit_sink("-", tmp_path) as sink:
-        sink(b"line\n")
-    assert capfdbinary.readouterr().err == b"line\n"
-    with audit_sink(None, tmp_path) as sink:
+    with audit_sink(LogSettings(audit_log="-"), tmp_path) as sink:
+        sink(b'{"call":1}\n')
+    assert calls_in(capfdbinary.readouterr().err) == [1]
+    with audit_sink(LogSettings(), tmp_path) as sink:
         assert sink is None
 
 
 def test_an_audit_file_that_cannot_be_opened_is_a_configuration_error(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be opened: No such file"), audit_sink("no/such/folder", tmp_path):
+    settings = LogSettings(audit_log="no/such/folder")
+    with pytest.raises(ConfigError, match="cannot be opened: No such file"), audit_sink(settings, tmp_path):
         pass
 
 
@@ -120,10 +127,11 @@ from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.cli.logs import audit_sink, configure_logging, unblocked_stderr
 from utcp_bridge.cli.output import complain, note
 from pathlib import Path
+from utcp_bridge.settings import LogSettings
 
 configure_logging("info", "json", Redactor())
 complain("before")
-with unblocked_stderr(), audit_sink("-", Path()) as sink:
+with unblocked_stderr(), audit_sink(LogSettings(audit_log="-"), Path()) as sink:
     logging.getLogger("utcp_bridge.x").info("ours")
     print("stray", file=sys.stderr, flush=True)
     os.write(2, b"raw \\xff\\x1b[31mred\\n\\n")
@@ -150,7 +158,7 @@ with unblocked_stderr(), audit_sink("-", Path()) as sink:
 def test_every_line_of_stderr_is_json():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, timeout=60, check=True)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
-    assert {"call": 1} in lines
+    assert [line["call"] for line in lines if "call" in line] == [1]
     said = "\n".join(line.get("message", "") for line in lines)
     for words in ("before", "ours", "stray", "raw \ufffdred", "child", "careful", "ZeroDivisionError", "bad", "good"):
         assert words in said

@@ -8,8 +8,9 @@ import orjson
 import pytest
 from tests.support.steps import Step, make_call, make_tool, run
 
+from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.errors import Busy, Unreachable
-from utcp_bridge.model import CALLER, Call, Emit
+from utcp_bridge.model import CALLER, REQUESTER, TRAIL, Binary, Call, ContentBlocks, Emit, Requester
 from utcp_bridge.pipeline.audit import Audit
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +31,7 @@ def test_without_a_sink_the_layer_is_left_out() -> None:
 async def test_a_line_tells_call_tool_kind_outcome_and_time_and_on_request_argument_names() -> None:
     lines: list[bytes] = []
     tool = make_tool()
-    step = Audit(lines.append, names=True)(tool, Step("value"))
+    step = Audit(lines.append, "names")(tool, Step("value"))
     assert await run(step, make_call(tool, {"zeta": "hidden-1", "alpha": {"deep": "hidden-2"}})) == "value"
     record = read(lines)
     assert record["call"] == "call-1"
@@ -83,7 +84,7 @@ async def test_a_failing_sink_is_logged_and_does_not_change_the_call(caplog: pyt
 async def test_names_with_lone_surrogates_do_not_prevent_the_audit() -> None:
     lines: list[bytes] = []
     tool = make_tool()
-    await run(Audit(lines.append, names=True)(tool, Step()), make_call(tool, {"\ud800": 1, "b": 2}))
+    await run(Audit(lines.append, "names")(tool, Step()), make_call(tool, {"\ud800": 1, "b": 2}))
     assert read(lines)["arguments"] == ["?", "b"]
 
 
@@ -106,3 +107,76 @@ async def test_calls_of_one_caller_have_the_same_digest_and_not_its_session_id()
         assert caller.encode() not in lines[0]
         digests.append(read(lines)["caller"])
     assert digests[0] == digests[1] != digests[2]
+
+
+async def test_a_line_tells_who_called_from_where_and_how_much() -> None:
+    lines: list[bytes] = []
+    REQUESTER.set(Requester("team-a", client="ide", address="127.0.0.1", session="ab12", profile="read"))
+    await run(Audit(lines.append)(make_tool(), Step({"a": 1})), make_call(arguments={"b": 22}))
+    record = read(lines)
+    names = ("principal", "client", "address", "session", "profile", "manual", "bytes_in", "bytes_out")
+    assert [record[name] for name in names] == ["team-a", "ide", "127.0.0.1", "ab12", "read", "shop", 8, 7]
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        ("é", 2),
+        (Binary(b"123"), 3),
+        ([Binary(b"123"), "ab"], 5),
+        (ContentBlocks([{"type": "text", "text": "x"}]), len('[[{"type":"text","text":"x"}],null]')),
+        ({"a": object()}, None),
+    ],
+)
+async def test_sizes_of_results_of_all_kinds(value: object, size: int | None) -> None:
+    lines: list[bytes] = []
+    await run(Audit(lines.append)(make_tool(), Step(value)))
+    assert read(lines).get("bytes_out") == size
+
+
+async def test_decisions_of_inner_layers_are_in_the_line() -> None:
+    lines: list[bytes] = []
+
+    async def decide(_call: Call, _emit: Emit) -> str:
+        trail = TRAIL.get()
+        assert trail is not None
+        trail.append({"rule": "r", "decision": "allow"})
+        return "done"
+
+    await run(Audit(lines.append)(make_tool(), Step(does=decide)))
+    assert read(lines)["decisions"] == [{"rule": "r", "decision": "allow"}]
+    assert TRAIL.get() is None
+
+
+async def test_digests_are_equal_for_equal_arguments_under_one_key_only() -> None:
+    async def digest(arguments: dict[str, object], key: str | None) -> object:
+        lines: list[bytes] = []
+        await run(Audit(lines.append, "digest", key)(make_tool(), Step()), make_call(arguments=arguments))
+        assert b"hidden" not in lines[0]
+        return read(lines)["arguments_digest"]
+
+    first = await digest({"a": "hidden", "b": 1}, "k" * 16)
+    assert first == await digest({"b": 1, "a": "hidden"}, "k" * 16)
+    assert first != await digest({"a": "hidden", "b": 1.0}, "k" * 16)
+    assert first != await digest({"a": "hidden", "b": 1}, "l" * 16)
+    assert await digest({"a": 1}, None) == await digest({"a": 1}, None)
+
+
+async def test_full_arguments_have_no_secrets_and_no_hidden_characters_and_are_not_large() -> None:
+    redactor = Redactor()
+    redactor.learn(["s3cret-value"])
+    lines: list[bytes] = []
+    step = Audit(lines.append, "full", None, redactor)(make_tool(), Step())
+    arguments = {"q": "the s3cret-value", "password": "short", "deep": [{"api_key": 12}], "t": "a\u202eb", "n": None}
+    await run(step, make_call(arguments=arguments))
+    assert read(lines)["arguments"] == {
+        "q": "the ***",
+        "password": "***",
+        "deep": [{"api_key": "***"}],
+        "t": "ab",
+        "n": None,
+    }
+    lines.clear()
+    await run(step, make_call(arguments={"q": "x" * 20_000}))
+    assert len(lines[0]) < 1_000
+    assert "arguments_digest" in read(lines)

@@ -42,6 +42,7 @@ class StandIn:
     generation: int = 1
     search_note: str | None = None
     audit_lost: int | None = None
+    notes_requesters: bool = False
     config: UtcpClientConfig = field(default_factory=UtcpClientConfig)
     redactor: Redactor = field(default_factory=Redactor)
     root: Path = field(default_factory=Path)

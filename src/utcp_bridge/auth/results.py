@@ -17,8 +17,10 @@ from utcp_bridge.auth.redaction import MASK, Form, Redactor
 from utcp_bridge.foreign import visible_json_steps
 from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject, Result, is_list, is_object
 from utcp_bridge.tasks import at_once, in_slices
+from utcp_bridge.variables import names_credential
 
 __all__ = [
+    "masked_arguments",
     "masked_at_once",
     "masked_in_steps",
     "masked_later",
@@ -61,6 +63,22 @@ async def masked_result(result: Result, redactor: Redactor) -> Result:
 async def masked_partial(value: Any, redactor: Redactor) -> Any:
     """Return a value, such as one partial result, without credentials; the same object if it has none."""
     return await in_slices(_masked(value, redactor.credential_forms())) if redactor.has_credentials else value
+
+
+def masked_arguments(value: Any, redactor: Redactor, key: str = "") -> Any:
+    """Return arguments for the audit log or a person: without known secrets and without values named as credentials."""
+    if is_object(value):
+        members: JsonObject = {
+            redactor(str(name)): masked_arguments(member, redactor, str(name)) for name, member in value.items()
+        }
+        return members
+    if is_list(value):
+        return [masked_arguments(one, redactor, key) for one in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if key and names_credential(key):
+        return MASK
+    return redactor(value) if isinstance(value, str) else value
 
 
 async def shown_to_hosts(value: Any, redactor: Redactor) -> Any:

@@ -55,6 +55,10 @@ JOURNEY: Final[dict[str, dict[str, str]]] = {
         "diff": "Show which tools are new, changed or gone since they were approved.",
         "approve": "Approve tools as they are now, in utcp.lock.",
     },
+    "Control": {
+        "audit": "Check that nobody changed the audit log.",
+        "approvals": "Decide about calls that wait for an approval.",
+    },
     "Compare": {
         "compare": "Compare what two manuals offer and reply, to replace one by the other.",
         "shadow": "Show how replies of shadowed tools compare.",
@@ -89,6 +93,8 @@ _TOGETHER: Final = {
     "diff": "lock",
     "approve": "lock",
     "conformance": "validate",
+    "audit": "access.audit",
+    "approvals": "access.approvals",
 }
 """The module of each verb that shares one with its counterpart."""
 

@@ -58,7 +58,7 @@ class LineWriter:
         """Lines, and None where the file is opened again."""
         self._bytes = self._dropped = self._failed = self._steps = 0
         self._failure = ""
-        self._ends = False
+        self._ends = self._busy = False
         self.lost = 0
         """How many lines were dropped or could not be written."""
         self._thread = threading.Thread(target=self._run, name=f"writer of {name}", daemon=True)
@@ -73,23 +73,28 @@ class LineWriter:
                 self._note_dropped()
                 self._waiting.append(line)
                 self._bytes += len(line)
-                self._moved.notify()
+                self._moved.notify_all()
                 return True
         self._lose(1, self._why_dropped())
         return False
+
+    def drained(self, seconds: float = _FILE_SECONDS) -> bool:
+        """Wait until each line until now was written or lost. Return False if that takes longer."""
+        with self._moved:
+            return self._moved.wait_for(lambda: not self._waiting and not self._busy, seconds)
 
     def reopen(self) -> None:
         """Open the file again, because another program renamed it. Lines until now go to the old file."""
         with self._moved:
             if self._path is not None:
                 self._waiting.append(None)
-                self._moved.notify()
+                self._moved.notify_all()
 
     def close(self) -> bool:
         """Write what is waiting, and close. Return False if the reader does not read; the rest is lost then."""
         with self._moved:
             self._ends = True
-            self._moved.notify()
+            self._moved.notify_all()
         ends = monotonic() + (_FILE_SECONDS if self._is_file else _PIPE_SECONDS)
         while self._thread.is_alive():
             before = self._steps
@@ -107,10 +112,14 @@ class LineWriter:
                 if not self._waiting:
                     return
                 lines = self._taken()
+                self._busy = True
             if lines:
                 self._write(lines)
             else:
                 self._open_again()
+            with self._moved:
+                self._busy = False
+                self._moved.notify_all()
 
     def _taken(self) -> list[bytes]:
         """Return the lines to write next. None of them: the file is to be opened again."""
@@ -138,16 +147,30 @@ class LineWriter:
             self._dropped = 0
 
     def _write(self, lines: list[bytes]) -> None:
-        before = self._on_lost(self._failed, self._failure) if self._failed else b""
-        data = before + b"".join(lines)
+        notes = [self._on_lost(self._failed, self._failure)] if self._failed else []
+        made = self._made([*notes, *lines])
+        data = b"".join(made)
         written, failure = self._written(data)
-        if written >= len(before):
+        whole = data.count(b"\n", 0, written)
+        self._went(made[:whole])
+        if whole >= len(notes):
             self._failed = 0
         if failure is not None:
-            lost = data.count(b"\n", max(written, len(before)))
-            self._failed += lost
-            self._failure = f"{self._name} cannot be written: {failure.strerror or type(failure).__name__}"
-            self._lose(lost, self._failure)
+            what = f"{self._name} cannot be written: {failure.strerror or type(failure).__name__}"
+            self._fail(len(made) - max(whole, len(notes)), what)
+
+    def _made(self, lines: list[bytes]) -> list[bytes]:
+        """Return lines in the form in which they are written."""
+        return lines
+
+    def _went(self, lines: list[bytes]) -> None:
+        """Note the lines, as `_made` returned them, that were written in full."""
+
+    def _fail(self, lines: int, why: str) -> None:
+        """Count lines that could not be written. The next line that can be written says so."""
+        self._failed += lines
+        self._failure = why
+        self._lose(lines, why)
 
     def _written(self, data: bytes) -> tuple[int, OSError | None]:
         """Write all of it, or whole lines until an error. Return how many bytes were written, and the error."""

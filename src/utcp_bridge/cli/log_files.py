@@ -24,15 +24,21 @@ _open: Final[set[LineWriter]] = set()
 
 
 @contextmanager
-def opened_file(path: Path, setting: str, on_lost: OnLost, report: LossReport) -> Generator[LineWriter]:
-    """Open a file that lines are appended to, until the end of the context. `setting` named it.
+def opened_file(
+    path: Path,
+    setting: str,
+    on_lost: OnLost,
+    report: LossReport,
+    make: Callable[[Path, LossReport], LineWriter] | None = None,
+) -> Generator[LineWriter]:
+    """Open a file that lines are appended to, until the end of the context. `setting` named it; `make` may open it.
 
     :raises ConfigError: the file cannot be opened.
     """
     from utcp_bridge.cli.line_writer import LineWriter
 
     try:
-        writer = LineWriter(path, str(path), on_lost, report)
+        writer = LineWriter(path, str(path), on_lost, report) if make is None else make(path, report)
     except OSError as error:
         what = f"The file {path} cannot be opened: {error.strerror}."
         raise ConfigError(what, remedy=f"Change the setting `{setting}`.") from None

@@ -26,6 +26,7 @@ from utcp_bridge.foreign import decode, escape_line_ends, visible
 if TYPE_CHECKING:
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.cli.line_writer import LineWriter
+    from utcp_bridge.settings import LogSettings
 
 __all__ = [
     "RepeatedLines",
@@ -45,6 +46,7 @@ _STDERR: Final = "stderr"
 _MAX_LINE: Final = 65_536
 _LAST_LINES_SECONDS: Final = 1.0
 _ON_STDERR: Final = "-"
+_SYSLOG: Final = "syslog"
 _COUNT_SECONDS: Final = 60.0
 _MOST_OF_ONE: Final = 10
 _MOST_OF_KIND: Final = 100
@@ -411,25 +413,41 @@ def log_file(place: str | None, root: Path) -> Generator[None]:
 
 
 @contextmanager
-def audit_sink(place: str | None, root: Path) -> Generator[AuditSink | None]:
-    """Return the function that writes audit lines. `-` is stderr; any other place is a file relative to `root`.
+def audit_sink(settings: LogSettings, root: Path) -> Generator[AuditSink | None]:
+    """Return the function that writes audit lines to the place that `audit_log` names; None if it names none.
 
-    Lines are appended to the file, and only its owner can read it.
+    `-` is stderr, `syslog` the system's log; any other place is a file relative to `root`. Lines are appended to the
+    file as a chain, and only its owner can read it.
 
-    :raises ConfigError: the file cannot be opened.
+    :raises ConfigError: the file cannot be opened, or the place of syslog cannot be read.
     """
+    place = settings.audit_log
     if place is None:
         yield None
         return
+    from utcp_bridge.access.audit_chain import chain_key
+    from utcp_bridge.cli.audit_files import ChainedPut, ChainedWriter, Rotation
+
+    key = chain_key(None if settings.audit_key is None else settings.audit_key.get_secret_value())
     sink = AuditSink()
     if place == _ON_STDERR:
-        sink.put = _put_on_stderr
+        sink.put = chained = ChainedPut(_put_on_stderr, key)
         try:
             yield sink
         finally:
+            chained.close()
             sink.report.end()
         return
-    with opened_file(root / Path(place).expanduser(), "audit_log", lost_audit_lines, sink.report) as writer:
+    if place.partition(":")[0] == _SYSLOG:
+        yield from _syslog(place, key, sink)
+        return
+    rotation = Rotation(settings.audit_max_bytes, settings.audit_max_age, settings.audit_keep)
+
+    def opened(path: Path, report: LossReport) -> LineWriter:
+        return ChainedWriter(path, rotation, key, report)
+
+    path = root / Path(place).expanduser()
+    with opened_file(path, "audit_log", lost_audit_lines, sink.report, opened) as writer:
 
         def put(line: bytes) -> bool:
             writer.put(line)  # which reports by itself what it drops
@@ -437,6 +455,30 @@ def audit_sink(place: str | None, root: Path) -> Generator[AuditSink | None]:
 
         sink.put = put
         yield sink
+
+
+def _syslog(place: str, key: bytes | None, sink: AuditSink) -> Generator[AuditSink]:
+    from utcp_bridge.cli.audit_files import SyslogWriter
+    from utcp_bridge.errors import ConfigError
+
+    try:
+        writer = SyslogWriter(place.partition(":")[2], key, sink.report)
+    except ValueError:
+        raise ConfigError(
+            "`audit_log` does not name a place of syslog.",
+            remedy="Write syslog, syslog:PATH or syslog:udp://HOST:PORT.",
+        ) from None
+
+    def put(line: bytes) -> bool:
+        writer.put(line)  # which reports by itself what it drops
+        return True
+
+    sink.put = put
+    try:
+        yield sink
+    finally:
+        writer.close()
+        sink.report.end()
 
 
 def _say_on_stderr(text: str) -> None:

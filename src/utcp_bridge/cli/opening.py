@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from utcp_bridge.cli.logs import audit_sink, configure_logging, log_file, unblocked_stderr
@@ -16,11 +17,13 @@ from utcp_bridge.cli.output import complain, note, width, without_sequences
 from utcp_bridge.model import JsonObject, first_few, is_object
 
 if TYPE_CHECKING:
+    from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.configuration.loading import LoadedConfig
     from utcp_bridge.manuals.registration import ManualState
     from utcp_bridge.net.guard import Guard
-    from utcp_bridge.settings import UtcpClientConfig
+    from utcp_bridge.pipeline.ruling import RulingPort
+    from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 
 __all__ = [
     "env_file_lines",
@@ -152,10 +155,11 @@ async def open_loaded(
         note(line)
     if settings.check_connections:
         stack.enter_context(watched())
-    sink = stack.enter_context(audit_sink(settings.audit_log, loaded.root))
+    sink = stack.enter_context(audit_sink(settings, loaded.root))
     extensions = Extensions(
         redactor=redactor,
         audit=sink,
+        ruling=_rules(settings, loaded.root, redactor),
         guard=guard,
         documents=loaded.documents,
         only=only,
@@ -165,6 +169,24 @@ async def open_loaded(
     )
     client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
     return await stack.enter_async_context(client)
+
+
+def _rules(settings: BridgeSettings, root: Path, redactor: Redactor) -> RulingPort | None:
+    """Return the rules of a configuration. A short command imports them only if there are some.
+
+    :raises ConfigError: a rule, or an option of approvals, is wrong.
+    """
+    if not settings.access_rules:
+        return None
+    from utcp_bridge.access.rules import open_rules
+
+    rules = open_rules(settings.access_rules, seconds=settings.rule_timeout)
+    if rules is not None and (rules.asks or settings.approvals):
+        from utcp_bridge.access.approvals import ApprovalDesk, ApprovalOptions
+
+        options = ApprovalOptions.read(settings.approvals)
+        rules.asker = ApprovalDesk(options, options.open_store(root), redactor)
+    return rules
 
 
 def env_file_lines(loaded: LoadedConfig) -> Iterator[str]:

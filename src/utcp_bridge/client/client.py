@@ -24,13 +24,13 @@ from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.explaining import Explainer, add_advice, redact_error
 from utcp_bridge.client.reference_names import Arguments, ReferenceKeywords, ReferenceNames
 from utcp_bridge.client.search import FoundTools, ToolSearch
-from utcp_bridge.client.shadowing import Shadowing, ShadowRecord
+from utcp_bridge.client.shadowing import Shadowing, ShadowRecord, is_promoted
 from utcp_bridge.client.streaming import StreamingRun, plain_value
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.errors import AuthRequired, ConfigError, UnknownTool, UtcpError
 from utcp_bridge.manuals.binding import Binder
-from utcp_bridge.manuals.registration import ManualState, Registration
+from utcp_bridge.manuals.registration import ManualState, Registration, certain_tool
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
 from utcp_bridge.manuals.upkeep import Upkeep
 from utcp_bridge.model import Call, Document, Emit, Fault, JsonObject, Outage, Result, Tool, Trust, discard, first_few
@@ -44,12 +44,13 @@ from utcp_bridge.pipeline.breaker import BreakerRule, Breakers
 from utcp_bridge.pipeline.cleaning import cleaning
 from utcp_bridge.pipeline.deadline import Deadline, LargeReplies
 from utcp_bridge.pipeline.files import FileArguments, OutputPath
-from utcp_bridge.pipeline.limits import Allowance, Limits
+from utcp_bridge.pipeline.limits import Limits, allowance_of
 from utcp_bridge.pipeline.metrics import Metrics, MetricsHook
 from utcp_bridge.pipeline.policy import Policy, Rule
 from utcp_bridge.pipeline.post_processing import PostProcessing, PostProcessor, read_post_processors
 from utcp_bridge.pipeline.reading import as_arguments
 from utcp_bridge.pipeline.retry import Retry
+from utcp_bridge.pipeline.ruling import RulingPort, Rulings
 from utcp_bridge.pipeline.tracing import tracing
 from utcp_bridge.pipeline.validation import validation
 from utcp_bridge.processes.children import ChildrenHold
@@ -82,6 +83,8 @@ class Extensions:
     transports: tuple[type[Transport[Any]], ...] = ()
     guard: Guard | None = None
     rules: Sequence[Rule] = ()
+    ruling: RulingPort | None = None
+    """What enforces `access.rules` of the configuration: `utcp_bridge.access.rules.open_rules` returns it."""
     metrics: Sequence[MetricsHook] = ()
     audit: Callable[[bytes], None] | None = None
     redactor: Redactor = field(default_factory=Redactor)
@@ -140,14 +143,14 @@ class UtcpClient(ReferenceNames):
         self._registration.remapped = lambda name: self._mapped.changed(name)  # noqa: PLW0108 - made late
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy, self.find)
-        self._limits = Limits(self._allowance)
+        self._limits = Limits(partial(allowance_of, self.settings))
         self._shadowing = Shadowing(self, self._tasks.spawn, ShadowRecord(extensions.lock_file, self.redactor))
         self._breakers = Breakers(self._breaker_rule, self._peer)
         self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
-        folders, most = self.settings.file_roots, self.settings.max_file_bytes
-        files = FileRoots(folders, base=root, max_bytes=most) if folders else None
+        files = FileRoots.of(self.settings, root)
         self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
-        self._audit = Audit(extensions.audit, names=self.settings.audit_arguments == "names")
+        self._audit = Audit.of(extensions.audit, self.settings, self.redactor)
+        self._rules = Rulings.of(extensions.ruling, self.settings)
         self._layers = self._make_layers(extensions, (*processors, *extensions.post_processors))
         self._explainer = Explainer(
             self._registration, self.redactor, (self._output_path, self._validation, self._file_arguments)
@@ -185,8 +188,10 @@ class UtcpClient(ReferenceNames):
             Policy(extensions.rules),
             LargeReplies(self._seconds),
             self._output_path,
+            self._rules_of_promoted,
             self._shadowing,
             self._validation,
+            self._rules,
             self._file_arguments,
             PostProcessing(processors),
             Deadline(self._seconds),
@@ -325,8 +330,8 @@ class UtcpClient(ReferenceNames):
         return self._registration.states()
 
     def faults(self) -> list[Fault]:
-        """Return what is wrong with the loaders, post-processors, search strategy and shadows of the configuration."""
-        return [*self._part_faults, *self._shadowing.faults()]
+        """Return what is wrong with the parts that the configuration names: loaders, shadows, rules and others."""
+        return [*self._part_faults, *self._shadowing.faults(), *self._rules.faults(self.tools())]
 
     def outages(self) -> list[Outage]:
         """Return the upstreams that did not answer, so that calls to them are refused for now."""
@@ -365,6 +370,11 @@ class UtcpClient(ReferenceNames):
     # --- tools ---
 
     @property
+    def notes_requesters(self) -> bool:
+        """Whether a server should say who each call comes from (`model.REQUESTER`), for the audit log or rules."""
+        return self._audit.sink is not None or self._rules.ruling is not None
+
+    @property
     def audit_lost(self) -> int | None:
         """How many audit lines were not written; None without an audit log."""
         return self._audit.lost
@@ -397,7 +407,7 @@ class UtcpClient(ReferenceNames):
             return found
         same = [one for one in self.tools() if one.name == tool]
         if len(same) == 1:
-            return _certain(same[0], self.report())
+            return certain_tool(same[0], self.report())
         names = [one.qualified_name for one in same[:3]]
         if names:
             raise UnknownTool(
@@ -539,6 +549,15 @@ class UtcpClient(ReferenceNames):
         tool = await self._shadowing.answering(self.find_tool(tool))
         return await self._explainer.explain(tool, arguments, show_values=show_values)
 
+    async def explain_rules(self, tool: Tool, arguments: JsonObject) -> list[JsonObject]:
+        """Return {rule, do, decides} for each rule of the configuration that looks at a tool, in order.
+
+        Nothing is sent, asked or counted.
+
+        :raises InvalidArguments: the arguments do not fit.
+        """
+        return await self._rules.explain(tool, arguments, self._validation)
+
     def reach(self, template: Template) -> tuple[Target[Any], Sequence[Need]]:
         """Return the target of a manual's template with its variables filled in, and what loading it needs.
 
@@ -634,14 +653,9 @@ class UtcpClient(ReferenceNames):
     def _validation(self, tool: Tool, inner: Next) -> Next:
         return validation(tool, inner, check=tool.limits.get("validation", self.settings.validation))
 
-    def _allowance(self, tool: Tool) -> Allowance:
-        settings, limits = self.settings, tool.limits
-        return Allowance(
-            concurrency=limits.get("concurrency", settings.concurrency),
-            queue=limits.get("queue", settings.queue),
-            rate=limits.get("rate_limit", settings.rate_limit),
-            partials=settings.max_stream_events,
-        )
+    def _rules_of_promoted(self, tool: Tool, inner: Next) -> Next:
+        """Apply the rules of a promoted tool as well: those of the tool that answers are in its own pipeline."""
+        return self._rules(tool, inner) if is_promoted(self.tools(), tool) else inner
 
     def _seconds(self, tool: Tool) -> float:
         """Return the time limit of a tool's calls. The template of a fetched manual may lower the operator's limit."""
@@ -684,17 +698,3 @@ def _with_keywords(
         search_strategy=given.get("search_strategy") or extensions.search_strategy,
     )
     return root if folder is None else Path(folder), changed
-
-
-def _certain(tool: Tool, states: Iterable[ManualState]) -> Tool:
-    """Return a tool whose own name no other loaded manual has.
-
-    :raises UnknownTool: a manual of the configuration is not loaded, and it may have a tool of this name.
-    """
-    for state in states:
-        if state.status != "ready" and "registry" not in state.entry.template and state.name != tool.manual:
-            raise UnknownTool(
-                f"Manual {state.name!r} is not loaded, and it may have a tool named {tool.name!r}.",
-                remedy=f"Use the full name: {tool.qualified_name}.",
-            )
-    return tool

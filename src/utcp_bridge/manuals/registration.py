@@ -26,6 +26,7 @@ from utcp_bridge.errors import (
     InternalError,
     ManualError,
     OperatorError,
+    UnknownTool,
     UtcpError,
 )
 from utcp_bridge.manuals.basis import Basis, digest_of
@@ -59,7 +60,7 @@ from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.upstream import Offers, ServerState, Upstream
 from utcp_bridge.variables import looked_up
 
-__all__ = ["REGISTRY", "ManualState", "Registration", "as_manual_entry", "manual_name"]
+__all__ = ["REGISTRY", "ManualState", "Registration", "as_manual_entry", "certain_tool", "manual_name"]
 
 _logger = logging.getLogger(__name__)
 REGISTRY: Final = "registry"
@@ -637,3 +638,17 @@ def _wished_pause(error: UtcpError | None) -> float:
 def _may_recover(error: UtcpError | None) -> bool:
     """Return whether a later attempt may succeed; an error in the configuration stays until someone corrects it."""
     return not isinstance(error, OperatorError)
+
+
+def certain_tool(tool: Tool, states: Iterable[ManualState]) -> Tool:
+    """Return a tool whose own name no other loaded manual has.
+
+    :raises UnknownTool: a manual of the configuration is not loaded, and it may have a tool of this name.
+    """
+    for state in states:
+        if state.status != "ready" and "registry" not in state.entry.template and state.name != tool.manual:
+            raise UnknownTool(
+                f"Manual {state.name!r} is not loaded, and it may have a tool named {tool.name!r}.",
+                remedy=f"Use the full name: {tool.qualified_name}.",
+            )
+    return tool

@@ -6,14 +6,17 @@ step itself, so a plain call has few awaits. `client/client.py` contains the ord
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import orjson
 
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import Call, Emit, Result, Tool
 from utcp_bridge.upstream import InputRequired, ProtocolError
 
-__all__ = ["Layer", "Next", "compose", "outcome_of"]
+__all__ = ["Layer", "Next", "canonical_json", "compose", "outcome_of"]
 
 Next: TypeAlias = Callable[[Call, Emit], Awaitable[Result]]
 Layer: TypeAlias = Callable[[Tool, Next], Next]
@@ -41,3 +44,22 @@ def outcome_of(error: BaseException | None) -> str:
     if isinstance(error, UtcpError):
         return error.code
     return "internal" if isinstance(error, Exception) else "cancelled"
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return JSON whose bytes are equal only for equal values: members sorted, numbers as they are written.
+
+    :raises ValueError: the value is not JSON, or is nested too deep.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)
+    except TypeError:  # integers of more than 64 bits, halves of surrogate pairs, and what is not JSON
+        pass
+    try:
+        text = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
+        is_same = json.loads(text) == value  # keys that are not text, and tuples, change
+    except (TypeError, ValueError, RecursionError):
+        is_same, text = False, ""
+    if not is_same:
+        raise ValueError("The value is not JSON.")
+    return text.encode()

@@ -1,24 +1,57 @@
-"""Audit: one JSON line per call, with any outcome. It never contains values of arguments."""
+"""Audit: one JSON line per call, with any outcome. Values of arguments are in it only if the operator says so."""
 
 from __future__ import annotations
 
+import hmac
 import logging
+import secrets
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from time import monotonic, perf_counter
-from typing import Final
+from typing import Any, Final, Literal
 
 import orjson
 
-from utcp_bridge.model import CALLER, Call, Emit, Result, Tool
-from utcp_bridge.pipeline import Next, outcome_of
+from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.auth.results import masked_arguments
+from utcp_bridge.foreign import visible_json
+from utcp_bridge.model import (
+    CALLER,
+    REQUESTER,
+    TRAIL,
+    Binary,
+    Call,
+    ContentBlocks,
+    Deferred,
+    Emit,
+    JsonObject,
+    Requester,
+    Result,
+    Tool,
+    is_list,
+)
+from utcp_bridge.pipeline import Next, canonical_json, outcome_of
+from utcp_bridge.settings import LogSettings
+from utcp_bridge.tasks import setting
 
-__all__ = ["Audit"]
+__all__ = ["ArgumentRecord", "Audit"]
 
 _logger = logging.getLogger(__name__)
 _LOG_SECONDS: Final = 60.0
+_MAX_ARGUMENTS: Final = 16 * 1024
+"""Bytes of the arguments in a line. More than that is replaced by a digest."""
+_MAX_NAMES: Final = 200
+_MAX_NAME: Final = 128
+_MAX_DECISIONS: Final = 50
+_DIGEST_LABEL: Final = b"utcp-bridge audit digests"
+_PROCESS_KEY: Final = secrets.token_bytes(32)
+"""Key of digests without the setting `audit_key`."""
+_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+
+ArgumentRecord = Literal["none", "names", "digest", "full"]
 
 
 @dataclass(slots=True)
@@ -41,17 +74,30 @@ class _Failures:
 class Audit:
     """Writes a line to `sink` for each call; without a sink the layer is left out.
 
-    Keys: time (RFC 3339, UTC), call, tool, kind, caller, outcome (see `outcome_of`), seconds. `caller` is a digest that
-    is the same for all calls of a session, or of an address and program without a session. With `names`, `arguments`
-    has the sorted names of the arguments. The caller chooses these, so they may be anything, also a secret.
+    Keys of each line: time (RFC 3339, UTC), call, tool, manual, kind, caller, principal, outcome (see `outcome_of`),
+    seconds, bytes_in (of the arguments as JSON). `caller` is a digest that is the same for all calls of a session, or
+    of an address and program without a session. Keys where they are known: client, profile, address, session, bytes_out
+    (of the result as JSON), trace, decisions (of rules), arguments, arguments_digest.
+
+    `record` says what a line has of the arguments: with `names`, `arguments` has the sorted names, which a caller
+    chooses, so they may be anything, also a secret. With `digest`, `arguments_digest` is the same for equal arguments,
+    under the `key`. With `full`, `arguments` has them with secrets masked, or the digest if they are large.
 
     A sink that fails is logged, once a minute, and does not change the outcome, because reporting a completed call as
     failed would invite a second one.
     """
 
     sink: Callable[[bytes], None] | None = None
-    names: bool = False
+    record: ArgumentRecord = "none"
+    key: str | None = field(default=None, repr=False)
+    redactor: Redactor = field(default_factory=Redactor, repr=False)
     _failures: _Failures = field(default_factory=_Failures, repr=False)
+
+    @classmethod
+    def of(cls, sink: Callable[[bytes], None] | None, settings: LogSettings, redactor: Redactor) -> Audit:
+        """Return the layer that the settings describe."""
+        key = None if settings.audit_key is None else settings.audit_key.get_secret_value()
+        return cls(sink, settings.audit_arguments, key, redactor)
 
     @property
     def lost(self) -> int | None:
@@ -66,44 +112,118 @@ class Audit:
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
         del tool
-        sink, names, failures = self.sink, self.names, self._failures
+        sink, failures = self.sink, self._failures
         if sink is None:
             return inner
+        lines = _Lines(self.record, self.key, self.redactor)
 
         async def audited(call: Call, emit: Emit) -> Result:
             started = perf_counter()
+            trail: list[JsonObject] = []
             try:
-                result = await inner(call, emit)
+                with setting(TRAIL, trail):
+                    result = await inner(call, emit)
             except BaseException as error:
-                write(call, _line(call, outcome_of(error), perf_counter() - started, names=names))
+                write(call, outcome_of(error), perf_counter() - started, trail, None)
                 raise
-            write(call, _line(call, outcome_of(result.failure), perf_counter() - started, names=names))
+            write(call, outcome_of(result.failure), perf_counter() - started, trail, result)
             return result
 
-        def write(call: Call, line: bytes) -> None:
+        def write(call: Call, outcome: str, seconds: float, trail: list[JsonObject], result: Result | None) -> None:
             try:
-                sink(line)
+                sink(lines.line(call, outcome, seconds, trail, result))
             except Exception as error:  # noqa: BLE001 - a sink is a file, a socket or code of others
                 failures.add(call, error)
 
         return audited
 
 
-def _line(call: Call, outcome: str, seconds: float, *, names: bool) -> bytes:
-    record: dict[str, object] = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "call": call.id,
-        "tool": call.tool.qualified_name,
-        "kind": call.tool.kind,
-        "caller": blake2b(CALLER.get().encode(errors="replace"), digest_size=8).hexdigest(),
-        "outcome": outcome,
-        "seconds": round(seconds, 6),
-    }
-    if names:
-        record["arguments"] = sorted(map(_writable, call.arguments))
-    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+class _Lines:
+    """Makes the lines of one tool's calls."""
+
+    def __init__(self, record: ArgumentRecord, key: str | None, redactor: Redactor) -> None:
+        self._record = record
+        self._key = _PROCESS_KEY if key is None else hmac.digest(key.encode(), _DIGEST_LABEL, "sha256")
+        self._redactor = redactor
+
+    def line(self, call: Call, outcome: str, seconds: float, trail: list[JsonObject], result: Result | None) -> bytes:
+        """Return the line of one call."""
+        given = _json(call.arguments)
+        requester = REQUESTER.get()
+        record: JsonObject = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "call": call.id,
+            "tool": call.tool.qualified_name,
+            "manual": call.tool.manual,
+            "kind": call.tool.kind,
+            "caller": blake2b(CALLER.get().encode(errors="replace"), digest_size=8).hexdigest(),
+            **_who(requester),
+            "outcome": outcome,
+            "seconds": round(seconds, 6),
+        }
+        if given is not None:
+            record["bytes_in"] = len(given)
+        if result is not None and (size := _size(result.value)) is not None:
+            record["bytes_out"] = size
+        if (trace := _trace_id()) is not None:
+            record["trace"] = trace
+        if trail:
+            record["decisions"] = trail[:_MAX_DECISIONS]
+        if self._record != "none":
+            record |= self._of_arguments(call.arguments, given)
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+
+    def _of_arguments(self, arguments: JsonObject, given: bytes | None) -> JsonObject:
+        if self._record == "names":
+            return {"arguments": sorted(map(_writable, arguments))[:_MAX_NAMES]}
+        if self._record == "full" and given is not None and len(given) <= _MAX_ARGUMENTS:
+            return {"arguments": visible_json(masked_arguments(arguments, self._redactor))}
+        try:
+            digest = hmac.digest(self._key, canonical_json(arguments), "sha256").hex()[:32]
+        except ValueError:
+            return {}
+        return {"arguments_digest": digest}
+
+
+def _who(requester: Requester) -> JsonObject:
+    found: JsonObject = {"principal": requester.principal}
+    for name in ("profile", "client", "address", "session"):
+        if (value := getattr(requester, name)) is not None:
+            found[name] = _writable(value)
+    return found
+
+
+def _trace_id() -> str | None:
+    """Return the id of the trace that the call belongs to, if the program traces."""
+    trace: Any = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return None
+    context = trace.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else None
+
+
+def _json(value: Any) -> bytes | None:
+    try:
+        return orjson.dumps(value, option=_OPTIONS)
+    except (TypeError, ValueError):
+        return None
+
+
+def _size(value: Any) -> int | None:
+    """Return the bytes of a result; None if it is not JSON, or was rendered already."""
+    if isinstance(value, Deferred | Binary):
+        return len(value.data)
+    if isinstance(value, str):
+        return len(value.encode(errors="replace"))
+    if isinstance(value, ContentBlocks):
+        value = [value.content, value.structured]
+    elif is_list(value) and any(isinstance(one, Binary | ContentBlocks) for one in value):
+        sizes = [_size(one) for one in value]
+        return None if None in sizes else sum(size or 0 for size in sizes)
+    data = _json(value)
+    return None if data is None else len(data)
 
 
 def _writable(name: object) -> str:
-    """Return an argument name that UTF-8 can encode, so that a lone surrogate does not prevent the audit line."""
-    return str(name).encode(errors="replace").decode()
+    """Return a name that UTF-8 can encode, and of a bounded length, so that it does not prevent the audit line."""
+    return str(name)[:_MAX_NAME].encode(errors="replace").decode()

@@ -17,9 +17,10 @@ import anyio
 from utcp_bridge.errors import Busy, ReplyTooLarge
 from utcp_bridge.model import CALLER, Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next
+from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.upstream import CALL_CLOCK
 
-__all__ = ["Allowance", "Limits"]
+__all__ = ["Allowance", "Limits", "allowance_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,3 +210,14 @@ def _counting(emit: Emit, most: int) -> Emit:
         await emit(partial)
 
     return counted
+
+
+def allowance_of(settings: BridgeSettings, tool: Tool) -> Allowance:
+    """Return what the settings and the entry of its manual allow the calls of a tool."""
+    limits = tool.limits
+    return Allowance(
+        concurrency=limits.get("concurrency", settings.concurrency),
+        queue=limits.get("queue", settings.queue),
+        rate=limits.get("rate_limit", settings.rate_limit),
+        partials=settings.max_stream_events,
+    )

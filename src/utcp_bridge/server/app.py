@@ -29,10 +29,10 @@ from utcp_bridge.catalogue.catalogue import Entry
 from utcp_bridge.catalogue.render import compact, render_error
 from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.errors import StaleCursor, UnknownTool
-from utcp_bridge.model import Emit, JsonObject, discard, is_object
+from utcp_bridge.model import REQUESTER, Emit, JsonObject, discard, is_object
 from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.query import describe_catalogue
-from utcp_bridge.server.callers import caller_of, client_name
+from utcp_bridge.server.callers import caller_of, client_name, requester_of
 from utcp_bridge.server.changes import Changes, page_in_turns
 from utcp_bridge.server.hosts.interaction import Interaction, has_state
 from utcp_bridge.server.hot.calls import HandlingServer, HotCalls, ToolCall
@@ -44,6 +44,7 @@ from utcp_bridge.server.relay.introduction import HANDSHAKE_SECONDS
 from utcp_bridge.server.relay.kept import KeptResources
 from utcp_bridge.server.relay.relay import Relay
 from utcp_bridge.server.relay.requests import internal_error
+from utcp_bridge.tasks import setting
 from utcp_bridge.upstream import ROOTS_CHANGED, ProtocolError, TaskStarted
 
 if TYPE_CHECKING:
@@ -255,7 +256,12 @@ class BridgeServer(HandlingServer):
         :raises MCPError: the request is refused.
         """
         try:
-            return await self.interaction.serve(ctx, partial(self._dispatch, ctx, params))
+            with (
+                setting(REQUESTER, requester_of(ctx, self.part.profile_name))
+                if self.client.notes_requesters
+                else nullcontext()
+            ):
+                return await self.interaction.serve(ctx, partial(self._dispatch, ctx, params))
         except MCPError:
             raise
         except UnknownTool as error:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp.server.context import ServerRequestContext
 
 from utcp_bridge.access import admissions
 from utcp_bridge.access.principals import ANYONE, Principal
 from utcp_bridge.catalogue.budget import MAX_EVENT_BYTES
-from utcp_bridge.model import is_object
+from utcp_bridge.model import Requester, is_object
 from utcp_bridge.server.meta_tools import Caller
 
-__all__ = ["caller_of", "client_name", "principal_of"]
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+__all__ = ["caller_of", "client_name", "principal_of", "requester_of", "requester_over_http"]
 
 _FIRST_VERSION_WITH_LINKS: Final = "2025-06-18"
 _STATE_KEY: Final = "utcp_bridge/caller"
@@ -73,3 +77,37 @@ def client_name(ctx: ServerRequestContext[Any, Any]) -> str | None:
     stated = (ctx.meta or {}).get(_CLIENT_INFO_KEY)
     name = stated.get("name") if is_object(stated) else None
     return name if isinstance(name, str) else None
+
+
+def requester_of(ctx: ServerRequestContext[Any, Any], profile: str | None = None) -> Requester:
+    """Return who a request over MCP comes from, and through which profile, for rules and the audit log."""
+    caller = caller_of(ctx)
+    peer = getattr(ctx.request, "client", None)
+    principal = principal_of(ctx)
+    return Requester(
+        principal=principal.name,
+        identity=principal,
+        profile=profile,
+        client=caller.client,
+        address=None if peer is None else peer.host,
+        session=_digest(caller.owner),
+    )
+
+
+def requester_over_http(request: Request, profile: str | None = None) -> Requester:
+    """Return who a request to `/utcp` comes from. It has no session, so its token is the owner."""
+    owner = f"token {hashlib.sha256(request.headers.get('authorization', '').encode()).hexdigest()}"
+    principal = admissions.principal_of(request.scope)
+    return Requester(
+        principal=principal.name,
+        identity=principal,
+        profile=profile,
+        client=request.headers.get("user-agent"),
+        address=None if request.client is None else request.client.host,
+        session=_digest(owner),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _digest(owner: str) -> str:
+    return hashlib.sha256(owner.encode()).hexdigest()[:16]

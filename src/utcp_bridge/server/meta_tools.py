@@ -47,7 +47,7 @@ from utcp_bridge.search.query import (
     search_tools,
 )
 from utcp_bridge.server.kept_results import READ_INPUT, KeptResult, KeptResults, Shelf
-from utcp_bridge.server.outgoing import call_masked
+from utcp_bridge.server.outgoing import MARK_BYTES, call_masked, is_marked, marked_as_data
 from utcp_bridge.server.reply_workers import Rendered, ReplyWorkers
 from utcp_bridge.settings import BridgeSettings, MetaToolNames
 from utcp_bridge.tasks import HeavyWork, in_slices, is_heavy_turn, pause_if_heavy
@@ -133,7 +133,8 @@ class ResultBudgets:
                 through=settings.meta_tools.call,
                 links=caller.understands_links,
             )
-        return Budget(min(allowance.max_bytes, most), allowance.prefers_structure, most, rest)
+        room = 0 if settings.spotlight == "off" else MARK_BYTES
+        return Budget(min(allowance.max_bytes, most) - room, allowance.prefers_structure, most, rest)
 
 
 def catalogue_with_meta_tools(client: UtcpClient) -> Catalogue:
@@ -157,24 +158,31 @@ async def call_entry(  # noqa: PLR0913, PLR0917 - what a call needs of the serve
     :raises ProtocolError: the host has to open a page first.
     """
     rendering = _rendering(entry, client.settings, budget, show)
+    mark = partial(marked_as_data, source=entry.name) if is_marked(client.settings, entry.tool) else _unmarked
     reader = large_reader.set(workers.reader(entry, rendering, client.redactor))
     try:
         with HeavyWork():
             result = await call_masked(client, entry.tool, entry.own_arguments(arguments), emit)
             if isinstance(result.value, Rendered):
-                return result.value.result
+                return mark(result.value.result)
             if is_heavy_turn():
                 await pause_if_heavy()
-            return render_result(result, rendering)
+            return mark(render_result(result, rendering))
     except TaskStarted as started:
-        started.render = partial(_rendered_task, rendering, started.read)
+        rendered = partial(_rendered_task, rendering, started.read)
+        started.render = lambda result: mark(rendered(result))
         raise
     except (InvalidArguments, InputRequired, ProtocolError):
         raise
     except Exception as error:  # noqa: BLE001 - an error of any kind is a result
-        return render_error(error)
+        return mark(render_error(error))
     finally:
         large_reader.reset(reader)
+
+
+def _unmarked(result: JsonObject) -> JsonObject:
+    """Return a result unchanged."""
+    return result
 
 
 def _rendered_task(rendering: Rendering, read: Callable[[JsonObject], ContentBlocks], result: JsonObject) -> JsonObject:
@@ -325,7 +333,8 @@ class MetaTools:
             return render_error(error)
         following = json.dumps({"handle": handle, **given, "offset": page.next}, ensure_ascii=False)
         notice = page.notice(f"Read on with {following}.")
-        return {**text_result(page.text), "content": [_text(page.text), _text(notice)]}
+        result = {**text_result(page.text), "content": [_text(page.text), _text(notice)]}
+        return result if self._client.settings.spotlight == "off" else marked_as_data(result, "a result that was cut")
 
     def kept_result(self, handle: Any, caller: Caller) -> KeptResult:
         """Return what a caller's handle stands for.

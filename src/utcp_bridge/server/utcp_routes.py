@@ -36,7 +36,7 @@ from utcp_bridge.convert.outcome import ToolProof
 from utcp_bridge.convert.targets import portable_tool
 from utcp_bridge.errors import InvalidArguments, UtcpError
 from utcp_bridge.manuals.repository import unknown_tool
-from utcp_bridge.model import Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
+from utcp_bridge.model import REQUESTER, Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
 from utcp_bridge.providing.exchange import (
     Lines,
     UnreadableBody,
@@ -56,6 +56,7 @@ from utcp_bridge.providing.manuals import (
     read_form,
 )
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.callers import requester_over_http
 from utcp_bridge.server.outgoing import call_masked
 from utcp_bridge.settings import ManualOptions
 from utcp_bridge.variables import names_credential
@@ -141,6 +142,10 @@ class UtcpRoutes:
             arguments = await read_arguments(request, entry.tool.inputs)
         except (UtcpError, UnreadableBody) as error:
             return problem(error)
+        if self._client.notes_requesters:
+            REQUESTER.set(
+                requester_over_http(request, self._server.part.profile_name)
+            )  # each request has a context of its own
         if wants_lines(request) and self._client.streams(entry.tool):
             return Lines(partial(self._spending_stream, request, entry, arguments))
         return await answer_of(request, partial(self._spending, request, entry, arguments))

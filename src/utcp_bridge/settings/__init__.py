@@ -62,7 +62,15 @@ __all__ = [
 
 SEE_SETTINGS: Final = "`utcp-bridge help settings` lists the settings."
 """The remedy for a wrong setting."""
-_SECRETS: Final = ("bearer_token", "metrics_token", "oauth_client_secret", "proxy", "state_key", "token_store")
+_SECRETS: Final = (
+    "audit_key",
+    "bearer_token",
+    "metrics_token",
+    "oauth_client_secret",
+    "proxy",
+    "state_key",
+    "token_store",
+)
 FILE_SETTINGS: Final = {f"{name}_file": name for name in _SECRETS}
 """The settings that name a file with a secret, and the secret setting that each gives."""
 GENERATED_TOKEN: Final = "generate"  # noqa: S105 - asks for a token
@@ -391,16 +399,29 @@ class LogSettings(_Frozen):
     )
     audit_log: str | None = Field(
         default=None,
-        description="File that receives one JSON line per call. `-` is stderr. It must not be a link or a pipe. "
-        "Only its owner can read a new file. SIGHUP opens it again.",
+        description="File that receives one JSON line per call, or `-` (stderr), or `syslog`. It must not be a link "
+        "or a pipe. Only its owner can read a new file. SIGHUP opens it again.",
     )
     watchdog_seconds: float = Field(
         default=2.0, ge=0, description="Seconds after which the log shows why the event loop stands still. 0: never."
     )
-    audit_arguments: Literal["none", "names"] = Field(
+    audit_arguments: Literal["none", "names", "digest", "full"] = Field(
         default="none",
-        description="What the audit log has of the arguments: nothing, or the names. A caller chooses the names, too.",
+        description="What the audit log has of the arguments: nothing, the names, a keyed digest, or all of them with "
+        "secrets masked. A caller chooses the names, too.",
     )
+    audit_key: Annotated[SecretStr, Field(min_length=16), AfterValidator(_token)] | None = Field(
+        default=None,
+        description="Secret of the audit log's hashes and digests. null: anyone can compute the hashes, and digests "
+        "differ from start to start.",
+    )
+    audit_max_bytes: Count = Field(
+        default=0, description="Bytes of the audit log after which it goes on in a new file. 0: never."
+    )
+    audit_max_age: float = Field(
+        default=0, ge=0, description="Seconds after which the audit log goes on in a new file. 0: never."
+    )
+    audit_keep: Size = Field(default=10, description="Most old files of the audit log, `NAME.1` and so on.")
 
 
 class TelemetrySettings(_Frozen):
@@ -437,9 +458,9 @@ class BridgeSettings(
     LimitSettings,
     ResilienceSettings,
     PolicySettings,
-    AccessSettings,
     LogSettings,
     TelemetrySettings,
+    AccessSettings,
     OAuthSettings,
     TlsSettings,
 ):  # the order of `GROUPS`

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
+
+from utcp_bridge.model import JsonObject
 
 __all__ = ["ACCESS_GROUPS", "AccessSettings", "OAuthSettings", "TlsSettings", "forwardable"]
 
@@ -65,6 +67,7 @@ def forwardable(name: str) -> str:
     return name
 
 
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Url = Annotated[str, AfterValidator(_url)]
 Scope = Annotated[str, AfterValidator(_scope)]
 
@@ -100,6 +103,18 @@ class AccessSettings(_Fixed):
     budgets: Mapping[str, Any] = Field(
         default_factory=dict,
         description='Budgets of callers whose names match a glob: `{"*": {"rate": 5, "concurrency": 4}}`.',
+    )
+    access_rules: tuple[JsonObject, ...] = Field(
+        default=(), repr=False, description="Rules before and after each call, in order (`utcp-bridge help rules`)."
+    )
+    approvals: JsonObject = Field(
+        default_factory=dict, repr=False, description="How calls are approved (`utcp-bridge help rules`)."
+    )
+    spotlight: Literal["off", "untrusted", "all"] = Field(
+        default="off", description="Whose results are marked as data: nobody's, those of fetched manuals, or all."
+    )
+    rule_timeout: Seconds = Field(
+        default=5.0, description="Seconds for one decision of a rule of another package. Then the call is refused."
     )
 
 

@@ -38,7 +38,8 @@ def explain(options: Options, words: tuple[str, ...], as_json: bool, show_values
     It prints HTTP requests with every header, command lines, frames of sockets, and gRPC messages as JSON. The
     arguments are validated as they are for a call. Credentials appear as ***: values of variables and of `auth`
     everywhere, others in headers and queries by their names. If the tool's template is in the configuration or in a
-    local file, its other values appear as *** too. The manual is loaded, but the tool is not called.
+    local file, its other values appear as *** too. The manual is loaded, but the tool is not called. The rules of the
+    configuration that look at the tool are listed with what they would decide.
     """
     tool, *arguments = words
     return run_async(_explain, options, tool, arguments, as_json, show_values)
@@ -55,25 +56,22 @@ async def _explain(options: Options, name: str, words: list[str], as_json: bool,
         try:
             given = read_arguments(words, tool.inputs, sys.stdin.read)
             request = await client.explain(tool, given, show_values=show_values)
+            rules = await client.explain_rules(tool, given)
         except InvalidArguments as error:
             error.remedy = error.remedy or f"`utcp-bridge describe {name}` shows its arguments."
             raise
         profiles = _profiles_of(client, tool)
     if as_json:
-        print_json(
-            {
-                "tool": tool.qualified_name,
-                "kind": tool.kind,
-                **request.as_json(),
-                **({"profiles": profiles} if profiles else {}),
-            }
-        )
+        shown: dict[str, Any] = {**({"profiles": profiles} if profiles else {}), **({"rules": rules} if rules else {})}
+        print_json({"tool": tool.qualified_name, "kind": tool.kind, **request.as_json(), **shown})
         return exits.OK
     print_text(request.as_text())
     for sentence in request.notes:
         note(sentence)
     for profile, one in profiles.items():
         note(f"Profile {profile} {'has' if one['included'] else 'does not have'} the tool: {one['reason']}.")
+    for rule in rules:
+        note(f"Rule {rule['rule']!r}: {rule['decides']}.")
     return exits.OK
 
 

@@ -22,6 +22,7 @@ from utcp_bridge.errors import Busy, ConfigError, InvalidArguments, PolicyError,
 from utcp_bridge.model import FileScope
 from utcp_bridge.net.files.writing import folder_beneath
 from utcp_bridge.net.gate.shortage import descriptor_shortage
+from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.tasks import Spawn
 
 __all__ = ["FileRoots", "FileWatcher", "read_file_now", "read_local_file", "resolve_in_scope", "resolve_within"]
@@ -147,6 +148,12 @@ class FileRoots:
         """`folders` start at `base`; `max_bytes` is the most that is read from one file."""
         self._roots = tuple(Path(os.path.realpath(base / os.path.expanduser(folder))) for folder in folders)  # noqa: PTH111 - see resolve_within
         self.max_bytes = max_bytes
+
+    @classmethod
+    def of(cls, settings: BridgeSettings, base: Path) -> FileRoots | None:
+        """Return the folders that the settings name; None if they name none."""
+        folders = settings.file_roots
+        return cls(folders, base=base, max_bytes=settings.max_file_bytes) if folders else None
 
     async def read(self, text: str) -> tuple[str, bytes] | None:
         """Return the name and the bytes of the file that a text names. None if the text is not the name of a file.

@@ -34,6 +34,7 @@ __all__ = [
     "open_log",
     "resolve_target",
     "try_lock",
+    "unlock",
     "write_file",
 ]
 
@@ -359,6 +360,10 @@ if sys.platform == "win32":
             return False
         return True
 
+    def unlock(descriptor: int) -> None:
+        """Let another descriptor have the lock."""
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
 else:
     import fcntl
 
@@ -371,6 +376,11 @@ else:
         except OSError:  # a network file system without locks
             return True
         return True
+
+    def unlock(descriptor: int) -> None:
+        """Let another descriptor have the lock."""
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def open_log(path: Path) -> IO[bytes]:

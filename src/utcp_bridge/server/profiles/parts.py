@@ -55,6 +55,11 @@ class ServedPart:
         """Return the part of a profile, for a server next to this one, or in place of it if it owns the workers."""
         return replace(_narrowed(self, profile), owns_workers=owns_workers)
 
+    @property
+    def profile_name(self) -> str | None:
+        """The name of the profile; None is the whole bridge."""
+        return None if self.profile is None else self.profile.name
+
     def meters(self, principal: Principal) -> list[Meter]:
         """Return the meters of a request."""
         own = None if self.budgets is None else self.budgets.of(principal)

@@ -1,0 +1,1 @@
+"""Verbs about who may call what, and who called what."""
