@@ -399,6 +399,12 @@ class LogSettings(_Frozen):
     )
 
 
+class ProcessSettings(_Frozen):
+    """How many processes serve."""
+
+    workers: int = Field(default=1, ge=1, le=64, description="Processes that serve one address together (http).")
+
+
 GROUPS: Final[Mapping[str, type[BaseModel]]] = {
     "server": ServerSettings,
     "exposure": ExposureSettings,
@@ -407,6 +413,7 @@ GROUPS: Final[Mapping[str, type[BaseModel]]] = {
     "resilience": ResilienceSettings,
     "policy": PolicySettings,
     "log": LogSettings,
+    "processes": ProcessSettings,
 }
 """The groups by their names. At most 12 settings each."""
 
@@ -419,6 +426,7 @@ class BridgeSettings(
     ResilienceSettings,
     PolicySettings,
     LogSettings,
+    ProcessSettings,
 ):  # the order of `GROUPS`
     """The bridge's own settings, each with a default that suits a newcomer.
 

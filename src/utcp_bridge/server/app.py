@@ -46,6 +46,7 @@ from utcp_bridge.server.reply_workers import ReplyWorkers
 from utcp_bridge.upstream import ROOTS_CHANGED, ProtocolError, TaskStarted
 
 if TYPE_CHECKING:
+    from utcp_bridge.server.replicas.replica import Replica
     from utcp_bridge.client.client import UtcpClient
 
 __all__ = ["BridgeServer"]
@@ -74,6 +75,7 @@ class BridgeServer(HandlingServer):
 
     def __init__(self, client: UtcpClient, *, name: str = "utcp-bridge", title: str | None = "UTCP bridge") -> None:
         self.client = client
+        self.replica: Replica | None = None
         self.catalogue = catalogue_with_meta_tools(client)
         self.budgets = ResultBudgets(client.settings)
         self.workers = ReplyWorkers(client.settings.max_reply_bytes)
@@ -103,6 +105,12 @@ class BridgeServer(HandlingServer):
         self.hot = HotCalls(self)
         shortcut: Any = self._middleware  # returns a coroutine or what `call_next` returns, and the SDK awaits either
         self.middleware.append(shortcut)
+
+    def join(self, replica: Replica) -> None:
+        """Be one of several processes behind one address."""
+        self.replica = replica
+        replica.find, replica.summary = self.budgets.kept.find, self.readiness.summary
+        self.meta_tools.fetch, self.readiness.whole = replica.fetch, replica.whole
 
     def create_initialization_options(
         self,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, cast
@@ -33,13 +33,16 @@ from utcp_bridge import __version__
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import CALLER, is_object
-from utcp_bridge.net.asgi_server import ConnectionLimits, serve_asgi
-from utcp_bridge.net.listening import for_url, host_and_port, is_loopback, listen
+from utcp_bridge.net.asgi_server import serve_asgi
+from utcp_bridge.net.listening import ConnectionLimits, for_url, host_and_port, is_loopback, listen
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.discovery import CATALOG_PATH, card_path, serve_document
+from utcp_bridge.server.hosts.interaction import place_of_state
 from utcp_bridge.server.hot.posts import HotPosts
 from utcp_bridge.server.incoming import TOO_MANY_VALUES, has_too_many_values, mended_body
 from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.server.replicas.place import here
+from utcp_bridge.server.replicas.replica import Replica
 from utcp_bridge.server.replies import (
     Accepted,
     AsgiApp,
@@ -133,22 +136,27 @@ async def _not_found(path: str, _request: Request, _error: Exception) -> Respons
     return JSONResponse({"error": "not found", "message": f"The MCP endpoint of this server is {path}."}, 404)
 
 
-async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | None = None) -> None:
+async def serve_http(
+    server: BridgeServer, *, on_ready: Callable[[str], None] | None = None, replica: Replica | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT. After SIGTERM, the server goes on for a while, and `/readyz` says that it ends.
 
-    `on_ready` receives the endpoint's URL once the server accepts connections, with the real port.
+    `on_ready` receives the endpoint's URL once the server accepts connections, with the real port. `replica` is this
+    process if several serve one address.
 
     :raises ConfigError: the address cannot be bound, or would be open to everyone.
     """
     settings = server.client.settings
     app, front, ahead = _assemble(server)
-    listeners = listen(settings.host, settings.port)
+    listeners = listen(settings.host, settings.port) if replica is None else replica.listeners
     url = f"http://{for_url(settings.host)}:{listeners[0].getsockname()[1]}{settings.path}"
 
     async def drain() -> None:
         """Send clients elsewhere, and serve those that come until none is left, at most `drain_seconds`."""
         with anyio.move_on_after(settings.drain_seconds):
             front.begin_drain()
+            if replica is not None:
+                replica.drain()
             server.changes.close()
             await front.until_quiet()
 
@@ -161,8 +169,23 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
 
     ready = partial(on_ready, url) if on_ready else lambda: None
     per_address = None if settings.insecure else settings.max_connections_per_address
-    limits = ConnectionLimits(total=settings.max_connections, per_address=per_address, grace=_LAST_RESORT_SECONDS)
-    await serve_asgi(app, listeners, on_ready=ready, lifespan="on", drain=drain, at_end=end, limits=limits, ahead=ahead)
+    most = -(-settings.max_connections // here().count)
+    limits = ConnectionLimits(total=most, per_address=per_address, grace=_LAST_RESORT_SECONDS)
+    async with AsyncExitStack() as stack:
+        if replica is not None:
+            server.join(replica)
+            await stack.enter_async_context(replica.working())
+        await serve_asgi(
+            app,
+            listeners,
+            on_ready=ready,
+            lifespan="on",
+            drain=drain,
+            at_end=end,
+            limits=limits,
+            ahead=ahead,
+            passing=replica,
+        )
 
 
 def _refuse_open_door(settings: ServerSettings) -> None:
@@ -200,6 +223,7 @@ class McpEndpoint:
     """
 
     def __init__(self, server: BridgeServer) -> None:
+        self._server: Final = server
         self.sessions: Final = HandshakeSessions(server)
         self.kept_alive: Final = self.sessions.kept_alive
         self._modern: Final = StreamableHTTPSessionManager(server)
@@ -243,6 +267,8 @@ class McpEndpoint:
         body = (await receive()).get("body", b"")
         if has_too_many_values(body):
             raise Refusal(400, f"The message was refused: {TOO_MANY_VALUES}.")
+        if b'"requestState"' in body and await self._leaves(scope, receive, body):
+            return
         message = _parse(body) if handshake or b"initialize" in body else None
         if handshake or _opens_session(message):
             await self.serve_message(message, scope, send, accepted, version)
@@ -255,6 +281,18 @@ class McpEndpoint:
             (b"content-type", b"application/json"),
         ]
         await self._serve_modern(scope, _replaying(body, receive), as_accepted(send, accepted))
+
+    async def _leaves(self, scope: Scope, receive: Receive, body: bytes) -> bool:
+        """Hand the connection over if the call that `requestState` names is suspended in another process."""
+        replica = self._server.replica
+        message = _parse(body)
+        params = message.get("params") if replica is not None and is_object(message) else None
+        state = params.get("requestState") if is_object(params) else None
+        if replica is None or not isinstance(state, str) or not replica.pass_on(scope, body, place_of_state(state)):
+            return False
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return True
 
     async def serve_message(
         self, message: Any, scope: Scope, send: Send, accepted: Accepted, version: str | None
@@ -534,7 +572,7 @@ class HttpFront:
         elif scope["path"] == "/healthz":
             await respond(send, 200, {"status": "ok"})
         else:
-            summary = self._readiness.summary()
+            summary = self._readiness.whole(self._readiness.summary())
             await respond(send, 200 if summary["ready"] else 503, summary)
 
     @staticmethod

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-import secrets
 import time
 import zlib
 from collections import OrderedDict
@@ -28,6 +27,7 @@ from utcp_bridge.catalogue.render import compact
 from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Binary, JsonObject, is_list, is_object
+from utcp_bridge.server.replicas.place import new_ident
 from utcp_bridge.workers.memory import give_back
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "Page",
     "Shelf",
     "handle_and_offset",
-    "new_handle",
     "page_of",
     "resource_contents",
     "selected",
@@ -139,7 +138,7 @@ class KeptResults:
         kept = KeptResult.of(owner, value)
         if kept.size > self.max_bytes:
             return None
-        handle = new_handle()
+        handle = new_ident()
         self.put(handle, kept)
         return handle
 
@@ -201,11 +200,6 @@ class Shelf:
 
     def __call__(self, value: Any) -> str | None:
         return self.results.keep(self.owner, value)
-
-
-def new_handle() -> str:
-    """Return a handle that nobody can guess."""
-    return secrets.token_hex(16)
 
 
 def selected(kept: KeptResult, arguments: JsonObject) -> Any:

@@ -188,6 +188,8 @@ class MetaTools:
         names = client.settings.meta_tools
         read = names.read if client.settings.max_kept_bytes else None
         self.show: Show | None = None
+        self.fetch: Callable[[str, str], Awaitable[KeptResult | None]] | None = None
+        """Returns a kept result of another process by its owner and its handle, if several serve one address."""
         self._calls: dict[str, Callable[[JsonObject, Emit, Caller], Awaitable[JsonObject]]] = {}
         functions = (
             (names.search, self._search),
@@ -308,7 +310,7 @@ class MetaTools:
         handle = arguments.get("handle")
         given = {key: arguments[key] for key in ("jmespath", "grep") if arguments.get(key) not in (None, "")}
         try:
-            kept, offset = self.kept_result(handle, caller), _offset(arguments.get("offset"))
+            kept, offset = await self.kept_result(handle, caller), _offset(arguments.get("offset"))
             room = self._budgets.of(caller).max_bytes - _NOTE_BYTES
             page = await self._workers.page(kept, given, offset, room - json_size(given))
         except InvalidArguments as error:
@@ -317,7 +319,7 @@ class MetaTools:
         notice = page.notice(f"Read on with {following}.")
         return {**text_result(page.text), "content": [_text(page.text), _text(notice)]}
 
-    def kept_result(self, handle: Any, caller: Caller) -> KeptResult:
+    async def kept_result(self, handle: Any, caller: Caller) -> KeptResult:
         """Return what a caller's handle stands for.
 
         :raises InvalidArguments: it is unknown, has ended, or belongs to another caller.
@@ -327,6 +329,8 @@ class MetaTools:
                 "`handle` is missing or not text.", remedy="Send the handle in the notice of the result."
             )
         kept = self._budgets.kept.find(caller.owner, handle.strip())
+        if kept is None and self.fetch is not None:
+            kept = await self.fetch(caller.owner, handle.strip())
         if kept is None:
             raise InvalidArguments(
                 "This handle is unknown or has ended.",

@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -123,6 +123,7 @@ class ReplyWorkers:
             "rendering": _described(entry, rendering),
             "truncated": result.truncated,
             "meta": dict(result.meta),
+            "place": astuple(here()),
             "max_kept": 0 if shelf is None else shelf.results.max_bytes,
         }
         reply = await self._ask(tool.manual, head, deferred.take, len(deferred.data))

@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-from uuid import uuid4
 
 import anyio
 import mcp_types as types
@@ -37,6 +36,7 @@ from starlette.requests import Request
 from utcp_bridge.model import JsonObject, in_seconds, is_list, is_object
 from utcp_bridge.server.hosts.adapters import capabilities_of
 from utcp_bridge.server.hot.requests import HotRequest
+from utcp_bridge.server.replicas.place import new_ident
 from utcp_bridge.server.replies import McpReply, event_of, open_events
 from utcp_bridge.tasks import loop_time
 from utcp_bridge.upstream import APPS
@@ -114,9 +114,9 @@ def _written(capabilities: JsonObject) -> str:
 
 
 def write_session_id(stated: Stated) -> str:
-    """Return a new id: 128 random bits, then what the client says of itself, so that any replica can read it."""
+    """Return a new id: random bits and the place of this process, then what the client says of itself, so that any replica can read it."""
     text = orjson.dumps([stated.version, stated.name[:_MAX_NAME], stated.release[:_MAX_NAME], stated.able])
-    return f"{uuid4().hex}.{urlsafe_b64encode(text).decode().rstrip('=')}"
+    return f"{new_ident()}.{urlsafe_b64encode(text).decode().rstrip('=')}"
 
 
 def read_session_id(ident: str, version: str | None) -> Stated | None:
