@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.asking_bridge import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes hand sockets over")
 MODERN, HANDSHAKE = "2026-07-28", "2025-11-25"
@@ -27,29 +28,49 @@ SCRIPTS = {
     "wait": "touch began; while [ ! -e go ]; do sleep 0.01; done; echo done",
     "big": f"seq 1 {ROWS}",
 }
-"""Each worker has a guardian of its own, which starts its commands. So the parent of a command says which worker it was."""
+"""Each worker has a guardian of its own, which starts its commands. So `who` says which worker it was."""
 
 
 def tools(names: Sequence[str]) -> str:
-    return json.dumps({
-        "utcp_version": "1.0.1",
-        "tools": [
-            {
-                "name": name,
-                "tool_call_template": {"call_template_type": "cli", "command": "sh", "args": [f"{name}.sh"]},
+    return json.dumps(
+        {
+            "utcp_version": "1.0.1",
+            "tools": [
+                {
+                    "name": name,
+                    "tool_call_template": {"call_template_type": "cli", "command": "sh", "args": [f"{name}.sh"]},
+                }
+                for name in names
+            ],
+        }
+    )
+
+
+ASKER = {
+    "name": "asker",
+    "call_template_type": "mcp",
+    "config": {
+        "mcpServers": {
+            "server": {
+                "command": sys.executable,
+                "args": ["-m", "tests.upstreams.mcp_asking", "handshake"],
+                "cwd": str(ROOT),
             }
-            for name in names
-        ],
-    })
+        }
+    },
+}
+"""An MCP server that asks the host, and so suspends its calls."""
 
 
-def write_configuration(folder: Path, names: Sequence[str] = tuple(SCRIPTS), **settings: Any) -> Path:
+def write_configuration(
+    folder: Path, names: Sequence[str] = tuple(SCRIPTS), more: Sequence[Any] = (), **settings: Any
+) -> Path:
     for name, script in SCRIPTS.items():
         (folder / f"{name}.sh").write_text(script)
     entry = {"name": "m", "call_template_type": "text", "content": tools(names)}
     entry["allowed_communication_protocols"] = ["text", "cli"]  # type: ignore[assignment]
     config = folder / "config.json"
-    whole = json.dumps({"manual_call_templates": [entry], "bridge": settings})
+    whole = json.dumps({"manual_call_templates": [entry, *more], "bridge": settings})
     (folder / "new.json").write_text(whole)
     (folder / "new.json").replace(config)
     return config
@@ -68,10 +89,8 @@ class Connection:
         return self._http.getresponse()
 
     def modern(self, method: str, params: dict[str, Any], name: str) -> dict[str, Any]:
-        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": META}}
-        reply = self.ask(
-            "POST", "/mcp", message, MCP_Protocol_Version=MODERN, Mcp_Method=method, Mcp_Name=name
-        )
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"_meta": META, **params}}
+        reply = self.ask("POST", "/mcp", message, MCP_Protocol_Version=MODERN, Mcp_Method=method, Mcp_Name=name)
         found: dict[str, Any] = json.loads(reply.read())
         return found
 
@@ -263,6 +282,20 @@ def test_the_rest_of_a_cut_result_is_read_on_every_connection(tmp_path: Path) ->
             contents = one.modern("resources/read", {"uri": link["uri"]}, link["uri"])["result"]["contents"]
             assert contents
         assert second.call("read_result", handle="f" * 32)["isError"]
+
+
+def test_the_answer_for_a_suspended_call_reaches_its_worker(tmp_path: Path) -> None:
+    with served(tmp_path, more=[ASKER]) as server:
+        able = {**META, "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
+        connections = server.both_workers()
+        for first, second in (connections, connections[::-1]):
+            params = {"name": "asker_server_confirm", "arguments": {}, "_meta": able}
+            asked = first.modern("tools/call", params, "asker_server_confirm")["result"]
+            assert asked["resultType"] == "input_required"
+            answers = {key: {"action": "accept", "content": {"name": "Ada"}} for key in asked["inputRequests"]}
+            answered = {**params, "requestState": asked["requestState"], "inputResponses": answers}
+            result = second.modern("tools/call", answered, "asker_server_confirm")
+            assert "Ada" in json.dumps(result["result"]["content"])
 
 
 def test_a_killed_worker_loses_no_reply_that_can_be_asked_for_again(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import socket
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -35,7 +35,7 @@ from utcp_bridge.net.listening import for_url, listen_shared
 from utcp_bridge.processes.child import Child, Launch
 from utcp_bridge.processes.children import ChildrenHold, start_child
 from utcp_bridge.server.replicas.board import Board, State
-from utcp_bridge.server.replicas.place import Place
+from utcp_bridge.server.replicas.place import ProcessPlace
 
 if TYPE_CHECKING:
     from utcp_bridge.configuration.loading import LoadedConfig
@@ -47,8 +47,8 @@ __all__ = ["meet_parent", "supervise"]
 
 Announce: TypeAlias = "Callable[[BridgeSettings, str, str], None]"
 _logger = logging.getLogger(__name__)
-_HELLO: Final = "UTCP_BRIDGE_PARENT"
-_STDERR: Final = "UTCP_BRIDGE_STDERR"
+_HELLO: Final = "UTCP_PARENT_SOCKET"
+_STDERR: Final = "UTCP_PARENT_STDERR"
 """Variables with the descriptors of the socket to the parent and of the parent's stderr."""
 _PROGRAM: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); import utcp_bridge; del sys.path[0]; "
@@ -88,7 +88,7 @@ async def supervise(options: Options, loaded: LoadedConfig, ending: Ending, anno
             complain(str(fault))
         for line in env_file_lines(loaded):
             note(line)
-        shared = stack.enter_context(_Shared.opened(settings))
+        shared = stack.enter_context(_SharedByAll.opened(settings))
         family = _Family(_given(options, settings, shared.port), settings, shared, stderr)
         ending.survives_hangup = True
         stack.enter_context(ending.at_hangup(family.pass_on_hangup))
@@ -136,7 +136,7 @@ def _given(options: Options, settings: BridgeSettings, port: int) -> JsonObject:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shared:
+class _SharedByAll:
     """What the processes share, which outlives each of them."""
 
     count: int
@@ -147,7 +147,7 @@ class _Shared:
 
     @classmethod
     @contextmanager
-    def opened(cls, settings: BridgeSettings) -> Generator[_Shared]:
+    def opened(cls, settings: BridgeSettings) -> Generator[_SharedByAll]:
         with ExitStack() as stack:
             count = settings.workers
             listeners = listen_shared(settings.host, settings.port, count)
@@ -190,7 +190,7 @@ class _Family:
 
     given: JsonObject = field(repr=False)
     settings: BridgeSettings
-    shared: _Shared
+    shared: _SharedByAll
     stderr: int
     _children: dict[int, Child] = field(default_factory=dict[int, Child])
     _ends: anyio.Event = field(default_factory=anyio.Event)
@@ -294,7 +294,7 @@ class _Family:
             try:
                 child = await start_child(launch)
             except OSError as error:
-                _logger.error("Worker %d cannot be started: %s.", index, error.strerror)
+                complain(f"Worker {index} cannot be started: {error.strerror}.")
                 return 1
             other.close()
             self._children[index] = child
@@ -355,7 +355,7 @@ def meet_parent() -> tuple[Options, Replica]:
         one.setblocking(False)
     outboxes, listeners = opened[:count], _grouped(opened[count:], told["groups"])
     links = Links(board, socket.socket(fileno=inbox), outboxes, listeners)
-    return Options(tuple(told["sources"]), settings=told["settings"]), Replica(Place(index, count), links)
+    return Options(tuple(told["sources"]), settings=told["settings"]), Replica(ProcessPlace(index, count), links)
 
 
 def _heard(parent: socket.socket) -> tuple[JsonObject, Sequence[int]]:

@@ -137,7 +137,7 @@ def counted_address(peer: Any) -> str:
         return ""
     if address.is_loopback:
         return ""
-    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))  # noqa: PLR2004
+    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
 
 
 def half_of_the_files() -> int:
@@ -182,7 +182,7 @@ def _listen_on(addresses: Iterable[tuple[int, _Address]], *, last_try: bool, sha
         for family, address in addresses:
             port = sockets[0].getsockname()[1] if sockets else address[1]
             try:
-                one = opened.enter_context(_socket(family, (address[0], port, *address[2:]), shared))
+                one = opened.enter_context(_socket(family, (address[0], port, *address[2:]), shared=shared))
             except OSError as error:
                 if error.errno in _NOT_HERE:
                     absent = error
@@ -197,7 +197,7 @@ def _listen_on(addresses: Iterable[tuple[int, _Address]], *, last_try: bool, sha
         return sockets
 
 
-def _socket(family: int, address: _Address, shared: bool) -> socket.socket:
+def _socket(family: int, address: _Address, *, shared: bool) -> socket.socket:
     """Return a listening socket that sends small writes at once.
 
     asyncio sets TCP_NODELAY only on sockets whose protocol number is that of TCP, and `socket.create_server` leaves it

@@ -46,8 +46,8 @@ from utcp_bridge.server.reply_workers import ReplyWorkers
 from utcp_bridge.upstream import ROOTS_CHANGED, ProtocolError, TaskStarted
 
 if TYPE_CHECKING:
-    from utcp_bridge.server.replicas.replica import Replica
     from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.server.replicas.replica import Replica
 
 __all__ = ["BridgeServer"]
 
@@ -109,7 +109,7 @@ class BridgeServer(HandlingServer):
     def join(self, replica: Replica) -> None:
         """Be one of several processes behind one address."""
         self.replica = replica
-        replica.find, replica.summary = self.budgets.kept.find, self.readiness.summary
+        replica.find, replica.summary = self.budgets.kept.written, self.readiness.summary
         self.meta_tools.fetch, self.readiness.whole = replica.fetch, replica.whole
 
     def create_initialization_options(

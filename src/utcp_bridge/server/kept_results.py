@@ -101,6 +101,17 @@ class KeptResult:
         is_text = isinstance(value, str)
         return cls(owner, data, "text/plain" if is_text else "application/json", is_text, len(data))
 
+    def written(self) -> bytes:
+        """Return it in one piece, for another process."""
+        about = [self.media_type, self.is_text, self.size, self.is_packed]
+        return orjson.dumps(about) + b"\n" + self.data
+
+    @classmethod
+    def read(cls, owner: str, written: bytes) -> KeptResult:
+        """Return what another process has written."""
+        about, _, data = written.partition(b"\n")
+        return cls(owner, data, *orjson.loads(about))
+
     @property
     def value(self) -> Any:
         """The value: JSON, text, or `Binary`."""
@@ -158,6 +169,11 @@ class KeptResults:
         self._kept[handle] = self._clock() + self._seconds, found[1]
         self._kept.move_to_end(handle)
         return found[1]
+
+    def written(self, owner: str, handle: str) -> bytes | None:
+        """Return what `find` does, written for another process."""
+        kept = self.find(owner, handle)
+        return None if kept is None else kept.written()
 
     def handles(self, owner: str) -> list[tuple[str, KeptResult]]:
         """Return an owner's handles, the oldest first."""

@@ -188,8 +188,8 @@ class MetaTools:
         names = client.settings.meta_tools
         read = names.read if client.settings.max_kept_bytes else None
         self.show: Show | None = None
-        self.fetch: Callable[[str, str], Awaitable[KeptResult | None]] | None = None
-        """Returns a kept result of another process by its owner and its handle, if several serve one address."""
+        self.fetch: Callable[[str, str], Awaitable[bytes | None]] | None = None
+        """Returns what `KeptResult.written` returned in another process, by owner and handle. None: there is none."""
         self._calls: dict[str, Callable[[JsonObject, Emit, Caller], Awaitable[JsonObject]]] = {}
         functions = (
             (names.search, self._search),
@@ -330,7 +330,8 @@ class MetaTools:
             )
         kept = self._budgets.kept.find(caller.owner, handle.strip())
         if kept is None and self.fetch is not None:
-            kept = await self.fetch(caller.owner, handle.strip())
+            written = await self.fetch(caller.owner, handle.strip())
+            kept = None if written is None else KeptResult.read(caller.owner, written)
         if kept is None:
             raise InvalidArguments(
                 "This handle is unknown or has ended.",

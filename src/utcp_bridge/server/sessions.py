@@ -114,7 +114,7 @@ def _written(capabilities: JsonObject) -> str:
 
 
 def write_session_id(stated: Stated) -> str:
-    """Return a new id: random bits and the place of this process, then what the client says of itself, so that any replica can read it."""
+    """Return a new id: the place of this process, random bits, and what the client says of itself for any replica."""
     text = orjson.dumps([stated.version, stated.name[:_MAX_NAME], stated.release[:_MAX_NAME], stated.able])
     return f"{new_ident()}.{urlsafe_b64encode(text).decode().rstrip('=')}"
 

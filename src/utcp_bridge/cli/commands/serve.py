@@ -125,9 +125,7 @@ async def _serve(options: Options, replica: Replica | None) -> int:
     return 0
 
 
-async def _serve_client(
-    client: UtcpClient, ending: Ending, faults: Sequence[Fault], replica: Replica | None
-) -> None:
+async def _serve_client(client: UtcpClient, ending: Ending, faults: Sequence[Fault], replica: Replica | None) -> None:
     if client.settings.fails_on_fault:
         await wait_for_manuals(client)
         _insist(client, [*faults, *client.faults()])

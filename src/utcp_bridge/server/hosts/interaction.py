@@ -2,8 +2,8 @@
 
 What a host of 2026-07-28 sends back is not trusted: `requestState` is encrypted and authenticated, ends after a while,
 and is bound to the caller, the method, the name and the arguments of its request (the SDK's `RequestStateBoundary`).
-Replicas that share `state_key` accept each other's. A suspended call lives in one process, so its state does too: behind
-one address with several processes, a state begins with the place of its process.
+Replicas that share `state_key` accept each other's. A suspended call lives in one process, so its state does too. If
+several processes serve one address, a state begins with the place of its process.
 """
 
 from __future__ import annotations
@@ -239,7 +239,9 @@ class Interaction:
 def place_of_state(state: str) -> int | None:
     """Return the place of the process that wrote a `requestState`; None if it does not say one."""
     place, mark, _ = state.partition(_MARK)
-    return int(place) % here().count if mark and place.isascii() and place.isdigit() and len(place) <= _MAX_PLACE else None
+    return (
+        int(place) % here().count if mark and place.isascii() and place.isdigit() and len(place) <= _MAX_PLACE else None
+    )
 
 
 def _marked(result: HandlerResult) -> HandlerResult:

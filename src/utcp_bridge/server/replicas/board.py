@@ -47,7 +47,7 @@ class Board:
 
     @staticmethod
     def memory(count: int) -> int:
-        """Return the descriptor of new memory for so many processes.
+        """Return the descriptor of new memory for a number of processes.
 
         :raises OSError: there is none.
         """

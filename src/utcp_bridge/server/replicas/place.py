@@ -10,14 +10,14 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Place", "be_at", "here", "new_ident"]
+__all__ = ["ProcessPlace", "be_at", "here", "new_ident"]
 
 _DIGITS: Final = 8
 _SPAN: Final = 16**_DIGITS
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProcessPlace:
     """The process `index` of `count`."""
 
     index: int = 0
@@ -31,21 +31,21 @@ class Place:
             return None
 
 
-_here = Place()
+_here = ProcessPlace()
 
 
-def here() -> Place:
+def here() -> ProcessPlace:
     """Return the place of this process."""
     return _here
 
 
-def be_at(place: Place) -> None:
+def be_at(place: ProcessPlace) -> None:
     """Set the place of this process, before it makes ids."""
     global _here  # noqa: PLW0603 - a fact about the whole process
     _here = place
 
 
-def new_ident(place: Place | None = None) -> str:
+def new_ident(place: ProcessPlace | None = None) -> str:
     """Return an id that nobody can guess: 128 random bits, but for those that say the place."""
     at = _here if place is None else place
     number = secrets.randbelow(_SPAN // at.count) * at.count + at.index

@@ -1,9 +1,9 @@
 """One of several processes behind one address.
 
-It accepts connections, counts them, and hands one to another process where the request on it belongs there: the session,
-the task or the kept result of the request is there, or that process has fewer connections. The other process gets
-the socket itself, and what was read of the request. A process that is lost has its connections accepted by the others
-until it is back, and they take up its sessions (`sessions.py`).
+It accepts connections, counts them, and hands one to another process where the request on it belongs there: the
+session, the task or the kept result of the request is there, or that process has fewer connections. The other process
+gets the socket itself, and what was read of the request. While a process is lost, the others accept its connections
+and take up its sessions (`sessions.py`).
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ import orjson
 
 from utcp_bridge.catalogue.fitting import RESULT_SCHEME
 from utcp_bridge.model import JsonObject
-from utcp_bridge.server.kept_results import KeptResult
 from utcp_bridge.server.replicas.board import Board, State
-from utcp_bridge.server.replicas.place import Place, be_at
+from utcp_bridge.server.replicas.place import ProcessPlace, be_at
 from utcp_bridge.tasks import OwnTasks
 
 __all__ = ["Links", "Replica"]
@@ -57,9 +56,9 @@ class Links:
 
 
 class Replica:
-    """This process (`net.asgi_server.Passing`)."""
+    """One process, seen from inside (`net.asgi_server.Passing`)."""
 
-    def __init__(self, place: Place, links: Links) -> None:
+    def __init__(self, place: ProcessPlace, links: Links) -> None:
         be_at(place)
         self.place: Final = place
         self._links = links
@@ -67,8 +66,8 @@ class Replica:
         self._connect: Callable[[], Any] | None = None
         self._count: Callable[[], int] = int
         self._tasks = OwnTasks()
-        self.find: Callable[[str, str], KeptResult | None] = lambda _owner, _handle: None
-        """Returns a kept result of this process by its owner and its handle."""
+        self.find: Callable[[str, str], bytes | None] = lambda _owner, _handle: None
+        """Returns a kept result of this process, written for another one, by its owner and its handle."""
         self.summary: Callable[[], JsonObject] = dict
         """Returns what `/readyz` would report of this process alone."""
 
@@ -158,8 +157,8 @@ class Replica:
 
     # --- what is kept elsewhere ---
 
-    async def fetch(self, owner: str, handle: str) -> KeptResult | None:
-        """Return a kept result of another process; None if it has none of this handle, or does not serve."""
+    async def fetch(self, owner: str, handle: str) -> bytes | None:
+        """Return a kept result as its process has written it; None if it has none of this handle, or does not serve."""
         place = self._other(self.place.of(handle))
         if place is None:
             return None
@@ -169,23 +168,15 @@ class Replica:
             self._post(place, _FETCH + orjson.dumps([owner, handle]), [other.fileno()])
             other.close()
             with anyio.fail_after(_FETCH_SECONDS):
-                data = await _read_all(own)
-            head, _, rest = data.partition(b"\n")
-            about: JsonObject = orjson.loads(head)
-            return KeptResult(owner, rest, **about) if about else None
+                return await _read_all(own) or None
         own.close()
         return None
 
     async def _give(self, data: bytes, asker: socket.socket) -> None:
         owner, handle = orjson.loads(data)
-        kept = self.find(owner, handle)
-        about = {}
-        if kept is not None:
-            about = {"media_type": kept.media_type, "is_text": kept.is_text, "size": kept.size}
-            about["is_packed"] = kept.is_packed
         loop = asyncio.get_running_loop()
         with asker, suppress(OSError, TimeoutError), anyio.fail_after(_FETCH_SECONDS):
-            await loop.sock_sendall(asker, orjson.dumps(about) + b"\n" + (b"" if kept is None else kept.data))
+            await loop.sock_sendall(asker, self.find(owner, handle) or b"")
 
     # --- the inbox ---
 
@@ -239,9 +230,13 @@ class Replica:
 
     async def _take(self, received: socket.socket, data: bytes) -> None:
         """Serve a connection of another process. What it has read comes before everything else."""
+        connect = self._connect
+        if connect is None:
+            received.close()
+            return
 
         def made() -> Any:
-            protocol = self._connect() if self._connect is not None else None
+            protocol = connect()
             protocol.connection_made = partial(_feed, protocol, protocol.connection_made, data)
             return protocol
 
@@ -268,9 +263,8 @@ class Replica:
         state = self._board.state(place)
         if state == State.LOST and place not in self._links.adopted:
             loop = asyncio.get_running_loop()
-            servers = self._links.adopted[place] = []
-            for one in self._links.listeners[place]:
-                servers.append(await loop.create_server(self._connect, sock=one.dup()))
+            copies = [one.dup() for one in self._links.listeners[place]]
+            self._links.adopted[place] = [await loop.create_server(self._connect, sock=one) for one in copies]
         elif state == State.SERVING:
             self._release(place)
 
@@ -289,9 +283,7 @@ class Replica:
         summaries = [
             summary if place == self.place.index else self._board.summary(place) for place in range(self.place.count)
         ]
-        ready = [
-            bool(one.get("ready")) for one, state in zip(summaries, states, strict=True) if state == State.SERVING
-        ]
+        ready = [bool(one.get("ready")) for one, state in zip(summaries, states, strict=True) if state == State.SERVING]
         whole = {**summary, "ready": bool(ready) and all(ready) and State.STARTING not in states and summary["ready"]}
         if any(one.get("draining") for one in summaries):
             whole |= {"ready": False, "draining": True}
