@@ -49,6 +49,16 @@ class Burst:
             self.finished.set_result(None)
 
 
+def _unchunked(data: bytes) -> bytes:
+    pieces: list[bytes] = []
+    while data:
+        size, _, rest = data.partition(b"\r\n")
+        count = int(size, 16)
+        pieces.append(rest[:count])
+        data = rest[count + 2 :] if count else b""
+    return b"".join(pieces)
+
+
 class HttpLane(asyncio.Protocol):
     """One keep-alive connection with one request in flight."""
 
@@ -94,6 +104,8 @@ class HttpLane(asyncio.Protocol):
         elif b"chunked" in head.lower() and not self._buffer.endswith(b"0\r\n\r\n"):
             return
         body = bytes(self._buffer[end + 4 :])
+        if length is None and b"chunked" in head.lower():
+            body = _unchunked(body)
         self._buffer.clear()
         on_reply, self._on_reply = self._on_reply, None
         if on_reply is not None:
