@@ -26,7 +26,7 @@ from benchmarks.harness.journal import Journal
 from benchmarks.harness.measurements import Bench, Plan, import_cost, machine
 from benchmarks.harness.peers import PEERS, peer, versions
 from benchmarks.harness.processes import BRIDGE, CLIENT_CORE, FLOOR, PLAIN, Server, bridge, fastmcp, pin, upstream
-from benchmarks.harness.report import Results, write_page
+from benchmarks.harness.report import Results, read_page, write_page
 
 FULL = Plan(rounds=5, seconds=1.0, starts=5)
 QUICK = Plan(rounds=2, seconds=0.25, starts=1, sizes=(10, 10_000), in_flight=(1, 16))
@@ -185,6 +185,11 @@ def parse(given: list[str] | None) -> argparse.Namespace:
     words = sys.argv[1:] if given is None else given
     if "--peers" in words and not arguments.peers:
         arguments.peers = list(PEERS)
+    if arguments.write:
+        try:
+            read_page(arguments.write)  # a run of an hour does not end with a wrong name
+        except ValueError as error:
+            parser.error(str(error))
     return arguments
 
 

@@ -97,7 +97,8 @@ class Bench:
             yield running, client
         except Exception as error:
             tail = "\n".join(running.errors[-15:])
-            raise RuntimeError(f"{server.name} over {transport}, {era}: {error}\n{tail}") from error
+            what = str(error) or "It did not reply in time."
+            raise RuntimeError(f"{server.name} over {transport}, {era}: {what}\n{tail}") from error
         finally:
             if client is not None:
                 client.close()
@@ -310,7 +311,7 @@ async def _sample(
 
 def _why(error: Exception) -> str:
     """Return why a server has no figures in a line: its own last word if it ended, or else what it replied."""
-    first, *errors = str(error).splitlines() or [type(error).__name__]
+    first, *errors = str(error).splitlines() or ["It did not reply in time."]
     if errors and ("closed" in first or "did not start" in first):
         return errors[-1]
     return re.sub(r"^\S+ over \w+, [\d-]+: ", "", first)

@@ -102,14 +102,26 @@ class Results:
             yield (f"| {server} | {tools:,} | {_range(row['seconds'])} | {times} | {row['memory']:.0f} | {figures} |")
 
 
+def read_page(page: Path) -> str:
+    """Return the text of a page that has the two marks.
+
+    :raises ValueError: it cannot be read, or does not have them.
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"{page} cannot be read: {error.strerror}.") from None
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"{page} does not have the lines {BEGIN} and {END}.")
+    return text
+
+
 def write_page(page: Path, lines: Sequence[str]) -> None:
     """Replace what a page has between its two marks.
 
-    :raises ValueError: it does not have them.
+    :raises ValueError: it cannot be read, or does not have them.
     """
-    text = page.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{page} does not have the lines {BEGIN} and {END}.")
+    text = read_page(page)
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
     page.write_text("\n".join([before + BEGIN, "", *lines, "", END + after]), encoding="utf-8")

@@ -69,6 +69,8 @@ def test_a_page_gets_the_tables_between_its_marks(tmp_path: Path) -> None:
     page.write_text("no marks", encoding="utf-8")
     with pytest.raises(ValueError, match="does not have the lines"):
         write_page(page, [])
+    with pytest.raises(ValueError, match="cannot be read"):
+        write_page(tmp_path / "none.md", [])
 
 
 def test_a_goal_compares_rounds_of_one_run() -> None:
