@@ -31,8 +31,9 @@ def sources() -> Iterator[tuple[str, ast.Module]]:
 SEAMS = {
     "cli/audit_files.py": {"socket.AF_UNIX"},
     "cli/line_writer.py": {"select.poll"},
-    "net/asgi_server.py": {"resource"},
+    "cli/replicas.py": {"signal.SIGHUP", "socket.AF_UNIX", "socket.recv_fds", "socket.send_fds"},
     "net/files/writing.py": {"fcntl", "os.O_NOFOLLOW", "os.fchmod", "os.geteuid"},
+    "net/listening.py": {"resource", "socket.SO_REUSEPORT"},
     "processes/child.py": {"select.poll"},
     "processes/children.py": {"add_reader", "add_writer", "os.killpg", "signal.SIGKILL", "socket.send_fds"},
     "processes/direct.py": {"os.killpg"},
@@ -42,6 +43,7 @@ SEAMS = {
         "signal.SIGHUP", "signal.SIGKILL", "signal.SIGQUIT", "socket.recv_fds",
     },
     "processes/output.py": {"os.killpg", "signal.SIGKILL"},
+    "server/replicas/replica.py": {"add_reader", "socket.recv_fds", "socket.send_fds"},
     "server/stdio.py": {"connect_read_pipe", "connect_write_pipe"},
     "workers/program.py": {"os.nice", "resource"},
 }  # fmt: skip

@@ -55,7 +55,7 @@ ACROSS_MODULES = {
 }
 """Tests of a whole package, or with many samples."""
 
-NO_MIRROR = {"data", "interop", "interaction", "openapi_oracle", "statements", "support", "upstreams"}
+NO_MIRROR = {"data", "interop", "interaction", "measuring", "openapi_oracle", "statements", "support", "upstreams"}
 """Folders of tests/ that follow behaviour, not modules."""
 
 TRANSPORTS = transport_modules()

@@ -15,7 +15,8 @@ from benchmarks.harness.messages import Address, Era, Load, initialize, message,
 _ID = re.compile(rb'"id": ?"([^"\\]{1,40})"')
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _SESSION = re.compile(rb"\r\nmcp-session-id: *([^\r]+)", re.IGNORECASE)
-_PATIENCE = 60.0
+_PATIENCE = 120.0
+"""Seconds for one reply. A server that lists 10,000 tools may take long for its first one."""
 
 
 @dataclass
@@ -49,6 +50,16 @@ class Burst:
             self.finished.set_result(None)
 
 
+def _unchunked(data: bytes) -> bytes:
+    pieces: list[bytes] = []
+    while data:
+        size, _, rest = data.partition(b"\r\n")
+        count = int(size, 16)
+        pieces.append(rest[:count])
+        data = rest[count + 2 :] if count else b""
+    return b"".join(pieces)
+
+
 class HttpLane(asyncio.Protocol):
     """One keep-alive connection with one request in flight."""
 
@@ -66,9 +77,13 @@ class HttpLane(asyncio.Protocol):
     async def open(cls, address: Address, era: Era) -> HttpLane:
         loop = asyncio.get_running_loop()
         _, lane = await loop.create_connection(lambda: cls(address, era), address.host, address.port)
-        if era == "2025-11-25":
-            await lane.exchange("initialize", initialize(era))
-            await lane.exchange("notifications/initialized", {}, notify=True)
+        try:
+            if era == "2025-11-25":
+                await lane.exchange("initialize", initialize(era))
+                await lane.exchange("notifications/initialized", {}, notify=True)
+        except BaseException:
+            lane.close()
+            raise
         return lane
 
     def connection_made(self, transport: Any) -> None:
@@ -94,6 +109,8 @@ class HttpLane(asyncio.Protocol):
         elif b"chunked" in head.lower() and not self._buffer.endswith(b"0\r\n\r\n"):
             return
         body = bytes(self._buffer[end + 4 :])
+        if length is None and b"chunked" in head.lower():
+            body = _unchunked(body)
         self._buffer.clear()
         on_reply, self._on_reply = self._on_reply, None
         if on_reply is not None:
@@ -150,9 +167,13 @@ class PipeClient(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         _, client = await loop.connect_read_pipe(lambda: cls(era), stdout)
         client.writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, stdin)
-        if era == "2025-11-25":
-            await client.exchange("initialize", initialize(era))
-            client.writer.write(message(era, None, "notifications/initialized", {}) + b"\n")
+        try:
+            if era == "2025-11-25":
+                await client.exchange("initialize", initialize(era))
+                client.writer.write(message(era, None, "notifications/initialized", {}) + b"\n")
+        except BaseException:  # the loop must let go of the pipes before their numbers are used again
+            client.close()
+            raise
         return client
 
     writer: asyncio.WriteTransport

@@ -28,22 +28,26 @@ def openapi(catalogue: dict[str, Any]) -> dict[str, Any]:
             "parameters": parameters,
             "responses": {"200": {"description": "ok"}},
         }
-        paths[f"/small/{tool['name']}"] = {"get": operation}
+        paths[f"/tool/{tool['name']}"] = {"get": operation}
     return {"openapi": "3.1.0", "info": {"title": "catalogue", "version": "1"}, "paths": paths}
 
 
 class OnePath(httpx2.AsyncHTTPTransport):
     """Leads every path to the one that the upstream answers from ready bytes."""
 
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        request.url = request.url.copy_with(path="/small")
+        request.url = request.url.copy_with(path=self._path)
         return await super().handle_async_request(request)
 
 
 def main() -> None:
     catalogue = json.loads(Path(sys.argv[1]).read_bytes())
-    origin = catalogue["tools"][0]["tool_call_template"]["url"].removesuffix("/small")
-    client = httpx2.AsyncClient(base_url=origin, transport=OnePath())
+    url = httpx2.URL(catalogue["tools"][0]["tool_call_template"]["url"])
+    client = httpx2.AsyncClient(base_url=url.copy_with(path="/"), transport=OnePath(url.path))
     server = FastMCP.from_openapi(openapi(catalogue), client=client, name="catalogue")
     if "--http" not in sys.argv:
         server.run(transport="stdio", show_banner=False)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 from benchmarks.harness.clients import HttpLane, PipeClient, list_tools, run_burst
+from benchmarks.harness.journal import Journal
 from benchmarks.harness.messages import ERAS, Era, Load
-from benchmarks.harness.processes import BRIDGE, Running, Server, catalogue, start, write_config
+from benchmarks.harness.processes import BRIDGE, SERVER_CORE, Running, Server, catalogue, start, write_config
 
 IN_FLIGHT = (1, 16, 64)
 MARK = b"pong"
@@ -26,13 +30,14 @@ MARK = b"pong"
 
 @dataclass
 class Samples:
-    """One cell: a server under one load, a sample a round."""
+    """One cell: a server under one load, a sample a round. `path` is what its tools ask the upstream for."""
 
     server: str
     transport: str
     era: Era
     in_flight: int
     tools: int = 10
+    path: str = "small"
     rate: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     p50: list[float] = field(default_factory=list)
@@ -55,28 +60,34 @@ class Plan:
 
 
 class Bench:
-    """Holds what every measurement needs: the upstream's port, a folder, the servers to compare."""
+    """Holds what every measurement needs: the upstream's port, a folder, the servers to compare, the journal."""
 
-    def __init__(self, port: int, servers: Sequence[Server], plan: Plan, folder: Path) -> None:
+    def __init__(
+        self, port: int, servers: Sequence[Server], plan: Plan, folder: Path, journal: Journal | None = None
+    ) -> None:
         self.port, self.servers, self.plan, self._folder = port, list(servers), plan, folder
+        self.journal = journal or Journal()
+        self.absent: dict[str, str] = {}
+        """Why a server has no figures, by the server and what was asked of it."""
 
-    def source(self, server: Server, tools: int) -> str:
+    def source(self, server: Server, tools: int, path: str = "small") -> str:
         """What a server reads: the manual itself, or for the bridge a configuration with it."""
-        folder = self._folder / str(tools)
+        folder = self._folder / f"{path}-{tools}"
         manual = folder / "catalogue.json"
         if not manual.exists():
             folder.mkdir()
-            manual.write_text(json.dumps(catalogue(tools, self.port)), encoding="utf-8")
+            manual.write_text(json.dumps(catalogue(tools, self.port, path)), encoding="utf-8")
             write_config(folder, {"catalogue": {"call_template_type": "text", "file_path": str(manual)}})
         return str(folder / "config.json" if server.is_bridge else manual)
 
     @contextlib.asynccontextmanager
     async def serving(
-        self, server: Server, transport: str, era: Era, tools: int
+        self, server: Server, transport: str, era: Era, tools: int, path: str = "small"
     ) -> AsyncIterator[tuple[Running, HttpLane | PipeClient]]:
         """A started server and a client of it."""
         flags = server.http_flags if transport == "http" else ()
-        running = start([*server.command, self.source(server, tools), *flags])
+        command = [*server.command, self.source(server, tools, path), *flags]
+        running = start(command, SERVER_CORE if server.is_pinned else None)
         client: HttpLane | PipeClient | None = None
         try:
             if transport == "http":
@@ -86,7 +97,8 @@ class Bench:
             yield running, client
         except Exception as error:
             tail = "\n".join(running.errors[-15:])
-            raise RuntimeError(f"{server.name} over {transport}, {era}: {error}\n{tail}") from error
+            what = str(error) or "It did not reply in time."
+            raise RuntimeError(f"{server.name} over {transport}, {era}: {what}\n{tail}") from error
         finally:
             if client is not None:
                 client.close()
@@ -98,23 +110,87 @@ class Bench:
         found: list[Samples] = []
         for transport in ("http", "stdio"):
             for era in ERAS:
-                found += await self._compare([(server, 10) for server in self.servers], transport, era)
+                contestants = [(server, 10) for server in self.servers]
+                found += await self.compare("throughput", contestants, transport, era)
         return found
 
-    async def _compare(self, contestants: Sequence[tuple[Server, int]], transport: str, era: Era) -> list[Samples]:
+    async def loaded(self, path: str, in_flight: int) -> list[Samples]:
+        """The same with another reply of the upstream: `large`, or `late`."""
+        found: list[Samples] = []
+        for transport, era in (("http", ERAS[0]), ("http", ERAS[1]), ("stdio", ERAS[1])):
+            contestants = [(server, 10) for server in self.servers]
+            found += await self.compare(path, contestants, transport, era, path=path, in_flight=(in_flight,))
+        return found
+
+    async def workers(self) -> list[Samples]:
+        """One process and two, which may use any core, with 64 calls in flight."""
+        one = replace(BRIDGE, name="1 worker", is_pinned=False)
+        two = replace(one, name="2 workers", http_flags=(*BRIDGE.http_flags, "--workers", "2"))
+        found: list[Samples] = []
+        for era in ERAS:
+            found += await self.compare("workers", [(one, 10), (two, 10)], "http", era, in_flight=(64,))
+        return found
+
+    async def compare(
+        self,
+        name: str,
+        contestants: Sequence[tuple[Server, int]],
+        transport: str,
+        era: Era,
+        *,
+        path: str = "small",
+        in_flight: Sequence[int] | None = None,
+    ) -> list[Samples]:
+        """Return the cells of a group, from the journal or measured now. Those of an absent server are missing."""
+        counts = in_flight or self.plan.in_flight
+        absent = self.absent
+
+        async def measure() -> Any:
+            before = dict(absent)
+            found = await self._compare(contestants, transport, era, path, counts)
+            new = {key: why for key, why in absent.items() if before.get(key) != why}
+            return {"samples": [asdict(one) for one in found], "absent": new}
+
+        group = await self.journal.group(f"{name}, {transport}, {era}", measure)
+        if group is None:
+            return []
+        absent.update(group["absent"])
+        return [Samples(**one) for one in group["samples"]]
+
+    async def _open(self, stack: contextlib.AsyncExitStack, server: Server, given: tuple[str, Era, int, str]) -> Any:
+        """Return a server and its client; None, with the reason in `absent`, if it does not speak the protocol."""
+        transport, era, tools, path = given
+        own = contextlib.AsyncExitStack()
+        try:
+            running, client = await own.enter_async_context(self.serving(server, transport, era, tools, path))
+            await _spoken(client, era, server)
+        except Exception as error:
+            await own.aclose()
+            if server.is_bridge or server.name == "floor":
+                raise
+            self.absent[f"{server.name}, {transport}, {era}"] = _why(error)
+            return None
+        stack.push_async_exit(own)
+        return running, client
+
+    async def _compare(
+        self, contestants: Sequence[tuple[Server, int]], transport: str, era: Era, path: str, counts: Sequence[int]
+    ) -> list[Samples]:
         """Interleave the contestants: one burst each, the order turned every round."""
         cells: list[tuple[Samples, Running, HttpLane | PipeClient, Load]] = []
         async with contextlib.AsyncExitStack() as stack:
             for server, tools in contestants:
-                running, client = await stack.enter_async_context(self.serving(server, transport, era, tools))
-                await list_tools(client)
+                opened = await self._open(stack, server, (transport, era, tools, path))
+                if opened is None:
+                    continue
+                running, client = opened
                 if server.is_bridge:  # the index of the search is made once, soon after the start
                     await client.exchange("tools/call", {"name": "search_tools", "arguments": {"query": "tea"}})
-                load = Load(era, server.tool(tools - 1), {"q": "tea", "limit": 5}, MARK)
+                load = Load(era, *server.call(tools - 1), MARK)
                 await _sample(Samples(server.name, transport, era, 16), running, client, load, self.plan.seconds / 2)
                 cells += [
-                    (Samples(server.name, transport, era, count, tools), running, client, load)
-                    for count in self.plan.in_flight
+                    (Samples(server.name, transport, era, count, tools, path), running, client, load)
+                    for count in counts
                 ]
             for number in range(self.plan.rounds):
                 order = cells if number % 2 == 0 else cells[::-1]
@@ -127,21 +203,34 @@ class Bench:
         found: list[Samples] = []
         for transport in ("http", "stdio"):
             for era in ERAS:
-                found += await self._compare([(BRIDGE, small), (BRIDGE, large)], transport, era)
+                found += await self.compare("growth", [(BRIDGE, small), (BRIDGE, large)], transport, era)
         return found
 
     async def cold_start(self) -> list[dict[str, Any]]:
         """Seconds from spawn to the end of the first full tools/list over stdio; memory; CPU of a second list."""
-        rows: dict[tuple[str, int], dict[str, Any]] = {}
+        found: list[dict[str, Any]] = []
+        for tools in self.plan.sizes:
+            group = await self.journal.group(f"starts, {tools} tools", partial(self._starts, tools))
+            if group is not None:
+                self.absent.update(group["absent"])
+                found += group["rows"]
+        return found
+
+    async def _starts(self, tools: int) -> dict[str, Any]:
+        empty: dict[str, Any] = {"seconds": [], "list_cpu": [], "list_seconds": []}
+        rows = {one.name: {"server": one.name, "tools": tools, **copy.deepcopy(empty)} for one in self.servers}
+        absent: dict[str, str] = {}
         for _ in range(self.plan.starts):
-            for tools in self.plan.sizes:
-                for server in self.servers:
-                    row = rows.setdefault(
-                        (server.name, tools),
-                        {"server": server.name, "tools": tools, "seconds": [], "list_cpu": [], "list_seconds": []},
-                    )
-                    await self._start_once(server, tools, row)
-        return list(rows.values())
+            for server in self.servers:
+                if server.name not in absent:
+                    try:
+                        await self._start_once(server, tools, rows[server.name])
+                    except RuntimeError as error:
+                        if server.is_bridge or server.name == "floor":
+                            raise
+                        absent[server.name] = _why(error)
+        kept = [row for name, row in rows.items() if name not in absent]
+        return {"rows": kept, "absent": {f"{name}, start with {tools:,} tools": why for name, why in absent.items()}}
 
     async def _start_once(self, server: Server, tools: int, row: dict[str, Any]) -> None:
         self.source(server, tools)
@@ -150,7 +239,10 @@ class Bench:
             listed = await list_tools(client)
             row["seconds"].append(perf_counter() - started)
             row["memory"] = max(row.get("memory", 0), running.memory())
-            if sum(tool["name"].startswith(f"{server.prefix}find_") for tool in listed) != tools:
+            if (
+                server.through is None
+                and sum(tool["name"].startswith(f"{server.prefix}find_") for tool in listed) != tools
+            ):
                 raise RuntimeError(f"{len(listed)} tools were listed instead of {tools}")
             spent, again = running.cpu(), perf_counter()
             await list_tools(client)
@@ -215,6 +307,28 @@ async def _sample(
     samples.cpu.append(spent / len(latencies))
     samples.p50.append(median(latencies))
     samples.p99.append(latencies[min(len(latencies) - 1, int(len(latencies) * 0.99))])
+
+
+def _why(error: Exception) -> str:
+    """Return why a server has no figures in a line: its own last word if it ended, or else what it replied."""
+    first, *errors = str(error).splitlines() or ["It did not reply in time."]
+    if errors and ("closed" in first or "did not start" in first):
+        return errors[-1]
+    return re.sub(r"^\S+ over \w+, [\d-]+: ", "", first)
+
+
+async def _spoken(client: HttpLane | PipeClient, era: Era, server: Server) -> None:
+    """Check that a server speaks the protocol version, and does not only ignore it, and that a call succeeds.
+
+    :raises RuntimeError: it does not.
+    """
+    page = await client.exchange("tools/list", {})
+    if era == ERAS[0] and "resultType" not in page:
+        raise RuntimeError(f"{era} is not spoken")
+    name, arguments = server.call()
+    result = await client.exchange("tools/call", {"name": name, "arguments": arguments})
+    if MARK.decode() not in json.dumps(result):
+        raise RuntimeError(f"a call returns {json.dumps(result)[:200]}")
 
 
 def import_cost(times: int) -> list[float]:

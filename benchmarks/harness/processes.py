@@ -80,6 +80,17 @@ class Server:
     """What its MCP names put before a tool's own name."""
     is_bridge: bool = False
     """It reads a configuration in place of the manual, and makes the index of its search after the start."""
+    through: str | None = None
+    """The meta-tool that calls the others, if they are not listed."""
+    is_pinned: bool = True
+    """Whether it has one core."""
+
+    def call(self, number: int = 0) -> tuple[str, dict[str, Any]]:
+        """Return name and arguments of a call of a tool."""
+        arguments = {"q": "tea", "limit": 5}
+        if self.through is None:
+            return self.tool(number), arguments
+        return self.through, {"tool_name": f"catalogue.find_{number}", "arguments": arguments}
 
     def tool(self, number: int = 0) -> str:
         return f"{self.prefix}find_{number}"
@@ -137,18 +148,32 @@ class Running:
         return cast(IO[bytes], self.process.stdout)
 
     def cpu(self) -> float:
-        """CPU seconds so far, all threads."""
+        """CPU seconds so far: all threads, also those of its children."""
         total = 0
-        for path in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
-            with contextlib.suppress(OSError):
-                total += int(path.read_text(encoding="ascii").split()[0])
+        for pid in self._family():
+            for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                with contextlib.suppress(OSError):
+                    total += int(path.read_text(encoding="ascii").split()[0])
         return total / 1e9
 
+    def _family(self) -> list[int]:
+        """The process and those below it. A child of the bridge is small, and a proxy's is the server itself."""
+        found = [self.process.pid]
+        for pid in found:
+            for path in Path(f"/proc/{pid}/task").glob("*/children"):
+                with contextlib.suppress(OSError):
+                    found += map(int, path.read_text(encoding="ascii").split())
+        return found
+
     def memory(self) -> float:
-        """Resident set, MiB."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
-        found = re.search(r"VmRSS:\s+(\d+) kB", text)
-        return int(found[1]) / 1024 if found else 0.0
+        """Resident set, MiB, with its children."""
+        total = 0
+        for pid in self._family():
+            with contextlib.suppress(OSError):
+                text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+                found = re.search(r"VmRSS:\s+(\d+) kB", text)
+                total += int(found[1]) if found else 0
+        return total / 1024
 
     def stop(self) -> None:
         self.process.terminate()

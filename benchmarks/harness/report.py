@@ -1,40 +1,21 @@
-"""What was measured, as tables for people, as JSON for machines, and as goals that hold or do not."""
+"""What was measured, as tables for people and as JSON for machines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.harness.commands import Command, command_lines
 from benchmarks.harness.cost import Cost, cost_lines
 from benchmarks.harness.crowds import Crowd, Stalls, crowd_lines, stall_lines
+from benchmarks.harness.goals import Goal, goals, grown
 from benchmarks.harness.measurements import Samples
 
-IMPORT_SECONDS = 0.05
-START_SECONDS = 0.3
-MANUALS_SECONDS = 0.6
-GROWTH = 1.10
-STALL_SECONDS = 0.05
-COST = 1.03
-
-
-@dataclass(frozen=True)
-class Goal:
-    """One bar: `value` against `bar`."""
-
-    name: str
-    value: float
-    bar: float
-    at_least: bool = False
-
-    @property
-    def met(self) -> bool:
-        return self.value >= self.bar if self.at_least else self.value <= self.bar
-
-    def __str__(self) -> str:
-        sign = ">=" if self.at_least else "<="
-        return f"{'met   ' if self.met else 'MISSED'}  {self.name}: {self.value:.3f} {sign} {self.bar:g}"
+BEGIN, END = "<!-- measured -->", "<!-- end of what was measured -->"
+"""What is between these lines of a page is replaced by the tables of a run."""
 
 
 @dataclass
@@ -43,6 +24,9 @@ class Results:
 
     machine: dict[str, Any]
     throughput: Sequence[Samples] = ()
+    large: Sequence[Samples] = ()
+    late: Sequence[Samples] = ()
+    workers: Sequence[Samples] = ()
     growth: Sequence[Samples] = ()
     starts: Sequence[dict[str, Any]] = ()
     manuals: dict[str, list[float]] | None = None
@@ -50,124 +34,113 @@ class Results:
     crowds: Sequence[Crowd] = ()
     stalls: Sequence[Stalls] = ()
     costs: Sequence[Cost] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "machine": self.machine,
-            "throughput": [asdict(samples) for samples in self.throughput],
-            "growth": [asdict(samples) for samples in self.growth],
-            "starts": list(self.starts),
-            "manuals": self.manuals,
-            "crowds": [asdict(row) for row in self.crowds],
-            "stalls": [asdict(row) for row in self.stalls],
-            "costs": [asdict(row) for row in self.costs],
-            "import_cpu_seconds": list(self.imports),
-            "goals": [{**asdict(goal), "met": goal.met} for goal in self.goals()],
-        }
+    commands: Sequence[Command] = ()
+    absent: dict[str, str] = field(default_factory=dict[str, str])
+    """Why a server has no figures, by the server and what was asked of it."""
+    left_out: Sequence[str] = ()
+    """Groups for which there was no time."""
 
     def goals(self) -> Iterator[Goal]:
-        floors = {samples.cell: samples for samples in self.throughput if samples.server == "floor"}
-        for samples in self.throughput:
-            if samples.server == "bridge":
-                name = f"calls/s against the floor, {_cell(samples)}"
-                yield Goal(name, _ratio(samples.rate, floors[samples.cell].rate), 1.0, at_least=True)
-        for (transport, era), ratios in _growth(self.growth).items():
-            name = f"CPU a call at many tools against few, {transport} {era}"
-            yield Goal(name, median(ratios), GROWTH)
-        starts = {(row["server"], row["tools"]): median(row["seconds"]) for row in self.starts}
-        for (server, tools), seconds in starts.items():
-            if server == "bridge":
-                name = f"cold start above the floor's at {tools:,} tools, s"
-                yield Goal(name, seconds - starts["floor", tools], START_SECONDS)
-        if self.manuals is not None:
-            added = median(self.manuals["slow"]) - median(self.manuals["manual"])
-            yield Goal("20 manuals of 300 ms each, s added", added, MANUALS_SECONDS)
-        yield from self._crowd_goals()
-        for cost in self.costs:
-            yield Goal(f"CPU a call against before, {cost.transport} {cost.era}", median(cost.ratios), COST)
-        if self.imports:
-            yield Goal("import utcp_bridge, CPU s", median(self.imports), IMPORT_SECONDS)
+        """Yield each goal whose figures were measured."""
+        return goals(self)
 
-    def _crowd_goals(self) -> Iterator[Goal]:
-        for row in self.crowds:
-            if row.server == "bridge":
-                yield Goal(f"calls refused of {row.calls:,} by many clients, {row.era}", row.refused, 0)
-        for stall in self.stalls:
-            if stall.server == "bridge":
-                for name, values in (("the first search", stall.search), ("refreshes", stall.refresh)):
-                    added = median(values) - median(stall.quiet)
-                    yield Goal(f"longest call of others during {name}, s above a quiet server's", added, STALL_SECONDS)
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "goals": [{**asdict(goal), "met": goal.met} for goal in self.goals()]}
 
     def lines(self) -> Iterator[str]:
-        yield f"{self.machine}"
-        if self.throughput:
-            yield from (
-                "",
-                "| server | transport | era | in flight | calls/s | x floor [range] | CPU ms/call | p50 / p99 ms |",
-            )
-            yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-            yield from self._throughput_lines()
-        if self.growth:
-            yield from (
-                "",
-                "| bridge with | transport | era | in flight | calls/s | CPU ms/call | x 10 tools [range] |",
-            )
-            yield "| --- | --- | --- | --- | --- | --- | --- |"
-            for small, large in _pairs(self.growth):
-                for one in (small, large):
-                    spread = _spread(one.cpu, small.cpu)
-                    yield (
-                        f"| {one.tools:,} tools | {one.transport} | {one.era} | {one.in_flight} "
-                        f"| {median(one.rate):,.0f} | {median(one.cpu) * 1e3:.2f} | {spread} |"
-                    )
-        yield from (*crowd_lines(self.crowds), *stall_lines(self.stalls), *cost_lines(self.costs))
-        if self.starts:
-            yield from ("", "| server | tools | cold start s [range] | RSS MiB | warm tools/list s | its CPU s |")
-            yield "| --- | --- | --- | --- | --- | --- |"
-            for row in self.starts:
-                yield (
-                    f"| {row['server']} | {row['tools']:,} | {_range(row['seconds'])} | {row['memory']:.0f} "
-                    f"| {median(row['list_seconds']):.3f} | {median(row['list_cpu']):.3f} |"
-                )
+        """Yield the lines of the page: the machine, the tables, the goals."""
+        versions: dict[str, str] = self.machine.get("versions", {})
+        yield ", ".join(f"{key} {value}" for key, value in self.machine.items() if key != "versions")
+        yield from ("", *(f"* **{name}**: {found}" for name, found in versions.items())) if versions else ()
+        yield from _sample_lines("Calls a second", self.throughput)
+        yield from _sample_lines("50 KB replies", self.large)
+        yield from _sample_lines("An upstream of 20 ms", self.late)
+        yield from _sample_lines("Two workers", self.workers, base="1 worker")
+        yield from self._growth_lines()
+        tables = (*crowd_lines(self.crowds), *stall_lines(self.stalls), *cost_lines(self.costs))
+        yield from (*tables, *self._start_lines(), *command_lines(self.commands))
         if self.manuals is not None:
             at_once, slow = self.manuals["manual"], self.manuals["slow"]
-            yield from (
-                "",
-                f"20 manuals ready: {_range(at_once)} s when they answer at once, {_range(slow)} s after 300 ms each",
-            )
+            text = f"20 manuals ready: {_range(at_once)} s when they answer at once, {_range(slow)} s after 300 ms each"
+            yield from ("", text)
         if self.imports:
             yield from ("", f"import utcp_bridge: {_range([value * 1e3 for value in self.imports])} ms CPU")
-        yield from ("", *map(str, self.goals()))
+        if self.absent:
+            yield from ("", "Without figures:", "")
+            yield from (f"* {what}: {why}" for what, why in self.absent.items())
+        if self.left_out:
+            yield from ("", f"Not measured, because the time was over: {'; '.join(self.left_out)}")
+        found = list(self.goals())
+        if found:
+            reached = sum(goal.met for goal in found)
+            yield from ("", f"{reached} of {len(found)} goals are reached:", "")
+            yield from ("| | goal | this run | bar |", "| --- | --- | --- | --- |", *map(str, found))
 
-    def _throughput_lines(self) -> Iterator[str]:
-        floors = {samples.cell: samples for samples in self.throughput if samples.server == "floor"}
-        for samples in sorted(self.throughput, key=lambda one: (one.transport, one.era, one.in_flight)):
-            spread = _spread(samples.rate, floors[samples.cell].rate)
-            yield (
-                f"| {samples.server} | {samples.transport} | {samples.era} | {samples.in_flight} "
-                f"| {median(samples.rate):,.0f} | {spread} | {median(samples.cpu) * 1e3:.2f} "
-                f"| {median(samples.p50) * 1e3:.2f} / {median(samples.p99) * 1e3:.2f} |"
-            )
+    def _growth_lines(self) -> Iterator[str]:
+        if not self.growth:
+            return
+        yield from ("", "| bridge with | transport | era | in flight | calls/s | CPU ms a call | x 10 tools [range] |")
+        yield "| --- | --- | --- | --- | --- | --- | --- |"
+        few = min(samples.tools for samples in self.growth)
+        small = {samples.cell: samples for samples in self.growth if samples.tools == few}
+        for one in sorted(self.growth, key=lambda samples: (samples.cell, samples.tools)):
+            figures = f"{median(one.rate):,.0f} | {median(one.cpu) * 1e3:.2f} | {_spread(one.cpu, small[one.cell].cpu)}"
+            yield f"| {one.tools:,} tools | {one.transport} | {one.era} | {one.in_flight} | {figures} |"
+
+    def _start_lines(self) -> Iterator[str]:
+        if not self.starts:
+            return
+        yield ""
+        yield "| server | tools | cold start s [range] | x floor [range] | RSS MiB | KiB a tool | list s | its CPU s |"
+        yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+        rows = {(row["server"], row["tools"]): row for row in self.starts}
+        for (server, tools), row in rows.items():
+            floor, few = rows.get(("floor", tools)), rows.get((server, 10))
+            times = _spread(row["seconds"], floor["seconds"]) if floor is not None else "-"
+            added = f"{grown(few, row):.1f}" if few is not None and tools > 10 else "-"
+            figures = f"{added} | {median(row['list_seconds']):.3f} | {median(row['list_cpu']):.3f}"
+            yield (f"| {server} | {tools:,} | {_range(row['seconds'])} | {times} | {row['memory']:.0f} | {figures} |")
 
 
-def _pairs(growth: Sequence[Samples]) -> list[tuple[Samples, Samples]]:
-    few = min((samples.tools for samples in growth), default=0)
-    small = {samples.cell: samples for samples in growth if samples.tools == few}
-    return [(small[samples.cell], samples) for samples in growth if samples.tools != few]
+def read_page(page: Path) -> str:
+    """Return the text of a page that has the two marks.
+
+    :raises ValueError: it cannot be read, or does not have them.
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"{page} cannot be read: {error.strerror}.") from None
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"{page} does not have the lines {BEGIN} and {END}.")
+    return text
 
 
-def _growth(growth: Sequence[Samples]) -> dict[tuple[str, str], list[float]]:
-    """Ratios of every round and number in flight, together: the cost of a catalogue does not depend on either."""
-    found: dict[tuple[str, str], list[float]] = {}
-    for small, large in _pairs(growth):
-        ratios = [more / less for more, less in zip(large.cpu, small.cpu, strict=True)]
-        found.setdefault((large.transport, large.era), []).extend(ratios)
-    return found
+def write_page(page: Path, lines: Sequence[str]) -> None:
+    """Replace what a page has between its two marks.
+
+    :raises ValueError: it cannot be read, or does not have them.
+    """
+    text = read_page(page)
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text("\n".join([before + BEGIN, "", *lines, "", END + after]), encoding="utf-8")
 
 
-def _ratio(values: Sequence[float], base: Sequence[float]) -> float:
-    """Median of the rounds' own ratios: what slows the machine down slows both."""
-    return median(value / other for value, other in zip(values, base, strict=True))
+def _sample_lines(title: str, found: Sequence[Samples], base: str = "floor") -> Iterator[str]:
+    if not found:
+        return
+    figures = f"calls/s | x {base} [range] | CPU ms a call | x {base} [range] | p50 / p99 ms"
+    yield from ("", f"| {title}: server | transport | era | in flight | {figures} |")
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    bases = {samples.cell: samples for samples in found if samples.server == base}
+    for one in sorted(found, key=lambda samples: samples.cell):
+        other = bases.get(one.cell)
+        rates, costs = ("-", "-") if other is None else (_spread(one.rate, other.rate), _spread(one.cpu, other.cpu))
+        yield (
+            f"| {one.server} | {one.transport} | {one.era} | {one.in_flight} | {median(one.rate):,.0f} | {rates} "
+            f"| {median(one.cpu) * 1e3:.2f} | {costs} | {median(one.p50) * 1e3:.2f} / {median(one.p99) * 1e3:.2f} |"
+        )
 
 
 def _spread(values: Sequence[float], base: Sequence[float]) -> str:
@@ -177,7 +150,3 @@ def _spread(values: Sequence[float], base: Sequence[float]) -> str:
 
 def _range(values: Sequence[float]) -> str:
     return f"{median(values):.2f} [{min(values):.2f}-{max(values):.2f}]"
-
-
-def _cell(samples: Samples) -> str:
-    return f"{samples.transport} {samples.era}, {samples.in_flight} in flight"

@@ -2,8 +2,8 @@
 
     python -m benchmarks.harness.upstream        prints its port, serves until stdin closes
 
-`/small` about 200 bytes, `/large` about 50 KB of JSON, `/manual/<n>` a UTCP manual with one tool,
-`/slow/<n>` the same after 300 ms.
+`/small` about 200 bytes, `/late` the same after 20 ms, `/large` about 50 KB of JSON, `/manual/<n>` a UTCP manual with
+one tool, `/slow/<n>` the same after 300 ms.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 SLOW = 0.3
+LATE = 0.02
 _SMALL = {"answer": "pong", "items": [{"id": number, "name": f"item {number}"} for number in range(6)]}
 _LARGE = {"answer": "pong", "items": [{"id": number, "text": "x" * 80} for number in range(480)]}
 
@@ -41,6 +42,8 @@ class Responder(asyncio.Protocol):
             ready = self.ready.get(path)
             if ready is not None:
                 self._transport.write(ready)
+            elif path == b"/late":
+                asyncio.get_running_loop().call_later(LATE, self._transport.write, self.ready[b"/small"])
             else:
                 self._manual(path.decode())
 

@@ -1,6 +1,7 @@
 import asyncio
 import errno
 import socket
+import sys
 
 import pytest
 
@@ -103,10 +104,10 @@ def test_an_address_that_this_machine_lacks_is_left_out(monkeypatch):
     """`::1` as on a machine without IPv6."""
     real = listening._socket
 
-    def without_ipv6(family, address):
+    def without_ipv6(family, address, *, shared):
         if family == socket.AF_INET6:
             raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
-        return real(family, address)
+        return real(family, address, shared=shared)
 
     monkeypatch.setattr(listening, "_socket", without_ipv6)
     sockets = listen("localhost", 0)
@@ -120,10 +121,10 @@ def test_a_port_that_is_taken_on_the_second_address_is_another_try_if_any_port_w
     resolved("127.0.0.1", "127.0.0.2")
     real, failures = listening._socket, [OSError(errno.EADDRINUSE, "Address already in use")] * 2
 
-    def busy(family, address):
+    def busy(family, address, *, shared):
         if address[0] == "127.0.0.2" and failures:
             raise failures.pop()
-        return real(family, ("127.0.0.1" if address[0] == "127.0.0.2" else address[0], 0))
+        return real(family, ("127.0.0.1" if address[0] == "127.0.0.2" else address[0], 0), shared=shared)
 
     monkeypatch.setattr(listening, "_socket", busy)
     sockets = listen("both.example", 0)
@@ -161,3 +162,15 @@ def test_accepted_connections_send_small_writes_at_once():
 
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         assert runner.run(asyncio.wait_for(option(), 10)) != 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all processes accept from one socket")
+def test_several_processes_have_sockets_of_their_own_on_one_port():
+    groups = listening.listen_shared("127.0.0.1", 0, 3)
+    assert len({one.getsockname()[1] for group in groups for one in group}) == 1
+    assert len({one.fileno() for group in groups for one in group}) == 3
+    port = groups[0][0].getsockname()[1]
+    with pytest.raises(ConfigError, match="Cannot listen"):
+        listening.listen_shared("127.0.0.1", port, 2)
+    for group in groups:
+        close(group)

@@ -22,6 +22,7 @@ from utcp_bridge.pipeline.cleaning import clean_in_steps
 from utcp_bridge.pipeline.post_processing import process
 from utcp_bridge.server import reply_job
 from utcp_bridge.server.kept_results import KeptResult, KeptResults, Shelf
+from utcp_bridge.server.replicas.place import ProcessPlace
 from utcp_bridge.server.reply_job import ReplyJob
 from utcp_bridge.tasks import at_once
 from utcp_bridge.workers.failures import rebuilt_error
@@ -58,6 +59,7 @@ SCHEMAS = st.sampled_from(
         {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": {"type": "string"}},
     ]
 )
+PLACE = ProcessPlace(3, 5)
 TYPES = st.sampled_from(["application/json", "text/plain", "", "image/png", "application/pdf", "text/html"])
 
 
@@ -81,11 +83,13 @@ RENDERINGS = st.builds(
 def there(data: bytes, work: list[tuple[str, JsonObject]], rendering: JsonObject) -> tuple[bytes, list[KeptResult]]:
     """Return the bytes that the job makes, and what is kept of them."""
     request = {"step": "render", "work": work, "truncated": "it was cut", "meta": {"status": 200}, "max_kept": MOST}
+    request["place"] = [PLACE.index, PLACE.count]
     last, *pieces = ReplyJob().reply(json.loads(json.dumps({**request, "rendering": rendering})), data)
     found = json.loads(last[1:])
     if "error" in found:
         raise rebuilt_error(found["error"])
     assert found["sizes"] == [len(piece) for piece in pieces]
+    assert all(PLACE.of(handle) == PLACE.index for handle, *_ in found["kept"])
     kept = [KeptResult("me", piece, *one[1:]) for one, piece in zip(found["kept"], pieces[1:], strict=True)]
     return pieces[0], kept
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "env_file_lines",
     "load",
+    "load_for_server",
     "open_loaded",
     "opened",
     "opened_for",
@@ -82,16 +83,24 @@ async def opened_parts(
 
     :raises ConfigError: the configuration is missing, or cannot be read.
     """
-    if options.settings.get("log_format") == "json":  # also for what goes wrong before the settings are known
-        from utcp_bridge.auth.redaction import Redactor
-
-        configure_logging("info", "json", Redactor())
-    loaded = await load(options, stack)
+    loaded = await load_for_server(options, stack)
     if only is not None:
         loaded = replace(loaded, config=_for_tool(loaded.config, only))
     alone = alone and "log_level" not in loaded.config.bridge.model_fields_set
     client = await open_loaded(loaded, stack, quiet=quiet, reports=reports, only=only if alone else None)
     return loaded, client
+
+
+async def load_for_server(options: Options, stack: AsyncExitStack) -> LoadedConfig:
+    """Return the configuration, as `load`. What goes wrong before the settings are known is JSON, too, if the log is.
+
+    :raises ConfigError: the configuration is missing, or cannot be read.
+    """
+    if options.settings.get("log_format") == "json":
+        from utcp_bridge.auth.redaction import Redactor
+
+        configure_logging("info", "json", Redactor())
+    return await load(options, stack)
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Literal, NoReturn, Protocol, cast
 
@@ -33,11 +33,11 @@ try:
 except ImportError:  # Windows, and other Pythons than CPython
     HttpToolsProtocol = None  # type: ignore[assignment, misc]
 
-from utcp_bridge.net.listening import counted_address, half_of_the_files
+from utcp_bridge.net.listening import ConnectionLimits, counted_address, half_of_the_files
 from utcp_bridge.net.tls import certificate_name
 from utcp_bridge.processes.ending import Ending, watched_signals
 
-__all__ = ["Ahead", "ConnectionLimits", "serve_asgi"]
+__all__ = ["Ahead", "Passing", "serve_asgi"]
 
 _logger = logging.getLogger(__name__)
 _uvicorns_logger = logging.getLogger("uvicorn.error")
@@ -64,26 +64,6 @@ _UNREAD: Final = 3
 _RECEIVED: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """How many connections a server has at once, and how long it waits for each, in seconds.
-
-    `per_address` counts one IPv4 address or one /64 network of IPv6; clients on this machine are not counted.
-    A body has `body` seconds, and one more for each `rate` bytes. A client that does not read its response has
-    `reading` seconds for each `rate * reading` bytes. At the end of the server, requests have `grace` seconds.
-    """
-
-    total: int = 1_000
-    per_address: int | None = None
-    head: float = 10.0
-    body: float = 30.0
-    reading: float = 30.0
-    closing: float = 10.0
-    rate: int = 1_024
-    sweep: float = 1.0
-    grace: int = 2
-
-
 class Ahead(Protocol):
     """Answers some requests ahead of the application, which then sees nothing of them."""
 
@@ -103,6 +83,21 @@ class Ahead(Protocol):
         ...
 
 
+class Passing(Protocol):
+    """Hands connections to other processes that serve the same address, and takes theirs (with httptools)."""
+
+    def open(self, connect: Callable[[], Any], count: Callable[[], int]) -> None:
+        """Begin: `connect` makes the protocol of a connection, and `count` is how many are open."""
+
+    def place_of(self, scope: Any, *, is_first: bool) -> int | None:
+        """Return where a request belongs, by its head; None if here. It may be the first on its connection."""
+        ...
+
+    def send(self, place: int, transport: asyncio.Transport, data: bytes) -> bool:
+        """Hand a connection over, with what was read of its request. Return False if it stays."""
+        ...
+
+
 async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     app: Any,
     listeners: Sequence[socket.socket],
@@ -114,6 +109,7 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     limits: ConnectionLimits | None = None,
     ahead: Ahead | None = None,
     tls: ssl.SSLContext | None = None,
+    passing: Passing | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then close the listening sockets. With httptools, `ahead` may take requests.
 
@@ -133,7 +129,7 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
         server_header=False,
         timeout_graceful_shutdown=limits.grace,
     )
-    config.open_connections, config.ahead, config.tls = connections, ahead, tls
+    config.open_connections, config.ahead, config.tls, config.passing = connections, ahead, tls, passing
     runner = _Uvicorn(config, on_ready)
     try:
         async with watched_signals() as ending, anyio.create_task_group() as group:
@@ -190,6 +186,7 @@ class _Config(uvicorn.Config):
     open_connections: _Connections
     ahead: Ahead | None
     tls: ssl.SSLContext | None
+    passing: Passing | None
 
     def load(self) -> None:
         super().load()
@@ -209,6 +206,10 @@ class _Uvicorn(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        config = cast("_Config", self.config)
+        if self.started and config.passing is not None:
+            shared: Any = {"config": config, "server_state": self.server_state, "app_state": self.lifespan.state}
+            config.passing.open(partial(config.http_protocol_class, **shared), config.open_connections.__len__)
         if self.started:
             self._on_ready()
 
@@ -243,6 +244,9 @@ class _Connections:
         self._open: set[_Inbound] = set()
         self._by_address: Counter[str] = Counter()
         self._logged_at = -_LOG_SECONDS
+
+    def __len__(self) -> int:
+        return len(self._open)
 
     def admit(self, connection: _Inbound) -> bool:
         """Count a new connection. Return whether it may stay."""
@@ -301,7 +305,7 @@ class _Inbound:
         self._stalled: tuple[float, int] | None = None
         self._ending: float | None = None
         self.transport = transport
-        self.address = counted_address(transport)
+        self.address = counted_address(transport.get_extra_info("peername"))
         self.phase = _SILENT
         self.since = self._time()
         self.head = 0
@@ -608,6 +612,10 @@ if HttpToolsProtocol is not None:
         _waiting: tuple[Any, Any, Any] | None = None
         """A request that may be taken, until its body has come: its cycle, the application, and what `take` needs."""
         _taken: Any = None
+        _read = b""
+        """What was read since a request began, if connections may be handed over."""
+        is_settled = False
+        """Whether the connection stays here unless a request belongs elsewhere."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             joined: Any = _JoinedWrites(transport, self.loop)
@@ -623,13 +631,25 @@ if HttpToolsProtocol is not None:
                 self._taken.disconnected()
 
         def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-            ahead = cast("_Config", self.config).ahead
+            config = cast("_Config", self.config)
+            if config.passing is not None and self._leaves(config.passing, cycle.scope):
+                return
+            ahead = config.ahead
             if ahead is None or (head := ahead.may_take(cycle.scope)) is None:
                 super()._start_asgi_task(cycle, app)
                 return
             self._waiting = cycle, app, head
             if not cycle.more_body:
                 self._take_or_start()
+
+        def _leaves(self, passing: Passing, scope: Any) -> bool:
+            """Hand the connection over if its request belongs elsewhere. Return whether it has left."""
+            scope["utcp_bridge.connection"] = self
+            is_first, self.is_settled = not self.is_settled, True
+            if not self._read or self._watched.shares:  # part of an earlier request was read with this one
+                return False
+            place = passing.place_of(scope, is_first=is_first)
+            return place is not None and passing.send(place, self.transport, self._read)
 
         def _end_waiting(self) -> tuple[Any, Any, Any] | None:
             """Return the request that waits for its body, which then waits no longer."""
@@ -648,6 +668,8 @@ if HttpToolsProtocol is not None:
                 return
             watched = self._watched
             before, self._chunk = watched.phase, len(data)
+            if cast("_Config", self.config).passing is not None:
+                self._read = data if before == _SILENT else self._read + data if before == _HEAD else b""
             watched.shares = False
             super().data_received(data)
             if watched.phase < _RECEIVED:

@@ -1,14 +1,15 @@
-"""Listening sockets, and which addresses are on this machine only."""
+"""Listening sockets, the limits on their connections, and which addresses are on this machine only."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import ipaddress
 import re
 import socket
+import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 from utcp_bridge.errors import ConfigError
@@ -16,6 +17,7 @@ from utcp_bridge.net.gate.connection_watch import issued
 
 __all__ = [
     "LOOPBACK_NAMES",
+    "ConnectionLimits",
     "bind",
     "counted_address",
     "for_url",
@@ -23,6 +25,7 @@ __all__ = [
     "host_and_port",
     "is_loopback",
     "listen",
+    "listen_shared",
 ]
 
 LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "::1")
@@ -33,6 +36,26 @@ _NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPR
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
 _MAX_PORT: Final = 65_535
 _Address: TypeAlias = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How many connections a server has at once, and how long it waits for each, in seconds.
+
+    `per_address` counts one IPv4 address or one /64 network of IPv6; clients on this machine are not counted.
+    A body has `body` seconds, and one more for each `rate` bytes. A client that does not read its response has
+    `reading` seconds for each `rate * reading` bytes. At the end of the server, requests have `grace` seconds.
+    """
+
+    total: int = 1_000
+    per_address: int | None = None
+    head: float = 10.0
+    body: float = 30.0
+    reading: float = 30.0
+    closing: float = 10.0
+    rate: int = 1_024
+    sweep: float = 1.0
+    grace: int = 2
 
 
 def is_loopback(host: str) -> bool:
@@ -68,18 +91,63 @@ def listen(host: str, port: int) -> list[socket.socket]:
 
     :raises ConfigError: it cannot listen there.
     """
+    return _listening(host, port, shared=False)
+
+
+def _listening(host: str, port: int, *, shared: bool) -> list[socket.socket]:
     try:
         addresses = _addresses(host, port)
         for _ in range(_PORT_TRIES if port == 0 else 1):
-            sockets = _listen_on(addresses, last_try=port != 0)
+            sockets = _listen_on(addresses, last_try=port != 0, shared=shared)
             if sockets:
                 return sockets
-        return _listen_on(addresses, last_try=True)
+        return _listen_on(addresses, last_try=True, shared=shared)
     except OSError as error:
         remedy = "Set another `host` or `port`."
         if isinstance(error, PermissionError):
             remedy = "The system reserves this port. Set a `port` of 1024 or above, for example --port 8000."
         raise ConfigError(f"Cannot listen on {host}:{port}: {error.strerror or error}.", remedy=remedy) from None
+
+
+def listen_shared(host: str, port: int, count: int) -> list[list[socket.socket]]:
+    """Return `count` sets of listening sockets on the same addresses, for one process each.
+
+    Linux spreads connections over them. Elsewhere there is one set, from which all processes accept.
+
+    :raises ConfigError: it cannot listen there.
+    """
+    first = listen(host, port)
+    if sys.platform != "linux":
+        return [first]
+    # Each user's programs may share a port that was opened so. The first try tells whether another has it already.
+    port = first[0].getsockname()[1]
+    for one in first:
+        one.close()
+    return [_listening(host, port, shared=True) for _ in range(count)]
+
+
+def counted_address(peer: Any) -> str:
+    """Return what identifies the machine of a client, for a limit on its connections; empty for this machine.
+
+    `peer` is the address of its socket: host, port and more.
+    """
+    try:
+        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+    except (TypeError, IndexError, ValueError):  # a socket without addresses, or one that ended already
+        return ""
+    if address.is_loopback:
+        return ""
+    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
+
+
+def half_of_the_files() -> int:
+    """Return half of the files that this process may open. Calls need the other half."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 1 << 30
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 30 if soft == resource.RLIM_INFINITY else max(1, soft // 2)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -103,7 +171,7 @@ def _addresses(host: str, port: int) -> list[tuple[int, _Address]]:
     return sorted(addresses, key=lambda one: one[0] != socket.AF_INET)
 
 
-def _listen_on(addresses: Iterable[tuple[int, _Address]], *, last_try: bool) -> list[socket.socket]:
+def _listen_on(addresses: Iterable[tuple[int, _Address]], *, last_try: bool, shared: bool) -> list[socket.socket]:
     """Return a socket for each address, on the port of the first. Return none if that port is taken on another.
 
     :raises OSError: none of the addresses works, or on the last try, a port is taken.
@@ -114,7 +182,7 @@ def _listen_on(addresses: Iterable[tuple[int, _Address]], *, last_try: bool) -> 
         for family, address in addresses:
             port = sockets[0].getsockname()[1] if sockets else address[1]
             try:
-                one = opened.enter_context(_socket(family, (address[0], port, *address[2:])))
+                one = opened.enter_context(_socket(family, (address[0], port, *address[2:]), shared=shared))
             except OSError as error:
                 if error.errno in _NOT_HERE:
                     absent = error
@@ -129,7 +197,7 @@ def _listen_on(addresses: Iterable[tuple[int, _Address]], *, last_try: bool) -> 
         return sockets
 
 
-def _socket(family: int, address: _Address) -> socket.socket:
+def _socket(family: int, address: _Address, *, shared: bool) -> socket.socket:
     """Return a listening socket that sends small writes at once.
 
     asyncio sets TCP_NODELAY only on sockets whose protocol number is that of TCP, and `socket.create_server` leaves it
@@ -140,6 +208,8 @@ def _socket(family: int, address: _Address) -> socket.socket:
         # On Windows SO_REUSEADDR would let other programs take the port; without it, a port is free again at once.
         option = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
         one.setsockopt(socket.SOL_SOCKET, option, 1)
+        if shared:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -149,25 +219,3 @@ def _socket(family: int, address: _Address) -> socket.socket:
         one.close()
         raise
     return one
-
-
-def half_of_the_files() -> int:
-    """Return half of the files that this process may open. Calls need the other half."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 1 << 30
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1 << 30 if soft == resource.RLIM_INFINITY else max(1, soft // 2)
-
-
-def counted_address(transport: asyncio.Transport) -> str:
-    """Return what identifies a client's machine; empty for this machine."""
-    peer: Any = transport.get_extra_info("peername")
-    try:
-        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
-    except (TypeError, IndexError, ValueError):  # a socket without addresses, or one that ended already
-        return ""
-    if address.is_loopback:
-        return ""
-    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))

@@ -39,8 +39,8 @@ from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import JsonObject
-from utcp_bridge.net.asgi_server import ConnectionLimits, serve_asgi
-from utcp_bridge.net.listening import LOOPBACK_NAMES, for_url, host_and_port, is_loopback, listen
+from utcp_bridge.net.asgi_server import serve_asgi
+from utcp_bridge.net.listening import LOOPBACK_NAMES, ConnectionLimits, for_url, host_and_port, is_loopback, listen
 from utcp_bridge.registry.listing import Listing, ListingIndex
 
 __all__ = ["Folder", "FolderContents", "Serving", "build_registry_app", "serve_registry", "served_bytes"]

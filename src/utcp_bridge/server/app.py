@@ -49,6 +49,7 @@ from utcp_bridge.upstream import ROOTS_CHANGED, ProtocolError, TaskStarted
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.server.replicas.replica import Replica
 
 __all__ = ["BridgeServer"]
 
@@ -92,6 +93,7 @@ class BridgeServer(HandlingServer):
         self.part = part = part or whole_part(client)
         self.client = client = part.client
         self.catalogue = part.catalogue
+        self.replica: Replica | None = None
         self.budgets = ResultBudgets(client.settings)
         self.workers = part.workers
         self.meta_tools = MetaTools(client, self.catalogue, self.budgets, self.workers)
@@ -129,6 +131,12 @@ class BridgeServer(HandlingServer):
         if default is None or self.part.profile is not None:
             return self
         return BridgeServer(self.part.whole, part=self.part.of(default, owns_workers=True))
+
+    def join(self, replica: Replica) -> None:
+        """Be one of several processes behind one address."""
+        self.replica, part = replica, self.part.profile_name or ""
+        replica.finders[part], replica.summary = self.budgets.kept.written, self.readiness.summary
+        self.meta_tools.fetch, self.readiness.whole = partial(replica.fetch, part), replica.whole
 
     def create_initialization_options(
         self,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -37,19 +37,22 @@ from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, is_object
-from utcp_bridge.net.asgi_server import Ahead, ConnectionLimits, serve_asgi
+from utcp_bridge.net.asgi_server import Ahead, serve_asgi
 from utcp_bridge.net.files.local_file import FileWatcher
-from utcp_bridge.net.listening import for_url, host_and_port, is_loopback, listen
+from utcp_bridge.net.listening import ConnectionLimits, for_url, host_and_port, is_loopback, listen
 from utcp_bridge.net.tls import ListenerTls
 from utcp_bridge.processes.ending import watched_signals
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.discovery import CATALOG_PATH, card_path, serve_document, serve_json
+from utcp_bridge.server.hosts.interaction import place_of_state
 from utcp_bridge.server.hot.posts import HotPosts
 from utcp_bridge.server.incoming import TOO_MANY_VALUES, has_too_many_values, mended_body
 from utcp_bridge.server.metrics_page import PATH as METRICS_PATH
 from utcp_bridge.server.metrics_page import MetricsPage
 from utcp_bridge.server.profiles.ways import ProfileWays
 from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.server.replicas.place import here
+from utcp_bridge.server.replicas.replica import Replica
 from utcp_bridge.server.replies import (
     Accepted,
     AsgiApp,
@@ -111,7 +114,7 @@ def _address(settings: BridgeSettings, port: int) -> str:
     return f"{scheme}://{for_url(settings.host)}:{port}{settings.path}"
 
 
-def _assemble(server: BridgeServer, address: str) -> tuple[AsgiApp, HttpFront, Ahead]:
+def _assemble(server: BridgeServer, address: str) -> tuple[AsgiApp, HttpFront, Ahead, ProfileWays[McpEndpoint]]:
     settings = server.client.settings
     keeper = gatekeeper_for(settings, address, server.client.root)
     ways = ProfileWays(server, McpEndpoint, _bare(settings.path))
@@ -149,6 +152,7 @@ def _assemble(server: BridgeServer, address: str) -> tuple[AsgiApp, HttpFront, A
             lambda one, end, path: HotPosts(one.hot, one.catalogue.schema_with_headers, front, end, path),
             keeper,
         ),
+        ways,
     )
 
 
@@ -167,20 +171,23 @@ async def _not_found(path: str, _request: Request, _error: Exception) -> Respons
     return JSONResponse({"error": "not found", "message": f"The MCP endpoint of this server is {path}."}, 404)
 
 
-async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | None = None) -> None:
+async def serve_http(
+    server: BridgeServer, *, on_ready: Callable[[str], None] | None = None, replica: Replica | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT. After SIGTERM, the server goes on for a while, and `/readyz` says that it ends.
 
-    `on_ready` receives the endpoint's URL once the server accepts connections, with the real port.
+    `on_ready` receives the endpoint's URL once the server accepts connections, with the real port. `replica` is this
+    process if several serve one address.
 
     :raises ConfigError: the address cannot be bound, or would be open to everyone.
     """
     settings = server.client.settings
     _refuse_open_door(settings)
     tls = _listener_tls(settings, server.client.root)
-    listeners = listen(settings.host, settings.port)
+    listeners = listen(settings.host, settings.port) if replica is None else replica.listeners
     url = _address(settings, listeners[0].getsockname()[1])
     try:
-        app, front, ahead = _assemble(server, url)
+        app, front, ahead, ways = _assemble(server, url)
     except BaseException:
         for listener in listeners:
             listener.close()
@@ -190,6 +197,8 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
         """Send clients elsewhere, and serve those that come until none is left, at most `drain_seconds`."""
         with anyio.move_on_after(settings.drain_seconds):
             front.begin_drain()
+            if replica is not None:
+                replica.drain()
             await front.until_quiet()
 
     async def end() -> None:
@@ -200,8 +209,14 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
 
     ready = partial(on_ready, url) if on_ready else lambda: None
     per_address = None if settings.insecure else settings.max_connections_per_address
-    limits = ConnectionLimits(total=settings.max_connections, per_address=per_address, grace=_LAST_RESORT_SECONDS)
-    async with _following(tls):
+    most = -(-settings.max_connections // here().count)
+    limits = ConnectionLimits(total=most, per_address=per_address, grace=_LAST_RESORT_SECONDS)
+    async with AsyncExitStack() as stack:
+        if replica is not None:
+            for one in ways.servers:
+                one.join(replica)
+            await stack.enter_async_context(replica.working())
+        await stack.enter_async_context(_following(tls))
         await serve_asgi(
             app,
             listeners,
@@ -212,6 +227,7 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
             limits=limits,
             ahead=ahead,
             tls=None if tls is None else tls.context,
+            passing=replica,
         )
 
 
@@ -291,6 +307,7 @@ class McpEndpoint:
     """
 
     def __init__(self, server: BridgeServer) -> None:
+        self._server: Final = server
         self.sessions: Final = HandshakeSessions(server)
         self.kept_alive: Final = self.sessions.kept_alive
         self._modern: Final = StreamableHTTPSessionManager(server)
@@ -334,6 +351,8 @@ class McpEndpoint:
         body = (await receive()).get("body", b"")
         if has_too_many_values(body):
             raise Refusal(400, f"The message was refused: {TOO_MANY_VALUES}.")
+        if b'"requestState"' in body and await self._leaves(scope, receive, body):
+            return
         message = _parse(body) if handshake or b"initialize" in body else None
         if handshake or _opens_session(message):
             await self.serve_message(message, scope, send, accepted, version)
@@ -346,6 +365,18 @@ class McpEndpoint:
             (b"content-type", b"application/json"),
         ]
         await self._serve_modern(scope, _replaying(body, receive), as_accepted(send, accepted))
+
+    async def _leaves(self, scope: Scope, receive: Receive, body: bytes) -> bool:
+        """Hand the connection over if the call that `requestState` names is suspended in another process."""
+        replica = self._server.replica
+        message = _parse(body)
+        params = message.get("params") if replica is not None and is_object(message) else None
+        state = params.get("requestState") if is_object(params) else None
+        if replica is None or not isinstance(state, str) or not replica.pass_on(scope, body, place_of_state(state)):
+            return False
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return True
 
     async def serve_message(
         self, message: Any, scope: Scope, send: Send, accepted: Accepted, version: str | None
@@ -659,7 +690,7 @@ class HttpFront:
         elif scope["path"] == "/healthz":
             await respond(send, 200, {"status": "ok"})
         else:
-            summary = self._readiness.summary()
+            summary = self._readiness.whole(self._readiness.summary())
             await respond(send, 200 if summary["ready"] else 503, summary)
 
 

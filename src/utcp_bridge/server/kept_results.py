@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-import secrets
 import time
 import zlib
 from collections import OrderedDict
@@ -28,6 +27,7 @@ from utcp_bridge.catalogue.render import compact
 from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Binary, JsonObject, is_list, is_object
+from utcp_bridge.server.replicas.place import new_ident
 from utcp_bridge.workers.memory import give_back
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "Page",
     "Shelf",
     "handle_and_offset",
-    "new_handle",
     "page_of",
     "resource_contents",
     "selected",
@@ -102,6 +101,17 @@ class KeptResult:
         is_text = isinstance(value, str)
         return cls(owner, data, "text/plain" if is_text else "application/json", is_text, len(data))
 
+    def written(self) -> bytes:
+        """Return it in one piece, for another process."""
+        about = [self.media_type, self.is_text, self.size, self.is_packed]
+        return orjson.dumps(about) + b"\n" + self.data
+
+    @classmethod
+    def read(cls, owner: str, written: bytes) -> KeptResult:
+        """Return what another process has written."""
+        about, _, data = written.partition(b"\n")
+        return cls(owner, data, *orjson.loads(about))
+
     @property
     def value(self) -> Any:
         """The value: JSON, text, or `Binary`."""
@@ -139,7 +149,7 @@ class KeptResults:
         kept = KeptResult.of(owner, value)
         if kept.size > self.max_bytes:
             return None
-        handle = new_handle()
+        handle = new_ident()
         self.put(handle, kept)
         return handle
 
@@ -159,6 +169,11 @@ class KeptResults:
         self._kept[handle] = self._clock() + self._seconds, found[1]
         self._kept.move_to_end(handle)
         return found[1]
+
+    def written(self, owner: str, handle: str) -> bytes | None:
+        """Return what `find` does, written for another process."""
+        kept = self.find(owner, handle)
+        return None if kept is None else kept.written()
 
     def handles(self, owner: str) -> list[tuple[str, KeptResult]]:
         """Return an owner's handles, the oldest first."""
@@ -201,11 +216,6 @@ class Shelf:
 
     def __call__(self, value: Any) -> str | None:
         return self.results.keep(self.owner, value)
-
-
-def new_handle() -> str:
-    """Return a handle that nobody can guess."""
-    return secrets.token_hex(16)
 
 
 def selected(kept: KeptResult, arguments: JsonObject) -> Any:

@@ -206,6 +206,8 @@ class MetaTools:
         names = client.settings.meta_tools
         read = names.read if client.settings.max_kept_bytes else None
         self.show: Show | None = None
+        self.fetch: Callable[[str, str], Awaitable[bytes | None]] | None = None
+        """Returns what `KeptResult.written` returned in another process, by owner and handle. None: there is none."""
         self._calls: dict[str, Callable[[JsonObject, Emit, Caller], Awaitable[JsonObject]]] = {}
         functions = (
             (names.search, self._search),
@@ -326,7 +328,7 @@ class MetaTools:
         handle = arguments.get("handle")
         given = {key: arguments[key] for key in ("jmespath", "grep") if arguments.get(key) not in (None, "")}
         try:
-            kept, offset = self.kept_result(handle, caller), _offset(arguments.get("offset"))
+            kept, offset = await self.kept_result(handle, caller), _offset(arguments.get("offset"))
             room = self._budgets.of(caller).max_bytes - _NOTE_BYTES
             page = await self._workers.page(kept, given, offset, room - json_size(given))
         except InvalidArguments as error:
@@ -336,7 +338,7 @@ class MetaTools:
         result = {**text_result(page.text), "content": [_text(page.text), _text(notice)]}
         return result if self._client.settings.spotlight == "off" else marked_as_data(result, "a result that was cut")
 
-    def kept_result(self, handle: Any, caller: Caller) -> KeptResult:
+    async def kept_result(self, handle: Any, caller: Caller) -> KeptResult:
         """Return what a caller's handle stands for.
 
         :raises InvalidArguments: it is unknown, has ended, or belongs to another caller.
@@ -346,6 +348,9 @@ class MetaTools:
                 "`handle` is missing or not text.", remedy="Send the handle in the notice of the result."
             )
         kept = self._budgets.kept.find(caller.owner, handle.strip())
+        if kept is None and self.fetch is not None:
+            written = await self.fetch(caller.owner, handle.strip())
+            kept = None if written is None else KeptResult.read(caller.owner, written)
         if kept is None:
             raise InvalidArguments(
                 "This handle is unknown or has ended.",

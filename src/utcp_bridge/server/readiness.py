@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ class Readiness:
         self._deadline = monotonic() + client.settings.startup_wait
         self._ready = False
         self._has_settled = False
+        self.whole: Callable[[dict[str, Any]], dict[str, Any]] = lambda summary: summary
+        """Turns the summary of this process into that of all that serve one address."""
         self.is_draining = False
         """Whether the server is about to end. It still serves, but probes send new clients elsewhere."""
 

@@ -22,7 +22,8 @@ from utcp_bridge.errors import InternalError, MalformedReply, Rejected, ReplyToo
 from utcp_bridge.foreign import json_line
 from utcp_bridge.model import JsonObject, Result, has_steps
 from utcp_bridge.pipeline.cleaning import clean_error_in_steps
-from utcp_bridge.server.kept_results import KeptResult, new_handle, page_of, resource_contents, selected
+from utcp_bridge.server.kept_results import KeptResult, page_of, resource_contents, selected
+from utcp_bridge.server.replicas.place import ProcessPlace, new_ident
 from utcp_bridge.tasks import at_once
 from utcp_bridge.workers.failures import TOO_MUCH, stated_error
 from utcp_bridge.workers.program import last_line, named
@@ -63,7 +64,7 @@ def _render(request: JsonObject, data: bytes) -> Iterator[bytes]:
             value = at_once(value)
         if isinstance(value, Result):  # it was cut while it was read
             request["truncated"], value = value.truncated or request["truncated"], value.value
-    kept = _Kept(request["max_kept"])
+    kept = _Kept(request["max_kept"], ProcessPlace(*request["place"]))
     result = Result(value, request["truncated"], request["meta"])
     written = _written(render_result(result, _rendering(request, kept)))
     del value, result
@@ -99,13 +100,15 @@ class _Kept:
     """What a result does not show, compressed and under new handles. Nothing above `most` bytes is kept."""
 
     most: int
+    place: ProcessPlace
+    """Where the bridge is that keeps it."""
     found: dict[str, KeptResult] = field(default_factory=dict[str, KeptResult])
 
     def __call__(self, value: Any) -> str | None:
         kept = KeptResult.of("", value).packed()
         if len(kept.data) > self.most:
             return None
-        handle = new_handle()
+        handle = new_ident(self.place)
         self.found[handle] = kept
         return handle
 

@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +25,7 @@ from utcp_bridge.catalogue.render import Rendering
 from utcp_bridge.errors import DeadlineExceeded, InternalError, ReplyTooLarge
 from utcp_bridge.model import Deferred, JsonObject, LargeReader, Result, Tool, has_steps, is_list
 from utcp_bridge.server.kept_results import KeptResult, Page, Shelf, page_of, resource_contents, selected
+from utcp_bridge.server.replicas.place import here
 from utcp_bridge.tasks import end_heavy_turn, heavy_turn, in_slices, pause_if_heavy
 from utcp_bridge.workers.failures import TOO_MUCH, rebuilt_error
 from utcp_bridge.workers.memory import give_back, return_large_blocks
@@ -123,6 +124,7 @@ class ReplyWorkers:
             "rendering": _described(entry, rendering),
             "truncated": result.truncated,
             "meta": dict(result.meta),
+            "place": astuple(here()),
             "max_kept": 0 if shelf is None else shelf.results.max_bytes,
         }
         reply = await self._ask(tool.manual, head, deferred.take, len(deferred.data))

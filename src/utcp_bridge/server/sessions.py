@@ -23,7 +23,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
-from uuid import uuid4
 
 import anyio
 import mcp_types as types
@@ -44,6 +43,7 @@ from utcp_bridge.access.principals import Principal
 from utcp_bridge.model import JsonObject, in_seconds, is_list, is_object
 from utcp_bridge.server.hosts.adapters import capabilities_of
 from utcp_bridge.server.hot.requests import HotRequest
+from utcp_bridge.server.replicas.place import new_ident
 from utcp_bridge.server.replies import McpReply, event_of, open_events
 from utcp_bridge.tasks import loop_time
 from utcp_bridge.upstream import APPS
@@ -123,9 +123,9 @@ def _written(capabilities: JsonObject) -> str:
 
 
 def write_session_id(stated: Stated, principal: Principal | None = None) -> str:
-    """Return a new id: 128 random bits, then what the client says of itself, so that any replica can read it."""
+    """Return a new id: the place of this process, random bits, and what the client says of itself for any replica."""
     text = orjson.dumps([stated.version, stated.name[:_MAX_NAME], stated.release[:_MAX_NAME], stated.able])
-    ident = f"{uuid4().hex}.{urlsafe_b64encode(text).decode().rstrip('=')}"
+    ident = f"{new_ident()}.{urlsafe_b64encode(text).decode().rstrip('=')}"
     return ident if principal is None else f"{ident}~{_mark(ident, principal)}"
 
 

@@ -437,6 +437,12 @@ class TelemetrySettings(_Frozen):
     )
 
 
+class ProcessSettings(_Frozen):
+    """How many processes serve."""
+
+    workers: int = Field(default=1, ge=1, le=64, description="Processes that serve one address together (http).")
+
+
 GROUPS: Final[Mapping[str, type[BaseModel]]] = {
     "server": ServerSettings,
     "exposure": ExposureSettings,
@@ -447,6 +453,7 @@ GROUPS: Final[Mapping[str, type[BaseModel]]] = {
     "log": LogSettings,
     "telemetry": TelemetrySettings,
     **ACCESS_GROUPS,
+    "processes": ProcessSettings,
 }
 """The groups by their names. At most 12 settings each."""
 
@@ -463,6 +470,7 @@ class BridgeSettings(
     AccessSettings,
     OAuthSettings,
     TlsSettings,
+    ProcessSettings,
 ):  # the order of `GROUPS`
     """The bridge's own settings, each with a default that suits a newcomer.
 

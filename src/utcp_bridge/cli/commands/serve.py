@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from utcp_bridge.cli.log_files import reopen_files
-from utcp_bridge.cli.opening import opened_parts, run_async, wait_for_manuals
+from utcp_bridge.cli.opening import load_for_server, open_loaded, run_async, wait_for_manuals
 from utcp_bridge.cli.options import Options, Session, config_options, engine_options
 from utcp_bridge.cli.output import note
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from utcp_bridge.configuration.loading import LoadedConfig
     from utcp_bridge.model import Fault
     from utcp_bridge.processes.ending import Ending
+    from utcp_bridge.server.replicas.replica import Replica
     from utcp_bridge.settings import BridgeSettings
 
 __all__ = ["following", "frozen_when_loaded", "paused", "serve"]
@@ -47,6 +48,7 @@ Examples:
   utcp-bridge serve providers.json               the command that an MCP host starts: stdio
   utcp-bridge serve manuals/ https://example.com/openapi.json
   utcp-bridge serve utcp.yaml --http --port 9000 --exposure search
+  utcp-bridge serve utcp.yaml --http --workers 4        four processes behind one address
 \b
 The entry for a host that starts commands:
   {"mcpServers": {"utcp": {"command": "utcp-bridge", "args": ["serve", "/path/to/utcp.yaml"]}}}
@@ -57,6 +59,8 @@ The entry for a host that starts commands:
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on; 0 picks a free one.  [default: 8000]")
 @click.option("--path", help="URL path of the endpoint.  [default: /mcp]")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that serve the address, for HTTP.  [default: 1]")
+@click.option("--replica", is_flag=True, hidden=True, help="Be one of several processes; the parent says the rest.")
 @click.option("--exposure", type=click.Choice(["auto", "all", "search", "pinned"]), help="Tools that tools/list shows.")
 @click.option(
     "--naming", type=click.Choice(["qualified", "short"]), help="MCP names of tools: manual_tool, or only tool."
@@ -78,12 +82,17 @@ The entry for a host that starts commands:
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of the log lines on stderr.")
 @config_options()
 @engine_options
-def serve(options: Options, http: bool, **flags: Any) -> None:
+def serve(options: Options, http: bool, replica: bool, **flags: Any) -> int:
     """Serve the tools of CONFIG over MCP.
 
     CONFIG is a file, a folder or a URL. Several are merged. Set $UTCP_BRIDGE_BEARER_TOKEN to the token that HTTP
     clients must send. The value `generate` makes a new one and prints it.
     """
+    own = None
+    if replica:
+        from utcp_bridge.cli.replicas import meet_parent
+
+        options, own = meet_parent()
     given = {key: value for key, value in flags.items() if value is not None}
     if http:
         given["transport"] = "http"
@@ -94,30 +103,37 @@ def serve(options: Options, http: bool, **flags: Any) -> None:
 
         be_program()
         share_one_heap()
-    run_async(_serve, replace(options, settings={**options.settings, **given}, makes_token=True))
+    return run_async(_serve, replace(options, settings={**options.settings, **given}, makes_token=True), own)
 
 
-async def _serve(options: Options) -> None:
+async def _serve(options: Options, replica: Replica | None) -> int:
+    """Serve until the end, and return the exit code."""
     from utcp_bridge.processes.ending import watched_signals
 
     async with watched_signals() as ending:
         with paused():
             async with AsyncExitStack() as stack:
-                loaded, client = await opened_parts(options, stack, quiet=False)
+                loaded = await load_for_server(options, stack)
+                if replica is None and loaded.config.bridge.workers > 1:
+                    from utcp_bridge.cli.replicas import supervise
+
+                    return await supervise(options, loaded, ending, _print_line)
+                client = await open_loaded(loaded, stack, quiet=False, reports=replica is None)
                 await stack.enter_async_context(frozen_when_loaded(client))
                 if not options.quickstart:
                     await stack.enter_async_context(following(options, loaded, client, ending))
                 with _reopening_files(ending, client.settings), _exporting(client):
-                    await _serve_client(client, ending, loaded.faults)
+                    await _serve_client(client, ending, loaded.faults, replica)
+    return 0
 
 
-async def _serve_client(client: UtcpClient, ending: Ending, faults: Sequence[Fault]) -> None:
+async def _serve_client(client: UtcpClient, ending: Ending, faults: Sequence[Fault], replica: Replica | None) -> None:
     if client.settings.fails_on_fault:
         await wait_for_manuals(client)
         _insist(client, [*faults, *client.faults()])
     if client.settings.transport == "http":
         ending.survives_hangup = True
-        await _serve_http(client)
+        await _serve_http(client, replica)
     else:
         await _serve_stdio(client)
 
@@ -233,7 +249,7 @@ async def _serve_stdio(client: UtcpClient) -> None:
         await serve_stdio(BridgeServer(client))
 
 
-async def _serve_http(client: UtcpClient) -> None:
+async def _serve_http(client: UtcpClient, replica: Replica | None) -> None:
     import anyio
 
     from utcp_bridge.server.app import BridgeServer
@@ -244,9 +260,10 @@ async def _serve_http(client: UtcpClient) -> None:
         async with anyio.create_task_group() as group:
 
             def start_announcing(url: str) -> None:
-                group.start_soon(_announce, client, url)
+                if replica is None:
+                    group.start_soon(_announce, client, url)
 
-            await serve_http(BridgeServer(client), on_ready=start_announcing)
+            await serve_http(BridgeServer(client), on_ready=start_announcing, replica=replica)
             group.cancel_scope.cancel()
 
 
@@ -267,8 +284,12 @@ def _print_ready(client: UtcpClient, url: str) -> None:
         names = [state.name for state in states if state.status == status]
         if names:
             parts.append(f"{len(names)} of {len(states)} manuals {status}: {', '.join(names)}")
-    note(f"Serving MCP on {url} ({'; '.join(parts)})")
-    note(json.dumps({"mcpServers": {"utcp": _entry(client.settings, url)}}))
+    _print_line(client.settings, url, "; ".join(parts))
+
+
+def _print_line(settings: BridgeSettings, url: str, details: str) -> None:
+    note(f"Serving MCP on {url} ({details})")
+    note(json.dumps({"mcpServers": {"utcp": _entry(settings, url)}}))
 
 
 def _entry(settings: BridgeSettings, url: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 What a host of 2026-07-28 sends back is not trusted: `requestState` is encrypted and authenticated, ends after a while,
 and is bound to the caller, the method, the name and the arguments of its request (the SDK's `RequestStateBoundary`).
-Replicas that share `state_key` accept each other's. A suspended call lives in one process, so its state does too.
+Replicas that share `state_key` accept each other's. A suspended call lives in one process, so its state does too. If
+several processes serve one address, a state begins with the place of its process.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -34,6 +36,7 @@ from utcp_bridge.server.hosts.adapters import (
     host_ahead,
 )
 from utcp_bridge.server.hosts.suspended import Suspended, SuspendedCall, SuspendedCalls
+from utcp_bridge.server.replicas.place import here
 from utcp_bridge.tasks import setting
 from utcp_bridge.upstream import (
     HOST,
@@ -48,7 +51,7 @@ from utcp_bridge.upstream import (
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
 
-__all__ = ["Interaction", "has_state"]
+__all__ = ["Interaction", "has_state", "place_of_state"]
 
 Context = ServerRequestContext[Any, Any]
 Work = Callable[[Emit], Awaitable[JsonObject]]
@@ -56,6 +59,8 @@ Spend = Callable[[Context, Callable[[], Awaitable[JsonObject]]], Awaitable[JsonO
 _AUDIENCE: Final = "utcp-bridge"
 _MARGIN_SECONDS: Final = 60.0
 """How much longer a state lasts than an answer may take."""
+_MARK: Final = ":"
+_MAX_PLACE: Final = 4
 _INPUT_REQUIRED: Final = "input_required"
 _INVALID_STATE: Final = "invalid_request_state"
 _CALL_AGAIN: Final = "Call again, without `requestState` and `inputResponses`."
@@ -82,7 +87,7 @@ class _Boundary(RequestStateBoundary):
         :raises MCPError: the state is too old, or does not belong to this request.
         """
         try:
-            return await super().__call__(ctx, call_next)
+            return _marked(await super().__call__(_unmarked(ctx), call_next))
         except MCPError as error:
             if not (is_object(error.data) and error.data.get("reason") == _INVALID_STATE):
                 raise
@@ -238,6 +243,27 @@ class Interaction:
         if not has_state(ctx):
             result = cast("JsonObject", await self.boundary(ctx, partial(_returned, result)))
         return result
+
+
+def place_of_state(state: str) -> int | None:
+    """Return the place of the process that wrote a `requestState`; None if it does not say one."""
+    place, mark, _ = state.partition(_MARK)
+    return (
+        int(place) % here().count if mark and place.isascii() and place.isdigit() and len(place) <= _MAX_PLACE else None
+    )
+
+
+def _marked(result: HandlerResult) -> HandlerResult:
+    if here().count == 1 or not is_object(result) or not isinstance(result.get("requestState"), str):
+        return result
+    return {**result, "requestState": f"{here().index}{_MARK}{result['requestState']}"}
+
+
+def _unmarked(ctx: Context) -> Context:
+    state = (ctx.params or {}).get("requestState")
+    if here().count == 1 or not isinstance(state, str) or place_of_state(state) is None:
+        return ctx
+    return replace(ctx, params={**(ctx.params or {}), "requestState": state.partition(_MARK)[2]})
 
 
 def has_state(ctx: Context) -> bool:

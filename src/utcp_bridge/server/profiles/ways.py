@@ -78,6 +78,11 @@ class ProfileWays(Generic[E]):
         """The patterns of the paths of MCP."""
         self.mcp: Final[Any] = self._endpoints[None] if not self._profiles else self._serve_mcp
 
+    @property
+    def servers(self) -> list[BridgeServer]:
+        """The server of the whole bridge, or of its one profile, and after it those of further profiles."""
+        return [*self._servers.values()]
+
     @asynccontextmanager
     async def run(self) -> AsyncGenerator[None]:
         """Serve until the end of the context (lifespan)."""

@@ -59,7 +59,7 @@ class KeptResources:
         """
         try:
             handle, offset = handle_and_offset(uri)
-            kept = self._meta_tools.kept_result(handle, caller)
+            kept = await self._meta_tools.kept_result(handle, caller)
             limit = caller.max_event_bytes or _MAX_RESOURCE_BYTES
             contents = await self._workers.contents(kept, handle, offset, limit)
         except UtcpError as error:

@@ -8,7 +8,6 @@ Host and server may speak different versions. What a host gets has the form of i
 
 from __future__ import annotations
 
-import secrets
 from collections import OrderedDict
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -29,6 +28,7 @@ from utcp_bridge.model import Emit, JsonObject, is_object
 from utcp_bridge.server.callers import caller_of
 from utcp_bridge.server.relay.desk import Desk
 from utcp_bridge.server.relay.requests import is_modern, refusal, speaking_protocol
+from utcp_bridge.server.replicas.place import new_ident
 from utcp_bridge.tasks import loop_time
 from utcp_bridge.transports.mcp.hosts.rounds import for_host
 from utcp_bridge.upstream import HOST, TASK_WISH, ProtocolError, TaskStarted, Upstream, ask_host
@@ -139,7 +139,7 @@ class Tasks:
         self._forget(owner)
         kept_ms = _ttl(started.task)
         seconds = _LONGEST_SECONDS if kept_ms is None else min(kept_ms / 1000, _LONGEST_SECONDS)
-        ident = secrets.token_hex(16)
+        ident = new_ident()
         kept = self._kept[ident] = KeptTask(ident, owner, started, loop_time() + seconds, started.task)
         shown = _shown(kept, modern=is_modern(ctx))
         return {"resultType": "task", **shown} if is_modern(ctx) else {"task": shown}
