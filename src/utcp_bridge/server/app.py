@@ -46,6 +46,7 @@ from utcp_bridge.server.relay.requests import internal_error
 from utcp_bridge.upstream import ROOTS_CHANGED, ProtocolError, TaskStarted
 
 if TYPE_CHECKING:
+    from utcp_bridge.access.profiles import Profile
     from utcp_bridge.client.client import UtcpClient
 
 __all__ = ["BridgeServer"]
@@ -87,7 +88,8 @@ class BridgeServer(HandlingServer):
 
         :raises ConfigError: the profiles, the budgets or the names of the meta-tools are not valid.
         """
-        self.part = part = part or whole_part(client)
+        self.part: ServedPart = part or whole_part(client)
+        part = self.part
         self.client = client = part.client
         self.catalogue = part.catalogue
         self.budgets = ResultBudgets(client.settings)
@@ -120,6 +122,10 @@ class BridgeServer(HandlingServer):
         self.hot = HotCalls(self)
         shortcut: Any = self._middleware  # returns a coroutine or what `call_next` returns, and the SDK awaits either
         self.middleware.append(shortcut)
+
+    def beside(self, profile: Profile) -> BridgeServer:
+        """Return a server of a profile, which serves next to this one."""
+        return BridgeServer(self.part.whole, part=self.part.of(profile))
 
     def for_anyone(self) -> BridgeServer:
         """Return the server of callers without a token of their own: this one, or that of `default_profile`."""

@@ -56,6 +56,7 @@ from utcp_bridge.server.replies import (
     respond,
 )
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal
+from utcp_bridge.server.utcp_routes import UtcpRoutes
 from utcp_bridge.settings import GENERATED_TOKEN, ServerSettings
 from utcp_bridge.tasks import loop_time, scope_until
 
@@ -100,7 +101,7 @@ def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront, Ahead]:
     app = Starlette(
         routes=[
             *(Route(path, endpoint=RequestBodyLimitMiddleware(ways.mcp, MAX_BODY_BYTES)) for path in ways.paths),
-            *ways.utcp_routes(),
+            *ways.utcp_routes(lambda one, paths: UtcpRoutes(one).routes(paths)),
         ],
         lifespan=lambda _: ways.run(),
         exception_handlers={404: partial(_not_found, settings.path)},
