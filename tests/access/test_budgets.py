@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.access.budgets import Budget, Budgets, Meter, read_budgets, spending
+from utcp_bridge.access.budgets import Budgets, CallerBudget, Meter, read_budgets, spending
 from utcp_bridge.access.principals import ANYONE, Principal
 from utcp_bridge.errors import Busy, ConfigError
 
@@ -22,7 +22,7 @@ def admitted(meter, now):
 
 @given(st.floats(0.1, 50), st.integers(1, 20), st.lists(st.floats(0, 5, allow_nan=False), min_size=1, max_size=60))
 def test_no_span_has_more_calls_than_its_rate_and_one_burst(rate, burst, pauses):
-    meter, now, times = Meter("x", Budget(rate=rate, burst=burst)), 100.0, []
+    meter, now, times = Meter("x", CallerBudget(rate=rate, burst=burst)), 100.0, []
     for pause in pauses:
         now += pause
         if admitted(meter, now):
@@ -34,7 +34,7 @@ def test_no_span_has_more_calls_than_its_rate_and_one_burst(rate, burst, pauses)
 
 @given(st.floats(0.1, 50), st.integers(1, 20))
 def test_a_call_succeeds_after_the_pause_that_the_refusal_names(rate, burst):
-    meter = Meter("x", Budget(rate=rate, burst=burst))
+    meter = Meter("x", CallerBudget(rate=rate, burst=burst))
     assert [admitted(meter, 5.0) for _ in range(burst + 1)] == [True] * burst + [False]
     with pytest.raises(Busy) as caught:
         meter.check(5.0)
@@ -42,13 +42,13 @@ def test_a_call_succeeds_after_the_pause_that_the_refusal_names(rate, burst):
 
 
 def test_the_burst_of_a_rate_is_one_second_of_it():
-    assert sum(admitted(Meter("x", Budget(rate=0.2)), 0.0) for _ in range(1)) == 1
-    meter = Meter("x", Budget(rate=2.5))
+    assert sum(admitted(Meter("x", CallerBudget(rate=0.2)), 0.0) for _ in range(1)) == 1
+    meter = Meter("x", CallerBudget(rate=2.5))
     assert sum(admitted(meter, 0.0) for _ in range(9)) == 3
 
 
 def test_calls_at_the_same_time_are_counted():
-    meter = Meter("'ci'", Budget(concurrency=2))
+    meter = Meter("'ci'", CallerBudget(concurrency=2))
     meter.enter()
     meter.enter()
     with pytest.raises(Busy, match=r"'ci' has 2 calls in flight, the most at a time. Try again in 1 s."):
@@ -58,7 +58,7 @@ def test_calls_at_the_same_time_are_counted():
 
 
 def test_bytes_are_refused_once_they_are_used_up_and_come_back_steadily():
-    meter = Meter("'ci'", Budget(bytes_per_minute=600, bytes_per_day=100_000))
+    meter = Meter("'ci'", CallerBudget(bytes_per_minute=600, bytes_per_day=100_000))
     meter.check(0.0)
     meter.count(1_200)  # a result is known only when it is there
     with pytest.raises(Busy, match="'ci' has used up its 600 bytes of results a minute") as caught:
@@ -91,7 +91,7 @@ def test_a_budget_that_cannot_be_read_is_named(written):
 
 @pytest.mark.anyio
 async def test_the_number_of_known_principals_is_bounded():
-    budgets = Budgets([("*", Budget(rate=1, burst=2))], max_meters=10)
+    budgets = Budgets([("*", CallerBudget(rate=1, burst=2))], max_meters=10)
     busy = budgets.of(Principal("busy"))
     busy.enter()
     for number in range(50):
@@ -103,7 +103,10 @@ async def test_the_number_of_known_principals_is_bounded():
 
 @pytest.mark.anyio
 async def test_a_call_that_one_budget_does_not_cover_is_charged_to_none():
-    one, other = Meter("one", Budget(concurrency=1, bytes_per_minute=10)), Meter("other", Budget(concurrency=1))
+    one, other = (
+        Meter("one", CallerBudget(concurrency=1, bytes_per_minute=10)),
+        Meter("other", CallerBudget(concurrency=1)),
+    )
     release = anyio.Event()
 
     async def slow():
@@ -129,7 +132,7 @@ async def test_a_call_that_one_budget_does_not_cover_is_charged_to_none():
 
 @pytest.mark.anyio
 async def test_a_call_that_fails_or_is_cancelled_gives_its_place_back():
-    meter = Meter("x", Budget(concurrency=1))
+    meter = Meter("x", CallerBudget(concurrency=1))
 
     async def failing():
         raise LookupError("gone")

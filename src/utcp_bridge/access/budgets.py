@@ -26,7 +26,7 @@ from utcp_bridge.errors import Busy, ConfigError, explain
 from utcp_bridge.model import is_object, matches_glob
 from utcp_bridge.tasks import loop_time
 
-__all__ = ["MAX_METERS", "Budget", "Budgets", "Meter", "read_budget", "read_budgets", "spending"]
+__all__ = ["MAX_METERS", "Budgets", "CallerBudget", "Meter", "read_budget", "read_budgets", "spending"]
 
 MAX_METERS: Final = 10_000
 """Principals whose use is known at a time."""
@@ -38,7 +38,7 @@ _Whole = Annotated[int, Field(gt=0)]
 T = TypeVar("T")
 
 
-class Budget(BaseModel):
+class CallerBudget(BaseModel):
     """What one principal, or all callers of a profile, may use. None is without a limit."""
 
     model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", strict=True, hide_input_in_errors=True)
@@ -50,7 +50,7 @@ class Budget(BaseModel):
     bytes_per_day: _Whole | None = None
 
 
-def read_budget(where: str, written: Any) -> Budget:
+def read_budget(where: str, written: Any) -> CallerBudget:
     """Return a budget that the operator wrote. `where` begins the message of an error.
 
     :raises ConfigError: it is not valid.
@@ -58,9 +58,9 @@ def read_budget(where: str, written: Any) -> Budget:
     if not is_object(written):
         raise ConfigError(f"{where} must be an object, not {sort_of(written)}.", remedy="Write, such as, `{rate: 5}`.")
     try:
-        budget = Budget.model_validate(written)
+        budget = CallerBudget.model_validate(written)
     except ValidationError as error:
-        known = ", ".join(Budget.model_fields)
+        known = ", ".join(CallerBudget.model_fields)
         raise ConfigError(f"{where}: {explain(error)}.", remedy=f"A budget has: {known}.") from None
     if budget.burst is not None and budget.rate is None:
         raise ConfigError(f"{where}: `burst` needs `rate`.", remedy="Add the calls per second as `rate`.")
@@ -101,7 +101,7 @@ class Meter:
 
     __slots__ = ("_budget", "_bytes", "_calls", "_in_flight", "_name")
 
-    def __init__(self, name: str, budget: Budget) -> None:
+    def __init__(self, name: str, budget: CallerBudget) -> None:
         self._name = name
         self._budget = budget
         self._in_flight = 0
@@ -167,7 +167,7 @@ def _refused(message: str, seconds: float) -> Busy:
 class Budgets:
     """The meters of principals. The first pattern that matches a principal's name gives the budget."""
 
-    def __init__(self, budgets: Sequence[tuple[str, Budget]], max_meters: int = MAX_METERS) -> None:
+    def __init__(self, budgets: Sequence[tuple[str, CallerBudget]], max_meters: int = MAX_METERS) -> None:
         self._budgets = budgets
         self._max = max_meters
         self._meters: OrderedDict[str, Meter | None] = OrderedDict()

@@ -8,7 +8,7 @@ here before a server of a profile can use it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -222,14 +222,14 @@ class NarrowedClient:
         """Return whether a call of this tool gives partial results."""
         return self.whole.streams(self.find_tool(tool))
 
-    async def call(self, tool: Tool, arguments: JsonObject, emit: Emit = discard) -> Result:
+    def call(self, tool: Tool, arguments: JsonObject, emit: Emit = discard) -> Awaitable[Result]:
         """Call a tool. See `UtcpClient.call`.
 
         :raises UnknownTool: the profile does not have it.
         """
         if not self.has(tool):
             raise UnknownTool(f"There is no tool {tool.qualified_name[:128]!r}.")
-        return await self.whole.call(tool, arguments, emit)
+        return self.whole.call(tool, arguments, emit)
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after every change of the tools. Return a function that ends this."""

@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from utcp_bridge.access.budgets import Budget, read_budget
+from utcp_bridge.access.budgets import CallerBudget, read_budget
 from utcp_bridge.access.principals import Principal
 from utcp_bridge.dialects.fields import sort_of
 from utcp_bridge.dialects.selection import HINTS, PATTERNS, ToolFacts, facts_of
@@ -80,7 +80,7 @@ class Profile:
     exclude: tuple[Rule, ...] = ()
     resources: Patterns = ()
     prompts: Patterns = ()
-    budget: Budget | None = None
+    budget: CallerBudget | None = None
 
     @property
     def is_whole(self) -> bool:

@@ -280,7 +280,7 @@ def _without_clashes(kept: list[tuple[RawTool, RawTool]], selection: ToolSelecti
             yield after
 
 
-class Described(Protocol):
+class DescribedTool(Protocol):
     """A tool as far as its manual describes it."""
 
     @property
@@ -299,7 +299,7 @@ class Described(Protocol):
         ...
 
 
-def facts_of(tool: Described, hints: Mapping[str, Any]) -> ToolFacts:
+def facts_of(tool: DescribedTool, hints: Mapping[str, Any]) -> ToolFacts:
     """Return the facts of a tool of a UTCP manual, or of a tool that a transport made itself."""
     url, kind = tool.template.get("url"), tool.template.get("call_template_type")
     method = tool.template.get("http_method") or ("GET" if kind in _HTTP_KINDS else "")

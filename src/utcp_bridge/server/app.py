@@ -48,6 +48,7 @@ from utcp_bridge.tasks import setting
 from utcp_bridge.upstream import ROOTS_CHANGED, ProtocolError, TaskStarted
 
 if TYPE_CHECKING:
+    from utcp_bridge.access.profiles import Profile
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.server.replicas.replica import Replica
 
@@ -90,7 +91,8 @@ class BridgeServer(HandlingServer):
 
         :raises ConfigError: the profiles, the budgets or the names of the meta-tools are not valid.
         """
-        self.part = part = part or whole_part(client)
+        self.part: ServedPart = part or whole_part(client)
+        part = self.part
         self.client = client = part.client
         self.catalogue = part.catalogue
         self.replica: Replica | None = None
@@ -124,6 +126,10 @@ class BridgeServer(HandlingServer):
         self.hot = HotCalls(self)
         shortcut: Any = self._middleware  # returns a coroutine or what `call_next` returns, and the SDK awaits either
         self.middleware.append(shortcut)
+
+    def beside(self, profile: Profile) -> BridgeServer:
+        """Return a server of a profile, which serves next to this one."""
+        return BridgeServer(self.part.whole, part=self.part.of(profile))
 
     def for_anyone(self) -> BridgeServer:
         """Return the server of callers without a token of their own: this one, or that of `default_profile`."""

@@ -68,6 +68,7 @@ from utcp_bridge.server.replies import (
     respond,
 )
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal
+from utcp_bridge.server.utcp_routes import UtcpRoutes
 from utcp_bridge.settings import GENERATED_TOKEN, BridgeSettings, ServerSettings
 from utcp_bridge.tasks import loop_time, scope_until, spawning_in
 from utcp_bridge.telemetry import trace_context
@@ -114,14 +115,16 @@ def _address(settings: BridgeSettings, port: int) -> str:
     return f"{scheme}://{for_url(settings.host)}:{port}{settings.path}"
 
 
-def _assemble(server: BridgeServer, address: str) -> tuple[AsgiApp, HttpFront, Ahead, ProfileWays[McpEndpoint]]:
+def _assemble(
+    server: BridgeServer, address: str
+) -> tuple[AsgiApp, HttpFront, Ahead, ProfileWays[BridgeServer, McpEndpoint]]:
     settings = server.client.settings
     keeper = gatekeeper_for(settings, address, server.client.root)
     ways = ProfileWays(server, McpEndpoint, _bare(settings.path))
     app = Starlette(
         routes=[
             *(Route(path, endpoint=RequestBodyLimitMiddleware(ways.mcp, MAX_BODY_BYTES)) for path in ways.paths),
-            *ways.utcp_routes(),
+            *ways.utcp_routes(lambda one, paths: UtcpRoutes(one).routes(paths)),
         ],
         lifespan=lambda _: _lifespan(ways, keeper),
         exception_handlers={404: partial(_not_found, settings.path)},
@@ -157,7 +160,7 @@ def _assemble(server: BridgeServer, address: str) -> tuple[AsgiApp, HttpFront, A
 
 
 @asynccontextmanager
-async def _lifespan(ways: ProfileWays[McpEndpoint], keeper: Gatekeeper | None) -> AsyncGenerator[None]:
+async def _lifespan(ways: ProfileWays[BridgeServer, McpEndpoint], keeper: Gatekeeper | None) -> AsyncGenerator[None]:
     async with ways.run(), anyio.create_task_group() as group:
         if keeper is not None:
             group.start_soon(keeper.keep_house)

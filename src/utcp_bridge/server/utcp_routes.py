@@ -58,10 +58,11 @@ from utcp_bridge.providing.manuals import (
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.callers import requester_over_http
 from utcp_bridge.server.outgoing import call_masked
+from utcp_bridge.server.profiles.ways import UTCP_PATH
 from utcp_bridge.settings import ManualOptions
 from utcp_bridge.variables import names_credential
 
-__all__ = ["UTCP_PATH", "UtcpRoutes", "native_template"]
+__all__ = ["UtcpRoutes", "native_template"]
 
 _AUTH: Final[JsonObject] = {
     "auth_type": "api_key",
@@ -69,7 +70,6 @@ _AUTH: Final[JsonObject] = {
     "var_name": "Authorization",
     "location": "header",
 }
-UTCP_PATH: Final = "/utcp"
 _BRIDGE: Final = "bridge"
 _NATIVE: Final = "native"
 _MAX_MANUALS: Final = 4
@@ -101,12 +101,16 @@ class UtcpRoutes:
         self._client: Final = server.client
         self._written: Final[OrderedDict[tuple[int, ManualForm, bool], _Written]] = OrderedDict()
 
-    def routes(self, path: str = UTCP_PATH) -> list[Route]:
-        """Return the routes of the manual and of the calls. `path` is that of the manual."""
+    def routes(self, paths: Sequence[str]) -> list[Route]:
+        """Return the routes of the manual and of the calls. `paths` are those of the manual."""
         return [
-            Route(path, self._manual, methods=["GET"]),
-            Route(path + PROOF, self._proof, methods=["GET"]),
-            Route(f"{path}/tools/{{name}}", self._call, methods=["POST"]),
+            route
+            for path in paths
+            for route in (
+                Route(path, self._manual, methods=["GET"]),
+                Route(path + PROOF, self._proof, methods=["GET"]),
+                Route(f"{path}/tools/{{name}}", self._call, methods=["POST"]),
+            )
         ]
 
     async def _manual(self, request: Request) -> Response:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.support.source import ROOT
 
 
 @pytest.fixture
@@ -102,3 +103,16 @@ def test_a_default_of_the_operator_is_shown_as_hosts_see_it_and_a_fixed_header_i
     lines = command("explain", "-c", str(path), "m.x").out.splitlines()
     assert "Api-Version: 2025-09-03" in lines
     assert "X-Fixed: ***" in lines
+
+
+def test_each_profile_says_whether_it_has_the_tool_and_why(command):
+    config = str(ROOT / "configs" / "profiles.yaml")
+    outcome = command("explain", "-c", config, "shop.refund_order")
+    assert "Profile support has the tool: it has every tool of the manual." in outcome.err
+    assert "Profile reports does not have the tool: the tool does not match `methods`." in outcome.err
+    as_json = json.loads(command("explain", "-c", config, "shop.refund_order", "--json").out)
+    assert {name: one["included"] for name, one in as_json["profiles"].items()} == {
+        "support": True,
+        "reports": False,
+        "readers": False,
+    }

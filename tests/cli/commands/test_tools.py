@@ -2,6 +2,8 @@
 
 import json
 
+from tests.support.source import ROOT
+
 
 def test_tools_are_listed_by_name_and_faults_on_stderr(command, manual):
     outcome = command("tools", "-c", manual)
@@ -70,3 +72,21 @@ def test_a_search_without_a_match_says_so_on_stderr(command, manual):
     outcome = command("search", "-c", manual, "zzzzzzzz")
     assert (outcome.code, outcome.out) == (0, "")
     assert "No tool matches." in outcome.err
+
+
+def test_a_profile_selects_tools_and_names_its_resources_and_prompts(command):
+    config = str(ROOT / "configs" / "profiles.yaml")
+    reports = command("tools", "-c", config, "--profile", "reports", "--json")
+    assert [tool["name"] for tool in json.loads(reports.out)] == ["shop.list_orders"]
+    support = command("tools", "-c", config, "--profile", "support")
+    assert "Prompts: apologise" in support.err
+    readers = command("tools", "-c", config, "--profile", "readers", "wiki.*")
+    assert "wiki.read_page" in readers.out
+    assert "Resources: wiki://rules" in readers.err
+    assert "No tool matches." in command("tools", "-c", config, "--profile", "readers", "shop.*").err
+
+
+def test_an_unknown_profile_is_named(command):
+    outcome = command("tools", "-c", str(ROOT / "configs" / "profiles.yaml"), "--profile", "report")
+    assert outcome.code == 2
+    assert "does not have a profile 'report'. Did you mean 'reports'?" in outcome.err

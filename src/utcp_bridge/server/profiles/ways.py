@@ -9,26 +9,27 @@ reach the one server as directly as before.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from starlette.routing import BaseRoute, Route, Router
 
 from utcp_bridge.access.admissions import note_admission, principal_of
 from utcp_bridge.access.gatekeeper import Gatekeeper
-from utcp_bridge.access.profiles import UnknownProfile
+from utcp_bridge.access.profiles import Profile, UnknownProfile
 from utcp_bridge.net.asgi_server import Ahead
-from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.changes import Changes
+from utcp_bridge.server.profiles.parts import ServedPart
 from utcp_bridge.server.replies import Receive, Scope, Send, respond
-from utcp_bridge.server.utcp_routes import UTCP_PATH, UtcpRoutes
 
-__all__ = ["ProfileWays"]
+__all__ = ["UTCP_PATH", "ProfileWays"]
 
+UTCP_PATH: Final = "/utcp"
 _BELOW: Final = "/p/"
 
 
-class Sessions(Protocol):
+class EndingSessions(Protocol):
     """The sessions of an endpoint."""
 
     def end_streams(self) -> None:
@@ -36,11 +37,11 @@ class Sessions(Protocol):
         ...
 
 
-class Endpoint(Protocol):
+class ProfileEndpoint(Protocol):
     """The endpoint of MCP of one server (`McpEndpoint`)."""
 
     @property
-    def sessions(self) -> Sessions:
+    def sessions(self) -> EndingSessions:
         """Its sessions of the handshake era."""
         ...
 
@@ -53,22 +54,34 @@ class Endpoint(Protocol):
         ...
 
 
-E = TypeVar("E", bound=Endpoint)
+class ProfileServer(Protocol):
+    """The server of one profile, or of the whole bridge (`BridgeServer`)."""
+
+    part: ServedPart
+    changes: Changes
+
+    def beside(self, profile: Profile) -> Self:
+        """Return a server of a profile, which serves next to this one."""
+        ...
 
 
-class ProfileWays(Generic[E]):
+S = TypeVar("S", bound=ProfileServer)
+E = TypeVar("E", bound=ProfileEndpoint)
+
+
+class ProfileWays(Generic[S, E]):
     """The servers of the profiles next to the one of the whole bridge, and the choice among them."""
 
-    def __init__(self, server: BridgeServer, endpoint_of: Callable[[BridgeServer], E], path: str) -> None:
+    def __init__(self, server: S, endpoint_of: Callable[[S], E], path: str) -> None:
         """`path` is that of MCP, without a slash at its end."""
         self._profiles = server.part.profiles
         self._path = path
-        servers: dict[str | None, BridgeServer] = {None: server}
+        servers: dict[str | None, S] = {None: server}
         if self._profiles.fixed is not None:
             servers[self._profiles.fixed.name] = server
         else:
             for profile in self._profiles:
-                servers[profile.name] = BridgeServer(server.part.whole, part=server.part.of(profile))
+                servers[profile.name] = server.beside(profile)
         own = {id(one): endpoint_of(one) for one in servers.values()}
         self._servers = {id(one): one for one in servers.values()}
         self._endpoints = {name: own[id(one)] for name, one in servers.items()}
@@ -79,7 +92,7 @@ class ProfileWays(Generic[E]):
         self.mcp: Final[Any] = self._endpoints[None] if not self._profiles else self._serve_mcp
 
     @property
-    def servers(self) -> list[BridgeServer]:
+    def servers(self) -> list[S]:
         """The server of the whole bridge, or of its one profile, and after it those of further profiles."""
         return [*self._servers.values()]
 
@@ -98,15 +111,14 @@ class ProfileWays(Generic[E]):
         for endpoint in self._each.values():
             endpoint.sessions.end_streams()
 
-    def utcp_routes(self) -> list[BaseRoute]:
-        """Return the routes of UTCP."""
+    def utcp_routes(self, routes_of: Callable[[S, Sequence[str]], Sequence[BaseRoute]]) -> list[BaseRoute]:
+        """Return the routes of UTCP. `routes_of` makes those of one server at some paths."""
         if not self._profiles:
-            return [*UtcpRoutes(self._by_name[None]).routes()]
-        routers: dict[str | None, Router] = {None: Router([*UtcpRoutes(self._by_name[None]).routes()])}
-        for name, server in self._by_name.items():
-            if name is not None:
-                routes = UtcpRoutes(server)
-                routers[name] = Router([*routes.routes(), *routes.routes(f"{UTCP_PATH}{_BELOW}{name}")])
+            return [*routes_of(self._by_name[None], [UTCP_PATH])]
+        routers = {
+            name: Router(routes_of(server, [UTCP_PATH] if name is None else [UTCP_PATH, f"{UTCP_PATH}{_BELOW}{name}"]))
+            for name, server in self._by_name.items()
+        }
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             name = _named(scope["path"], UTCP_PATH)
@@ -118,7 +130,7 @@ class ProfileWays(Generic[E]):
         app: Any = _App(serve)
         return [Route(UTCP_PATH, endpoint=app), Route(f"{UTCP_PATH}/{{rest:path}}", endpoint=app)]
 
-    def ahead(self, posts_of: Callable[[BridgeServer, E, str], Ahead], keeper: Gatekeeper | None = None) -> Ahead:
+    def ahead(self, posts_of: Callable[[S, E, str], Ahead], keeper: Gatekeeper | None = None) -> Ahead:
         """Return what answers hot requests. `posts_of` makes it for one server at one path."""
         whole = posts_of(self._by_name[None], self._endpoints[None], self._path)
         if not self._profiles:
@@ -180,7 +192,7 @@ class _HotWays:
 
     def __init__(
         self,
-        ways: ProfileWays[Any],
+        ways: ProfileWays[Any, Any],
         path: str,
         at_root: dict[str | None, Ahead],
         below: dict[str, tuple[str, Ahead]],
