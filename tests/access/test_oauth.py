@@ -212,7 +212,9 @@ async def test_an_opaque_token_is_examined_at_the_issuer_and_its_end_is_noticed(
     assert issuer.hits["/introspect"] == before, "a refused token is not examined again at once"
 
 
-@pytest.mark.parametrize("claims", [{"aud": "https://x.example"}, {"iss": "https://x.example"}, {"exp": 1}, {"aud": None}])
+@pytest.mark.parametrize(
+    "claims", [{"aud": "https://x.example"}, {"iss": "https://x.example"}, {"exp": 1}, {"aud": None}]
+)
 async def test_an_active_opaque_token_for_others_is_refused(issuer, claims):
     tokens = introspecting(issuer)
     assert await admitted(tokens, issuer.opaque(**{"aud": RESOURCE, **claims})) is None

@@ -43,9 +43,7 @@ class TokenIssuer:
     def rotate(self, kind: str = "EC") -> Key:
         """Publish a new key in place of the others, and sign with it."""
         parameters: Any = {"kid": secrets.token_hex(4), "use": "sig"}
-        key: Key = (
-            ECKey.generate_key("P-256", parameters) if kind == "EC" else RSAKey.generate_key(2048, parameters)
-        )
+        key: Key = ECKey.generate_key("P-256", parameters) if kind == "EC" else RSAKey.generate_key(2048, parameters)
         self.keys = [key]
         return key
 

@@ -229,7 +229,7 @@ class Gatekeeper:
         noted |= days
         return True
 
-    # --- what clients are told ---------------------------------------------------------------------
+    # --- what clients receive ----------------------------------------------------------------------
 
     def challenge(self, refused: Refused) -> bytes:
         """Return the value of `WWW-Authenticate`."""

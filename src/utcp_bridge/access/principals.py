@@ -15,7 +15,7 @@ class Principal:
     """Who a request comes from.
 
     `name` is unique among all kinds and stays the same from request to request: it owns sessions, handles, budgets and
-    approvals, and stands in the audit log. `scopes` are the rights that a token carries. `profiles` are the names of
+    approvals, and is in the audit log. `scopes` are the rights that a token carries. `profiles` are the names of
     the profiles that the principal may use, the first of them where a request names none; None means that the
     principal is not bound to profiles.
     """

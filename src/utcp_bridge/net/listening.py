@@ -19,7 +19,6 @@ __all__ = [
     "bind",
     "counted_address",
     "for_url",
-    "half_of_the_files",
     "host_and_port",
     "is_loopback",
     "listen",
@@ -149,16 +148,6 @@ def _socket(family: int, address: _Address) -> socket.socket:
         one.close()
         raise
     return one
-
-
-def half_of_the_files() -> int:
-    """Return half of the files that this process may open. Calls need the other half."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 1 << 30
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1 << 30 if soft == resource.RLIM_INFINITY else max(1, soft // 2)
 
 
 def counted_address(transport: asyncio.Transport) -> str:

@@ -10,7 +10,7 @@ silent for long, or if the client accepts nothing else.
 
 A session belongs to the principal that opened it. The id of a named principal's session ends with a digest of the name
 and of the id's random part, so another bridge that takes the session up knows whose it is. For any other principal, it
-is an id that matches no session. The digest is no secret: an id with another digest is the id of another session.
+is an id that matches no session. The digest is not a secret: an id with another digest is the id of another session.
 """
 
 from __future__ import annotations

@@ -79,9 +79,9 @@ class Party:
         page = self.post(plain("tools/list"), self.of_session())
         read = plain("tools/call", {"name": "read_result", "arguments": {"handle": self.handle}})
         kept = self.post(read, self.of_session()).json()["result"]
-        modern = self.modern(
-            "tools/call", {"name": "read_result", "arguments": {"handle": self.modern_handle}}
-        ).json()["result"]
+        modern = self.modern("tools/call", {"name": "read_result", "arguments": {"handle": self.modern_handle}}).json()[
+            "result"
+        ]
         failed = kept.get("isError") or modern.get("isError")
         return page.status_code == 200 and "tools" in page.json()["result"] and not failed and self.stream_is_open()
 
@@ -99,9 +99,7 @@ def with_session(method, message=None, header=None):
 
 
 def with_handle(party, ident):
-    return party.post(
-        plain("tools/call", {"name": "read_result", "arguments": {"handle": ident}}), party.of_session()
-    )
+    return party.post(plain("tools/call", {"name": "read_result", "arguments": {"handle": ident}}), party.of_session())
 
 
 def with_modern_handle(party, ident):
