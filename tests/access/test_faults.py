@@ -1,6 +1,8 @@
 """What `check`, `status` and `doctor` say about the settings of who may call."""
 
 import os
+import subprocess
+import sys
 
 import orjson
 import pytest
@@ -9,7 +11,6 @@ from tests.upstreams.token_issuer import token_issuer
 from utcp_bridge.access.faults import access_faults
 from utcp_bridge.access.tokens import TokenFile
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.command import run
 from utcp_bridge.settings import BridgeSettings
 
 pytestmark = pytest.mark.anyio
@@ -65,11 +66,11 @@ async def test_a_certificate_that_cannot_be_used_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("verb", ["check", "status", "doctor"])
-def test_the_verbs_report_them(verb, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_verbs_report_them(verb, tmp_path):
     (tmp_path / "tokens.json").write_text("{}")
     config = {"manual_call_templates": [], "bridge": {"access": {"tokens_file": "tokens.json"}}}
     (tmp_path / "utcp.json").write_bytes(orjson.dumps(config))
-    assert run([verb, "utcp.json"]) == exits.CONFIGURATION
-    shown = capsys.readouterr()
-    assert "access.tokens_file: The file of tokens" in shown.out + shown.err
+    program = [sys.executable, "-m", "utcp_bridge", verb, "utcp.json"]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == exits.CONFIGURATION
+    assert "access.tokens_file: The file of tokens" in done.stdout + done.stderr

@@ -119,7 +119,7 @@ def test_a_file_that_others_may_write_or_that_is_damaged_ends_the_start(tokens):
     tokens.add("ci")
     if os.name != "nt":
         tokens.path.chmod(0o620)
-        with pytest.raises(ConfigError, match="Others may write .*chmod 600"):
+        with pytest.raises(ConfigError, match=r"Others may write .*chmod 600"):
             Gatekeeper(tokens=tokens)
         tokens.path.chmod(0o600)
     tokens.path.write_text("[]")

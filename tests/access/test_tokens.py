@@ -123,11 +123,12 @@ def test_a_damaged_file_is_refused_and_never_gives_a_token_more_than_it_had(tmp_
         place = place[step]
     place[path[-1]] = value
     file.path.write_bytes(orjson.dumps(document))
+    lines, said = {}, "The file of tokens x cannot be used: y"
     try:
         lines = file.read()
     except ConfigError as error:
-        assert re.match(r"The file of tokens .* cannot be used: ", str(error))
-        return
+        said = str(error)
+    assert re.match(r"The file of tokens .* cannot be used: ", said)
     for line in lines.values():
         fitting = [one for one in line.secrets if one.fits(made.value.encode())]
         is_open_ended = value is None and path[-1] in {"expires", "profiles"}

@@ -21,6 +21,8 @@ MAY_BE_SECRET = re.compile(
 )
 """Names of fields whose values an operator or a caller may write."""
 HARMLESS = {
+    "ManualOptions.forward_headers": "names",
+    "Source.forward_headers": "names",
     "BodyShape.arguments": "names",
     "Client.body": "a function",
     "Client.query": "a function",

@@ -85,7 +85,7 @@ async def test_a_renewed_certificate_is_used_for_new_connections(authority, how)
         if how == "hangup":
             os.kill(os.getpid(), signal.SIGHUP)
         with anyio.fail_after(60):
-            while await presented(url, context) == before:
+            while await presented(url, context) == before:  # noqa: ASYNC110 - a watcher looks once a second
                 await anyio.sleep(0.05)
         renewed = await presented(url, context)
         (folder / "server.key").write_text("not a key")

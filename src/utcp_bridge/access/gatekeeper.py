@@ -67,6 +67,8 @@ class Gatekeeper:
         self._named: dict[str, tuple[Secret, Admission]] = {}
         self._shared_admission = Admission(_SHARED)
         self._of_certificates: dict[str, Admission] = {}
+        self.on_look: Callable[[], object] = lambda: None
+        """Called every few seconds, to end what revoked and expired tokens have open."""
         self.needed: Callable[[Any, Principal], Collection[str]] | None = None
         if tokens is not None:
             _check_writers(tokens.path)
@@ -202,9 +204,11 @@ class Gatekeeper:
         """Look for changes of the file, also without requests, and note the days on which tokens were used."""
         noted: dict[str, str] = {}
         notes, looks = True, 0
-        while self._tokens is not None:
+        while True:
             await anyio.sleep(_LOOK_SECONDS)
-            self._look(self._tokens)
+            if self._tokens is not None:
+                self._look(self._tokens)
+            self.on_look()
             looks += 1
             if notes and looks % _NOTE_EVERY == 0:
                 notes = await self.note_uses(noted)
@@ -229,7 +233,7 @@ class Gatekeeper:
         noted |= days
         return True
 
-    # --- what clients are told ---------------------------------------------------------------------
+    # --- what clients receive ----------------------------------------------------------------------
 
     def challenge(self, refused: Refused) -> bytes:
         """Return the value of `WWW-Authenticate`."""

@@ -141,8 +141,8 @@ class PublicKeys:
         self._clock = clock
         self._lock = anyio.Lock()
         self._keys: list[Key] = []
-        self._tried = -inf
-        self._fetched = -inf
+        self._tried: float = -inf
+        self._fetched: float = -inf
 
     async def candidates(self, kid: Any, algorithm: str) -> list[Key]:
         """Return the keys that may have signed a token.

@@ -33,8 +33,8 @@ try:
 except ImportError:  # Windows, and other Pythons than CPython
     HttpToolsProtocol = None  # type: ignore[assignment, misc]
 
-from utcp_bridge.net.listening import ConnectionLimits, counted_address, half_of_the_files
-from utcp_bridge.net.tls import certificate_name
+from utcp_bridge.net.listening import ConnectionLimits, counted_address
+from utcp_bridge.net.tls import with_certificate
 from utcp_bridge.processes.ending import Ending, watched_signals
 
 __all__ = ["Ahead", "Passing", "serve_asgi"]
@@ -240,7 +240,7 @@ class _Connections:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits: Final = limits
-        self._total = min(limits.total, half_of_the_files())
+        self._total = min(limits.total, _half_of_the_files())
         self._open: set[_Inbound] = set()
         self._by_address: Counter[str] = Counter()
         self._logged_at = -_LOG_SECONDS
@@ -289,6 +289,16 @@ class _Connections:
         if now - self._logged_at >= _LOG_SECONDS:
             self._logged_at = now
             _logger.warning("%s More connections are refused.", what)
+
+
+def _half_of_the_files() -> int:
+    """Return half of the files that this process may open. Calls need the other half."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 1 << 30
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 30 if soft == resource.RLIM_INFINITY else max(1, soft // 2)
 
 
 class _Inbound:
@@ -505,12 +515,6 @@ def _protocol() -> type[asyncio.Protocol]:
     return _H11Protocol if HttpToolsProtocol is None else _HttpToolsProtocol
 
 
-def _with_certificate(state: dict[str, Any], transport: asyncio.BaseTransport) -> dict[str, Any]:
-    """Return the state of a connection's requests, with the name in its client certificate, if it has one."""
-    name = certificate_name(transport.get_extra_info("peercert"))
-    return {**state, "client_certificate": name} if name else state
-
-
 def _admitted(protocol: Any, transport: asyncio.BaseTransport) -> _Inbound:
     """Return the record of a new connection, which is closed at once if there are too many."""
     connection = _Inbound(protocol, cast("asyncio.Transport", transport))
@@ -579,7 +583,7 @@ class _H11Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         joined: Any = _JoinedWrites(transport, self.loop)
-        self.app_state = _with_certificate(self.app_state, transport)
+        self.app_state = with_certificate(self.app_state, transport)
         super().connection_made(joined)
         self._watched = self._parser.watched = _admitted(self, joined)
 
@@ -619,7 +623,7 @@ if HttpToolsProtocol is not None:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             joined: Any = _JoinedWrites(transport, self.loop)
-            self.app_state = _with_certificate(self.app_state, transport)
+            self.app_state = with_certificate(self.app_state, transport)
             super().connection_made(joined)
             self._watched = _admitted(self, joined)
 

@@ -21,7 +21,6 @@ __all__ = [
     "bind",
     "counted_address",
     "for_url",
-    "half_of_the_files",
     "host_and_port",
     "is_loopback",
     "listen",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Final
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import TlsOptions
 
-__all__ = ["ListenerTls", "certificate_name", "tls_context"]
+__all__ = ["ListenerTls", "certificate_name", "tls_context", "with_certificate"]
 
 _logger = logging.getLogger(__name__)
 _MAX_NAME: Final = 255
@@ -112,6 +113,12 @@ def certificate_name(certificate: Any) -> str:
             return _plain(found)
     parts = [pair for part in certificate.get("subject", ()) for pair in part]
     return _plain(next((value for key, value in parts if key == "commonName"), ""))
+
+
+def with_certificate(state: dict[str, Any], transport: asyncio.BaseTransport) -> dict[str, Any]:
+    """Return the state of a connection's requests, with the name in its client certificate, if it has one."""
+    name = certificate_name(transport.get_extra_info("peercert"))
+    return {**state, "client_certificate": name} if name else state
 
 
 def _plain(name: str) -> str:

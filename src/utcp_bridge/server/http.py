@@ -31,7 +31,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from utcp_bridge import __version__
-from utcp_bridge.access.admissions import admission_of, note_admission
+from utcp_bridge.access.admissions import Admission, admission_of, note_admission
 from utcp_bridge.access.challenges import WELL_KNOWN, Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
 from utcp_bridge.catalogue.text import clean
@@ -545,7 +545,9 @@ class HttpFront:
         self.end_streams: Final = at_end
         self.metrics: MetricsPage | None = None
         """Answers `/metrics`. It has a token of its own."""
-        self._open: set[anyio.CancelScope] = set()
+        self._open: dict[anyio.CancelScope, tuple[Admission | None, bool]] = {}
+        if keeper is not None:
+            keeper.on_look = self.end_refused
         self._calls = 0
         self._used_at = 0.0
 
@@ -564,6 +566,12 @@ class HttpFront:
         """Cancel requests in flight: calls and streams end, and a request without a response gets status 503."""
         for scope in tuple(self._open):
             scope.cancel()
+
+    def end_refused(self) -> None:
+        """Cancel requests whose token was revoked, and event streams whose token has expired."""
+        for scope, (admission, is_call) in tuple(self._open.items()):
+            if admission is not None and (admission.ended or not (is_call or admission.holds())):
+                scope.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -663,6 +671,7 @@ class HttpFront:
         """Serve a request that was let in. It counts as in flight, and ends with the server."""
         started = finished = False
         send = self._closing(send)
+        admission = admission_of(scope)
         is_call = scope["method"] == "POST" and _first(scope["headers"], b"mcp-method") != "subscriptions/listen"
 
         def watched(message: Message) -> Awaitable[None]:
@@ -672,18 +681,20 @@ class HttpFront:
             return send(message)
 
         with scope_until() as cancellation:
-            self._open.add(cancellation)
+            self._open[cancellation] = admission, is_call
             self._calls += is_call
             try:
                 await app(scope, receive, watched)
             finally:
-                self._open.discard(cancellation)
+                del self._open[cancellation]
                 self._calls -= is_call
                 self._used_at = loop_time()
         if not cancellation.cancelled_caught or finished:
             return
         if started:
             await send({"type": "http.response.body", "body": b""})
+        elif admission is not None and admission.ended:
+            await respond(send, 401, {"error": "unauthorized"})
         else:
             await respond(send, 503, {"error": "shutting down"}, [(b"retry-after", b"5")])
 

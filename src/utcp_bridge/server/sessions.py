@@ -10,7 +10,7 @@ silent for long, or if the client accepts nothing else.
 
 A session belongs to the principal that opened it. The id of a named principal's session ends with a digest of the name
 and of the id's random part, so another bridge that takes the session up knows whose it is. For any other principal, it
-is an id that matches no session. The digest is no secret: an id with another digest is the id of another session.
+is an id that matches no session. The digest is not a secret: an id with another digest is the id of another session.
 """
 
 from __future__ import annotations
@@ -414,10 +414,15 @@ class HandshakeSessions:
             await self._sessions.pop(ident).close()
 
     async def end_refused(self) -> None:
-        """Close the sessions whose token was revoked or has expired: their streams and their calls end."""
+        """Close the sessions whose token was revoked, and their calls. Calls of one that has expired go on."""
         known = self._sessions.items()
         for ident in [one for one, other in known if other.admission is not None and not other.admission.holds()]:
-            await self._sessions.pop(ident).close()
+            session = self._sessions.pop(ident)
+            if session.in_flight and session.admission is not None and not session.admission.ended:
+                session.is_forgotten = True
+                session.end_stream()
+            else:
+                await session.close()
 
     def end_streams(self) -> None:
         """End every event stream of a session: the server ends."""

@@ -137,10 +137,11 @@ class OAuthSettings(_Fixed):
         "own.",
     )
     oauth_jwks_url: Url | None = Field(
-        default=None, description="Where the public keys of `oauth_issuer` are. null: its metadata says so."
+        default=None, repr=False, description="Where the public keys of `oauth_issuer` are. null: its metadata says so."
     )
     oauth_introspection_url: Url | None = Field(
         default=None,
+        repr=False,
         description="Where opaque tokens are examined (RFC 7662), with `oauth_client_id` and `oauth_client_secret`. "
         "null: only tokens in the form of a JWT are accepted.",
     )

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from tests.support.hot_requests import bridge, plain, requests, written
 from tests.support.served_here import serve as serve_for
 
+from utcp_bridge.access.tokens import TokenFile
+
 _PROTOCOL = pytest.importorskip("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
 pytestmark = [
     pytest.mark.anyio,
@@ -167,10 +169,14 @@ def compare(url, counted, *, modern, examples):
     same()
 
 
-@pytest.mark.parametrize("secured", [False, True], ids=["open", "token"])
+@pytest.mark.parametrize("secured", ["open", "token", "token next to named ones"])
 @pytest.mark.parametrize("modern", [False, True], ids=["handshake", "modern"])
-async def test_the_front_answers_any_request_as_the_sdk_does(modern, secured):
-    server = bridge(**({"bearer_token": "t" * 16} if secured else {}))
+async def test_the_front_answers_any_request_as_the_sdk_does(modern, secured, tmp_path):
+    more = {} if secured == "open" else {"bearer_token": "t" * 16}
+    if secured == "token next to named ones":
+        TokenFile(tmp_path / "tokens.json").add("ci")
+        more["tokens_file"] = str(tmp_path / "tokens.json")
+    server = bridge(**more)
     counted = Counted(server)
 
     async def work(url):

@@ -307,9 +307,10 @@ def list_tokens(session: Session, /, options: Options, file: Path | None, as_jso
 
 
 def _one(words: tuple[str, ...]) -> str:
-    if len(words) > 1:
+    [name, *others] = words
+    if others:
         raise click.UsageError("Name one token.")
-    return words[0]
+    return name
 
 
 def _token_file(options: Options, file: Path | None) -> TokenFile:

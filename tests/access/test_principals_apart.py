@@ -33,7 +33,7 @@ class Party:
     def __init__(self, url, token):
         self.url = url
         self.own = {"Authorization": f"Bearer {token}"}
-        self.http = httpx2.Client(timeout=60)
+        self.http = httpx2.Client(timeout=300)
         self.session = self.post(plain("initialize", INITIALIZE), JSON).headers["mcp-session-id"]
         text = self.post(plain("tools/call", {"name": "m_big"}), self.of_session()).text
         self.handle = HANDLE.search(text)[1]
@@ -199,12 +199,12 @@ async def test_what_belongs_to_one_principal_does_not_exist_for_another(file, en
         outcome = []
         slow_call = plain("tools/call", {"name": "m_slow"}, ident="slow")
         caller = threading.Thread(
-            target=lambda: outcome.append(parties[0].post(slow_call, parties[0].of_session()).json())
+            target=lambda: outcome.append(parties[0].post(slow_call, parties[0].of_session()).text)
         )
         caller.start()
         assert held.wait(60)
 
-        @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(names=st.lists(st.sampled_from(sorted(ATTACKS)), min_size=1, max_size=4), turned=st.booleans())
         def nothing_crosses(names, turned):
             attacker, owner = parties if turned else parties[::-1]
@@ -228,7 +228,7 @@ async def test_what_belongs_to_one_principal_does_not_exist_for_another(file, en
         caller, outcome = await anyio.to_thread.run_sync(examine, url)
         released.set()
         await anyio.to_thread.run_sync(caller.join)
-        assert outcome[0]["result"]["content"][0]["text"] == "finished"
+        assert '"finished"' in outcome[0]
 
     await serve(server, work, seconds=300)
 
@@ -317,5 +317,43 @@ async def test_a_revoked_token_ends_its_sessions_and_its_calls_and_no_others(fil
             pass
         caller.join()
         assert others.is_whole()
+
+    await serve(server, lambda url: anyio.to_thread.run_sync(examine, url))
+
+
+async def test_a_revoked_token_ends_its_requests_without_a_session(file, enter):
+    """A call and a subscription of 2026-07-28."""
+    alice = file.add("alice").value
+    server = server_with(file)
+    held, ended = threading.Event(), threading.Event()
+
+    async def slow(_arguments, _emit):
+        held.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    server.client.add("m", "slow", slow)
+
+    def examine(url):
+        party = enter(url, alice)
+        statuses = []
+        caller = threading.Thread(
+            target=lambda: statuses.append(party.modern("tools/call", {"name": "m_slow"}).status_code)
+        )
+        params = {"notifications": {"toolsListChanged": True}}
+        listener = threading.Thread(
+            target=lambda: statuses.append(party.modern("subscriptions/listen", params).status_code)
+        )
+        caller.start()
+        listener.start()
+        assert held.wait(60)
+        file.revoke("alice")
+        assert ended.wait(60), "nobody has to send another request"
+        caller.join()
+        listener.join()
+        assert len(statuses) == 2
+        assert set(statuses) <= {200, 401}, "200 is the head of an event stream"
 
     await serve(server, lambda url: anyio.to_thread.run_sync(examine, url))

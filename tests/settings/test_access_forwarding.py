@@ -1,6 +1,5 @@
 """Headers of a client's request that the operator lets go on to a service, through a whole bridge."""
 
-import anyio
 import httpx2
 import pytest
 from aiohttp import web
@@ -8,7 +7,6 @@ from tests.support.hot_requests import plain
 from tests.support.served_here import serve
 
 from utcp_bridge.client.client import UtcpClient
-from utcp_bridge.errors import ConfigError
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.settings import BridgeSettings, ManualOptions, UtcpClientConfig
 
@@ -121,11 +119,7 @@ async def test_a_header_that_must_not_go_on_is_refused_by_name(service, name):
         assert f"`{name}` is never forwarded" in str(state.error)
         assert "\n" not in str(state.error)
 
-    with anyio.fail_after(60):
-        try:
-            await served(entry(address, forward_headers=[name]), work)
-        except ConfigError as error:
-            assert f"`{name}` is never forwarded" in str(error)
+    await served(entry(address, forward_headers=[name]), work)
     assert not received
 
 
