@@ -65,7 +65,7 @@ class RuleEntry(BaseModel):
     destructive: bool | None = None
     idempotent: bool | None = None
     open_world: bool | None = None
-    arguments: JsonObject | None = None
+    arguments: JsonObject | None = Field(default=None, repr=False)
     domains: Globs = ()
     calls: Annotated[int, Field(ge=0)] | None = None
     seconds: Annotated[float, Field(gt=0, le=2_678_400)] | None = None
@@ -73,7 +73,7 @@ class RuleEntry(BaseModel):
     argument_bytes: Annotated[int, Field(gt=0)] | None = None
     result_bytes: Annotated[int, Field(gt=0)] | None = None
     patterns: Annotated[tuple[Kind, ...], BeforeValidator(_listed)] = ()
-    options: JsonObject = Field(default_factory=dict)
+    options: JsonObject = Field(default_factory=dict, repr=False)
 
     def selects(self, tool: Tool) -> bool:
         """Return whether the rule is for a tool, for some callers or all."""

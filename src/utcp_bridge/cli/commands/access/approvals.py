@@ -70,7 +70,7 @@ def list_approvals(session: Session, /, sources: tuple[str, ...], fallback: str 
     return exits.OK
 
 
-@approvals.command(epilog="Example:\n\n  utcp-bridge approvals approve 4f0c12ab90de")
+@approvals.command(epilog="\b\nExamples:\n  utcp-bridge approvals approve 4f0c12ab90de")
 @click.argument("ident", metavar="ID")
 @source_options(_CONFIG)
 @debug_option
@@ -79,7 +79,7 @@ def approve(ident: str, sources: tuple[str, ...], fallback: str | None) -> int:
     return run_async(_decide, _options(sources, fallback), ident, "approved")
 
 
-@approvals.command(epilog="Example:\n\n  utcp-bridge approvals deny 4f0c12ab90de")
+@approvals.command(epilog="\b\nExamples:\n  utcp-bridge approvals deny 4f0c12ab90de")
 @click.argument("ident", metavar="ID")
 @source_options(_CONFIG)
 @debug_option
