@@ -240,7 +240,7 @@ class _Connections:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits: Final = limits
-        self._total = min(limits.total, _half_of_the_files())
+        self._total = min(limits.total, half_of_the_files())
         self._open: set[_Inbound] = set()
         self._by_address: Counter[str] = Counter()
         self._logged_at = -_LOG_SECONDS
@@ -289,16 +289,6 @@ class _Connections:
         if now - self._logged_at >= _LOG_SECONDS:
             self._logged_at = now
             _logger.warning("%s More connections are refused.", what)
-
-
-def _half_of_the_files() -> int:
-    """Return half of the files that this process may open. Calls need the other half."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 1 << 30
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1 << 30 if soft == resource.RLIM_INFINITY else max(1, soft // 2)
 
 
 class _Inbound:
