@@ -33,7 +33,7 @@ try:
 except ImportError:  # Windows, and other Pythons than CPython
     HttpToolsProtocol = None  # type: ignore[assignment, misc]
 
-from utcp_bridge.net.listening import ConnectionLimits, counted_address
+from utcp_bridge.net.listening import ConnectionLimits, counted_address, half_of_the_files
 from utcp_bridge.net.tls import with_certificate
 from utcp_bridge.processes.ending import Ending, watched_signals
 
