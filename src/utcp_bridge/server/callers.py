@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
-
-from mcp.server.context import ServerRequestContext
+from typing import TYPE_CHECKING, Any, Final
 
 from utcp_bridge.catalogue.budget import MAX_EVENT_BYTES
 from utcp_bridge.model import is_object
 from utcp_bridge.server.meta_tools import Caller
 
-__all__ = ["caller_of", "client_name"]
+if TYPE_CHECKING:
+    from mcp.server.context import ServerRequestContext
+
+__all__ = ["caller_of", "caller_on_stdio", "client_name"]
 
 _FIRST_VERSION_WITH_LINKS: Final = "2025-06-18"
 _STATE_KEY: Final = "utcp_bridge/caller"
@@ -40,7 +41,7 @@ def _caller(ctx: ServerRequestContext[Any, Any], session: str | None) -> Caller:
     elif headers is not None:
         owner = f"token {hashlib.sha256(headers.get('authorization', '').encode()).hexdigest()}"
     else:
-        owner = "stdio"
+        return caller_on_stdio(client_name(ctx), ctx.protocol_version)
     return Caller(
         client=client_name(ctx),
         owner=owner,
@@ -48,6 +49,11 @@ def _caller(ctx: ServerRequestContext[Any, Any], session: str | None) -> Caller:
         max_event_bytes=None if session is None else MAX_EVENT_BYTES,
         is_shared=session is None and headers is not None,
     )
+
+
+def caller_on_stdio(name: str | None, version: str) -> Caller:
+    """Return the one client of this process, by its name and its version of the protocol."""
+    return Caller(client=name, owner="stdio", understands_links=version >= _FIRST_VERSION_WITH_LINKS)
 
 
 def client_name(ctx: ServerRequestContext[Any, Any]) -> str | None:
