@@ -41,7 +41,7 @@ SEAMS = {
         "signal.SIGHUP", "signal.SIGKILL", "signal.SIGQUIT", "socket.recv_fds",
     },
     "processes/output.py": {"os.killpg", "signal.SIGKILL"},
-    "server/early/lines.py": {"connect_read_pipe", "connect_write_pipe"},
+    "server/wire/lines.py": {"connect_read_pipe", "connect_write_pipe"},
     "workers/program.py": {"os.nice", "resource"},
 }  # fmt: skip
 """Where a call of POSIX has its twin: a choice by the system, an error that is caught, or a module for POSIX alone."""

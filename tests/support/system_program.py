@@ -39,7 +39,7 @@ def shear() -> None:
         for name in names:
             vars(module).pop(name, None)
 
-    from utcp_bridge.server.early import lines
+    from utcp_bridge.server.wire import lines
 
     vars(lines)["sys"] = SimpleNamespace(stdout=sys.stdout, platform="win32")
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
     from mcp.server.subscriptions import ServerEvent
 
-__all__ = ["Changes", "Session", "page_in_turns"]
+__all__ = ["Changes", "GivenSession", "page_in_turns"]
 
 _logger = logging.getLogger(__name__)
 _DEBOUNCE_SECONDS: Final = 0.2
@@ -42,7 +42,7 @@ async def page_in_turns(view: View, start: int, *, composed: bool) -> ToolPage:
     return view.page_at(start, composed=composed)
 
 
-class Session(Protocol):
+class GivenSession(Protocol):
     """A session of the handshake era: the SDK's connection, or that of the early front."""
 
     async def send_tool_list_changed(self) -> None:
@@ -82,14 +82,14 @@ class Changes:
     def __init__(self, catalogue: Catalogue, readiness: Readiness) -> None:
         self._catalogue = catalogue
         self._readiness = readiness
-        self._sessions: weakref.WeakKeyDictionary[Session, _Given] = weakref.WeakKeyDictionary()
+        self._sessions: weakref.WeakKeyDictionary[GivenSession, _Given] = weakref.WeakKeyDictionary()
         self._streams: dict[Exposure, _Streams] = {}
         self._changed = anyio.Event()
         self._has_loaded = False
         self.also: Callable[[Callable[[ServerEvent], Awaitable[None]]], Awaitable[None]] = _nothing_else
         """Announces what else may have changed. It receives a function that publishes an event on every stream."""
 
-    def given(self, session: Session, view: View, page: ToolPage) -> None:
+    def given(self, session: GivenSession, view: View, page: ToolPage) -> None:
         """Note that a session of the handshake era receives this page of this view."""
         given = self._sessions.get(session)
         if given is None or page.start == 0 or given.exposure != view.exposure:
@@ -98,7 +98,7 @@ class Changes:
         if not self._catalogue.is_current(view):  # it changed while the page was made
             self.mark()
 
-    def moved(self, before: Session, after: Session) -> None:
+    def moved(self, before: GivenSession, after: GivenSession) -> None:
         """Note that a session goes on as another one, which was given the same pages."""
         given = self._sessions.pop(before, None)
         if given is not None:
@@ -208,7 +208,7 @@ async def _whole(view: View) -> list[bytes]:
     return found
 
 
-async def _notify(session: Session) -> None:
+async def _notify(session: GivenSession) -> None:
     try:
         with anyio.move_on_after(_SEND_TIMEOUT_SECONDS):
             await session.send_tool_list_changed()

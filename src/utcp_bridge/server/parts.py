@@ -20,10 +20,10 @@ from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.model import Emit, JsonObject, Tool, is_object
 from utcp_bridge.search.query import describe_catalogue
 from utcp_bridge.server.changes import Changes, page_in_turns
-from utcp_bridge.server.early.protocol import SERVER_INFO_META_KEY
 from utcp_bridge.server.meta_tools import Caller, MetaTools, ResultBudgets, call_entry, catalogue_with_meta_tools
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.reply_workers import ReplyWorkers
+from utcp_bridge.server.wire.protocol import SERVER_INFO_META_KEY
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient

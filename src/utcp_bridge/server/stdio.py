@@ -1,6 +1,6 @@
 """Serve MCP over stdin and stdout.
 
-stdout carries JSON-RPC alone. Serving ends when stdin or stdout closes, or on SIGTERM or SIGINT. `early/lines.py` reads
+stdout carries JSON-RPC alone. Serving ends when stdin or stdout closes, or on SIGTERM or SIGINT. `wire/lines.py` reads
 and writes the lines. `early/front.py` comes before this module, which is imported with the SDK.
 
 The SDK takes the first request for the protocol era of the whole connection. A client may ask `server/discover` first,
@@ -35,10 +35,10 @@ from pydantic_core import from_json
 from utcp_bridge.foreign import escape_line_ends, json_line
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.early.lines import MAX_LINE_BYTES, InFlight, Lines, LongLineError, SendLine, Wire, open_wire
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
 from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, read_hot
 from utcp_bridge.server.incoming import UnreadableMessage, read_message, refuse_long
+from utcp_bridge.server.wire.lines import MAX_LINE_BYTES, InFlight, Lines, LongLineError, SendLine, Wire, open_wire
 from utcp_bridge.tasks import OwnTasks, scope_until
 
 __all__ = ["MessageReader", "MessageWriter", "ProbeReader", "serve_stdio", "serve_wire"]

@@ -50,8 +50,11 @@ from utcp_bridge.server.early.hello import (
     read_hello,
     server_info,
 )
-from utcp_bridge.server.early.lines import LongLineError, Wire, open_wire
-from utcp_bridge.server.early.protocol import (
+from utcp_bridge.server.hot.plain_results import in_order
+from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, hot_request, is_plain_id
+from utcp_bridge.server.parts import Parts, ToolCall, progress_emitter
+from utcp_bridge.server.wire.lines import LongLineError, Wire, open_wire
+from utcp_bridge.server.wire.protocol import (
     CONNECTION_CLOSED,
     DEFAULT_LEVEL,
     INTERNAL_ERROR,
@@ -61,11 +64,8 @@ from utcp_bridge.server.early.protocol import (
     RequestId,
     same_id,
 )
-from utcp_bridge.server.hot.plain_results import in_order
-from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, hot_request, is_plain_id
-from utcp_bridge.server.parts import Parts, ToolCall, progress_emitter
 from utcp_bridge.tasks import OwnTasks, scope_until
-from utcp_bridge.upstream import HOST, ProtocolError
+from utcp_bridge.upstream import HOST, CallingHost, ProtocolError
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -257,10 +257,12 @@ class EarlyFront:
         await self._handed.wait()
         return cast("BridgeServer", self._server)
 
-    @property
-    def connection(self) -> Any:
-        """The SDK's connection of the session; None before `server` has returned, and without a session."""
-        return self._connection
+    async def host_with_sdk(self) -> CallingHost:
+        """Return the host of the session as the SDK reaches it, which from then on serves all messages."""
+        server = await self.server()
+        from utcp_bridge.server.hosts.adapters import HandshakeHost
+
+        return HandshakeHost(self._connection, server.client.redactor)
 
     def cancel(self) -> None:
         """Cancel every request in flight. Each gets an error, because its client may still wait."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
 import anyio
@@ -14,17 +14,46 @@ from pydantic_core import from_json
 
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.server.early.hello import Hello
-from utcp_bridge.server.early.lines import Lines
-from utcp_bridge.server.early.protocol import DEFAULT_LEVEL, RequestId
 from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest
+from utcp_bridge.server.wire.lines import Lines
+from utcp_bridge.server.wire.protocol import DEFAULT_LEVEL, RequestId
 from utcp_bridge.upstream import URL_ELICITATION_REQUIRED, CallingHost, relayed_capabilities
 
-if TYPE_CHECKING:
-    from utcp_bridge.server.early.front import EarlyFront
-
-__all__ = ["CANCELLED", "EarlyHost", "Replay", "again"]
+__all__ = ["CANCELLED", "EarlyHost", "Front", "Replay", "again"]
 
 CANCELLED: Final = "notifications/cancelled"
+
+
+class Front(Protocol):
+    """What is before the SDK."""
+
+    async def host_with_sdk(self) -> CallingHost:
+        """Return the host of the session as the SDK reaches it, which from then on serves all messages."""
+        ...
+
+    async def send_tool_list_changed(self) -> None:
+        """Notify the client that the tools have changed."""
+        ...
+
+    def handed_over(self) -> bytes:
+        """Note that the SDK has seen what it has to see. Return the line that it has to serve first.
+
+        :raises LongLineError: the line is too long.
+        """
+        ...
+
+    def compare(self, method: str, response: Any) -> None:
+        """Look at a response of the SDK that is withheld, because the client has had one."""
+        ...
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is in flight here."""
+        ...
+
+    def cancels(self, params: JsonObject) -> bool:
+        """Cancel the request that a `notifications/cancelled` names. Return whether it was in flight here."""
+        ...
 
 
 def again(modern: HotRequest | None, remembered: Iterable[JsonObject]) -> list[JsonObject]:
@@ -45,7 +74,7 @@ class EarlyHost(CallingHost):
 
     takes_errors = frozenset({URL_ELICITATION_REQUIRED})
 
-    def __init__(self, front: EarlyFront, hello: Hello) -> None:
+    def __init__(self, front: Front, hello: Hello) -> None:
         self.key = uuid4().hex
         self.version = hello.version
         self.capabilities = relayed_capabilities(hello.capabilities)
@@ -61,17 +90,11 @@ class EarlyHost(CallingHost):
 
         :raises ProtocolError: the client refused it, or cannot be reached.
         """
-        return await (await self._with_sdk()).ask(method, params)
+        return await (await self._front.host_with_sdk()).ask(method, params)
 
     async def notify(self, method: str, params: JsonObject) -> None:
         """Send a notification to the client."""
-        await (await self._with_sdk()).notify(method, params)
-
-    async def _with_sdk(self) -> CallingHost:
-        server = await self._front.server()
-        from utcp_bridge.server.hosts.adapters import HandshakeHost
-
-        return HandshakeHost(self._front.connection, server.client.redactor)
+        await (await self._front.host_with_sdk()).notify(method, params)
 
     async def send_tool_list_changed(self) -> None:
         """Notify the client that the tools have changed."""
@@ -81,7 +104,7 @@ class EarlyHost(CallingHost):
 class Replay:
     """The lines that the SDK reads: first what the session remembers, each message after the response to the last."""
 
-    def __init__(self, front: EarlyFront, lines: Lines, messages: Iterable[JsonObject]) -> None:
+    def __init__(self, front: Front, lines: Lines, messages: Iterable[JsonObject]) -> None:
         self._front = front
         self._lines = lines
         self._next = deque(messages)

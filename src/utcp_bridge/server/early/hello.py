@@ -12,7 +12,8 @@ from typing import Any, Final
 from utcp_bridge import __version__
 from utcp_bridge.auth.results import masked_at_once
 from utcp_bridge.model import JsonObject, is_object
-from utcp_bridge.server.early.protocol import (
+from utcp_bridge.server.parts import NAME, TITLE, Parts
+from utcp_bridge.server.wire.protocol import (
     CLIENT_CAPABILITIES_META_KEY,
     CLIENT_INFO_META_KEY,
     HANDSHAKE_PROTOCOL_VERSIONS,
@@ -20,7 +21,6 @@ from utcp_bridge.server.early.protocol import (
     PROTOCOL_VERSION_META_KEY,
     SERVER_INFO_META_KEY,
 )
-from utcp_bridge.server.parts import NAME, TITLE, Parts
 
 __all__ = ["Hello", "discovered", "envelope_name", "greeting", "is_discovery", "read_hello", "server_info"]
 

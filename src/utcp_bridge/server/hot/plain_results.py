@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from utcp_bridge.model import JsonObject, is_list, is_object
-from utcp_bridge.server.early.protocol import SERVER_INFO_META_KEY
+from utcp_bridge.server.wire.protocol import SERVER_INFO_META_KEY
 
 __all__ = ["in_order"]
 

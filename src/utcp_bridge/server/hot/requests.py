@@ -18,7 +18,7 @@ from typing import Any, Final, TypeGuard
 from pydantic_core import from_json
 
 from utcp_bridge.model import JsonObject, is_object
-from utcp_bridge.server.early.protocol import (
+from utcp_bridge.server.wire.protocol import (
     CLIENT_CAPABILITIES_META_KEY,
     CLIENT_INFO_META_KEY,
     MODERN_PROTOCOL_VERSIONS,

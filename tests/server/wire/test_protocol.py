@@ -7,7 +7,7 @@ import pytest
 from mcp.shared.dispatcher import coerce_request_id
 from mcp_types import version
 
-from utcp_bridge.server.early import protocol
+from utcp_bridge.server.wire import protocol
 
 WORDS = [name for name in protocol.__all__ if name.isupper()]
 
