@@ -113,3 +113,59 @@ def test_a_call_loads_what_its_tool_needs(tmp_path: Path) -> None:
 def test_a_worker_that_reads_documents_loads_no_models() -> None:
     loaded = loaded_by("import utcp_bridge.workers.program, utcp_bridge.dialects.worker")
     assert loaded & {*HEAVY, "click"} == set()
+
+
+def test_a_session_over_stdio_loads_no_sdk(tmp_path: Path) -> None:
+    tool = {"name": "a", "tool_call_template": {"call_template_type": "text", "content": "done"}}
+    entry = {"name": "m", "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": [tool]}}
+    (tmp_path / "utcp.json").write_text(json.dumps({"manual_call_templates": [entry]}), encoding="utf-8")
+    hello = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {"roots": {"listChanged": True}, "elicitation": {}},
+        "clientInfo": {"name": "test", "title": "Test", "version": "1"},
+    }
+    requests = [
+        ("initialize", hello),
+        ("tools/list", None),
+        ("tools/call", {"name": "m_a", "arguments": {}}),
+        ("resources/list", {}),
+        ("ping", None),
+    ]
+    lines = [
+        json.dumps({"jsonrpc": "2.0", "id": place, "method": method} | ({} if params is None else {"params": params}))
+        for place, (method, params) in enumerate(requests)
+    ]
+
+    loaded, answers = modules_of_session(lines, tmp_path)
+
+    assert [sorted(one) for one in answers] == [["id", "jsonrpc", "result"]] * len(requests)
+    assert "done" in str(answers[2])
+    heavy = {*HEAVY, "cryptography", "opentelemetry", "starlette", "uvicorn"} - {"pydantic", "jsonschema_rs"}
+    assert {name.partition(".")[0] for name in loaded} & heavy == set()
+    assert {f"utcp_bridge.server.{name}" for name in ("app", "hot.calls", "stdio", "relay.relay")} & loaded == set()
+
+
+def modules_of_session(lines: list[str], cwd: Path) -> tuple[set[str], list[dict[str, object]]]:
+    """Every module that a bridge over stdio has loaded when it ends, and its answers to requests."""
+    code = """
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
+sys.argv = ["utcp-bridge", "serve"]
+from utcp_bridge.cli import main
+main()
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, encoding="utf-8"
+    ) as bridge:
+        assert bridge.stdin is not None
+        assert bridge.stdout is not None
+        assert bridge.stderr is not None
+        answers = []
+        for line in lines:
+            bridge.stdin.write(line + "\n")
+            bridge.stdin.flush()
+            answers.append(json.loads(bridge.stdout.readline()))
+        bridge.stdin.close()
+        loaded = json.loads(bridge.stderr.read().splitlines()[-1])
+    return set(loaded), answers

@@ -16,7 +16,8 @@ from tests.support.server_client import StandIn
 
 from utcp_bridge.server import stdio
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.stdio import InFlight, MessageReader, MessageWriter, open_input, open_output, serve_stdio
+from utcp_bridge.server.stdio import MessageReader, MessageWriter, serve_stdio
+from utcp_bridge.server.wire.lines import InFlight, open_input, open_output
 
 pytestmark = pytest.mark.anyio
 INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}

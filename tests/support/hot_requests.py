@@ -80,8 +80,8 @@ async def _number(_arguments, _emit):
     return {"big": 2**80, "small": 1e-9, "half": "\ud83d"}
 
 
-def bridge(**settings) -> BridgeServer:
-    """Return a server with a tool for each kind of result."""
+def stand_in(**settings) -> StandIn:
+    """Return a client with a tool for each kind of result."""
     client = StandIn(BridgeSettings(port=0, **settings))
     output = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     client.add("m", "echo", _echo, outputs={"type": "object"})
@@ -93,7 +93,12 @@ def bridge(**settings) -> BridgeServer:
     client.add("m", "meta", _meta)
     client.add("m", "number", _number, outputs={"type": "object"})
     client.manuals = [Manual("m", "ready", 8)]
-    return BridgeServer(client)
+    return client
+
+
+def bridge(**settings) -> BridgeServer:
+    """Return a server with a tool for each kind of result."""
+    return BridgeServer(stand_in(**settings))
 
 
 def plain(method, params=None, *, modern=False, ident=1):

@@ -26,6 +26,7 @@ class Manual:
     arrived: float = 0.0
     next_try: float | None = None
     kind: str = "http"
+    maps: bool = False
     awaited: tuple[str, ...] = ()
     error: Exception | None = None
 

@@ -39,9 +39,9 @@ def shear() -> None:
         for name in names:
             vars(module).pop(name, None)
 
-    from utcp_bridge.server import stdio
+    from utcp_bridge.server.wire import lines
 
-    vars(stdio)["sys"] = SimpleNamespace(stdout=sys.stdout, platform="win32")
+    vars(lines)["sys"] = SimpleNamespace(stdout=sys.stdout, platform="win32")
 
 
 def _lacking(*_: object) -> None:

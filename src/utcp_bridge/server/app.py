@@ -9,10 +9,8 @@ from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from math import ulp
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import anyio
 import mcp_types as types
 from mcp.server.caching import CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -24,22 +22,16 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge import __version__
-from utcp_bridge.access.gatekeeper import is_protected
-from utcp_bridge.catalogue.catalogue import Entry
-from utcp_bridge.catalogue.render import compact, render_error
-from utcp_bridge.catalogue.text import shorten
+from utcp_bridge.catalogue.render import render_error
 from utcp_bridge.errors import StaleCursor, UnknownTool
 from utcp_bridge.model import REQUESTER, Emit, JsonObject, discard, is_object
 from utcp_bridge.pipeline.reading import object_in
-from utcp_bridge.search.query import describe_catalogue
 from utcp_bridge.server.callers import caller_of, client_name, requester_of
-from utcp_bridge.server.changes import Changes, page_in_turns
 from utcp_bridge.server.hosts.interaction import Interaction, has_state
-from utcp_bridge.server.hot.calls import HandlingServer, HotCalls, ToolCall
+from utcp_bridge.server.hot.calls import HandlingServer, HotCalls
 from utcp_bridge.server.logging_relay import LogRelay
-from utcp_bridge.server.meta_tools import MetaTools, ResultBudgets, call_entry
-from utcp_bridge.server.profiles.parts import ServedPart, whole_part
-from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.server.parts import NAME, TITLE, Parts, ToolCall, progress_emitter
+from utcp_bridge.server.profiles.parts import ServedPart
 from utcp_bridge.server.relay.introduction import HANDSHAKE_SECONDS
 from utcp_bridge.server.relay.kept import KeptResources
 from utcp_bridge.server.relay.relay import Relay
@@ -53,15 +45,6 @@ if TYPE_CHECKING:
     from utcp_bridge.server.replicas.replica import Replica
 
 __all__ = ["BridgeServer"]
-
-_MAX_PROVIDERS_TEXT: Final = 1_600
-_MAX_PROGRESS_TEXT: Final = 8_000
-_MAX_PROGRESS: Final = 1e300
-_SERVER_INFO_KEY: Final = "io.modelcontextprotocol/serverInfo"
-_MINUTE_MS: Final = 60_000
-_PROGRESS_KEYS: Final = frozenset({"message", "progress", "total"})
-_SMALLEST_STEP: Final = 1e-6
-"""What a message adds to a progress that stays where it is. The protocol says that progress must increase."""
 
 
 def _handler_of(runner: ServerRunner[Any]) -> Any:
@@ -77,30 +60,28 @@ class BridgeServer(HandlingServer):
     """An MCP server with the tools of a UTCP client. The code that makes the client opens and closes it.
 
     With `part`, it serves one profile of another server, with which it shares the catalogue's names and the workers.
+    `parts` are those that have served the tools until now, if any.
     """
 
     def __init__(
         self,
         client: UtcpClient,
         *,
-        name: str = "utcp-bridge",
-        title: str | None = "UTCP bridge",
+        name: str = NAME,
+        title: str | None = TITLE,
         part: ServedPart | None = None,
+        parts: Parts | None = None,
     ) -> None:
         """Make the server.
 
         :raises ConfigError: the profiles, the budgets or the names of the meta-tools are not valid.
         """
-        self.part: ServedPart = part or whole_part(client)
-        part = self.part
+        self.parts = parts = parts or Parts(client, part)
+        self.part = part = parts.part
         self.client = client = part.client
-        self.catalogue = part.catalogue
         self.replica: Replica | None = None
-        self.budgets = ResultBudgets(client.settings)
-        self.workers = part.workers
-        self.meta_tools = MetaTools(client, self.catalogue, self.budgets, self.workers)
-        self.readiness = Readiness(client)
-        self.changes = Changes(self.catalogue, self.readiness)
+        self.catalogue, self.budgets, self.workers = parts.catalogue, parts.budgets, parts.workers
+        self.meta_tools, self.readiness, self.changes = parts.meta_tools, parts.readiness, parts.changes
         super().__init__(
             name,
             version=__version__,
@@ -121,6 +102,7 @@ class BridgeServer(HandlingServer):
         self.relay.subscriptions.share(part.subscribers)
         self.relay.register(self, KeptResources(self.budgets, self.meta_tools, self.workers))
         self.meta_tools.show = self.relay.desk.shown_link
+        parts.tool_of_page, parts.with_page = self.relay.apps.tool_of_page, self.relay.apps.result
         if not _tracing_is_configured():
             self.middleware.clear()
         self.hot = HotCalls(self)
@@ -173,23 +155,10 @@ class BridgeServer(HandlingServer):
 
         The bridge's own part has less than 2,000 characters.
         """
-        return self.relay.instructions(self._own_instructions())
-
-    def _own_instructions(self) -> str:
-        counts = self.catalogue.counts()
-        names = self.client.settings.meta_tools
-        if names.search is None:
-            return f"This server gives access to {sum(counts.values()):,} tools of {len(counts)} providers."
-        providers = describe_catalogue(counts, _MAX_PROVIDERS_TEXT)
-        text = f"This server gives access to the tools of UTCP providers. {providers}"
-        text += f" Not every tool may be listed: find tools by what they do with {names.search}."
-        return f"{text} Any tool can be called by name with {names.call}." if names.call else text
+        return self.relay.instructions(self.parts.own_instructions())
 
     def _cache_hint(self) -> CacheHint:
-        seconds = self.client.settings.refresh_interval
-        ttl_ms = int(seconds * 1000) if seconds else _MINUTE_MS
-        is_private = is_protected(self.client.settings) or self.client.settings.profiles
-        return CacheHint(ttl_ms=ttl_ms, scope="private" if is_private else "public")
+        return CacheHint(ttl_ms=self.parts.ttl_ms, scope=self.parts.cache_scope)
 
     def _middleware(self, ctx: ServerRequestContext[None, Any], call_next: CallNext) -> Awaitable[HandlerResult]:
         if self.hear is not None:
@@ -238,9 +207,7 @@ class BridgeServer(HandlingServer):
     async def _tools_page(self, ctx: ServerRequestContext[None, Any], cursor: str | None) -> JsonObject:
         modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
         try:
-            await self.readiness.settle()
-            view = self.catalogue.view(client_name(ctx))
-            page = await page_in_turns(view, view.position(cursor), composed=modern)
+            view, page = await self.parts.page(client_name(ctx), cursor, modern=modern)
         except StaleCursor as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
         except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
@@ -250,11 +217,7 @@ class BridgeServer(HandlingServer):
         result: JsonObject = await self.relay.desk.masked({"tools": self.relay.apps.listed(page.tools)})
         if page.next_cursor is not None:
             result["nextCursor"] = page.next_cursor
-        if modern:
-            hint = self.cache_hints["tools/list"]
-            result |= {"resultType": "complete", "ttlMs": hint.ttl_ms, "cacheScope": hint.scope}
-            result["_meta"] = {_SERVER_INFO_KEY: self.server_info_stamp}
-        return result
+        return self.parts.stamped(result, self.server_info_stamp) if modern else result
 
     async def _listen(
         self, ctx: ServerRequestContext[None, Any], params: types.SubscriptionsListenRequestParams
@@ -299,52 +262,21 @@ class BridgeServer(HandlingServer):
     async def _dispatch(
         self, ctx: ServerRequestContext[None, Any], params: ToolCall | types.CallToolRequestParams, emit: Emit
     ) -> JsonObject:
-        name, arguments, caller = params.name, params.arguments or {}, caller_of(ctx)
+        call = params if isinstance(params, ToolCall) else ToolCall(params.name, params.arguments)
         try:
-            if name in self.meta_tools:
-                await (self.readiness.settle if self.meta_tools.is_search(name) else self.readiness.wait)()
-                return await self.meta_tools.call(name, arguments, emit, caller)
-            entry = self.catalogue.resolve(name) or await self._entry_of(name)
-            result = await call_entry(
-                self.client, entry, arguments, emit, self.budgets.of(caller), self.workers, self.meta_tools.show
-            )
+            return await self.parts.called(call, emit, caller_of(ctx))
         except TaskStarted as started:
             return self.relay.tasks.created(ctx, started)
-        return self.relay.apps.result(entry.tool, result)
-
-    async def _entry_of(self, name: str) -> Entry:
-        """Return the entry of a name that the catalogue has after a moment, or that a page means.
-
-        :raises UnknownTool: it is not a tool.
-        """
-        await self.readiness.wait()
-        entry = self.catalogue.resolve(name)
-        if entry is None and (meant := self.relay.apps.tool_of_page(name)) is not None:
-            entry = self.catalogue.resolve(meant.qualified_name)
-        if entry is None:
-            raise self.meta_tools.unknown(name)
-        return entry
 
 
 @asynccontextmanager
 async def _serve_changes(server: Server[Any]) -> AsyncGenerator[None]:
-    """Announce changes of the tools, and have workers for large replies, while the server runs (lifespan)."""
+    """Announce changes, have workers for large replies, and hear upstreams, while the server runs (lifespan)."""
     if not isinstance(server, BridgeServer):
         raise TypeError("This lifespan belongs to BridgeServer.")
-    unsubscribe = server.client.on_change(server.changes.mark)
-    try:
-        async with (
-            server.workers.open() if server.part.owns_workers else nullcontext(),
-            server.interaction.open(),
-            server.relay.hearing(),
-            anyio.create_task_group() as group,
-        ):
-            group.start_soon(server.changes.announce)
-            yield
-            server.changes.close()
-            group.cancel_scope.cancel()
-    finally:
-        unsubscribe()
+    async with server.parts.open(), server.interaction.open(), server.relay.hearing():
+        yield
+        server.changes.close()
 
 
 def _with_arguments(ctx: ServerRequestContext[None, Any]) -> ServerRequestContext[None, Any]:
@@ -367,49 +299,10 @@ def _with_arguments(ctx: ServerRequestContext[None, Any]) -> ServerRequestContex
 
 
 def _emitter(ctx: ServerRequestContext[None, Any]) -> Emit:
-    """Return a function that sends partial results as progress notifications, if the client asked for them.
-
-    A partial result that reports progress itself (`{"progress": 3, "total": 10, "message": "…"}`) keeps its numbers.
-    One that repeats the progress before it, or goes back, is sent only if it has a message.
-    """
+    """Return a function that sends partial results as progress notifications, if the client asked for them."""
     if not ctx.meta or ctx.meta.get("progress_token") is None:
         return discard
-    last: float | None = None
-    said: tuple[float | None, str | None] = (None, None)
-
-    async def emit(partial: Any) -> None:
-        nonlocal last, said
-        progress, total, message = _progress(partial)
-        if progress is None:
-            last = 1.0 if last is None else last + 1
-        elif last is None or progress > last:
-            last = progress
-        elif message is None or (total, message) == said:
-            return
-        else:
-            last = round(last + max(_SMALLEST_STEP, ulp(last)), 6)
-        said = (total, message)
-        await ctx.session.report_progress(
-            last, total, None if message is None else shorten(message, _MAX_PROGRESS_TEXT)
-        )
-
-    return emit
-
-
-def _progress(partial: Any) -> tuple[float | None, float | None, str | None]:
-    """Return the progress, the total and the message of a partial result. The message of any other one is its JSON."""
-    if not is_object(partial):
-        return None, None, compact(partial)
-    progress, total, message = (partial.get(key) for key in ("progress", "total", "message"))
-    if not _is_number(progress):
-        return None, None, compact(partial)
-    if not isinstance(message, str):
-        message = compact(partial) if partial.keys() - _PROGRESS_KEYS else None
-    return progress, total if _is_number(total) else None, message
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_PROGRESS
+    return progress_emitter(ctx.session.report_progress)
 
 
 def _tracing_is_configured() -> bool:

@@ -6,8 +6,6 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp.server.context import ServerRequestContext
-
 from utcp_bridge.access import admissions
 from utcp_bridge.access.principals import ANYONE, Principal
 from utcp_bridge.catalogue.budget import MAX_EVENT_BYTES
@@ -15,9 +13,13 @@ from utcp_bridge.model import Requester, is_object
 from utcp_bridge.server.meta_tools import Caller
 
 if TYPE_CHECKING:
+    from mcp.server.context import ServerRequestContext
     from starlette.requests import Request
 
-__all__ = ["caller_of", "client_name", "principal_of", "requester_of", "requester_over_http"]
+__all__ = [
+    "caller_of", "caller_on_stdio", "client_name", "principal_of", "requester_of", "requester_on_stdio",
+    "requester_over_http",
+]  # fmt: skip
 
 _FIRST_VERSION_WITH_LINKS: Final = "2025-06-18"
 _STATE_KEY: Final = "utcp_bridge/caller"
@@ -54,7 +56,7 @@ def _caller(ctx: ServerRequestContext[Any, Any], session: str | None) -> Caller:
     elif headers is not None:
         owner = f"token {hashlib.sha256(headers.get('authorization', '').encode()).hexdigest()}"
     else:
-        owner = "stdio"
+        return caller_on_stdio(client_name(ctx), ctx.protocol_version)
     return Caller(
         client=client_name(ctx),
         owner=owner,
@@ -63,6 +65,11 @@ def _caller(ctx: ServerRequestContext[Any, Any], session: str | None) -> Caller:
         is_shared=session is None and headers is not None,
         principal=principal,
     )
+
+
+def caller_on_stdio(name: str | None, version: str) -> Caller:
+    """Return the one client of this process, by its name and its version of the protocol."""
+    return Caller(client=name, owner="stdio", understands_links=version >= _FIRST_VERSION_WITH_LINKS)
 
 
 def principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:
@@ -91,6 +98,13 @@ def requester_of(ctx: ServerRequestContext[Any, Any], profile: str | None = None
         client=caller.client,
         address=None if peer is None else peer.host,
         session=_digest(caller.owner),
+    )
+
+
+def requester_on_stdio(caller: Caller, profile: str | None = None) -> Requester:
+    """Return who a request of the one client of this process comes from."""
+    return Requester(
+        principal=ANYONE.name, identity=ANYONE, profile=profile, client=caller.client, session=_digest(caller.owner)
     )
 
 

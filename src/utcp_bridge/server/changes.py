@@ -15,20 +15,21 @@ import weakref
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
-import mcp_types as types
-from mcp.server.connection import Connection
-from mcp.server.context import ServerRequestContext
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ServerEvent, ToolsListChanged
 
 from utcp_bridge.catalogue.catalogue import Catalogue, ToolPage, View
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.settings import Exposure
 from utcp_bridge.tasks import in_slices
 
-__all__ = ["Changes", "page_in_turns"]
+if TYPE_CHECKING:
+    import mcp_types as types
+    from mcp.server.context import ServerRequestContext
+    from mcp.server.subscriptions import ServerEvent
+
+__all__ = ["Changes", "GivenSession", "page_in_turns"]
 
 _logger = logging.getLogger(__name__)
 _DEBOUNCE_SECONDS: Final = 0.2
@@ -39,6 +40,14 @@ async def page_in_turns(view: View, start: int, *, composed: bool) -> ToolPage:
     """Return the page that starts at this place of a list. Other work goes on while it is made."""
     await in_slices(view.steps_at(start, composed=composed))
     return view.page_at(start, composed=composed)
+
+
+class GivenSession(Protocol):
+    """A session of the handshake era: the SDK's connection, or that of the early front."""
+
+    async def send_tool_list_changed(self) -> None:
+        """Notify the client that the tools have changed."""
+        ...
 
 
 class _Given:
@@ -56,6 +65,11 @@ class _Streams:
     """The open listen streams of one exposure, and the list that they start from. None: that of the first load."""
 
     def __init__(self) -> None:
+        from mcp.server.subscriptions import (  # the SDK: only who listens needs it
+            InMemorySubscriptionBus,
+            ListenHandler,
+        )
+
         self.bus = InMemorySubscriptionBus()
         self.listen = ListenHandler(self.bus)
         self.open = 0
@@ -68,14 +82,14 @@ class Changes:
     def __init__(self, catalogue: Catalogue, readiness: Readiness) -> None:
         self._catalogue = catalogue
         self._readiness = readiness
-        self._sessions: weakref.WeakKeyDictionary[Connection, _Given] = weakref.WeakKeyDictionary()
+        self._sessions: weakref.WeakKeyDictionary[GivenSession, _Given] = weakref.WeakKeyDictionary()
         self._streams: dict[Exposure, _Streams] = {}
         self._changed = anyio.Event()
         self._has_loaded = False
         self.also: Callable[[Callable[[ServerEvent], Awaitable[None]]], Awaitable[None]] = _nothing_else
         """Announces what else may have changed. It receives a function that publishes an event on every stream."""
 
-    def given(self, session: Connection, view: View, page: ToolPage) -> None:
+    def given(self, session: GivenSession, view: View, page: ToolPage) -> None:
         """Note that a session of the handshake era receives this page of this view."""
         given = self._sessions.get(session)
         if given is None or page.start == 0 or given.exposure != view.exposure:
@@ -83,6 +97,12 @@ class Changes:
         given.pages[page.start] = page.digest
         if not self._catalogue.is_current(view):  # it changed while the page was made
             self.mark()
+
+    def moved(self, before: GivenSession, after: GivenSession) -> None:
+        """Note that a session goes on as another one, which was given the same pages."""
+        given = self._sessions.pop(before, None)
+        if given is not None:
+            self._sessions[after] = given
 
     async def listen(
         self, ctx: ServerRequestContext[Any, Any], params: types.SubscriptionsListenRequestParams, view: View
@@ -119,7 +139,10 @@ class Changes:
             streams.listen.close()
 
     def _streams_of(self, view: View) -> _Streams:
-        return self._streams.setdefault(view.exposure, _Streams())
+        known = self._streams.get(view.exposure)
+        if known is None:
+            known = self._streams[view.exposure] = _Streams()
+        return known
 
     @contextmanager
     def _opened(self, streams: _Streams, view: View) -> Generator[None]:
@@ -149,6 +172,8 @@ class Changes:
             if streams.open:
                 view, before = self._catalogue.view_of(exposure), streams.known
                 streams.known = view
+                from mcp.server.subscriptions import ToolsListChanged
+
                 if before is None or await _whole(before) != await _whole(view):
                     await streams.bus.publish(ToolsListChanged())
         sessions = [session for session, given in list(self._sessions.items()) if await self._differs(given)]
@@ -183,7 +208,7 @@ async def _whole(view: View) -> list[bytes]:
     return found
 
 
-async def _notify(session: Connection) -> None:
+async def _notify(session: GivenSession) -> None:
     try:
         with anyio.move_on_after(_SEND_TIMEOUT_SECONDS):
             await session.send_tool_list_changed()

@@ -1,32 +1,23 @@
 """Serve MCP over stdin and stdout.
 
-stdout carries JSON-RPC alone. While the server runs, file descriptor 1 is stderr and descriptor 0 is empty, so a stray
-print or a child process cannot write to the host. Serving ends when stdin or stdout closes, or on SIGTERM or SIGINT.
+stdout carries JSON-RPC alone. Serving ends when stdin or stdout closes, or on SIGTERM or SIGINT. `wire/lines.py` reads
+and writes the lines. `early/front.py` comes before this module, which is imported with the SDK.
 
 The SDK takes the first request for the protocol era of the whole connection. A client may ask `server/discover` first,
 and go back to `initialize` if the answer is late, so `ProbeReader` answers such a probe and the next request decides.
 Most requests never reach the SDK: `HotLines` answers them (`hot/calls.py`).
-
-The event loop reads and writes pipes and sockets itself: this costs a third less than a worker thread for each line,
-and can be cancelled at any time. Files and terminals, which the loop cannot watch everywhere, get one thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import stat
-import sys
-import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 
 import anyio
-import anyio.to_thread
 import mcp_types as types
 import orjson
 from anyio.abc import AsyncResource, ObjectReceiveStream
@@ -43,32 +34,16 @@ from pydantic_core import from_json
 
 from utcp_bridge.foreign import escape_line_ends, json_line
 from utcp_bridge.model import JsonObject, is_object
-from utcp_bridge.processes.ending import watched_signals
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
 from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, read_hot
 from utcp_bridge.server.incoming import UnreadableMessage, read_message, refuse_long
+from utcp_bridge.server.wire.lines import MAX_LINE_BYTES, InFlight, Lines, LongLineError, SendLine, Wire, open_wire
 from utcp_bridge.tasks import OwnTasks, scope_until
 
-__all__ = [
-    "InFlight",
-    "Lines",
-    "LongLineError",
-    "MessageReader",
-    "MessageWriter",
-    "ProbeReader",
-    "SendLine",
-    "open_input",
-    "open_output",
-    "serve_stdio",
-]
+__all__ = ["MessageReader", "MessageWriter", "ProbeReader", "serve_stdio", "serve_wire"]
 
-MAX_LINE_BYTES: Final = 32 * 1024 * 1024
-_EXCERPT: Final = 65_536
-"""Bytes of the head, and of the tail, of a line that is too long. One of them has the id of the request."""
-_CHUNK: Final = 256 * 1024
 _LAST_ANSWERS_SECONDS: Final = 0.5
-_FLUSH_SECONDS: Final = 0.5
 
 _TURNS: Final = 8
 """Turns of the event loop after which the SDK has started a message that it took: two streams and a task, and more."""
@@ -78,67 +53,32 @@ _END_SECONDS: Final = 1.0
 _TRANSPORT: Final = TransportContext(kind="jsonrpc", can_send_request=True)
 _MODERN_TRANSPORT: Final = TransportContext(kind="jsonrpc", can_send_request=False)
 
-Lines = Callable[[], Awaitable[bytes]]
-"""Returns the next line, empty at the end.
-
-:raises LongLineError: the line is too long. The line after it comes next.
-"""
-SendLine = Callable[[bytes], Awaitable[None]]
-"""Writes one line.
-
-:raises anyio.BrokenResourceError: the other side has closed.
-"""
-
-
-class LongLineError(ValueError):
-    """A line that is too long. `excerpt` is its head and its tail."""
-
-    def __init__(self, excerpt: bytes) -> None:
-        super().__init__("The line is too long.")
-        self.excerpt = excerpt
-
 
 async def serve_stdio(server: BridgeServer) -> None:
     """Serve one client until it closes stdin or stdout, or a signal arrives. Calls in flight are then cancelled."""
     server = server.for_anyone()
-    with _claimed_standard_streams() as (wire_in, wire_out):
-        async with watched_signals() as ending, open_input(wire_in) as lines:
-            with anyio.CancelScope() as scope:
-                hot: HotLines | None = None
-
-                def stop() -> None:
-                    ending.begin()
-                    if hot is not None:
-                        hot.cancel()
-                    scope.cancel()
-
-                with ending.stops(stop):
-                    async with open_output(wire_out, at_loss=stop) as send_line:
-                        in_flight = InFlight()
-                        writer = MessageWriter(send_line, in_flight)
-                        writer.front = hot = HotLines(server, send_line, writer, in_flight)
-                        messages = MessageReader(lines, in_flight, writer, at_end=ending.begin)
-                        reader = ProbeReader(server, messages, writer)
-                        async with hot.open():
-                            await server.run(reader, writer, server.create_initialization_options())
+    async with open_wire() as wire:
+        await serve_wire(server, wire)
 
 
-@contextmanager
-def _claimed_standard_streams() -> Generator[tuple[int, int]]:
-    """Yield private duplicates of stdin and stdout. Meanwhile descriptors 0 and 1 lead elsewhere."""
-    sys.stdout.flush()
-    wire_in, wire_out = os.dup(0), os.dup(1)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    try:
-        os.dup2(nothing, 0)
-        os.dup2(2, 1)
-        yield wire_in, wire_out
-    finally:
-        sys.stdout.flush()
-        os.dup2(wire_in, 0)
-        os.dup2(wire_out, 1)
-        for descriptor in (nothing, wire_in, wire_out):
-            os.close(descriptor)
+async def serve_wire(
+    server: BridgeServer,
+    wire: Wire,
+    withheld: dict[types.RequestId, Callable[[Any], object]] | None = None,
+    on_connection: Callable[[Connection], object] = lambda _: None,
+) -> None:
+    """Serve the client of a wire until its input ends.
+
+    A response whose id is in `withheld` is not sent: the function gets it instead. `on_connection` receives the
+    session of a handshake.
+    """
+    writer = MessageWriter(wire.send_line, wire.in_flight, withheld)
+    writer.front = hot = HotLines(server, wire.send_line, writer, wire.in_flight, on_connection)
+    wire.cancel = hot.cancel
+    messages = MessageReader(wire.lines, wire.in_flight, writer, at_end=wire.at_end)
+    reader = ProbeReader(server, messages, writer)
+    async with hot.open():
+        await server.run(reader, writer, server.create_initialization_options())
 
 
 class _Stream(AsyncResource):
@@ -148,32 +88,6 @@ class _Stream(AsyncResource):
 
 class _Incoming(_Stream, ObjectReceiveStream[SessionMessage | Exception]):
     """A stream of messages from the client. Subclasses say how to receive one."""
-
-
-class InFlight:
-    """Counts requests without a reply yet."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._idle: anyio.Event | None = None
-        """Made only to wait for it: making an event takes as long as thirty calls of a function."""
-
-    def started(self) -> None:
-        """Count a request that was read."""
-        self._count += 1
-
-    def answered(self) -> None:
-        """Count a reply that was written."""
-        self._count -= 1
-        if self._idle is not None and self._count <= 0:
-            self._idle.set()
-
-    async def settle(self, seconds: float) -> None:
-        """Wait until every request has its reply, at most this many seconds."""
-        if self._count > 0:
-            self._idle = anyio.Event()
-            with anyio.move_on_after(seconds):
-                await self._idle.wait()
 
 
 class MessageReader(_Incoming):
@@ -231,19 +145,30 @@ class MessageReader(_Incoming):
 class MessageWriter(_Stream):
     """Writes messages as lines."""
 
-    def __init__(self, send_line: SendLine, in_flight: InFlight) -> None:
+    def __init__(
+        self,
+        send_line: SendLine,
+        in_flight: InFlight,
+        withheld: dict[types.RequestId, Callable[[Any], object]] | None = None,
+    ) -> None:
         self._send_line = send_line
         self._in_flight = in_flight
+        self._withheld = {} if withheld is None else withheld
+        """What gets the response to a request instead of the client, by the ids of such requests."""
         self.front: HotLines | None = None
         """Takes hot requests. It receives the id of each request whose response the SDK has sent."""
 
     async def send(self, item: SessionMessage, /) -> None:
         """Write one message. It is lost if the client has closed."""
-        await self._write(item.message)
+        withhold = self._withheld.pop(getattr(item.message, "id", ""), None) if self._withheld else None
+        if withhold is None:
+            await self._write(item.message)
         if isinstance(item.message, types.JSONRPCResponse | types.JSONRPCError):
             self._in_flight.answered()
             if self.front is not None:
                 self.front.settled(item.message.id)
+        if withhold is not None:
+            withhold(item.message)
 
     async def refuse(self, error: types.JSONRPCError) -> None:
         """Write the error for a message that was not read as a request. It is lost if the client has closed."""
@@ -375,8 +300,10 @@ class HotLines:
         send_line: Callable[[bytes], Awaitable[None]],
         writer: MessageWriter,
         in_flight: InFlight,
+        on_connection: Callable[[Connection], object] = lambda _: None,
     ) -> None:
         self._server = server
+        self._on_connection = on_connection
         self._calls: HotCalls = server.hot
         self._send_line = send_line
         self._writer = writer
@@ -421,6 +348,7 @@ class HotLines:
             self._outbound = connection.outbound
         elif ctx.method == "initialize" and isinstance(connection.outbound, JSONRPCDispatcher):
             self._session = connection
+            self._on_connection(connection)
 
     async def takes(self, line: bytes) -> bool:
         """Begin to answer a line, or cancel the request that it names. Return whether it was taken."""
@@ -540,142 +468,3 @@ class HotLines:
             return
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             await self._send_line(line + b"\n")
-
-
-@asynccontextmanager
-async def open_input(descriptor: int) -> AsyncGenerator[Lines]:
-    """Yield a function that reads lines from a descriptor. The descriptor stays open."""
-    reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
-    if not _is_watchable(descriptor):
-        _read_in_thread(descriptor, reader)
-        yield partial(_next_line, reader)
-        return
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(descriptor), "rb", buffering=0)
-    )
-    try:
-        yield partial(_next_line, reader)
-    finally:
-        transport.close()
-        await asyncio.sleep(0)
-
-
-async def _next_line(reader: asyncio.StreamReader) -> bytes:
-    """Return the next line. One that is too long is skipped to its end, so that its rest is not taken for a line."""
-    head = tail = b""
-    while True:
-        try:
-            line = await reader.readuntil(b"\n")
-        except asyncio.IncompleteReadError as error:
-            line = error.partial
-        except asyncio.LimitOverrunError as error:
-            skipped = await reader.readexactly(error.consumed)
-            head = head or skipped[:_EXCERPT]
-            tail = skipped[-_EXCERPT:]
-            continue
-        if head:
-            raise LongLineError(head + (tail + line)[-_EXCERPT:])
-        return line
-
-
-@asynccontextmanager
-async def open_output(descriptor: int, at_loss: Callable[[], object] = lambda: None) -> AsyncGenerator[SendLine]:
-    """Yield a function that writes lines to a descriptor. The descriptor stays open, and the end flushes all lines.
-
-    `at_loss` is called when nobody reads any more.
-    """
-    if not _is_watchable(descriptor):
-        yield _ThreadWriter(descriptor, at_loss).send
-        return
-    writer = _PipeWriter(at_loss)
-    transport, _ = await asyncio.get_running_loop().connect_write_pipe(
-        lambda: writer, os.fdopen(os.dup(descriptor), "wb", buffering=0)
-    )
-    writer.transport = transport
-    try:
-        yield writer.send
-    finally:
-        writer.is_closing = True
-        transport.close()
-        with anyio.move_on_after(_FLUSH_SECONDS, shield=True):
-            await writer.closed.wait()
-        if not writer.closed.is_set():
-            transport.abort()
-        with suppress(OSError):
-            os.set_blocking(descriptor, True)
-
-
-def _is_watchable(descriptor: int) -> bool:
-    if sys.platform == "win32":  # pragma: no cover
-        return False
-    mode = os.fstat(descriptor).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-
-
-class _PipeWriter(asyncio.BaseProtocol):
-    """Writes to a pipe, and waits while it is full."""
-
-    transport: asyncio.WriteTransport
-
-    def __init__(self, at_loss: Callable[[], object]) -> None:
-        self._at_loss = at_loss
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._gone = False
-        self.is_closing = False
-        self.closed = asyncio.Event()
-
-    async def send(self, line: bytes) -> None:
-        if not self._writable.is_set():
-            await self._writable.wait()
-        if self._gone:
-            raise anyio.BrokenResourceError
-        self.transport.write(line)
-
-    def pause_writing(self) -> None:
-        self._writable.clear()
-
-    def resume_writing(self) -> None:
-        self._writable.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc
-        self._gone = True
-        self._writable.set()
-        self.closed.set()
-        if not self.is_closing:
-            self._at_loss()
-
-
-class _ThreadWriter:
-    def __init__(self, descriptor: int, at_loss: Callable[[], object]) -> None:
-        self._descriptor = descriptor
-        self._at_loss = at_loss
-        self._turn = anyio.Lock()
-
-    async def send(self, line: bytes) -> None:
-        async with self._turn:
-            try:
-                await anyio.to_thread.run_sync(self._write, line)
-            except OSError as error:
-                self._at_loss()
-                raise anyio.BrokenResourceError from error
-
-    def _write(self, line: bytes) -> None:
-        rest = memoryview(line)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
-
-
-def _read_in_thread(descriptor: int, reader: asyncio.StreamReader) -> None:
-    """Feed `reader` from a daemon thread: a blocked read cannot be cancelled, so nothing waits for it."""
-    loop = asyncio.get_running_loop()
-
-    def read() -> None:
-        with suppress(OSError, RuntimeError):  # RuntimeError: the loop has closed
-            while chunk := os.read(descriptor, _CHUNK):
-                loop.call_soon_threadsafe(reader.feed_data, chunk)
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(reader.feed_eof)
-
-    threading.Thread(target=read, name="stdin", daemon=True).start()

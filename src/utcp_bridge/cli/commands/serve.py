@@ -236,8 +236,7 @@ def _has_files(settings: BridgeSettings) -> bool:
 
 
 async def _serve_stdio(client: UtcpClient) -> None:
-    from utcp_bridge.server.app import BridgeServer
-    from utcp_bridge.server.stdio import serve_stdio
+    from utcp_bridge.server.early.front import serve_stdio
     from utcp_bridge.server.watchdog import watching
 
     if sys.stdin.isatty():
@@ -246,7 +245,7 @@ async def _serve_stdio(client: UtcpClient) -> None:
             " Ctrl-D ends it."
         )
     with watching(client.settings.watchdog_seconds):
-        await serve_stdio(BridgeServer(client))
+        await serve_stdio(client)
 
 
 async def _serve_http(client: UtcpClient, replica: Replica | None) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, cast
 
@@ -32,8 +31,10 @@ from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOC
 from mcp_types import methods as sdk_methods
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.model import JsonObject
+from utcp_bridge.server.hot.plain_results import in_order
 from utcp_bridge.server.hot.requests import ENVELOPE, HotRequest, hot_request
+from utcp_bridge.server.parts import ToolCall
 
 __all__ = ["HandlingServer", "HotCalls", "HotConnection", "OneWay"]
 
@@ -42,19 +43,9 @@ _ABSENT: Final = [["absent"]]
 """Stands for a member that is not there: no valid one is a list."""
 _MAX_ENVELOPES: Final = 64
 _MAX_ENVELOPE_BYTES: Final = 4_096
-_SERVER_INFO: Final = types.SERVER_INFO_META_KEY
-_PLAIN: Final = frozenset({"content", "isError", "resultType", "structuredContent", "_meta"})
 
 
 Context = ServerRequestContext[None, Any]
-
-
-@dataclass(slots=True)
-class ToolCall:
-    """What handlers read of the parameters of `tools/call`."""
-
-    name: str
-    arguments: JsonObject | None = field(repr=False)
 
 
 class HandlingServer(Server[None]):
@@ -205,7 +196,7 @@ class HotCalls:
         :raises MCPError: it is not a result of a tool.
         """
         stamp = self._stamp if version in MODERN_PROTOCOL_VERSIONS else None
-        plain = _in_order(result, stamp)
+        plain = in_order(result, stamp)
         if plain is not None:
             return plain
         return self._shaper._serialize("tools/call", version, result)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the one place that knows every form
@@ -219,41 +210,3 @@ def _validated(stated: JsonObject) -> tuple[Any, Any] | None:
         return None
     made = Connection.from_envelope(version, stated.get(CLIENT_INFO_META_KEY), stated.get(CLIENT_CAPABILITIES_META_KEY))
     return made.client_params, made.client_capabilities
-
-
-def _in_order(result: JsonObject, stamp: JsonObject | None) -> JsonObject | None:
-    """Return a result of text and structured content with its members in the order of the SDK's models.
-
-    `stamp` names the server in results of 2026-07-28. None: the result has something else.
-    """
-    blocks, meta = _texts(result.get("content")), result.get("_meta")
-    is_error, structured = result.get("isError"), result.get("structuredContent")
-    if blocks is None or not result.keys() <= _PLAIN or result.get("resultType") != "complete":
-        return None
-    if not isinstance(is_error, bool) or not (structured is None or is_object(structured)):
-        return None
-    ordered: JsonObject = {}
-    if meta is not None:
-        if not is_object(meta) or (stamp is not None and (_SERVER_INFO in meta or None in meta.values())):
-            return None
-        ordered["_meta"] = meta if stamp is None else {**meta, _SERVER_INFO: stamp}
-    ordered["content"] = blocks
-    ordered["isError"] = is_error
-    if stamp is not None:
-        ordered["resultType"] = "complete"
-    if structured is not None:
-        ordered["structuredContent"] = structured
-    if stamp is not None and meta is None:
-        ordered["_meta"] = {_SERVER_INFO: stamp}
-    return ordered
-
-
-def _texts(content: Any) -> list[JsonObject] | None:
-    """Return blocks of text alone; None if a block is something else."""
-    blocks: list[JsonObject] = []
-    for block in content if is_list(content) else (None,):
-        text = block.get("text") if is_object(block) and len(block) == 2 and block.get("type") == "text" else None
-        if not isinstance(text, str):
-            return None
-        blocks.append({"text": text, "type": "text"})
-    return blocks

@@ -15,19 +15,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeGuard
 
-from mcp_types import (
+from pydantic_core import from_json
+
+from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.server.wire.protocol import (
     CLIENT_CAPABILITIES_META_KEY,
     CLIENT_INFO_META_KEY,
+    MODERN_PROTOCOL_VERSIONS,
     PROTOCOL_VERSION_META_KEY,
     ProgressToken,
     RequestId,
 )
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic_core import from_json
 
-from utcp_bridge.model import JsonObject, is_object
-
-__all__ = ["ENVELOPE", "MAX_HOT_BYTES", "HotRequest", "hot_request", "read_hot"]
+__all__ = ["ENVELOPE", "MAX_HOT_BYTES", "HotRequest", "hot_request", "is_plain_id", "read_hot"]
 
 MAX_HOT_BYTES: Final = 65_536
 """A longer request goes to the SDK: its arguments take more time than everything that the front saves."""
@@ -75,7 +75,7 @@ def hot_request(message: Any) -> HotRequest | None:
     if not is_object(message) or message.get("jsonrpc") != "2.0":
         return None
     method, ident, params = message.get("method"), message.get("id"), message.get("params")
-    if not isinstance(method, str) or not _is_plain_id(ident) or len(message) != (3 if params is None else 4):
+    if not isinstance(method, str) or not is_plain_id(ident) or len(message) != (3 if params is None else 4):
         return None
     request = HotRequest(ident, method, params)
     if params is None:
@@ -94,7 +94,7 @@ def _has_plain_params(request: HotRequest, params: JsonObject) -> bool:
     return is_plain and ("_meta" not in params or _takes_meta(request, params["_meta"]))
 
 
-def _is_plain_id(ident: Any) -> TypeGuard[RequestId]:
+def is_plain_id(ident: Any) -> TypeGuard[RequestId]:
     """Return whether an id is written in the response as it was read."""
     if type(ident) is int:
         return -_MAX_NUMBER <= ident <= _MAX_NUMBER
@@ -115,7 +115,7 @@ def _takes_meta(request: HotRequest, meta: Any) -> bool:
     elif version not in MODERN_PROTOCOL_VERSIONS or request.method not in _MODERN_METHODS:
         return False
     if "progressToken" in meta:
-        if not _is_plain_id(meta["progressToken"]):
+        if not is_plain_id(meta["progressToken"]):
             return False
         request.token = meta["progressToken"]
         meta = {"progress_token": request.token, **{key: one for key, one in meta.items() if key != "progressToken"}}

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mcp.server.context import ServerRequestContext
-
 from utcp_bridge.access.budgets import Budgets, Meter, read_budgets, spending
 from utcp_bridge.access.narrowed import NarrowedClient, PartCatalogue
 from utcp_bridge.access.principals import Principal
@@ -22,13 +20,15 @@ from utcp_bridge.catalogue.fitting import json_bytes
 from utcp_bridge.model import JsonObject
 from utcp_bridge.server.callers import principal_of
 from utcp_bridge.server.meta_tools import catalogue_with_meta_tools, meta_tool_entries
-from utcp_bridge.server.relay.subscriptions import Subscribers
+from utcp_bridge.server.relay.subscribers import Subscribers
 from utcp_bridge.server.reply_workers import ReplyWorkers
 
 if TYPE_CHECKING:
+    from mcp.server.context import ServerRequestContext
+
     from utcp_bridge.client.client import UtcpClient
 
-__all__ = ["ServedPart", "whole_part"]
+__all__ = ["ServedPart", "size_of", "whole_part"]
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ class ServedPart:
         self, ctx: ServerRequestContext[Any, Any], work: Callable[[], Awaitable[JsonObject]]
     ) -> Awaitable[JsonObject]:
         meters = self.meters(principal_of(ctx))
-        return spending(meters, work, _size_of) if meters else work()
+        return spending(meters, work, size_of) if meters else work()
 
     async def within(self, principal: Principal, work: Callable[[], Awaitable[T]], size_of: Callable[[T], int]) -> T:
         """Return what `work` returns, within the budgets of a principal.
@@ -85,7 +85,8 @@ class ServedPart:
         return await (spending(meters, work, size_of) if meters else work())
 
 
-def _size_of(result: JsonObject) -> int:
+def size_of(result: JsonObject) -> int:
+    """Return the bytes of a result, for a budget."""
     return len(json_bytes(result))
 
 

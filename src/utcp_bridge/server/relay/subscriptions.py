@@ -7,7 +7,6 @@ stream of `subscriptions/listen`.
 from __future__ import annotations
 
 import logging
-import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable
 from contextlib import asynccontextmanager
@@ -28,6 +27,7 @@ from utcp_bridge.model import JsonObject
 from utcp_bridge.server.relay.desk import Desk
 from utcp_bridge.server.relay.directory import Owner, can_subscribe
 from utcp_bridge.server.relay.requests import ask, connection_of, speaking_protocol
+from utcp_bridge.server.relay.subscribers import Subscribers
 from utcp_bridge.upstream import ProtocolError, Upstream
 
 __all__ = ["Subscribers", "Subscriptions"]
@@ -50,23 +50,6 @@ class _Subscribed:
     owner: Owner | None
     holders: Counter[Hashable] = field(default_factory=Counter[Hashable])
     tell: dict[Hashable, Tell] = field(default_factory=dict[Hashable, Tell])
-
-
-class Subscribers:
-    """The servers of all profiles, which have one session with each upstream together."""
-
-    def __init__(self) -> None:
-        self.all: weakref.WeakSet[Subscriptions] = weakref.WeakSet()
-        self._turns: weakref.WeakKeyDictionary[Upstream, anyio.Lock] = weakref.WeakKeyDictionary()
-
-    def turn(self, upstream: Upstream) -> anyio.Lock:
-        """Return the lock for changes at one upstream."""
-        return self._turns.setdefault(upstream.origin, anyio.Lock())
-
-    def has(self, owner: Owner) -> bool:
-        """Return whether a server needs a resource of an upstream."""
-        known = (held.owner for one in self.all for held in one.held())
-        return any(one is not None and one[0].origin is owner[0].origin and one[1] == owner[1] for one in known)
 
 
 class Subscriptions:

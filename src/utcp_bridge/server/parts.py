@@ -1,0 +1,225 @@
+"""What serves the tools of a client, whatever reads the requests: it needs no MCP SDK.
+
+`BridgeServer` has handlers of the SDK around it. The early front over stdio uses it without them, and gives it to a
+`BridgeServer` with its kept results, budgets and lists when a message needs the SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from math import ulp
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import anyio
+
+from utcp_bridge.access.gatekeeper import is_protected
+from utcp_bridge.catalogue.catalogue import Entry, ToolPage, View
+from utcp_bridge.catalogue.render import compact
+from utcp_bridge.catalogue.text import shorten
+from utcp_bridge.model import Emit, JsonObject, Tool, is_object
+from utcp_bridge.search.query import describe_catalogue
+from utcp_bridge.server.changes import Changes, page_in_turns
+from utcp_bridge.server.meta_tools import Caller, MetaTools, ResultBudgets, call_entry
+from utcp_bridge.server.profiles.parts import ServedPart, whole_part
+from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.server.wire.protocol import SERVER_INFO_META_KEY
+
+if TYPE_CHECKING:
+    from utcp_bridge.client.client import UtcpClient
+
+__all__ = ["NAME", "TITLE", "Parts", "ToolCall", "progress_emitter"]
+
+NAME: Final = "utcp-bridge"
+TITLE: Final = "UTCP bridge"
+
+_MAX_PROVIDERS_TEXT: Final = 1_600
+_MAX_PROGRESS_TEXT: Final = 8_000
+_MAX_PROGRESS: Final = 1e300
+_MINUTE_MS: Final = 60_000
+_PROGRESS_KEYS: Final = frozenset({"message", "progress", "total"})
+_SMALLEST_STEP: Final = 1e-6
+"""What a message adds to a progress that stays where it is. The protocol says that progress must increase."""
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """What handlers read of the parameters of `tools/call`."""
+
+    name: str
+    arguments: JsonObject | None = field(repr=False)
+
+
+class Parts:
+    """The catalogue, the meta-tools and what else a server of tools consists of."""
+
+    def __init__(self, client: UtcpClient, part: ServedPart | None = None) -> None:
+        """`part` is what of the client is served; None: what its settings say.
+
+        :raises ConfigError: the profiles, the budgets or the names of the meta-tools are not valid.
+        """
+        self.part = part = part or whole_part(client)
+        self.client = client = part.client
+        self.catalogue = part.catalogue
+        self.budgets = ResultBudgets(client.settings)
+        self.workers = part.workers
+        self.meta_tools = MetaTools(client, self.catalogue, self.budgets, self.workers)
+        self.meta_tools.show = _shown_link
+        self.readiness = Readiness(client)
+        self.changes = Changes(self.catalogue, self.readiness)
+        self.tool_of_page: Callable[[str], Tool | None] = _no_tool
+        """Returns the tool that a page of an MCP server means."""
+        self.with_page: Callable[[Tool, JsonObject], JsonObject] = _as_it_is
+        """Returns the result of a tool with the URI of its page as hosts read it."""
+        self._is_open = False
+
+    def for_anyone(self) -> Parts:
+        """Return the parts for callers without a token of their own: these, or those of `default_profile`."""
+        default = self.part.profiles.default
+        if default is None or self.part.profile is not None:
+            return self
+        return Parts(self.part.whole, self.part.of(default, owns_workers=True))
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        """Announce changes of the tools, and have workers for large replies, during the outermost block."""
+        if self._is_open:
+            yield
+            return
+        self._is_open = True
+        unsubscribe = self.client.on_change(self.changes.mark)
+        try:
+            workers = self.workers.open() if self.part.owns_workers else nullcontext()
+            async with workers, anyio.create_task_group() as group:
+                group.start_soon(self.changes.announce)
+                yield
+                self.changes.close()
+                group.cancel_scope.cancel()
+        finally:
+            self._is_open = False
+            unsubscribe()
+
+    @property
+    def ttl_ms(self) -> int:
+        """How long a client may keep a list of tools, in milliseconds."""
+        seconds = self.client.settings.refresh_interval
+        return int(seconds * 1000) if seconds else _MINUTE_MS
+
+    @property
+    def cache_scope(self) -> Literal["public", "private"]:
+        """Who may share a list of tools."""
+        settings = self.client.settings
+        return "private" if is_protected(settings) or settings.profiles else "public"
+
+    def own_instructions(self) -> str:
+        """Return what models read about this server: its providers, and how to find a tool.
+
+        It has less than 2,000 characters.
+        """
+        counts = self.catalogue.counts()
+        names = self.client.settings.meta_tools
+        if names.search is None:
+            return f"This server gives access to {sum(counts.values()):,} tools of {len(counts)} providers."
+        providers = describe_catalogue(counts, _MAX_PROVIDERS_TEXT)
+        text = f"This server gives access to the tools of UTCP providers. {providers}"
+        text += f" Not every tool may be listed: find tools by what they do with {names.search}."
+        return f"{text} Any tool can be called by name with {names.call}." if names.call else text
+
+    async def page(self, client: str | None, cursor: str | None, *, modern: bool) -> tuple[View, ToolPage]:
+        """Return the view of a client, by its name, and the page of its list at a cursor.
+
+        :raises StaleCursor: the cursor belongs to another list.
+        """
+        await self.readiness.settle()
+        view = self.catalogue.view(client)
+        return view, await page_in_turns(view, view.position(cursor), composed=modern)
+
+    def stamped(self, result: JsonObject, stamp: JsonObject) -> JsonObject:
+        """Return a page as the result of 2026-07-28. `stamp` names the server."""
+        result |= {"resultType": "complete", "ttlMs": self.ttl_ms, "cacheScope": self.cache_scope}
+        result["_meta"] = {SERVER_INFO_META_KEY: stamp}
+        return result
+
+    async def called(self, call: ToolCall, emit: Emit, caller: Caller) -> JsonObject:
+        """Return the result of a tool or a meta-tool.
+
+        :raises UnknownTool: the name is not that of a tool.
+        :raises UtcpError: see `call_entry`.
+        """
+        name, arguments = call.name, call.arguments or {}
+        if name in self.meta_tools:
+            await (self.readiness.settle if self.meta_tools.is_search(name) else self.readiness.wait)()
+            return await self.meta_tools.call(name, arguments, emit, caller)
+        entry = self.catalogue.resolve(name) or await self._entry_of(name)
+        result = await call_entry(
+            self.client, entry, arguments, emit, self.budgets.of(caller), self.workers, self.meta_tools.show
+        )
+        return self.with_page(entry.tool, result)
+
+    async def _entry_of(self, name: str) -> Entry:
+        """Return the entry of a name that the catalogue has after a moment, or that a page means.
+
+        :raises UnknownTool: it is not a tool.
+        """
+        await self.readiness.wait()
+        entry = self.catalogue.resolve(name)
+        if entry is None and (meant := self.tool_of_page(name)) is not None:
+            entry = self.catalogue.resolve(meant.qualified_name)
+        if entry is None:
+            raise self.meta_tools.unknown(name)
+        return entry
+
+
+def _shown_link(_tool: Tool, uri: str, is_refused: bool) -> str | None:
+    return None if is_refused else uri
+
+
+def _no_tool(_name: str) -> Tool | None:
+    return None
+
+
+def _as_it_is(_tool: Tool, result: JsonObject) -> JsonObject:
+    return result
+
+
+def progress_emitter(report: Callable[[float, float | None, str | None], Awaitable[None]]) -> Emit:
+    """Return a function that sends partial results as progress notifications with `report`.
+
+    A partial result that reports progress itself (`{"progress": 3, "total": 10, "message": "…"}`) keeps its numbers.
+    One that repeats the progress before it, or goes back, is sent only if it has a message.
+    """
+    last: float | None = None
+    said: tuple[float | None, str | None] = (None, None)
+
+    async def emit(partial: Any) -> None:
+        nonlocal last, said
+        progress, total, message = _progress(partial)
+        if progress is None:
+            last = 1.0 if last is None else last + 1
+        elif last is None or progress > last:
+            last = progress
+        elif message is None or (total, message) == said:
+            return
+        else:
+            last = round(last + max(_SMALLEST_STEP, ulp(last)), 6)
+        said = (total, message)
+        await report(last, total, None if message is None else shorten(message, _MAX_PROGRESS_TEXT))
+
+    return emit
+
+
+def _progress(partial: Any) -> tuple[float | None, float | None, str | None]:
+    """Return the progress, the total and the message of a partial result. The message of any other one is its JSON."""
+    if not is_object(partial):
+        return None, None, compact(partial)
+    progress, total, message = (partial.get(key) for key in ("progress", "total", "message"))
+    if not _is_number(progress):
+        return None, None, compact(partial)
+    if not isinstance(message, str):
+        message = compact(partial) if partial.keys() - _PROGRESS_KEYS else None
+    return progress, total if _is_number(total) else None, message
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_PROGRESS

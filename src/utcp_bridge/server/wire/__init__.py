@@ -1,0 +1,1 @@
+"""What server code shares that needs no MCP SDK: lines of standard input and output, and the words of MCP."""
