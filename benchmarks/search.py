@@ -1,9 +1,10 @@
-"""Quality and cost of tool search: `python benchmarks/search.py [--data FOLDER] [--sample N] [--cost]`.
+"""Quality and cost of tool search: `python -m benchmarks.search [--data FOLDER] [--sample N] [--cost] [--tokens]`.
 
 Quality: recall, mean reciprocal rank and nDCG of the default strategy, of UTCP's reference algorithm and
 of plain Okapi BM25, for each query set and as the mean over sets, each query against every tool; then the
 same queries with spelling mistakes. Cost: CPU time and resident memory of building an index of 1k, 10k and
-50k tools, and CPU time of a query. Times are CPU times of this process.
+50k tools, and CPU time of a query. Times are CPU times of this process. Tokens: what a model receives of 100, 1k and
+10k tools, as the list and as the result of a search; a token counts as 4 bytes.
 
 The data are two files: `tools.jsonl` (id, name, provider, tags, description, schema) and `queries.jsonl`
 (q, gold, set).
@@ -21,11 +22,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from utcp_bridge.model import Source, Tool
+import anyio
+import orjson
+
+from utcp_bridge.model import Source, Tool, discard
 from utcp_bridge.search import create_strategy
 
 __all__ = ["Queries", "evaluate", "load_queries", "load_tools", "macro", "misspell", "ranker"]
@@ -34,6 +39,7 @@ DATA = Path(__file__).parents[1].parent / "shared" / "search-eval"
 SIZES = (1_000, 10_000, 50_000)
 METRICS = ("R@1", "R@5", "R@10", "C@10", "MRR", "nDCG")
 SEED = 0
+WIDTHS = (8, 12, 12, 12, 10, 13)
 
 Queries = Mapping[str, Sequence[Mapping[str, Any]]]
 """Query records by set."""
@@ -198,6 +204,44 @@ def measure_cost(folder: Path, size: int) -> tuple[float, float, tuple[float, fl
     return build, grown, times(queries), times(misspell(queries))
 
 
+def report_tokens(folder: Path) -> None:
+    asked = [record["q"] for records in load_queries(folder, 5).values() for record in records]
+    print(f"{'tools':>8}{'in the list':>12}{'its tokens':>12}{'meta-tools':>12}{'a search':>10}{'full detail':>13}")
+    for size in (100, 1_000, 10_000):
+        print(
+            "".join(f"{value:>{width},}" for value, width in zip(token_row(folder, size, asked), WIDTHS, strict=True))
+        )
+
+
+def token_row(folder: Path, size: int, asked: Sequence[str]) -> tuple[int, ...]:
+    """Tools; tools in the list by default; tokens of the list, of its meta-tools, and of a search in the mean."""
+    from tests.support.server_client import StandIn
+
+    from utcp_bridge.server.app import BridgeServer
+
+    tools = list(load_tools(folder).values())
+    client = StandIn()
+    for tool in _grown(random.Random(SEED).sample(tools, len(tools)), size):
+        client.add(tool.manual or "m", tool.name, description=tool.description, inputs=tool.inputs, tags=tool.tags)
+    server = BridgeServer(client)
+    page = server.catalogue.page()
+
+    async def searched(**options: str) -> int:
+        found = [
+            await server.meta_tools.call("search_tools", {"query": query[:1_000], **options}, discard)
+            for query in asked
+        ]
+        return sum(_tokens([one["content"], one.get("structuredContent")]) for one in found) // len(found)
+
+    meta = len(server.catalogue.meta_tools)
+    costs = anyio.run(searched), anyio.run(partial(searched, detail="full"))
+    return size, len(page.tools) - meta, _tokens(page.tools), _tokens(server.catalogue.meta_tools), *costs
+
+
+def _tokens(value: object) -> int:
+    return len(orjson.dumps(value)) // 4
+
+
 def _grown(tools: list[Tool], size: int) -> list[Tool]:
     """`size` tools; beyond those there are, the same again with another last word in the name."""
     suffixes = ("", "alpha", "beta", "gamma", "delta", "epsilon", "zeta")
@@ -256,10 +300,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="folder of tools.jsonl and queries.jsonl")
     parser.add_argument("--sample", type=int, default=100, help="queries of each set; 0 for all (default 100)")
     parser.add_argument("--cost", action="store_true", help="measure the cost as well")
+    parser.add_argument("--tokens", action="store_true", help="measure what a model receives as well")
     options = parser.parse_args()
     report_quality(options.data, options.sample or None)
     if options.cost:
         report_cost(options.data)
+    if options.tokens:
+        report_tokens(options.data)
 
 
 if __name__ == "__main__":

@@ -120,8 +120,8 @@ class MetaToolNames(_Frozen):
 class ExposureLimits(_Frozen):
     """How much the exposure `auto` lists before it changes to `search`."""
 
-    tools: Count = 128
-    tokens: Count = 100_000
+    tools: Count = 40
+    tokens: Count = 10_000
 
 
 class ServerSettings(_Frozen):
@@ -170,7 +170,9 @@ class ExposureSettings(_Frozen):
     )
     exposure_limits: ExposureLimits = Field(
         default=ExposureLimits(),
-        description="Most tools, and most tokens of their definitions (4 bytes each), that `auto` lists in full.",
+        description="Most tools, and most tokens of their definitions (4 bytes each), that `auto` lists in full. "
+        "Unless you set them, a host that searches the list itself (Claude Code) gets up to 500 tools and 500,000 "
+        "tokens.",
     )
     exposure_by_client: Mapping[str, Exposure] = Field(
         default_factory=dict,

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import orjson
 
 from utcp_bridge.catalogue.budget import allowance_for
-from utcp_bridge.catalogue.catalogue import Catalogue, Entry, exposure_for
+from utcp_bridge.catalogue.catalogue import Catalogue, Entry
+from utcp_bridge.catalogue.exposure import exposure_for
 from utcp_bridge.catalogue.fitting import Budget, Rest, fitted, json_size
 from utcp_bridge.catalogue.naming import NAME_PATTERN
 from utcp_bridge.catalogue.render import (
@@ -39,7 +40,6 @@ from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.arguments import SEARCH_TOOLS_INPUT_SCHEMA
 from utcp_bridge.search.presentation import as_text
 from utcp_bridge.search.query import (
-    SEARCH_TOOLS_OUTPUT_SCHEMA,
     SearchContext,
     describe_catalogue,
     ranked_queries,
@@ -231,21 +231,24 @@ class MetaTools:
         try:
             note = await self._client.prepare_search(ranked_queries(arguments))
             view = catalogue.view(caller.client)
-            if self._client.settings.meta_tools.call:
+            call = self._client.settings.meta_tools.call
+            if call:
                 await in_slices(view.steps())
             context = SearchContext(
                 searchable=self._client.prepared_search,
                 tools=self._client.tools(),
                 mcp_name=catalogue.name_of,
-                is_listed=view.is_listed if self._client.settings.meta_tools.call else _always,
+                is_listed=view.is_listed,
+                call=call,
                 definition=catalogue.definition_of,
             )
             found = search_tools(arguments, context, note=note)
         except InvalidArguments as error:
             return render_error(error)
-        if not _has_results(found) and (about := self._about_failures()):
+        if _misses_something(found) and (about := self._about_failures()):
             found["note"] = f"{found['note']} {about}" if found.get("note") else about
-        return _found_result(found, self._budgets.of(caller).max_bytes)
+        is_structured = self._client.settings.structured_content == "always"
+        return _found_result(found, self._budgets.of(caller).max_bytes, is_structured=is_structured)
 
     def _about_failures(self) -> str:
         """Return which manuals are not loaded, for a model that misses a tool; an empty text if all are."""
@@ -358,13 +361,18 @@ def _down(client: UtcpClient, name: str, state: str, cause: str, remedy: str) ->
     return {"name": clean(name, 128), "state": state, **shown}
 
 
-def _has_results(found: JsonObject) -> bool:
-    return any(part.get("results") for part in (found, *found.get("groups", ())))
+def _misses_something(found: JsonObject) -> bool:
+    """Return whether a search, or one of its needs, has no result."""
+    return not all(part.get("results") for part in found.get("groups", (found,)))
 
 
-def _found_result(found: JsonObject, max_bytes: int) -> JsonObject:
+def _found_result(found: JsonObject, max_bytes: int, *, is_structured: bool) -> JsonObject:
     """Return what a search found, with fewer tools if it is too large. A cursor would then skip some, so it goes."""
-    result = text_result(as_text(found), found)
+
+    def rendered() -> JsonObject:
+        return text_result(as_text(found), found if is_structured else None)
+
+    result = rendered()
     while json_size(result) > max_bytes:
         lists = [part for part in (found, *found.get("groups", ())) if part.get("results")]
         longest = max(lists, key=lambda part: json_size(part["results"]), default=None)
@@ -373,7 +381,7 @@ def _found_result(found: JsonObject, max_bytes: int) -> JsonObject:
         longest["results"] = longest["results"][: len(longest["results"]) // 2]
         found.pop("next_cursor", None)
         found["note"] = "Not all tools are shown, because the result would be too large. Ask for less detail or fewer."
-        result = text_result(as_text(found), found)
+        result = rendered()
     return result
 
 
@@ -420,10 +428,6 @@ def _listed(settings: BridgeSettings, counts: Mapping[str, int]) -> list[JsonObj
     return entries
 
 
-def _always(_tool: Tool) -> bool:
-    return True
-
-
 def _inner_arguments(rest: JsonObject, declared: frozenset[str]) -> Any:
     """Return the arguments for a tool that declares these names, wherever a model put them.
 
@@ -452,7 +456,6 @@ def _search_entry(name: str, call: str | None, providers: str) -> JsonObject:
         "title": "Search tools",
         "description": f"Find tools by what they do. {providers}{how}",
         "inputSchema": SEARCH_TOOLS_INPUT_SCHEMA,
-        "outputSchema": SEARCH_TOOLS_OUTPUT_SCHEMA,
         "annotations": {"readOnlyHint": True, "openWorldHint": False},
     }
 
