@@ -1,10 +1,13 @@
-"""Quality and cost of tool search: `python -m benchmarks.search [--data FOLDER] [--sample N] [--cost] [--tokens]`.
+"""Quality and cost of tool search: `python -m benchmarks.search [--data FOLDER] [--sample N] [--cost] [--tokens]
+[--memory]`.
 
 Quality: recall, mean reciprocal rank and nDCG of the default strategy, of UTCP's reference algorithm and
 of plain Okapi BM25, for each query set and as the mean over sets, each query against every tool; then the
 same queries with spelling mistakes. Cost: CPU time and resident memory of building an index of 1k, 10k and
 50k tools, and CPU time of a query. Times are CPU times of this process. Tokens: what a model receives of 100, 1k and
-10k tools, as the list and as the result of a search; a token counts as 4 bytes.
+10k tools, as the list and as the result of a search; a token counts as 4 bytes. Memory: each set is split, the tools of
+one half are remembered with their queries (one to twenty for each tool, some of them for a wrong tool), and the other
+half is asked.
 
 The data are two files: `tools.jsonl` (id, name, provider, tags, description, schema) and `queries.jsonl`
 (q, gold, set).
@@ -32,6 +35,7 @@ import orjson
 
 from utcp_bridge.model import Source, Tool, discard
 from utcp_bridge.search import create_strategy
+from utcp_bridge.search.memory import SearchMemory, remembering, terms_to_learn
 
 __all__ = ["Queries", "evaluate", "load_queries", "load_tools", "macro", "misspell", "ranker"]
 
@@ -174,6 +178,57 @@ def report_quality(folder: Path, sample: int | None) -> None:
     print(f"nDCG misspelt / clean: {misspelt / best:.3f}\n")
 
 
+def split_history(queries: Queries, seed: int) -> tuple[list[Mapping[str, Any]], Queries]:
+    """The first half of each set in an order of this seed, and up to 100 queries of the other half."""
+    past, asked = [], {}
+    for name in sorted(queries):
+        records = list(queries[name])
+        random.Random(seed).shuffle(records)
+        past += records[: len(records) // 2]
+        asked[name] = records[len(records) // 2 :][:100]
+    return past, asked
+
+
+def remembered(tools: Mapping[str, Tool], past: Sequence[Mapping[str, Any]], most: int, wrong: float) -> SearchMemory:
+    """A memory of at most `most` queries of each tool. The share `wrong` is noted for another tool of its source."""
+    chance, ids, counts = random.Random(SEED), list(tools), Counter[str]()
+    memory = SearchMemory(max_tools=len(tools))
+    for record in past:
+        for gold in record["gold"]:
+            tool = gold
+            if chance.random() < wrong:
+                source = gold.partition("/")[0]
+                tool = next((one for one in chance.sample(ids, 400) if one.partition("/")[0] == source), gold)
+            if counts[tool] < most:
+                counts[tool] += 1
+                memory.learn(tools[tool].qualified_name, terms_to_learn(record["q"]), 0.0)
+    return memory
+
+
+def report_memory(folder: Path, seed: int) -> None:
+    tools = load_tools(folder)
+    past, asked = split_history(load_queries(folder), seed)
+    rank = ranker("bm25", tools)
+    print(f"{'queries a tool':>16}{'wrong':>8}{'nDCG':>8}{'gain':>8}{'worst set':>11}{'query p50 ms':>14}")
+    without: dict[str, list[float]] = {}
+    for most, wrong in ((0, 0.0), (1, 0.0), (1, 0.3), (2, 0.0), (5, 0.0), (5, 0.3), (20, 0.0)):
+        times: list[float] = []
+
+        def timed(query: str, times: list[float] = times) -> list[str]:
+            started = time.process_time()
+            found = rank(query)
+            times.append((time.process_time() - started) * 1_000)
+            return found
+
+        with remembering(remembered(tools, past, most, wrong) if most else None):
+            scores = evaluate(timed, asked)
+        without = without or scores
+        gain = macro(scores)["nDCG"] - macro(without)["nDCG"]
+        worst = min(row[-1] - without[name][-1] for name, row in scores.items())
+        median = sorted(times)[len(times) // 2]
+        print(f"{most:>16}{wrong:>8.0%}{macro(scores)['nDCG']:>8.4f}{gain:>+8.4f}{worst:>+11.3f}{median:>14.2f}")
+
+
 def report_cost(folder: Path) -> None:
     print(f"{'tools':>8}{'build ms/tool':>16}{'KB/tool':>10}{'query p50 ms':>14}{'p99 ms':>10}{'misspelt p99':>14}")
     for size in SIZES:
@@ -301,10 +356,14 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=100, help="queries of each set; 0 for all (default 100)")
     parser.add_argument("--cost", action="store_true", help="measure the cost as well")
     parser.add_argument("--tokens", action="store_true", help="measure what a model receives as well")
+    parser.add_argument("--memory", action="store_true", help="measure what remembered searches bring as well")
+    parser.add_argument("--split", type=int, default=5, help="seed of the halves for --memory (default 5)")
     options = parser.parse_args()
     report_quality(options.data, options.sample or None)
     if options.cost:
         report_cost(options.data)
+    if options.memory:
+        report_memory(options.data, options.split)
     if options.tokens:
         report_tokens(options.data)
 

@@ -24,42 +24,19 @@ from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject, is_object
 
 __all__ = [
-    "FILE_SETTINGS",
-    "GENERATED_TOKEN",
-    "GROUPS",
-    "SEE_SETTINGS",
-    "ArgumentCheck",
-    "BridgeSettings",
-    "Exposure",
-    "ExposureLimits",
-    "ExposureSettings",
-    "GeneratedToken",
-    "LimitSettings",
-    "LogSettings",
-    "ManualOptions",
-    "MetaToolNames",
-    "PolicySettings",
-    "ResilienceSettings",
-    "ServerSettings",
-    "SettingSpelling",
-    "TimeoutSettings",
-    "UtcpClientConfig",
-    "expectation",
-    "explain",
-    "flat_settings",
-    "grouped_name",
-    "merged_settings",
-    "nearest_setting",
-    "setting_named",
-    "settings_fault",
-    "spellings",
-    "unknown_setting",
-    "with_secret_files",
-]
+    "FILE_SETTINGS", "GENERATED_TOKEN", "GROUPS", "SEE_SETTINGS", "ArgumentCheck", "BridgeSettings",
+    "Exposure", "ExposureLimits", "ExposureSettings", "GeneratedToken", "LimitSettings", "LogSettings",
+    "ManualOptions", "MetaToolNames", "PolicySettings", "ResilienceSettings", "SearchSettings",
+    "ServerSettings", "SettingSpelling", "TimeoutSettings", "UtcpClientConfig", "expectation", "explain",
+    "flat_settings", "grouped_name", "merged_settings", "nearest_setting", "setting_named", "settings_fault",
+    "spellings", "unknown_setting", "with_secret_files",
+]  # fmt: skip
 
 SEE_SETTINGS: Final = "`utcp-bridge help settings` lists the settings."
 """The remedy for a wrong setting."""
-FILE_SETTINGS: Final = {f"{name}_file": name for name in ("bearer_token", "proxy", "state_key", "token_store")}
+FILE_SETTINGS: Final = {
+    f"{name}_file": name for name in ("bearer_token", "proxy", "search_store", "state_key", "token_store")
+}
 """The settings that name a file with a secret, and the secret setting that each gives."""
 GENERATED_TOKEN: Final = "generate"  # noqa: S105 - asks for a token
 """The value of `bearer_token` for which `serve` makes a token."""
@@ -377,6 +354,22 @@ class PolicySettings(_Frozen):
         return bool(self.reference_protocol_rules)
 
 
+class SearchSettings(_Frozen):
+    """What the search learns from use."""
+
+    search_memory: Literal["off", "session", "disk"] = Field(
+        default="session",
+        description="Whether a tool that is called after a search is ranked higher for such searches, by the words of "
+        "the search, never its text: not at all (`off`), during the client's session (`session`), or longer, in "
+        "`search_store` (`disk`). Each client has its own.",
+    )
+    search_store: str = Field(
+        default="file",
+        repr=False,
+        description="Where `search_memory: disk` keeps the words: `file`, `file:PATH`, or a Redis URL for replicas.",
+    )
+
+
 class LogSettings(_Frozen):
     """What the bridge records."""
 
@@ -408,6 +401,7 @@ GROUPS: Final[Mapping[str, type[BaseModel]]] = {
     "limits": LimitSettings,
     "resilience": ResilienceSettings,
     "policy": PolicySettings,
+    "search": SearchSettings,
     "log": LogSettings,
 }
 """The groups by their names. At most 12 settings each."""
@@ -420,6 +414,7 @@ class BridgeSettings(
     LimitSettings,
     ResilienceSettings,
     PolicySettings,
+    SearchSettings,
     LogSettings,
 ):  # the order of `GROUPS`
     """The bridge's own settings, each with a default that suits a newcomer.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -41,6 +42,7 @@ class StandIn:
     generation: int = 1
     search_note: str | None = None
     audit_lost: int | None = None
+    root: Path = field(default_factory=Path)
     config: UtcpClientConfig = field(default_factory=UtcpClientConfig)
     redactor: Redactor = field(default_factory=Redactor)
 

@@ -107,7 +107,7 @@ class UtcpClient(ReferenceNames):
     """
 
     def __init__(self, config: UtcpClientConfig, *, root: Path, extensions: Extensions) -> None:
-        self.config = config
+        self.config, self.root = config, root
         self.settings: BridgeSettings = config.bridge
         self.repository: ToolRepository = extensions.repository or InMemoryToolRepository()
         self.redactor = extensions.redactor

@@ -264,6 +264,7 @@ class BridgeServer(HandlingServer):
             )
         except TaskStarted as started:
             return self.relay.tasks.created(ctx, started)
+        self.meta_tools.called(entry, result, caller)
         return self.relay.apps.result(entry.tool, result)
 
     async def _entry_of(self, name: str) -> Entry:
@@ -291,6 +292,7 @@ async def _serve_changes(server: Server[Any]) -> AsyncGenerator[None]:
             server.workers.open(),
             server.interaction.open(),
             server.relay.hearing(),
+            server.meta_tools.lessons.open(),
             anyio.create_task_group() as group,
         ):
             group.start_soon(server.changes.announce)

@@ -35,15 +35,18 @@ def caller_of(ctx: ServerRequestContext[Any, Any]) -> Caller:
 
 def _caller(ctx: ServerRequestContext[Any, Any], session: str | None) -> Caller:
     headers = getattr(ctx.request, "headers", None)
+    credentials = "" if headers is None else headers.get("authorization", "")
+    token = f"token {hashlib.sha256(credentials.encode()).hexdigest()}"
     if session is not None:
         owner = f"session {session}"
     elif headers is not None:
-        owner = f"token {hashlib.sha256(headers.get('authorization', '').encode()).hexdigest()}"
+        owner = token
     else:
         owner = "stdio"
     return Caller(
         client=client_name(ctx),
         owner=owner,
+        lasting_owner=token if credentials else "" if headers is not None else "stdio",
         understands_links=ctx.protocol_version >= _FIRST_VERSION_WITH_LINKS,
         max_event_bytes=None if session is None else MAX_EVENT_BYTES,
         is_shared=session is None and headers is not None,

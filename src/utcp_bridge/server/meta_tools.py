@@ -38,6 +38,7 @@ from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Result, Tool, is_object, large_reader
 from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.arguments import SEARCH_TOOLS_INPUT_SCHEMA
+from utcp_bridge.search.memory import remembering
 from utcp_bridge.search.presentation import as_text
 from utcp_bridge.search.query import (
     SearchContext,
@@ -46,6 +47,7 @@ from utcp_bridge.search.query import (
     search_tools,
 )
 from utcp_bridge.server.kept_results import READ_INPUT, KeptResult, KeptResults, Shelf
+from utcp_bridge.server.lessons import Lessons
 from utcp_bridge.server.outgoing import call_masked
 from utcp_bridge.server.reply_workers import Rendered, ReplyWorkers
 from utcp_bridge.settings import BridgeSettings, MetaToolNames
@@ -74,12 +76,14 @@ _MAX_CAUSE: Final = 400
 class Caller:
     """Who calls. `owner` is the key of what is kept for this caller.
 
-    `understands_links` and `max_event_bytes` depend on the protocol version and how it is served. `is_shared` says that
-    other programs may have the same owner, so that only someone who knows a handle may use it.
+    `lasting_owner` is the same in every session of the client; empty if nothing says so. `understands_links` and
+    `max_event_bytes` depend on the protocol version and how it is served. `is_shared` says that other programs may have
+    the same owner, so that only someone who knows a handle may use it.
     """
 
     client: str | None = None
     owner: str = ""
+    lasting_owner: str = ""
     understands_links: bool = True
     max_event_bytes: int | None = None
     is_shared: bool = False
@@ -188,6 +192,7 @@ class MetaTools:
         names = client.settings.meta_tools
         read = names.read if client.settings.max_kept_bytes else None
         self.show: Show | None = None
+        self.lessons = Lessons(client.settings, client.root, client.redactor)
         self._calls: dict[str, Callable[[JsonObject, Emit, Caller], Awaitable[JsonObject]]] = {}
         functions = (
             (names.search, self._search),
@@ -242,9 +247,15 @@ class MetaTools:
                 call=call,
                 definition=catalogue.definition_of,
             )
-            found = search_tools(arguments, context, note=note)
+            memory = await self.lessons.memory_of(caller.owner, caller.lasting_owner)
+            with remembering(memory):
+                found = search_tools(arguments, context, note=note)
         except InvalidArguments as error:
             return render_error(error)
+        for query, part in zip(ranked_queries(arguments), found.get("groups", (found,)), strict=False):
+            entries = (catalogue.resolve(one["name"]) for one in part["results"])
+            names = [entry.tool.qualified_name for entry in entries if entry is not None]
+            self.lessons.searched(caller.owner, caller.lasting_owner, query, names)
         if _misses_something(found) and (about := self._about_failures()):
             found["note"] = f"{found['note']} {about}" if found.get("note") else about
         is_structured = self._client.settings.structured_content == "always"
@@ -297,10 +308,17 @@ class MetaTools:
             return fault_result(_HOW_TO_CALL)
         budget = self._budgets.of(caller)
         try:
-            return await call_entry(self._client, entry, inner, emit, budget, self._workers, self.show)
+            result = await call_entry(self._client, entry, inner, emit, budget, self._workers, self.show)
         except InvalidArguments as error:
             schema = orjson.dumps(entry.input.schema).decode()
             return fitted(fault_result(f"{error}\nIts input schema: {schema}"), budget, compact)
+        self.called(entry, result, caller)
+        return result
+
+    def called(self, entry: Entry, result: JsonObject, caller: Caller) -> None:
+        """Learn from a call: a successful one of a tool that the caller searched for is a lesson."""
+        if not result.get("isError"):
+            self.lessons.called(caller.owner, caller.lasting_owner, entry.tool.qualified_name)
 
     def _knows(self, name: str) -> bool:
         return name in self._calls or self._catalogue.resolve(name) is not None
