@@ -35,7 +35,9 @@ import orjson
 
 from utcp_bridge.model import Source, Tool, discard
 from utcp_bridge.search import create_strategy
+from utcp_bridge.search.encoders import LocalScorer
 from utcp_bridge.search.memory import SearchMemory, remembering, terms_to_learn
+from utcp_bridge.search.semantic import SemanticStrategy
 
 __all__ = ["Queries", "evaluate", "load_queries", "load_tools", "macro", "misspell", "ranker"]
 
@@ -229,6 +231,36 @@ def report_memory(folder: Path, seed: int) -> None:
         print(f"{most:>16}{wrong:>8.0%}{macro(scores)['nDCG']:>8.4f}{gain:>+8.4f}{worst:>+11.3f}{median:>14.2f}")
 
 
+async def report_meaning(folder: Path, sample: int | None, model: Path, cache: Path) -> None:
+    """Quality and CPU time of the search by meaning with the model of a folder. Vectors are kept in `cache`."""
+    tools, queries = load_tools(folder), load_queries(folder, sample)
+    strategy = SemanticStrategy(create_strategy(), LocalScorer(model), seconds=60, cache=cache)
+    strategy.add(tools.values())
+    started = time.process_time()
+    await strategy.index()
+    print(f"{time.process_time() - started:.0f} s CPU for the vectors of {len(tools)} tools")
+    ids = {id(tool): key for key, tool in tools.items()}
+    times: list[tuple[float, float]] = []
+    scores: dict[str, list[float]] = {}
+    words = create_strategy()
+    words.add(tools.values())
+    for name, records in queries.items():
+        await strategy.prepare([record["q"] for record in records])
+        rows = []
+        for record in records:
+            at = time.process_time()
+            words.search(record["q"], limit=100)
+            between = time.process_time()
+            hits = strategy.search(record["q"], limit=10)
+            times.append((time.process_time() - between, between - at))
+            rows.append(_metrics([ids[id(hit.tool)] for hit in hits], record["gold"]))
+        scores[name] = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    _print_macro("by meaning", scores)
+    whole, lexical = (sorted(column)[len(times) // 2] * 1_000 for column in zip(*times, strict=True))
+    beside = sorted((one - other) * 1_000 for one, other in times)[len(times) // 2]
+    print(f"CPU of a query beside the encoder, p50: {whole:.2f} ms, words {lexical:.2f} ms, vectors {beside:.2f} ms")
+
+
 def report_cost(folder: Path) -> None:
     print(f"{'tools':>8}{'build ms/tool':>16}{'KB/tool':>10}{'query p50 ms':>14}{'p99 ms':>10}{'misspelt p99':>14}")
     for size in SIZES:
@@ -357,11 +389,17 @@ def main() -> None:
     parser.add_argument("--cost", action="store_true", help="measure the cost as well")
     parser.add_argument("--tokens", action="store_true", help="measure what a model receives as well")
     parser.add_argument("--memory", action="store_true", help="measure what remembered searches bring as well")
+    parser.add_argument(
+        "--model", type=Path, help="folder of an embedding model: measure the search by meaning as well"
+    )
+    parser.add_argument("--cache", type=Path, default=Path(".tools/vectors"), help="folder that keeps its vectors")
     parser.add_argument("--split", type=int, default=5, help="seed of the halves for --memory (default 5)")
     options = parser.parse_args()
     report_quality(options.data, options.sample or None)
     if options.cost:
         report_cost(options.data)
+    if options.model:
+        anyio.run(report_meaning, options.data, options.sample or None, options.model, options.cache)
     if options.memory:
         report_memory(options.data, options.split)
     if options.tokens:
