@@ -32,8 +32,10 @@ _LEAST: Final = 0.05
 _MAX_QUERY: Final = 1_000
 _MAX_WORD: Final = 24
 _MAX_LESSON: Final = 30
-_NOT_A_WORD: Final = re.compile(r"[@=\\/<>{}$%~^|]|\d{4}|\d.*[A-Za-z].*\d|[a-z][A-Z]\w*\d|\d\w*[a-z][A-Z]")
+_NOT_A_WORD: Final = re.compile(r"[@=\\/<>{}$%~^|]|\d{4}")
 """Parts of addresses, paths, codes and keys."""
+_NUMBER: Final = re.compile(r"\d+")
+_CAMEL: Final = re.compile(r"[a-z][A-Z]")
 _SECRET: Final = re.compile(
     r"\b(?:pass(?:word|phrase|code|wd)?|secret|token|credentials?|bearer|pin|(?:api|access|private)[ _-]?key)\b"
     r"(?:\s+is\b|\s*[:=])?\s*\S+",
@@ -51,7 +53,10 @@ def terms_to_learn(text: str) -> tuple[str, ...]:
 
 
 def _is_word(word: str) -> bool:
-    return len(word) <= 2 * _MAX_WORD and not _NOT_A_WORD.search(word)
+    if len(word) > 2 * _MAX_WORD or _NOT_A_WORD.search(word):
+        return False
+    numbers = _NUMBER.findall(word)
+    return not numbers or (len(numbers) == 1 and not _CAMEL.search(word))
 
 
 @dataclass(slots=True)

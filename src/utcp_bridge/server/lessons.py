@@ -119,10 +119,13 @@ class Lessons:
 
     def called(self, owner: str, lasting_owner: str, tool: str) -> None:
         """Learn from a successful call of the tool of this UTCP name, if a search of the client returned it."""
-        pupil = self._pupils.get(key := self._key(owner, lasting_owner)) if self.is_on else None
+        key = self._key(owner, lasting_owner)
+        pupil = self._pupils.get(key)
+        if pupil is None:  # it has not searched, or the memory is off
+            return
         since = time.monotonic() - _SEARCH_SECONDS
-        for search in reversed(pupil.searches if pupil is not None else ()):
-            if tool in search.tools and search.when > since and pupil is not None:
+        for search in reversed(pupil.searches):
+            if tool in search.tools and search.when > since:
                 search.tools.discard(tool)  # ten calls after one search are one lesson
                 pupil.memory.learn(tool, search.words, _today())
                 if self._store is not None and lasting_owner:
