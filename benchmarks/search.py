@@ -1,9 +1,13 @@
-"""Quality and cost of tool search: `python benchmarks/search.py [--data FOLDER] [--sample N] [--cost]`.
+"""Quality and cost of tool search: `python -m benchmarks.search [--data FOLDER] [--sample N] [--cost] [--tokens]
+[--memory]`.
 
 Quality: recall, mean reciprocal rank and nDCG of the default strategy, of UTCP's reference algorithm and
 of plain Okapi BM25, for each query set and as the mean over sets, each query against every tool; then the
 same queries with spelling mistakes. Cost: CPU time and resident memory of building an index of 1k, 10k and
-50k tools, and CPU time of a query. Times are CPU times of this process.
+50k tools, and CPU time of a query. Times are CPU times of this process. Tokens: what a model receives of 100, 1k and
+10k tools, as the list and as the result of a search; a token counts as 4 bytes. Memory: each set is split, the tools of
+one half are remembered with their queries (one to twenty for each tool, some of them for a wrong tool), and the other
+half is asked.
 
 The data are two files: `tools.jsonl` (id, name, provider, tags, description, schema) and `queries.jsonl`
 (q, gold, set).
@@ -21,12 +25,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from utcp_bridge.model import Source, Tool
+import anyio
+import orjson
+
+from utcp_bridge.model import Source, Tool, discard
 from utcp_bridge.search import create_strategy
+from utcp_bridge.search.encoders import LocalScorer
+from utcp_bridge.search.memory import SearchMemory, remembering, terms_to_learn
+from utcp_bridge.search.semantic import SemanticStrategy
 
 __all__ = ["Queries", "evaluate", "load_queries", "load_tools", "macro", "misspell", "ranker"]
 
@@ -34,6 +45,7 @@ DATA = Path(__file__).parents[1].parent / "shared" / "search-eval"
 SIZES = (1_000, 10_000, 50_000)
 METRICS = ("R@1", "R@5", "R@10", "C@10", "MRR", "nDCG")
 SEED = 0
+WIDTHS = (8, 12, 12, 12, 10, 13)
 
 Queries = Mapping[str, Sequence[Mapping[str, Any]]]
 """Query records by set."""
@@ -168,6 +180,87 @@ def report_quality(folder: Path, sample: int | None) -> None:
     print(f"nDCG misspelt / clean: {misspelt / best:.3f}\n")
 
 
+def split_history(queries: Queries, seed: int) -> tuple[list[Mapping[str, Any]], Queries]:
+    """The first half of each set in an order of this seed, and up to 100 queries of the other half."""
+    past, asked = [], {}
+    for name in sorted(queries):
+        records = list(queries[name])
+        random.Random(seed).shuffle(records)
+        past += records[: len(records) // 2]
+        asked[name] = records[len(records) // 2 :][:100]
+    return past, asked
+
+
+def remembered(tools: Mapping[str, Tool], past: Sequence[Mapping[str, Any]], most: int, wrong: float) -> SearchMemory:
+    """A memory of at most `most` queries of each tool. The share `wrong` is noted for another tool of its source."""
+    chance, ids, counts = random.Random(SEED), list(tools), Counter[str]()
+    memory = SearchMemory(max_tools=len(tools))
+    for record in past:
+        for gold in record["gold"]:
+            tool = gold
+            if chance.random() < wrong:
+                source = gold.partition("/")[0]
+                tool = next((one for one in chance.sample(ids, 400) if one.partition("/")[0] == source), gold)
+            if counts[tool] < most:
+                counts[tool] += 1
+                memory.learn(tools[tool].qualified_name, terms_to_learn(record["q"]), 0.0)
+    return memory
+
+
+def report_memory(folder: Path, seed: int) -> None:
+    tools = load_tools(folder)
+    past, asked = split_history(load_queries(folder), seed)
+    rank = ranker("bm25", tools)
+    print(f"{'queries a tool':>16}{'wrong':>8}{'nDCG':>8}{'gain':>8}{'worst set':>11}{'query p50 ms':>14}")
+    without: dict[str, list[float]] = {}
+    for most, wrong in ((0, 0.0), (1, 0.0), (1, 0.3), (2, 0.0), (5, 0.0), (5, 0.3), (20, 0.0)):
+        times: list[float] = []
+
+        def timed(query: str, times: list[float] = times) -> list[str]:
+            started = time.process_time()
+            found = rank(query)
+            times.append((time.process_time() - started) * 1_000)
+            return found
+
+        with remembering(remembered(tools, past, most, wrong) if most else None):
+            scores = evaluate(timed, asked)
+        without = without or scores
+        gain = macro(scores)["nDCG"] - macro(without)["nDCG"]
+        worst = min(row[-1] - without[name][-1] for name, row in scores.items())
+        median = sorted(times)[len(times) // 2]
+        print(f"{most:>16}{wrong:>8.0%}{macro(scores)['nDCG']:>8.4f}{gain:>+8.4f}{worst:>+11.3f}{median:>14.2f}")
+
+
+async def report_meaning(folder: Path, sample: int | None, model: Path, cache: Path) -> None:
+    """Quality and CPU time of the search by meaning with the model of a folder. Vectors are kept in `cache`."""
+    tools, queries = load_tools(folder), load_queries(folder, sample)
+    strategy = SemanticStrategy(create_strategy(), LocalScorer(model), seconds=60, cache=cache)
+    strategy.add(tools.values())
+    started = time.process_time()
+    await strategy.index()
+    print(f"{time.process_time() - started:.0f} s CPU for the vectors of {len(tools)} tools")
+    ids = {id(tool): key for key, tool in tools.items()}
+    times: list[tuple[float, float]] = []
+    scores: dict[str, list[float]] = {}
+    words = create_strategy()
+    words.add(tools.values())
+    for name, records in queries.items():
+        await strategy.prepare([record["q"] for record in records])
+        rows = []
+        for record in records:
+            at = time.process_time()
+            words.search(record["q"], limit=100)
+            between = time.process_time()
+            hits = strategy.search(record["q"], limit=10)
+            times.append((time.process_time() - between, between - at))
+            rows.append(_metrics([ids[id(hit.tool)] for hit in hits], record["gold"]))
+        scores[name] = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    _print_macro("by meaning", scores)
+    whole, lexical = (sorted(column)[len(times) // 2] * 1_000 for column in zip(*times, strict=True))
+    beside = sorted((one - other) * 1_000 for one, other in times)[len(times) // 2]
+    print(f"CPU of a query beside the encoder, p50: {whole:.2f} ms, words {lexical:.2f} ms, vectors {beside:.2f} ms")
+
+
 def report_cost(folder: Path) -> None:
     print(f"{'tools':>8}{'build ms/tool':>16}{'KB/tool':>10}{'query p50 ms':>14}{'p99 ms':>10}{'misspelt p99':>14}")
     for size in SIZES:
@@ -196,6 +289,44 @@ def measure_cost(folder: Path, size: int) -> tuple[float, float, tuple[float, fl
         return taken[len(taken) // 2], taken[int(len(taken) * 0.99)]
 
     return build, grown, times(queries), times(misspell(queries))
+
+
+def report_tokens(folder: Path) -> None:
+    asked = [record["q"] for records in load_queries(folder, 5).values() for record in records]
+    print(f"{'tools':>8}{'in the list':>12}{'its tokens':>12}{'meta-tools':>12}{'a search':>10}{'full detail':>13}")
+    for size in (100, 1_000, 10_000):
+        print(
+            "".join(f"{value:>{width},}" for value, width in zip(token_row(folder, size, asked), WIDTHS, strict=True))
+        )
+
+
+def token_row(folder: Path, size: int, asked: Sequence[str]) -> tuple[int, ...]:
+    """Tools; tools in the list by default; tokens of the list, of its meta-tools, and of a search in the mean."""
+    from tests.support.server_client import StandIn
+
+    from utcp_bridge.server.app import BridgeServer
+
+    tools = list(load_tools(folder).values())
+    client = StandIn()
+    for tool in _grown(random.Random(SEED).sample(tools, len(tools)), size):
+        client.add(tool.manual or "m", tool.name, description=tool.description, inputs=tool.inputs, tags=tool.tags)
+    server = BridgeServer(client)
+    page = server.catalogue.page()
+
+    async def searched(**options: str) -> int:
+        found = [
+            await server.meta_tools.call("search_tools", {"query": query[:1_000], **options}, discard)
+            for query in asked
+        ]
+        return sum(_tokens([one["content"], one.get("structuredContent")]) for one in found) // len(found)
+
+    meta = len(server.catalogue.meta_tools)
+    costs = anyio.run(searched), anyio.run(partial(searched, detail="full"))
+    return size, len(page.tools) - meta, _tokens(page.tools), _tokens(server.catalogue.meta_tools), *costs
+
+
+def _tokens(value: object) -> int:
+    return len(orjson.dumps(value)) // 4
 
 
 def _grown(tools: list[Tool], size: int) -> list[Tool]:
@@ -256,10 +387,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="folder of tools.jsonl and queries.jsonl")
     parser.add_argument("--sample", type=int, default=100, help="queries of each set; 0 for all (default 100)")
     parser.add_argument("--cost", action="store_true", help="measure the cost as well")
+    parser.add_argument("--tokens", action="store_true", help="measure what a model receives as well")
+    parser.add_argument("--memory", action="store_true", help="measure what remembered searches bring as well")
+    parser.add_argument(
+        "--model", type=Path, help="folder of an embedding model: measure the search by meaning as well"
+    )
+    parser.add_argument("--cache", type=Path, default=Path(".tools/vectors"), help="folder that keeps its vectors")
+    parser.add_argument("--split", type=int, default=5, help="seed of the halves for --memory (default 5)")
     options = parser.parse_args()
     report_quality(options.data, options.sample or None)
     if options.cost:
         report_cost(options.data)
+    if options.model:
+        anyio.run(report_meaning, options.data, options.sample or None, options.model, options.cache)
+    if options.memory:
+        report_memory(options.data, options.split)
+    if options.tokens:
+        report_tokens(options.data)
 
 
 if __name__ == "__main__":

@@ -58,9 +58,9 @@ async def tour() -> int:
         for query in SEARCHES:
             found = await client.call_tool("search_tools", {"query": query, "limit": 3})
             print(f'\nA search for "{query}" finds:\n')
-            hits = (found.structured_content or {}).get("results", [])
-            table([(str(hit["name"]), str(hit.get("description", ""))) for hit in hits])
-            failed += not hits
+            lines = " ".join(map(shape, found.content)) if found.is_error else found.content[0].text
+            print(lines)
+            failed += not lines.startswith("1. ")
         print("\nOne call of each kind:\n")
         rows: list[tuple[str, str, str]] = []
         for what, name, arguments in TOOL_CALLS:

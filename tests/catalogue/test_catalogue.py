@@ -9,7 +9,8 @@ from tests.support.tools import make_tool
 from tests.support.work import calls_made_by
 from tests.upstreams.registry_service import Answers, served
 
-from utcp_bridge.catalogue.catalogue import Catalogue, exposure_for
+from utcp_bridge.catalogue.catalogue import Catalogue
+from utcp_bridge.catalogue.exposure import exposure_for
 from utcp_bridge.catalogue.naming import _qualified, assign_names
 from utcp_bridge.client.client import Extensions, UtcpClient
 from utcp_bridge.errors import StaleCursor, UnknownTool
@@ -436,6 +437,34 @@ def test_a_client_gets_the_first_exposure_whose_pattern_fits_its_name():
     assert exposure_for(settings, "cursor-vscode") == "search"
     assert exposure_for(settings, "Inspector") == "all"
     assert exposure_for(settings, None) == "pinned"
+
+
+@pytest.mark.parametrize(
+    ("count", "client", "settings", "listed"),
+    [
+        (40, None, {}, 40),
+        (41, None, {}, 0),
+        (41, "cursor", {}, 0),
+        (41, "claude-code", {}, 41),
+        (500, "claude-code", {}, 500),
+        (501, "claude-code", {}, 0),
+        (41, "claude-code", {"exposure_limits": {"tools": 40}}, 0),
+        (41, "claude-code", {"exposure": "search"}, 0),
+        (41, "claude-code", {"exposure_by_client": {"claude*": "search"}}, 0),
+    ],
+)
+def test_auto_lists_few_tools_and_more_to_a_host_that_searches_the_list_itself(count, client, settings, listed):
+    catalogue, _ = catalogue_of(count, **settings)
+    assert len(catalogue.view(client).listed) == listed
+
+
+def test_auto_lists_at_most_ten_thousand_tokens():
+    client = StandIn()
+    for number in range(12):
+        client.add("m", f"tool{number}", inputs={"type": "object", "properties": {"p": {"description": "x" * 4_000}}})
+    catalogue = Catalogue(client, lambda _counts: [META])
+    assert len(catalogue.view().listed) == 0
+    assert len(catalogue.view("claude-code").listed) == 12
 
 
 def test_each_clients_exposure_has_its_own_list_and_cursors():

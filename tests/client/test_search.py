@@ -260,7 +260,7 @@ async def test_a_patient_search_waits_for_vectors_and_reports_why_they_are_missi
         async with await UtcpClient.create(by_meaning(service)) as client:
             assert await client.prepare_search(["sloop"], patient=True) is None
             assert [hit.tool.name for hit in client.search("sloop")] == ["rent_yacht"]
-        config = {**by_meaning(service), "variables": {"EMBEDDINGS_KEY": "wrong-key-of-mine"}}
+        config = {**by_meaning(service, cache=False), "variables": {"EMBEDDINGS_KEY": "wrong-key-of-mine"}}
         async with await UtcpClient.create(config) as client:
             note = await client.prepare_search(["sloop"], patient=True)
     assert "401" in note

@@ -36,7 +36,7 @@ def configuration(service, tmp_path):
     config = {
         "manual_call_templates": [{"name": "shop", "call_template_type": "text", "content": content}],
         "tool_search_strategy": strategy,
-        "bridge": {"exposure": "search"},
+        "bridge": {"exposure": "search", "structured_content": "always"},
     }
     path = tmp_path / "utcp.json"
     path.write_text(json.dumps(config), encoding="utf-8")

@@ -86,7 +86,7 @@ def test_arguments_must_be_an_object(arguments):
 
 def test_nulls_count_as_absent_and_one_string_as_a_list_of_it():
     read = read_arguments({"query": None, "limit": None, "tags": "mail", "queries": "one need"})
-    assert (read.query, read.tags, read.queries, read.page_size) == ("", ["mail"], ["one need"], 5)
+    assert (read.query, read.tags, read.queries, read.page_size) == ("", ["mail"], ["one need"], 10)
 
 
 def test_a_number_written_as_text_is_read():

@@ -25,8 +25,10 @@ def test_every_field_of_a_tool_is_indexed(make_tool):
         title="Remit",
         tags=("finance",),
         inputs={"properties": {"iban": {"description": "Account", "enum": ["gold", 3]}}},
+        extras={"asked_as": ["clear an invoice", "open invoices, invoice by invoice"]},
     )
-    name, provider, tags, description, parameters, texts = fields_of(tool)
+    name, provider, tags, description, parameters, texts, asked = fields_of(tool)
+    assert asked == ["clear", "invoic", "open", "invoic"]
     assert (name, provider, tags) == (["pay", "remit"], ["bill"], ["financ"])
     assert (description, parameters, texts) == (["settl"], ["iban"], ["account", "gold"])
 

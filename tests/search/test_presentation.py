@@ -103,27 +103,30 @@ def test_a_summary_names_title_tags_and_parameters(make_tool):
 
 
 def entry(name, **members):
-    return {"name": name, "provider": "mail", "score": 1.0, "callable_as": "call_tool", **members}
+    return {"name": name, **members}
 
 
 def test_results_as_text_are_one_line_each():
     result = {
         "total": 9,
-        "results": [entry("send", description="Sends.", parameters="to*: string"), entry("list")],
+        "results": [entry("send", description="Sends.", parameters="to*: string"), entry("list", provider="mail")],
+        "call_with": "call_tool",
         "next_cursor": "abc",
         "note": "Take care.",
     }
     assert as_text(result).splitlines() == [
-        "1. send [mail; call_tool] - Sends. (to*: string)",
-        "2. list [mail; call_tool]",
+        "1. send(to*: string) - Sends.",
+        "2. list [mail]",
+        "Call these tools with call_tool.",
         "More with cursor abc",
         "Take care.",
     ]
 
 
-def test_full_detail_shows_the_input_schema_as_json():
-    text = as_text({"total": 1, "results": [entry("send", inputSchema={"type": "object", "x": None})]})
-    assert text.endswith('inputSchema: {"type": "object", "x": null}')
+def test_full_detail_shows_the_schemas_as_json():
+    shown = entry("send", inputSchema={"type": "object", "x": None}, outputSchema={"title": "é"})
+    lines = as_text({"total": 1, "results": [shown]}).splitlines()
+    assert lines == ["1. send", 'inputSchema: {"type":"object","x":null}', 'outputSchema: {"title":"é"}']
 
 
 def test_groups_are_headed_by_their_query_and_empty_ones_say_so():
@@ -136,7 +139,7 @@ def test_groups_are_headed_by_their_query_and_empty_ones_say_so():
     }
     assert as_text(result).splitlines() == [
         '"send mail":',
-        "1. send [mail; call_tool]",
+        "1. send",
         '"qq":',
         "Nothing found.",
         "Did you mean: q?",

@@ -1,6 +1,5 @@
 import dataclasses
 
-import jsonschema_rs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +10,6 @@ from utcp_bridge.search.lexical import Bm25Strategy
 from utcp_bridge.search.presentation import as_text
 from utcp_bridge.search.query import (
     RANKED_DEPTH,
-    SEARCH_TOOLS_OUTPUT_SCHEMA,
     RegexMatches,
     SearchContext,
     describe_catalogue,
@@ -20,8 +18,6 @@ from utcp_bridge.search.query import (
     nearest_names,
     search_tools,
 )
-
-_OUTPUT = jsonschema_rs.validator_for(SEARCH_TOOLS_OUTPUT_SCHEMA)
 
 
 def context_of(tools, **members):
@@ -43,7 +39,6 @@ def context(mail_tools):
 
 def run(context, note=None, **arguments):
     result = search_tools(arguments, context, note=note)
-    _OUTPUT.validate(result)
     assert isinstance(as_text(result), str)
     return result
 
@@ -56,9 +51,6 @@ def test_a_ranked_search_gives_summaries(context):
     first = run(context, query="send an email")["results"][0]
     assert first == {
         "name": "mail_send_email",
-        "provider": "mail",
-        "score": 1.0,
-        "callable_as": "tools/call",
         "description": "Sends a message to a recipient.",
         "parameters": "to*: string, subject: string",
         "tags": ["Messaging", "write"],
@@ -66,16 +58,26 @@ def test_a_ranked_search_gives_summaries(context):
 
 
 def test_a_tool_that_is_not_listed_is_called_through_call_tool(context):
-    assert run(context, query="read file from disk")["results"][0]["callable_as"] == "call_tool"
+    through = dataclasses.replace(context, call="run_tool")
+    assert run(through, query="read file from disk")["call_with"] == "run_tool"
+    assert run(through, queries=["send email", "read file"])["call_with"] == "run_tool"
+    assert "call_with" not in run(through, query="send email", limit=1)
+    assert "call_with" not in run(context, query="read file from disk")
 
 
 def test_names_detail_returns_only_what_a_call_needs(context):
-    assert set(run(context, query="email", detail="names")["results"][0]) == {
-        "name",
-        "provider",
-        "score",
-        "callable_as",
-    }
+    assert run(context, query="email", detail="names")["results"][0] == {"name": "mail_send_email"}
+
+
+def test_an_entry_has_its_provider_where_the_name_does_not_begin_with_it(context):
+    short = dataclasses.replace(context, mcp_name=lambda tool: tool.name)
+    assert run(short, query="email", detail="names")["results"][0] == {"name": "send_email", "provider": "mail"}
+
+
+def test_ten_tools_are_a_page_and_three_with_full_detail(make_tool):
+    context = context_of([make_tool(f"x.report_{number}", "Makes a report.") for number in range(12)])
+    assert len(names(run(context, query="report"))) == 10
+    assert len(names(run(context, query="report", detail="full"))) == 3
 
 
 def test_full_detail_gives_the_schemas_and_the_whole_description(make_tool):

@@ -1,7 +1,7 @@
 import json
 import math
+import stat
 import sys
-from hashlib import blake2b
 from zlib import crc32
 
 import anyio
@@ -9,16 +9,11 @@ import httpx2
 import pytest
 
 from utcp_bridge.errors import ConfigError, MalformedReply, Unreachable
+from utcp_bridge.search.encoders import LocalScorer
 from utcp_bridge.search.lexical import Bm25Strategy
-from utcp_bridge.search.semantic import (
-    EndpointScorer,
-    LocalScorer,
-    SemanticStrategy,
-    _digest,
-    _text_of,
-    read_semantic_options,
-)
+from utcp_bridge.search.semantic import SHARE, EndpointScorer, SemanticStrategy, _text_of, read_semantic_options
 from utcp_bridge.search.strategy import ToolSearchStrategy
+from utcp_bridge.search.vectors import digest_of
 
 pytestmark = pytest.mark.anyio
 
@@ -122,16 +117,18 @@ async def test_a_tool_that_shares_no_word_is_found_by_meaning(strategy):
         assert names(strategy.search("sloop")) == ["rent_yacht"]
 
 
-async def test_lexical_score_and_a_share_of_the_cosine_are_added(strategy):
+async def test_the_score_by_words_and_a_share_of_that_by_vectors_are_added(strategy):
     with anyio.fail_after(60):
         await strategy.index()
         await strategy.prepare(["bread for the sloop"])
         found = strategy.search("bread for the sloop")
     assert names(found)[:2] == ["bake_bread", "rent_yacht"]
     assert found[0].score == 1.0
-    lexical, cosine = 1.0, _cosine("bread for the sloop", strategy, "kitchen.bake_bread")
-    other = _cosine("bread for the sloop", strategy, "garage.rent_yacht")
-    assert math.isclose(found[1].score, 0.3 * other / (lexical + 0.3 * cosine), rel_tol=1e-5)
+    best, other = (
+        _cosine("bread for the sloop", strategy, name) for name in ("kitchen.bake_bread", "garage.rent_yacht")
+    )
+    most = max(best, other)
+    assert math.isclose(found[1].score, SHARE * other / most / (1.0 + SHARE * best / most), rel_tol=1e-5)
 
 
 def _cosine(query, strategy, name):
@@ -160,12 +157,49 @@ async def test_filters_hold_for_tools_found_by_meaning_too(strategy):
     assert len(strategy.search(query, limit=1)) == 1
 
 
-async def test_a_large_catalogue_compares_the_lexical_candidates_alone(strategy, monkeypatch):
-    monkeypatch.setattr("utcp_bridge.search.semantic._MAX_PRODUCTS", 10)
+async def test_an_exact_name_stays_first(strategy):
     with anyio.fail_after(60):
         await strategy.index()
-        await strategy.prepare(["sloop bread"])
-    assert names(strategy.search("sloop bread")) == ["bake_bread"]
+        await strategy.prepare(["wash"])
+    assert names(strategy.search("wash"))[0] == "wash"
+
+
+async def test_vectors_are_kept_on_disk_and_damaged_files_are_made_anew(scorer, server, tools, tmp_path):
+    def made():
+        strategy = SemanticStrategy(Bm25Strategy(), scorer, seconds=60, cache=tmp_path / "kept")
+        strategy.add(tools)
+        return strategy
+
+    async def found():
+        strategy = made()
+        await strategy.index()
+        await strategy.prepare(["sloop"])
+        return [(hit.tool.name, round(hit.score, 3)) for hit in strategy.search("sloop")]
+
+    with anyio.fail_after(60):
+        first = await found()
+        embedded = len(server.inputs)
+        assert await found() == first
+        assert len(server.inputs) == embedded + 1  # the query alone
+        (path,) = (tmp_path / "kept").iterdir()
+        if sys.platform != "win32":
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        whole = path.read_bytes()
+        for damage in (b"", b"{}", whole[:-1], b"[1]\n" + whole, whole.replace(b'"version": 1', b'"version": 2')):
+            path.write_bytes(damage)
+            assert await found() == first
+            assert path.read_bytes() == whole
+
+
+async def test_a_search_says_how_many_tools_have_no_vector_yet(strategy, server, make_tool):
+    with anyio.fail_after(60):
+        await strategy.index()
+        strategy.add([make_tool(f"garage.part{number}", f"Part {number}.") for number in range(3)])
+        server.answer = lambda texts: {"error": "overloaded"}
+        with pytest.raises(MalformedReply):
+            await strategy.index()
+        server.answer = lambda texts: {"data": [{"index": n, "embedding": embed(t)} for n, t in enumerate(texts)]}
+        assert await strategy.prepare(["sloop"]) == "3 tools have no embeddings yet, and are found by words alone."
 
 
 async def test_texts_are_embedded_once_and_forgotten_with_their_tools(strategy, server, tools, make_tool):
@@ -306,7 +340,7 @@ async def test_a_folder_that_one_package_cannot_read_is_tried_with_the_next(enco
 async def test_without_a_package_for_it_the_folder_is_refused_with_the_install_line(tmp_path, monkeypatch):
     for package in ("model2vec", "sentence_transformers"):
         monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr("utcp_bridge.search.semantic.find_spec", lambda package: None)
+    monkeypatch.setattr("utcp_bridge.search.encoders.find_spec", lambda package: None)
     with pytest.raises(ConfigError, match=r"pip install 'utcp-bridge\[semantic\]'"):
         LocalScorer(tmp_path)
 
@@ -323,10 +357,15 @@ async def test_a_folder_that_does_not_exist_is_refused(tmp_path):
         LocalScorer(tmp_path / "nowhere")
 
 
-async def test_vectors_of_different_models_are_never_mixed(strategy, scorer, tools):
+async def test_vectors_of_different_models_are_never_mixed(tools):
     text = _text_of(tools[0])
-    assert _digest("hashing", text) != _digest("other", text)
-    assert len(_digest("hashing", text)) == blake2b(digest_size=16).digest_size
+    assert digest_of("hashing", text) != digest_of("other", text)
+    ends = [
+        EndpointScorer(url, "m", None, dimensions=size).model
+        for url in ("http://a/", "http://b/")
+        for size in (None, 3)
+    ]
+    assert len(set(ends)) == 4
 
 
 ENDPOINT = {"url": "https://api.example.com/v1/embeddings", "model": "small"}

@@ -1,16 +1,14 @@
 """search_tools and call_tool."""
 
 import anyio
-import jsonschema_rs
 import orjson
 import pytest
 from tests.support.host_rules import COMPOSED_RULES, INPUT_RULES, broken
-from tests.support.server_client import StandIn
+from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.model import discard
-from utcp_bridge.search.query import SEARCH_TOOLS_OUTPUT_SCHEMA
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.settings import MetaToolNames as Names
@@ -50,31 +48,39 @@ def test_every_host_accepts_the_schemas_of_the_meta_tools():
 
 async def test_a_search_finds_tools_and_says_how_to_call_them():
     found = await call(server_of(), "search_tools", {"query": "weather forecast"})
-    structured = found["structuredContent"]
-    assert structured["results"][0]["name"] == "weather_forecast"
-    assert structured["results"][0]["callable_as"] == "tools/call"
+    assert found["content"][0]["text"] == "1. weather_forecast(city: string) - Tomorrow's weather in a city."
+    assert "structuredContent" not in found
+
+
+async def test_a_search_is_structured_content_too_if_results_always_are():
+    found = await call(server_of(structured_content="always"), "search_tools", {"query": "weather forecast"})
+    assert [entry["name"] for entry in found["structuredContent"]["results"]] == ["weather_forecast"]
     assert "weather_forecast" in found["content"][0]["text"]
-    jsonschema_rs.validate(SEARCH_TOOLS_OUTPUT_SCHEMA, structured)
 
 
 async def test_a_note_of_the_strategy_reaches_the_caller():
     server = server_of()
     server.client.search_note = "Ranked by words alone."
     found = await call(server, "search_tools", {"query": "weather forecast"})
-    assert found["structuredContent"]["note"] == "Ranked by words alone."
     assert "Ranked by words alone." in found["content"][0]["text"]
 
 
 async def test_full_detail_is_what_tools_list_shows():
     found = await call(server_of(), "search_tools", {"query": "weather forecast", "detail": "full"})
-    assert found["structuredContent"]["results"][0]["inputSchema"]["properties"] == {"city": {"type": "string"}}
+    assert 'inputSchema: {"type":"object","properties":{"city":{"type":"string"}}' in found["content"][0]["text"]
 
 
-@pytest.mark.parametrize(("names", "how"), [(Names(), "call_tool"), (Names(call=None), "tools/call")])
+@pytest.mark.parametrize(
+    ("names", "how"),
+    [(Names(), "Call these tools with call_tool."), (Names(call="run"), "with run."), (Names(call=None), "")],
+)
 async def test_search_says_to_use_call_tool_for_tools_that_are_not_listed(names, how):
     server = server_of(exposure="search", meta_tools=names)
     found = await call(server, "search_tools", {"query": "share price"})
-    assert found["structuredContent"]["results"][0]["callable_as"] == how
+    first, *rest = found["content"][0]["text"].split("\n")
+    assert first == "1. stock_quote - The price of a share."
+    assert len(rest) == bool(how)
+    assert "".join(rest).endswith(how)
 
 
 async def test_bad_search_arguments_are_an_error_result():
@@ -220,13 +226,12 @@ def test_descriptions_name_the_providers_within_a_size_limit():
 
 
 async def test_a_search_above_the_budget_has_fewer_tools_and_says_so():
-    server = server_of(max_result_bytes=10_000)
+    server = server_of(max_result_bytes=10_000, structured_content="always")
     inputs = {"type": "object", "properties": {f"weather {n}": {"type": "string"} for n in range(60)}}
     for number in range(8):
         server.client.add("weather", f"report_{number}", inputs=inputs)
     found = await call(server, "search_tools", {"query": "weather report", "detail": "full", "limit": 8})
     structured = found["structuredContent"]
-    jsonschema_rs.validate(SEARCH_TOOLS_OUTPUT_SCHEMA, structured)
     assert 0 < len(structured["results"]) < 8
     assert "Not all tools are shown" in structured["note"]
     assert len(orjson.dumps(found)) <= 10_000
@@ -260,12 +265,19 @@ DOWN = {
 async def test_a_search_without_results_and_an_unknown_tool_name_the_manuals_that_failed():
     async with await UtcpClient.create(DOWN) as client:
         server = BridgeServer(client)
-        found = (await call(server, "search_tools", {"query": "create an issue"}))["structuredContent"]
-        jsonschema_rs.validate(SEARCH_TOOLS_OUTPUT_SCHEMA, found)
+        found = (await call(server, "search_tools", {"query": "create an issue"}))["content"][0]["text"]
         unknown = server.meta_tools.unknown("create_issue")
-    for text in (found["note"], str(unknown)):
+    for text in (found, str(unknown)):
         assert "gh (failed), keyed (failed)" in text
         assert "bridge_status says why" in text
+
+
+async def test_a_need_without_a_result_among_others_names_the_manuals_that_failed():
+    server = server_of()
+    server.client.manuals.append(Manual("gh", status="failed", error=ConfigError("It is away.")))
+    for queries, is_named in ((["weather", "share price"], False), (["weather", "zzzz"], True)):
+        text = (await call(server, "search_tools", {"queries": queries}))["content"][0]["text"]
+        assert ("gh (failed)" in text) is is_named
 
 
 async def test_the_status_names_each_part_its_cause_and_the_remedy_and_no_secret():
@@ -287,7 +299,8 @@ async def test_the_status_names_each_part_its_cause_and_the_remedy_and_no_secret
 
 async def test_nothing_is_added_while_all_manuals_are_loaded():
     server = server_of()
-    assert "note" not in (await call(server, "search_tools", {"query": "weather"}))["structuredContent"]
+    for query in ("weather", "zzzz"):
+        assert "do not offer" not in (await call(server, "search_tools", {"query": query}))["content"][0]["text"]
     assert "bridge_status" not in str(server.meta_tools.unknown("nothing_like_it"))
     assert (await call(server, "bridge_status", {}))["structuredContent"]["down"] == []
 

@@ -44,9 +44,9 @@ class StandIn:
     search_note: str | None = None
     audit_lost: int | None = None
     notes_requesters: bool = False
+    root: Path = field(default_factory=Path)
     config: UtcpClientConfig = field(default_factory=UtcpClientConfig)
     redactor: Redactor = field(default_factory=Redactor)
-    root: Path = field(default_factory=Path)
 
     def __post_init__(self):
         self._tools, self._functions, self._callbacks = {}, {}, []

@@ -16,6 +16,7 @@ from collections.abc import Set as AbstractSet
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from utcp_bridge.catalogue.exposure import ListedPart, listed_part_for
 from utcp_bridge.catalogue.fitting import json_bytes
 from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.naming import ToolKey, assign_names, names_of_manual
@@ -35,14 +36,14 @@ from utcp_bridge.foreign import visible_json
 from utcp_bridge.model import JsonObject, Tool, matches_glob
 from utcp_bridge.pipeline.files import input_schema_of
 from utcp_bridge.pipeline.schema_forms import outline
-from utcp_bridge.settings import Exposure, ExposureSettings
+from utcp_bridge.settings import ExposureSettings
 from utcp_bridge.tasks import at_once
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.manuals.repository import Change
 
-__all__ = ["Catalogue", "Entry", "MetaToolEntries", "ToolPage", "View", "exposure_for"]
+__all__ = ["Catalogue", "Entry", "MetaToolEntries", "ToolPage", "View"]
 
 MetaToolEntries = Callable[[Mapping[str, int]], list[JsonObject]]
 """Makes the entries of the meta-tools from the number of tools per manual."""
@@ -265,31 +266,23 @@ def _weighed(entry: JsonObject) -> tuple[int, bytes]:
     return len(data), hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
 
 
-def exposure_for(settings: ExposureSettings, client: str | None) -> Exposure:
-    """Return the exposure for a client of this name: the first match of `exposure_by_client`, else `exposure`."""
-    if client is not None:
-        for pattern, exposure in settings.exposure_by_client.items():
-            if matches_glob(pattern, client):
-                return exposure
-    return settings.exposure
-
-
 class View:
-    """What one exposure lists of one generation of tools."""
+    """What one listed part shows of one generation of tools."""
 
     def __init__(
-        self, entries: Sequence[Entry], meta_tools: Sequence[JsonObject], exposure: Exposure, settings: ExposureSettings
+        self, entries: Sequence[Entry], meta_tools: Sequence[JsonObject], part: ListedPart, settings: ExposureSettings
     ) -> None:
         self._entries = entries
-        self._meta_tools = [] if exposure == "pinned" else list(meta_tools)
-        self.exposure: Exposure = exposure
+        self._meta_tools = [] if part.exposure == "pinned" else list(meta_tools)
+        self.part = part
         self._settings = settings
         self._pages: dict[tuple[int, bool], ToolPage] = {}
 
     @cached_property
     def listed(self) -> Sequence[Entry]:
         """The listed tools, without the meta-tools."""
-        if self.exposure == "all" or (self.exposure == "auto" and self._is_small()):
+        exposure = self.part.exposure
+        if exposure == "all" or (exposure == "auto" and self._is_small()):
             return self._entries
         return [entry for entry in self._entries if self._is_pinned(entry)]
 
@@ -325,7 +318,7 @@ class View:
 
     def steps(self) -> Generator[None, None, None]:
         """Find out which tools are listed, in steps between which a server can do other work."""
-        if "listed" in self.__dict__ or self.exposure != "auto":
+        if "listed" in self.__dict__ or self.part.exposure != "auto":
             return
         yield from self._sizes()
 
@@ -363,7 +356,7 @@ class View:
 
     def _sizes(self) -> Generator[None, None, bool]:
         """Return whether the tools are few and small enough to be listed in full."""
-        names, limits = self._settings.meta_tools, self._settings.exposure_limits
+        names, limits = self._settings.meta_tools, self.part.limits
         if names.search is None or names.call is None:
             return True
         if len(self._entries) > limits.tools:
@@ -424,7 +417,7 @@ class Catalogue:
         self._is_complete = False
         self._of_tool: dict[Tool, Entry] = {}
         self._of_key: dict[ToolKey, Tool] = {}
-        self._views: dict[Exposure, View] = {}
+        self._views: dict[ListedPart, View] = {}
         self._shares: defaultdict[str, _Share] = defaultdict(_Share)
         self._changed: dict[ToolKey, Tool] = {}
         """Tools whose definitions changed since the entries were made."""
@@ -460,20 +453,20 @@ class Catalogue:
 
     def view(self, client: str | None = None) -> View:
         """Return what `tools/list` shows to the client of this name."""
-        return self.view_of(exposure_for(self._settings, client))
+        return self.view_of(listed_part_for(self._settings, client))
 
-    def view_of(self, exposure: Exposure) -> View:
-        """Return what `tools/list` shows with this exposure."""
+    def view_of(self, part: ListedPart) -> View:
+        """Return what `tools/list` shows of a part."""
         self._refresh()
-        view = self._views.get(exposure)
+        view = self._views.get(part)
         if view is None:
             entries = list(self._entries.values())
-            view = self._views[exposure] = View(entries, self.meta_tools, exposure, self._settings)
+            view = self._views[part] = View(entries, self.meta_tools, part, self._settings)
         return view
 
     def is_current(self, view: View) -> bool:
         """Return whether the tools have not changed since this view was returned."""
-        return self._client.generation == self._generation and view is self._views.get(view.exposure)
+        return self._client.generation == self._generation and view is self._views.get(view.part)
 
     def page(self, cursor: str | None = None, *, composed: bool = False, client: str | None = None) -> ToolPage:
         """Return one page of `tools/list`. `composed` is for protocol 2026-07-28 and later.

@@ -29,6 +29,7 @@ from utcp_bridge.model import Fault, JsonObject, Tool
 from utcp_bridge.net.backoff import Backoff
 from utcp_bridge.net.files.local_file import resolve_within
 from utcp_bridge.placement.request import RequestParts
+from utcp_bridge.processes.systems import own_folder
 from utcp_bridge.search import SEMANTIC, Hit, ToolSearchStrategy, create_strategy
 from utcp_bridge.search.strategy import Accept
 from utcp_bridge.settings import UtcpClientConfig
@@ -291,7 +292,8 @@ class ToolSearch:
         kind = raw.get("tool_search_strategy_type")
         if kind != SEMANTIC:
             return create_strategy(str(kind), options) if kind else create_strategy()
-        from utcp_bridge.search.semantic import LocalScorer, SemanticStrategy, read_semantic_options
+        from utcp_bridge.search.encoders import LocalScorer
+        from utcp_bridge.search.semantic import SemanticStrategy, read_semantic_options
 
         semantic = read_semantic_options(options)
         if semantic.words.get("tool_search_strategy_type") == SEMANTIC:
@@ -304,7 +306,8 @@ class ToolSearch:
             scorer = self._endpoint(semantic.endpoint)
         else:
             scorer = LocalScorer(resolve_within(str(semantic.model_folder), self._services.root, confined=False))
-        return SemanticStrategy(words, scorer, seconds=semantic.query_timeout)
+        cache = own_folder() / "vectors" if semantic.cache else None
+        return SemanticStrategy(words, scorer, seconds=semantic.query_timeout, cache=cache)
 
     def _endpoint(self, options: EndpointOptions) -> SemanticScorer:
         """Return a scorer that calls the endpoint through the gate, with the operator's rights and credentials."""

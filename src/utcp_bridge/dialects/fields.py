@@ -14,6 +14,7 @@ from utcp_bridge.model import JsonObject, is_list
 
 __all__ = [
     "VARIABLE_NAME",
+    "asked_as",
     "copied",
     "first_of",
     "is_mapping",
@@ -37,6 +38,7 @@ _SORTS = (
     (dict, "an object"),
 )
 _MAX_WORD = 64
+_MAX_ASKED, _MAX_ASKED_TEXTS = 200, 20
 _MAX_DEPTH = 200
 _MAX_SECONDS = 10**9
 _SUFFIX_DIGITS = 8
@@ -50,6 +52,17 @@ def is_mapping(value: Any) -> TypeGuard[dict[Any, Any]]:
 def first_of(raw: JsonObject, keys: Iterable[str]) -> Any:
     """Return the value of the first of `keys` that is present and not null."""
     return next((raw[key] for key in keys if raw.get(key) is not None), None)
+
+
+def asked_as(value: Any) -> list[str] | None:
+    """Return how a tool is asked for, from its author's examples: a text or a list of texts; None for anything else.
+
+    A list has at most 20 texts of 200 characters each.
+    """
+    texts = [value] if isinstance(value, str) else value
+    if not is_list(texts) or not all(isinstance(text, str) for text in texts):
+        return None
+    return [text[:_MAX_ASKED] for text in texts[:_MAX_ASKED_TEXTS] if text.strip()]
 
 
 def text_of(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from utcp_bridge.dialects import extended, v0, v1
 from utcp_bridge.dialects.auth_forms import rewrite_auth
-from utcp_bridge.dialects.fields import first_of, sort_of, text_of, word
+from utcp_bridge.dialects.fields import asked_as, first_of, sort_of, text_of, word
 from utcp_bridge.dialects.readings import Notes, ParsedManual, RawTool
 from utcp_bridge.dialects.shapes import MCP_SCHEMA_KEYS, Shape, detect
 from utcp_bridge.dialects.templates import read_protocols, read_template
@@ -37,7 +37,7 @@ _KEYWORDS = frozenset({
 })  # fmt: skip
 _TOOL_KEYS = frozenset({
     *_TEMPLATE_KEYS, *_INPUT_KEYS, *_OUTPUT_KEYS, "name", "title", "description", "tags", "average_response_size",
-    "auth", "annotations", "deprecated", "body_members",
+    "auth", "annotations", "deprecated", "body_members", "asked_as",
 })  # fmt: skip
 
 
@@ -111,6 +111,9 @@ def _read_tool(name: str, raw: JsonObject, default: JsonObject, where: str, note
     annotations, size, members = raw.get("annotations"), raw.get("average_response_size"), raw.get("body_members")
     if not is_object(annotations):
         annotations = {}
+    asked = asked_as(raw.get("asked_as") or [])
+    if asked is None:
+        notes.warn(where, "`asked_as` must be a list of texts, and is ignored.")
     return RawTool(
         name=name,
         template=template,
@@ -123,6 +126,7 @@ def _read_tool(name: str, raw: JsonObject, default: JsonObject, where: str, note
         deprecated=raw.get("deprecated") is True,
         average_response_size=size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
         body_members=tuple(one for one in members if isinstance(one, str)) if is_list(members) else (),
+        extras={"asked_as": asked} if asked else {},
         rest={key: value for key, value in raw.items() if key not in _TOOL_KEYS},
     )
 

@@ -9,11 +9,13 @@ from typing import Any, Final
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.search.text import terms
 
-__all__ = ["FIELDS", "Field", "fields_of", "parameters_of", "weigh"]
+__all__ = ["FIELDS", "Field", "fields_of", "gain_of", "parameters_of", "weigh"]
 
 _MAX_TEXT: Final = 4_000
 _MAX_PARAMETERS: Final = 200
 _MAX_ENUM_VALUES: Final = 30
+_MAX_ASKED: Final = 60
+"""Terms of the examples of requests of one tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ FIELDS: Final = (
     Field(weight=1.0, b=0.6, pivot=16.0),  # description
     Field(weight=0.7, b=0.7, pivot=5.0),  # parameter names
     Field(weight=0.3, b=0.7, pivot=20.0),  # parameter descriptions and enum values
+    Field(weight=1.0, b=0.0, pivot=1.0),  # examples of requests (`asked_as`)
 )
 K1: Final = 1.35
 _DESCRIPTION: Final = 3
@@ -62,6 +65,7 @@ def fields_of(tool: Tool) -> tuple[list[str], ...]:
         terms(_text(tool.description)),
         terms(" ".join(name for name, _ in parameters)[:_MAX_TEXT]),
         terms(" ".join(_parameter_texts(schema for _, schema in parameters))[:_MAX_TEXT]),
+        _asked_terms(tool),
     )
 
 
@@ -76,6 +80,20 @@ def weigh(tool: Tool) -> dict[str, float]:
             for term in found[:_OPENING_TERMS]:
                 sums[term] += step
     return {term: total / (K1 + total) for term, total in sums.items()}
+
+
+def gain_of(weight: float, text: float) -> float:
+    """Return what one more field of this weight adds to a term whose saturated weight in a tool is `text`."""
+    before = K1 * text / (1 - text)
+    return (before + weight) / (K1 + before + weight) - text
+
+
+def _asked_terms(tool: Tool) -> list[str]:
+    """Return the terms of the examples of requests, each once for each example that has it."""
+    examples = tool.extras.get("asked_as", ())
+    found = [term for example in examples for term in dict.fromkeys(terms(_text(example)))]
+    kept = set(list(dict.fromkeys(found))[:_MAX_ASKED])
+    return [term for term in found if term in kept]
 
 
 def _text(value: Any) -> str:

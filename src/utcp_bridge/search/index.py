@@ -80,6 +80,12 @@ class Postings:
         if self._peak is not None and weight >= self._peak:
             self._peak = None
 
+    def weight_of(self, slot: int) -> float:
+        """Return the weight in one tool, 0 if it lacks the term."""
+        position = bisect_left(self.slots, slot)
+        has_term = position < len(self.slots) and self.slots[position] == slot
+        return self.weights[position] if has_term else 0.0
+
     def add_to(self, scores: dict[int, float], factor: float) -> None:
         """Add `factor` times each weight to the scores."""
         score_of = scores.get
@@ -179,8 +185,17 @@ class InvertedIndex:
 
     def idf(self, postings: Postings) -> float:
         """Return the inverse document frequency of a term with these postings; it is always above zero."""
-        count = len(postings.slots)
+        return self.idf_of(len(postings.slots))
+
+    def idf_of(self, count: int) -> float:
+        """Return the inverse document frequency of a term that this number of tools have."""
+        count = min(count, len(self))
         return log(1 + (len(self) - count + 0.5) / (count + 0.5))
+
+    def slot_of(self, qualified_name: str) -> int | None:
+        """Return the slot of a tool; None if the index does not contain it."""
+        entry = self._entries.get(qualified_name)
+        return None if entry is None else entry[0]
 
     def frequency(self, term: str) -> int:
         """Return the number of tools in which a term occurs."""

@@ -12,12 +12,14 @@ tools that score zero.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from threading import Lock
 from typing import Final
 
 from utcp_bridge.model import Tool
+from utcp_bridge.search.fields import gain_of
 from utcp_bridge.search.index import InvertedIndex, QueryTerm, best
+from utcp_bridge.search.memory import REMEMBERED, SearchMemory
 from utcp_bridge.search.strategy import Accept, Hit, tool_filter
 from utcp_bridge.search.text import synonyms_of, terms
 from utcp_bridge.search.typos import split_compound
@@ -26,6 +28,10 @@ __all__ = ["Bm25Strategy", "TagStrategy", "clause_terms", "query_terms"]
 
 SYNONYM_WEIGHT: Final = 0.25
 REPAIR_WEIGHT: Final = 0.8
+MEMORY_WEIGHT: Final = 1.5
+"""The weight of the field of remembered words."""
+MEMORY_SHARE: Final = 0.9
+"""The most that remembered words add to a tool, relative to the best score by text."""
 _MAX_QUERY: Final = 4_000
 _BOUNDARY: Final = re.compile(
     r"[.?!;\n]\s|,\s+(?:and|then|but|or)\b|\b(?:and|then|also|additionally|moreover|furthermore)\b", re.IGNORECASE
@@ -70,7 +76,10 @@ class Bm25Strategy:
             return []
         with self._lock:
             within = self._within(tags, providers, accept)
-            scores = best(query_terms(query[:_MAX_QUERY], self._index), limit, within=within)
+            found = query_terms(query[:_MAX_QUERY], self._index)
+            scores = best(found, limit, within=within)
+            if (memory := REMEMBERED.get()) is not None:
+                self._add_remembered(memory, query, found, scores, within)
             self._lift_names(query, scores, within)
             ranked = sorted(
                 (-score, tool.qualified_name, tool)
@@ -89,6 +98,36 @@ class Bm25Strategy:
         passes = tool_filter(tags, None, accept)
         slots = range(len(tools)) if providers is None else self._index.slots_of(providers)
         return {slot for slot in slots if (tool := tools[slot]) is not None and passes(tool)}
+
+    def _add_remembered(
+        self,
+        memory: SearchMemory,
+        query: str,
+        found: Sequence[QueryTerm],
+        scores: dict[int, float],
+        within: set[int] | None,
+    ) -> None:
+        """Add what earlier searches of the client say, as one more field of each tool, within `MEMORY_SHARE`."""
+        index = self._index
+        gains: dict[int, float] = {}
+        words = dict.fromkeys(terms(query[:_MAX_QUERY]))
+        related = [(word, 1.0) for word in words]
+        related += [(other, SYNONYM_WEIGHT) for word in words for other in synonyms_of(word) if other not in words]
+        for word, share in related:
+            tools, postings = memory.strengths(word), index.postings.get(word)
+            weight = share * index.idf_of(index.frequency(word) + len(tools))
+            for name, strength in tools.items():
+                slot = index.slot_of(name)
+                if slot is not None and (within is None or slot in within):
+                    text = 0.0 if postings is None else postings.weight_of(slot)
+                    gains[slot] = gains.get(slot, 0.0) + weight * gain_of(MEMORY_WEIGHT * strength, text)
+        if not gains:
+            return
+        others = gains.keys() - scores.keys()
+        scores |= best(found, len(others), within=others) if others else {}
+        most = MEMORY_SHARE * max(scores.values(), default=0.0) or max(gains.values())
+        for slot, gain in gains.items():
+            scores[slot] = scores.get(slot, 0.0) + min(gain, most)
 
     def _lift_names(self, query: str, scores: dict[int, float], within: set[int] | None) -> None:
         """Rank tools of exactly this name first and tools whose name begins with it next, above every score."""

@@ -60,7 +60,7 @@ def signature(schema: Any) -> str:
 
 
 def as_text(result: JsonObject) -> str:
-    """Return the result of `search_tools` as compact text, for hosts that do not read structured content."""
+    """Return the result of `search_tools` as compact text."""
     lines: list[str] = []
     for group in result.get("groups", ()):
         lines.append(f'"{one_line(group["query"], _MAX_SUMMARY)}":')
@@ -68,6 +68,8 @@ def as_text(result: JsonObject) -> str:
     if "results" in result:
         lines += _result_lines(result)
     lines += [f"{provider['name']}: {provider['tools']} tools" for provider in result.get("providers", ())]
+    if "call_with" in result:
+        lines.append(f"Call these tools with {result['call_with']}.")
     if "next_cursor" in result:
         lines.append(f"More with cursor {result['next_cursor']}")
     if "note" in result:
@@ -85,10 +87,15 @@ def _result_lines(group: JsonObject) -> list[str]:
 
 
 def _entry_line(number: int, entry: JsonObject) -> str:
+    provider = f" [{entry['provider']}]" if "provider" in entry else ""
+    parameters = f"({entry['parameters']})" if entry.get("parameters") else ""
     described = f" - {entry['description']}" if entry.get("description") else ""
-    parameters = f" ({entry['parameters']})" if entry.get("parameters") else ""
-    schema = f" inputSchema: {json.dumps(entry['inputSchema'], default=str)}" if "inputSchema" in entry else ""
-    return f"{number}. {entry['name']} [{entry['provider']}; {entry['callable_as']}]{described}{parameters}{schema}"
+    schemas = "".join(
+        f"\n{key}: {json.dumps(entry[key], default=str, ensure_ascii=False, separators=(',', ':'))}"
+        for key in ("inputSchema", "outputSchema")
+        if key in entry
+    )
+    return f"{number}. {entry['name']}{parameters}{provider}{described}{schemas}"
 
 
 def _type(schema: Any, depth: int = 0) -> str:

@@ -1,7 +1,7 @@
 """The work of `search_tools`: read the arguments, search, and return a page of entries (pure, without the MCP SDK).
 
-Results are plain JSON for `structuredContent`; `presentation.as_text` returns the same as compact text. Searches by
-regular expression and by exact name, and the nearest names, do not use the ranking of a strategy.
+Results are plain JSON, which `presentation.as_text` turns into compact text for models. Searches by regular expression
+and by exact name, and the nearest names, do not use the ranking of a strategy.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from utcp_bridge.search.text import compact
 
 __all__ = [
     "MATCHING_SECONDS",
-    "SEARCH_TOOLS_OUTPUT_SCHEMA",
     "RegexMatches",
     "SearchContext",
     "describe_catalogue",
@@ -48,56 +47,6 @@ RANKED_DEPTH: Final = 100
 _MAX_PROVIDERS: Final = 200
 _MIN_LISTED: Final = 4
 _HEADING: Final = "Search before saying that something cannot be done."
-_SCORE_DIGITS: Final = 4
-_NAMES: Final[JsonObject] = {"type": "array", "items": {"type": "string"}}
-_RESULTS: Final[JsonObject] = {
-    "type": "array",
-    "description": "Found tools, best first.",
-    "items": {
-        "type": "object",
-        "properties": {
-            "name": {"type": "string", "description": "The name to call it by."},
-            "provider": {"type": "string"},
-            "title": {"type": "string"},
-            "description": {"type": "string"},
-            "parameters": {"type": "string", "description": "Parameters with types; * marks required ones."},
-            "tags": _NAMES,
-            "score": {"type": "number", "description": "Relevance, relative to the best: 1.0."},
-            "callable_as": {"type": "string", "enum": ["tools/call", "call_tool"]},
-            "inputSchema": {"type": "object"},
-            "outputSchema": {"type": "object"},
-        },
-        "required": ["name", "provider", "score", "callable_as"],
-    },
-}
-SEARCH_TOOLS_OUTPUT_SCHEMA: Final[JsonObject] = {
-    "type": "object",
-    "properties": {
-        "total": {"type": "integer", "description": f"Tools found; a ranked search stops at {RANKED_DEPTH}."},
-        "results": _RESULTS,
-        "groups": {
-            "type": "array",
-            "description": "With `queries`: one group for each need, in place of `results`.",
-            "items": {
-                "type": "object",
-                "properties": {"query": {"type": "string"}, "results": _RESULTS, "did_you_mean": _NAMES},
-                "required": ["query", "results"],
-            },
-        },
-        "providers": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"name": {"type": "string"}, "tools": {"type": "integer"}},
-                "required": ["name", "tools"],
-            },
-        },
-        "next_cursor": {"type": "string"},
-        "did_you_mean": _NAMES,
-        "note": {"type": "string"},
-    },
-    "required": ["total"],
-}
 MATCHING_SECONDS: Final = 1.0
 """Wall-clock limit of one regex search; a partial result has a note."""
 _TOOLS_PER_CLOCK_READING: Final = 64
@@ -111,14 +60,16 @@ _ERROR_LINE: Final = re.compile(r"error: (.+)")
 class SearchContext:
     """The tools to search, and how the server names and exposes them.
     `tools` are all tools, in the order of `tools/list`. `mcp_name` gives a tool's MCP name, `is_listed`
-    whether `tools/list` shows it to this client. `visible` is None when this client may see every tool.
-    `definition` gives the tool's `tools/list` entry for full detail; the raw schemas are used without it.
+    whether `tools/list` shows it to this client. `call` is the name of the meta-tool that calls a tool which is not
+    listed; None without one. `visible` is None when this client may see every tool. `definition` gives the tool's
+    `tools/list` entry for full detail; the raw schemas are used without it.
     """
 
     searchable: Searchable
     tools: Sequence[Tool]
     mcp_name: Callable[[Tool], str]
     is_listed: Accept
+    call: str | None = None
     visible: Accept | None = None
     definition: Callable[[Tool], Mapping[str, Any]] | None = None
 
@@ -143,9 +94,13 @@ def describe_catalogue(counts: Mapping[str, int], budget: int) -> str:
 
 
 def search_tools(arguments: Any, context: SearchContext, *, note: str | None = None) -> JsonObject:
-    """Run one call of `search_tools` and return its result in the shape of `SEARCH_TOOLS_OUTPUT_SCHEMA`.
+    """Run one call of `search_tools` and return its result.
 
-    The model receives `note` (a fallback, a limit).
+    It is `{total, results: [{name, provider?, title?, description?, parameters?, tags?, inputSchema?, outputSchema?}],
+    call_with?, next_cursor?, did_you_mean?, note?}`. With `queries` it has `groups: [{query, results, did_you_mean?}]`
+    instead of `results`, and a call without arguments gives `providers: [{name, tools}]` too. `provider` is missing
+    where the name begins with it, and `call_with` where `tools/list` shows every found tool. The model receives `note`
+    (a fallback, a limit).
 
     :raises InvalidArguments: the arguments are invalid.
     """
@@ -232,6 +187,7 @@ def _single(read: SearchArguments, scope: _SearchScope, context: SearchContext, 
         hits = _ranked(query, RANKED_DEPTH, scope, context)
     page = hits[offset : offset + read.page_size]
     result: JsonObject = {"total": len(hits), "results": _entries(page, read, context)}
+    result |= _way_to_call(page, context)
     if offset + len(page) < len(hits):
         result["next_cursor"] = encode_cursor(read, offset + len(page))
     if not hits and query and read.mode != "regex":
@@ -243,11 +199,13 @@ def _single(read: SearchArguments, scope: _SearchScope, context: SearchContext, 
 
 def _grouped(read: SearchArguments, scope: _SearchScope, context: SearchContext) -> JsonObject:
     groups: list[JsonObject] = []
+    found: list[Hit] = []
     for query in [read.query, *read.queries] if read.query.strip() else read.queries:
         hits = _ranked(query, read.page_size, scope, context)
+        found += hits
         group: JsonObject = {"query": query, "results": _entries(hits, read, context)}
         groups.append(group if hits else group | _did_you_mean(query, scope, context))
-    return {"total": sum(len(group["results"]) for group in groups), "groups": groups}
+    return {"total": len(found), "groups": groups} | _way_to_call(found, context)
 
 
 def _ranked(query: str, limit: int, scope: _SearchScope, context: SearchContext) -> list[Hit]:
@@ -276,18 +234,22 @@ def _orientation(scope: _SearchScope) -> JsonObject:
     return result
 
 
+def _way_to_call(hits: Iterable[Hit], context: SearchContext) -> JsonObject:
+    """Return the meta-tool that calls the found tools, if one of them is not listed."""
+    needs_it = context.call is not None and not all(context.is_listed(hit.tool) for hit in hits)
+    return {"call_with": context.call} if needs_it else {}
+
+
 def _entries(hits: Iterable[Hit], read: SearchArguments, context: SearchContext) -> list[JsonObject]:
     return [_entry(hit, read, context) for hit in hits]
 
 
 def _entry(hit: Hit, read: SearchArguments, context: SearchContext) -> JsonObject:
     tool = hit.tool
-    entry: JsonObject = {
-        "name": context.mcp_name(tool),
-        "provider": tool.manual,
-        "score": round(hit.score, _SCORE_DIGITS),
-        "callable_as": "tools/call" if context.is_listed(tool) else "call_tool",
-    }
+    name = context.mcp_name(tool)
+    entry: JsonObject = {"name": name}
+    if not compact(name).startswith(compact(tool.manual)):
+        entry["provider"] = tool.manual
     if read.detail != "names":
         entry |= summary_of(tool)
     if read.detail == "full":

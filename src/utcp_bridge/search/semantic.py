@@ -1,8 +1,8 @@
 """Optional semantic side of the search: vectors of tools and queries, fused with the lexical ranking.
 
-The lexical score (over its maximum) and `SHARE` of the cosine are added, for the lexical top 100 and the
-nearest 20 by vector. Scores are fused rather than ranks: with a vector model that is weaker than the
-words, fusing ranks makes the answer worse.
+The best 100 tools by words and the best 100 by vectors get a score between 0 and 1 each, and `SHARE` of the one by
+vectors is added. So the scale of a model's cosines does not matter. Ranks are not fused: with a model that is weaker
+than the words, the answer would be worse.
 
 Embedding waits for another program, so it is kept out of `search`: `index` embeds tools in the
 background, `prepare` embeds queries within a time budget, and `search` uses whatever vectors are there.
@@ -17,34 +17,29 @@ or `"model_folder": "models/potion"` in place of `endpoint`.
 
 from __future__ import annotations
 
-import importlib
-import math
-import operator
+import logging
 from array import array
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from hashlib import blake2b
-from heapq import nlargest
-from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
 from typing import Annotated, Any, Final, Protocol, Self, TypeAlias
 
 import anyio
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from utcp_bridge.errors import ConfigError, MalformedReply, MissingExtra, UtcpError
+from utcp_bridge.errors import ConfigError, MalformedReply, UtcpError
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.search.fields import parameters_of
 from utcp_bridge.search.strategy import Accept, Hit, ToolSearchStrategy, tool_filter
+from utcp_bridge.search.text import compact
+from utcp_bridge.search.vectors import VectorTable, cache_file, digest_of, read_cache, write_cache
 from utcp_bridge.settings import explain
 
 __all__ = [
     "EndpointOptions",
     "EndpointScorer",
-    "LocalScorer",
     "Post",
     "SemanticOptions",
     "SemanticScorer",
@@ -52,21 +47,20 @@ __all__ = [
     "read_semantic_options",
 ]
 
-SHARE: Final = 0.3
+_logger = logging.getLogger(__name__)
+SHARE: Final = 0.9
+_EXACT: Final = 2.0
+"""Lifts a tool of exactly this name above every sum."""
 QUERY_SECONDS: Final = 0.15
-_LEXICAL_CANDIDATES: Final = 100
-_VECTOR_CANDIDATES: Final = 20
-_MAX_PRODUCTS: Final = 4_000_000
-"""Above this many multiplications (tools times dimensions) only the lexical candidates are compared."""
+_CANDIDATES: Final = 100
 _BATCH: Final = 64
+_MANY: Final = 1_000
+_PROGRESS_BATCHES: Final = 32
+"""After this number of batches, the log shows the progress, and the vectors are written."""
 _MAX_QUERIES: Final = 256
 _MAX_TEXT: Final = 1_000
 _FALLBACK: Final = "Ranked by words alone: the embedding model did not answer in time."
 _NOT_YET: Final = "Ranked by words alone: the tools have no embeddings yet."
-_PACKAGES: Final = (("model2vec", "StaticModel"), ("sentence_transformers", "SentenceTransformer"))
-_INSTALL: Final = (
-    f"Install one that does: {MissingExtra.install_line('semantic')}, or pip install sentence-transformers."
-)
 
 Vector: TypeAlias = Sequence[float]
 Post: TypeAlias = Callable[[str, JsonObject], Awaitable[Any]]
@@ -82,7 +76,7 @@ class SemanticScorer(Protocol):
         """The name of the model; vectors of different models are never mixed."""
         ...
 
-    async def embed(self, texts: list[str]) -> list[Vector]:
+    async def embed(self, texts: list[str]) -> Sequence[Any]:
         """Return one vector for each text, in order.
 
         :raises UtcpError: the model cannot be reached or loaded.
@@ -94,7 +88,10 @@ class EndpointScorer:
     """Any endpoint with the shape of OpenAI's `POST /v1/embeddings`; `url` is the full URL."""
 
     def __init__(self, url: str, model: str, post: Post, *, dimensions: int | None = None) -> None:
-        self.model: Final = model if dimensions is None else f"{model}, {dimensions} dimensions"
+        place = digest_of("url", url).hex()
+        self.model: Final = (
+            f"{model} of {place}" if dimensions is None else f"{model} of {place}, {dimensions} dimensions"
+        )
         self._url: Final = url
         self._post: Final = post
         self._body: Final[JsonObject] = {"model": model} | ({} if dimensions is None else {"dimensions": dimensions})
@@ -112,57 +109,43 @@ class EndpointScorer:
         raise MalformedReply("The embeddings endpoint did not return one vector for each text.")
 
 
-class LocalScorer:
-    """A model2vec or sentence-transformers folder on this machine; nothing is ever downloaded.
-
-    The first `embed` loads the model in a worker thread.
-
-    :raises ConfigError: the folder does not exist, or no package that reads embedding models is installed.
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        self.model: Final = str(folder)
-        if not Path(folder).is_dir():
-            raise ConfigError(
-                f"The folder of the embedding model, {folder}, does not exist.",
-                remedy="Name a local model2vec or sentence-transformers folder.",
-            )
-        if not any(find_spec(package) for package, _ in _PACKAGES):
-            raise ConfigError("No package that reads embedding models is installed.", remedy=_INSTALL)
-        self._loading: Final = Lock()
-        self._encode: Callable[[list[str]], Any] | None = None
-
-    async def embed(self, texts: list[str]) -> list[Vector]:
-        # A caller who runs out of time does not wait; the thread ends by itself.
-        return await anyio.to_thread.run_sync(self._embed, texts, abandon_on_cancel=True)
-
-    def _embed(self, texts: list[str]) -> list[Vector]:
-        with self._loading:
-            encode = self._encode = self._encode or _load_encoder(self.model)
-        rows: Iterable[Iterable[Any]] = encode(texts)
-        return [array("f", map(float, row)) for row in rows]
-
-
 class SemanticStrategy:
     """A strategy of words combined with vectors; without vectors it ranks exactly as the strategy of words."""
 
-    def __init__(self, lexical: ToolSearchStrategy, scorer: SemanticScorer, *, seconds: float = QUERY_SECONDS) -> None:
+    def __init__(
+        self,
+        lexical: ToolSearchStrategy,
+        scorer: SemanticScorer,
+        *,
+        seconds: float = QUERY_SECONDS,
+        cache: Path | None = None,
+    ) -> None:
+        """`cache` is the folder in which vectors of tools outlive the process.
+
+        :raises ConfigError: numpy is not installed.
+        """
         self._lexical: Final = lexical
         self._scorer: Final = scorer
         self._seconds: Final = seconds
+        self._cache: Final = None if cache is None else cache_file(cache, scorer.model)
         self._tools: Final[dict[str, tuple[Tool, bytes]]] = {}
-        self._vectors: Final[dict[bytes, Vector]] = {}
-        self._queries: Final[OrderedDict[str, Vector]] = OrderedDict()
+        self._vectors: Final = VectorTable()
+        self._queries: Final[OrderedDict[str, Any]] = OrderedDict()
+        self._names: list[list[str]] | None = None
+        """The UTCP names of the tools of each row; None after a change."""
+        self._missing = 0
 
     def add(self, tools: Iterable[Tool]) -> None:
         added = list(tools)
         self._lexical.add(added)
+        self._names = None
         for tool in added:
-            self._tools[tool.qualified_name] = tool, _digest(self._scorer.model, _text_of(tool))
+            self._tools[tool.qualified_name] = tool, digest_of(self._scorer.model, _text_of(tool))
 
     def remove(self, tools: Iterable[Tool]) -> None:
         removed = list(tools)
         self._lexical.remove(removed)
+        self._names = None
         for tool in removed:
             self._tools.pop(tool.qualified_name, None)
 
@@ -170,35 +153,63 @@ class SemanticStrategy:
         self.remove([tool for tool, _ in self._tools.values() if tool.manual == name])
 
     async def index(self) -> None:
-        """Embed the tools that have no vector yet, and drop vectors without a tool.
+        """Embed the tools that have no vector yet, and drop vectors without a tool. Vectors in the cache are read.
 
         :raises UtcpError: the model cannot be reached or loaded.
         """
         wanted = {digest: tool for tool, digest in self._tools.values()}
-        for digest in self._vectors.keys() - wanted.keys():
-            del self._vectors[digest]
+        self._vectors.keep(wanted)
+        self._names = None
         missing = [digest for digest in wanted if digest not in self._vectors]
+        if missing and self._cache is not None:
+            known = await anyio.to_thread.run_sync(read_cache, self._cache, frozenset(missing))
+            if known:
+                self._vectors.add(list(known), list(known.values()))
+                missing = [digest for digest in missing if digest not in known]
+        self._missing = len(missing)
+        try:
+            await self._embed(wanted, missing)
+        finally:
+            self._names = None
+        if missing and self._cache is not None:
+            await self._write(self._cache)
+
+    async def _embed(self, wanted: Mapping[bytes, Tool], missing: Sequence[bytes]) -> None:
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
             vectors = await self._scorer.embed([_text_of(wanted[digest]) for digest in batch])
-            self._vectors.update(zip(batch, map(_unit, vectors), strict=True))
+            self._vectors.add(batch, vectors)
+            self._names = None
+            self._missing = len(missing) - start - len(batch)
+            if len(missing) >= _MANY and (start // _BATCH + 1) % _PROGRESS_BATCHES == 0:
+                _logger.info("%d of %d tools have vectors.", len(self._vectors), len(wanted))
+                if self._cache is not None:
+                    await self._write(self._cache)
+
+    async def _write(self, path: Path) -> None:
+        digests, matrix = list(self._vectors.digests), self._vectors.matrix()
+        try:
+            await anyio.to_thread.run_sync(write_cache, path, digests, matrix)
+        except ConfigError as error:
+            _logger.warning("The vectors of the tools cannot be kept: %s", error)
 
     async def prepare(self, queries: Iterable[str]) -> str | None:
         """Embed queries for the searches that follow; return a note if they will be ranked by words only."""
-        if not self._vectors:
+        if not len(self._vectors):
             return _NOT_YET
         missing = [query for query in dict.fromkeys(queries) if query.strip() and query not in self._queries]
-        if not missing:
-            return None
-        try:
-            with anyio.fail_after(self._seconds):
-                vectors = await self._scorer.embed(missing)
-        except (TimeoutError, UtcpError):
-            return _FALLBACK
-        self._queries.update(zip(missing, map(_unit, vectors), strict=True))
-        while len(self._queries) > max(_MAX_QUERIES, len(missing)):
-            self._queries.popitem(last=False)
-        return None
+        if missing:
+            try:
+                with anyio.fail_after(self._seconds):
+                    vectors = await self._scorer.embed(missing)
+            except (TimeoutError, UtcpError):
+                return _FALLBACK
+            self._queries.update(zip(missing, map(self._vectors.unit, vectors), strict=True))
+            while len(self._queries) > max(_MAX_QUERIES, len(missing)):
+                self._queries.popitem(last=False)
+        return (
+            f"{self._missing:,} tools have no embeddings yet, and are found by words alone." if self._missing else None
+        )
 
     def search(
         self,
@@ -211,56 +222,62 @@ class SemanticStrategy:
     ) -> list[Hit]:
         lexical = partial(self._lexical.search, query, tags=tags, providers=providers, accept=accept)
         vector = self._queries.get(query)
-        if vector is None or limit < 1:
+        cosines = None if vector is None or limit < 1 else self._vectors.cosines(vector)
+        if cosines is None:
             return lexical(limit=limit)
-        fused = {hit.tool.qualified_name: hit.score for hit in lexical(limit=max(limit, _LEXICAL_CANDIDATES))}
-        cosines = {name: self._cosine(vector, name) for name in fused}
-        if len(self._tools) * len(vector) <= _MAX_PRODUCTS:
-            allowed = tool_filter(tags, providers, accept)
-            near = ((self._cosine(vector, name), name) for name, (tool, _) in self._tools.items() if allowed(tool))
-            cosines |= {name: cosine for cosine, name in nlargest(_VECTOR_CANDIDATES, near) if cosine > 0}
-        scores = {name: fused.get(name, 0.0) + SHARE * max(0.0, cosine) for name, cosine in cosines.items()}
+        hits = lexical(limit=max(limit, _CANDIDATES))
+        allowed = None if (tags, providers, accept) == (None, None, None) else tool_filter(tags, providers, accept)
+        scores = _spread([(hit.tool.qualified_name, hit.score) for hit in hits])
+        for name, share in _spread(self._nearest(cosines, allowed)).items():
+            scores[name] = scores.get(name, 0.0) + SHARE * share
+        wanted = compact(query)
+        for hit in hits:
+            if wanted not in {compact(hit.tool.name), compact(hit.tool.qualified_name)}:
+                break  # the words rank an exact name first
+            scores[hit.tool.qualified_name] += _EXACT
         ranked = sorted((-score, name) for name, score in scores.items() if score > 0)[:limit]
         return [Hit(self._tools[name][0], score / ranked[0][0]) for score, name in ranked]
 
-    def _cosine(self, vector: Vector, name: str) -> float:
-        other = self._vectors.get(self._tools[name][1])
-        return sum(map(operator.mul, vector, other)) if other is not None and len(other) == len(vector) else 0.0
+    def _nearest(self, cosines: Any, allowed: Accept | None) -> list[tuple[str, float]]:
+        """Return the tools with the largest cosines above 0, the nearest first."""
+        names = self._names_of_rows()
+        found: list[tuple[str, float]] = []
+        step = _CANDIDATES if allowed is None else len(cosines)
+        order = (-cosines).argpartition(step)[:step] if step < len(cosines) else range(len(cosines))
+        for row in sorted(order, key=lambda row: -cosines[row]):
+            cosine = float(cosines[row])
+            if cosine <= 0 or len(found) >= _CANDIDATES:
+                break
+            found += [(name, cosine) for name in names[row] if allowed is None or allowed(self._tools[name][0])]
+        return found
+
+    def _names_of_rows(self) -> list[list[str]]:
+        if self._names is None:
+            of_digest: dict[bytes, list[str]] = {}
+            for name, (_, digest) in self._tools.items():
+                of_digest.setdefault(digest, []).append(name)
+            self._names = [of_digest.get(digest, []) for digest in self._vectors.digests]
+        return self._names
+
+
+def _spread(scored: list[tuple[str, float]]) -> dict[str, float]:
+    """Return scores between 0 and 1: 1 for the best, 0 for the last candidate. A short list keeps its zero."""
+    if not scored:
+        return {}
+    best, least = scored[0][1], scored[_CANDIDATES - 1][1] if len(scored) >= _CANDIDATES else 0.0
+    return {name: (score - least) / (best - least) if best > least else 1.0 for name, score in scored}
 
 
 def _text_of(tool: Tool) -> str:
     parameters = ", ".join(parameters_of(tool.inputs))
-    return f"{tool.title or tool.name} ({tool.manual}): {tool.description} [{parameters}]"[:_MAX_TEXT]
-
-
-def _digest(model: str, text: str) -> bytes:
-    return blake2b(f"{model}\n{text}".encode("utf-8", "replace"), digest_size=16).digest()
-
-
-def _unit(vector: Vector) -> Vector:
-    length = math.sqrt(sum(map(operator.mul, vector, vector)))
-    return array("f", (number / length for number in vector)) if length and math.isfinite(length) else array("f")
+    asked = " ".join(str(text) for text in tool.extras.get("asked_as", ()))
+    described = f"{tool.title or tool.name} ({tool.manual}): {tool.description} [{parameters}]"
+    return f"{asked} {described}".lstrip()[:_MAX_TEXT]
 
 
 def _row_number(row: JsonObject) -> int:
     number = row.get("index")
     return number if isinstance(number, int) else 0
-
-
-def _load_encoder(folder: str) -> Callable[[list[str]], Any]:
-    for package, loader in _PACKAGES:
-        try:
-            module: Any = importlib.import_module(package)
-        except ImportError:
-            continue
-        made: Any = getattr(module, loader)
-        try:
-            encoder = made.from_pretrained(folder) if loader == "StaticModel" else made(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError):
-            continue
-        encode: Callable[[list[str]], Any] = encoder.encode
-        return encode
-    raise ConfigError("The embedding model cannot be loaded: no installed package reads its folder.", remedy=_INSTALL)
 
 
 class EndpointOptions(BaseModel):
@@ -289,13 +306,14 @@ class EndpointOptions(BaseModel):
 
 
 class SemanticOptions(BaseModel):
-    """Where vectors come from, and what they are fused with. `query_timeout` is in seconds."""
+    """Where vectors come from, and what they are fused with. `cache` keeps them; `query_timeout` is in seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, protected_namespaces=())
 
     endpoint: EndpointOptions | None = None
     model_folder: Path | None = None
     lexical: JsonObject | str = "bm25"
+    cache: bool = True
     query_timeout: float = Field(default=QUERY_SECONDS, gt=0, le=10)
 
     @model_validator(mode="after")

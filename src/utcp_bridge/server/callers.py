@@ -49,17 +49,16 @@ def _caller(ctx: ServerRequestContext[Any, Any], session: str | None) -> Caller:
     headers = getattr(ctx.request, "headers", None)
     scope = getattr(ctx.request, "scope", None)
     principal: Principal = ANYONE if scope is None else admissions.principal_of(scope)
-    if session is not None:
-        owner = f"session {session}"
-    elif principal.kind not in {"anyone", "shared"}:
-        owner = f"principal {principal.name}"
-    elif headers is not None:
-        owner = f"token {hashlib.sha256(headers.get('authorization', '').encode()).hexdigest()}"
-    else:
+    if headers is None and session is None:
         return caller_on_stdio(client_name(ctx), ctx.protocol_version)
+    credentials = "" if headers is None else headers.get("authorization", "")
+    is_named = principal.kind not in {"anyone", "shared"}
+    holder = f"principal {principal.name}" if is_named else f"token {hashlib.sha256(credentials.encode()).hexdigest()}"
+    owner = holder if session is None else f"session {session}"
     return Caller(
         client=client_name(ctx),
         owner=owner,
+        lasting_owner=holder if is_named or credentials else "",
         understands_links=ctx.protocol_version >= _FIRST_VERSION_WITH_LINKS,
         max_event_bytes=None if session is None else MAX_EVENT_BYTES,
         is_shared=session is None and headers is not None,
@@ -69,7 +68,9 @@ def _caller(ctx: ServerRequestContext[Any, Any], session: str | None) -> Caller:
 
 def caller_on_stdio(name: str | None, version: str) -> Caller:
     """Return the one client of this process, by its name and its version of the protocol."""
-    return Caller(client=name, owner="stdio", understands_links=version >= _FIRST_VERSION_WITH_LINKS)
+    return Caller(
+        client=name, owner="stdio", lasting_owner="stdio", understands_links=version >= _FIRST_VERSION_WITH_LINKS
+    )
 
 
 def principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import anyio
 
 from utcp_bridge.catalogue.catalogue import Catalogue, ToolPage, View
+from utcp_bridge.catalogue.exposure import ListedPart
 from utcp_bridge.server.readiness import Readiness
-from utcp_bridge.settings import Exposure
 from utcp_bridge.tasks import in_slices
 
 if TYPE_CHECKING:
@@ -53,16 +53,16 @@ class GivenSession(Protocol):
 class _Given:
     """The pages that a session was given, by their places, and the changed page that it has heard of."""
 
-    __slots__ = ("announced", "exposure", "pages")
+    __slots__ = ("announced", "pages", "part")
 
-    def __init__(self, exposure: Exposure) -> None:
-        self.exposure: Exposure = exposure
+    def __init__(self, part: ListedPart) -> None:
+        self.part = part
         self.pages: dict[int, bytes] = {}
         self.announced: tuple[int, bytes] | None = None
 
 
 class _Streams:
-    """The open listen streams of one exposure, and the list that they start from. None: that of the first load."""
+    """The open listen streams of one part, and the list that they start from. None: that of the first load."""
 
     def __init__(self) -> None:
         from mcp.server.subscriptions import (  # the SDK: only who listens needs it
@@ -83,7 +83,7 @@ class Changes:
         self._catalogue = catalogue
         self._readiness = readiness
         self._sessions: weakref.WeakKeyDictionary[GivenSession, _Given] = weakref.WeakKeyDictionary()
-        self._streams: dict[Exposure, _Streams] = {}
+        self._streams: dict[ListedPart, _Streams] = {}
         self._changed = anyio.Event()
         self._has_loaded = False
         self.also: Callable[[Callable[[ServerEvent], Awaitable[None]]], Awaitable[None]] = _nothing_else
@@ -92,8 +92,8 @@ class Changes:
     def given(self, session: GivenSession, view: View, page: ToolPage) -> None:
         """Note that a session of the handshake era receives this page of this view."""
         given = self._sessions.get(session)
-        if given is None or page.start == 0 or given.exposure != view.exposure:
-            given = self._sessions[session] = _Given(view.exposure)
+        if given is None or page.start == 0 or given.part != view.part:
+            given = self._sessions[session] = _Given(view.part)
         given.pages[page.start] = page.digest
         if not self._catalogue.is_current(view):  # it changed while the page was made
             self.mark()
@@ -139,9 +139,9 @@ class Changes:
             streams.listen.close()
 
     def _streams_of(self, view: View) -> _Streams:
-        known = self._streams.get(view.exposure)
+        known = self._streams.get(view.part)
         if known is None:
-            known = self._streams[view.exposure] = _Streams()
+            known = self._streams[view.part] = _Streams()
         return known
 
     @contextmanager
@@ -164,13 +164,13 @@ class Changes:
     async def _start_streams(self) -> None:
         self._has_loaded = True
         await self.also(self.publish)
-        for exposure, streams in self._streams.items():
-            streams.known = self._catalogue.view_of(exposure)
+        for part, streams in self._streams.items():
+            streams.known = self._catalogue.view_of(part)
 
     async def _tell(self) -> None:
-        for exposure, streams in list(self._streams.items()):
+        for part, streams in list(self._streams.items()):
             if streams.open:
-                view, before = self._catalogue.view_of(exposure), streams.known
+                view, before = self._catalogue.view_of(part), streams.known
                 streams.known = view
                 from mcp.server.subscriptions import ToolsListChanged
 
@@ -183,7 +183,7 @@ class Changes:
 
     async def _differs(self, given: _Given) -> bool:
         """Return whether a session would get other bytes than it was given, and has not heard so yet."""
-        view = self._catalogue.view_of(given.exposure)
+        view = self._catalogue.view_of(given.part)
         for start, digest in sorted(given.pages.items()):
             page = await page_in_turns(view, start, composed=False)
             if page.digest != digest:

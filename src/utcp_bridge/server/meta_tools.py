@@ -19,7 +19,8 @@ import orjson
 
 from utcp_bridge.access import principals
 from utcp_bridge.catalogue.budget import allowance_for
-from utcp_bridge.catalogue.catalogue import Catalogue, Entry, exposure_for
+from utcp_bridge.catalogue.catalogue import Catalogue, Entry
+from utcp_bridge.catalogue.exposure import exposure_for
 from utcp_bridge.catalogue.fitting import Budget, Rest, fitted, json_size
 from utcp_bridge.catalogue.naming import NAME_PATTERN
 from utcp_bridge.catalogue.render import (
@@ -38,15 +39,16 @@ from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Result, Tool, is_object, large_reader
 from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.arguments import SEARCH_TOOLS_INPUT_SCHEMA
+from utcp_bridge.search.memory import remembering
 from utcp_bridge.search.presentation import as_text
 from utcp_bridge.search.query import (
-    SEARCH_TOOLS_OUTPUT_SCHEMA,
     SearchContext,
     describe_catalogue,
     ranked_queries,
     search_tools,
 )
 from utcp_bridge.server.kept_results import READ_INPUT, KeptResult, KeptResults, Shelf
+from utcp_bridge.server.lessons import Lessons
 from utcp_bridge.server.outgoing import MARK_BYTES, call_masked, is_marked, marked_as_data
 from utcp_bridge.server.reply_workers import Rendered, ReplyWorkers
 from utcp_bridge.settings import BridgeSettings, MetaToolNames
@@ -83,12 +85,14 @@ _MAX_CAUSE: Final = 400
 class Caller:
     """Who calls. `owner` is the key of what is kept for this caller.
 
-    `understands_links` and `max_event_bytes` depend on the protocol version and how it is served. `is_shared` says that
-    other programs may have the same owner, so that only someone who knows a handle may use it.
+    `lasting_owner` is the same in every session of the client; empty if nothing says so. `understands_links` and
+    `max_event_bytes` depend on the protocol version and how it is served. `is_shared` says that other programs may have
+    the same owner, so that only someone who knows a handle may use it.
     """
 
     client: str | None = None
     owner: str = ""
+    lasting_owner: str = ""
     understands_links: bool = True
     max_event_bytes: int | None = None
     is_shared: bool = False
@@ -208,6 +212,7 @@ class MetaTools:
         self.show: Show | None = None
         self.fetch: Callable[[str, str], Awaitable[bytes | None]] | None = None
         """Returns what `KeptResult.written` returned in another process, by owner and handle. None: there is none."""
+        self.lessons = Lessons(client.settings, client.root, client.redactor)
         self._calls: dict[str, Callable[[JsonObject, Emit, Caller], Awaitable[JsonObject]]] = {}
         functions = (
             (names.search, self._search),
@@ -251,21 +256,30 @@ class MetaTools:
         try:
             note = await self._client.prepare_search(ranked_queries(arguments))
             view = catalogue.view(caller.client)
-            if self._client.settings.meta_tools.call:
+            call = self._client.settings.meta_tools.call
+            if call:
                 await in_slices(view.steps())
             context = SearchContext(
                 searchable=self._client.prepared_search,
                 tools=self._client.tools(),
                 mcp_name=catalogue.name_of,
-                is_listed=view.is_listed if self._client.settings.meta_tools.call else _always,
+                is_listed=view.is_listed,
+                call=call,
                 definition=catalogue.definition_of,
             )
-            found = search_tools(arguments, context, note=note)
+            memory = await self.lessons.memory_of(caller.owner, caller.lasting_owner)
+            with remembering(memory):
+                found = search_tools(arguments, context, note=note)
         except InvalidArguments as error:
             return render_error(error)
-        if not _has_results(found) and (about := self._about_failures()):
+        for query, part in zip(ranked_queries(arguments), found.get("groups", (found,)), strict=False):
+            entries = (catalogue.resolve(one["name"]) for one in part["results"])
+            names = [entry.tool.qualified_name for entry in entries if entry is not None]
+            self.lessons.searched(caller.owner, caller.lasting_owner, query, names)
+        if _misses_something(found) and (about := self._about_failures()):
             found["note"] = f"{found['note']} {about}" if found.get("note") else about
-        return _found_result(found, self._budgets.of(caller).max_bytes)
+        is_structured = self._client.settings.structured_content == "always"
+        return _found_result(found, self._budgets.of(caller).max_bytes, is_structured=is_structured)
 
     def _about_failures(self) -> str:
         """Return which manuals are not loaded, for a model that misses a tool; an empty text if all are."""
@@ -314,10 +328,17 @@ class MetaTools:
             return fault_result(_HOW_TO_CALL)
         budget = self._budgets.of(caller)
         try:
-            return await call_entry(self._client, entry, inner, emit, budget, self._workers, self.show)
+            result = await call_entry(self._client, entry, inner, emit, budget, self._workers, self.show)
         except InvalidArguments as error:
             schema = orjson.dumps(entry.input.schema).decode()
             return fitted(fault_result(f"{error}\nIts input schema: {schema}"), budget, compact)
+        self.called(entry, result, caller)
+        return result
+
+    def called(self, entry: Entry, result: JsonObject, caller: Caller) -> None:
+        """Learn from a call: a successful one of a tool that the caller searched for is a lesson."""
+        if not result.get("isError"):
+            self.lessons.called(caller.owner, caller.lasting_owner, entry.tool.qualified_name)
 
     def _knows(self, name: str) -> bool:
         return name in self._calls or self._catalogue.resolve(name) is not None
@@ -382,13 +403,18 @@ def _down(client: UtcpClient, name: str, state: str, cause: str, remedy: str) ->
     return {"name": clean(name, 128), "state": state, **shown}
 
 
-def _has_results(found: JsonObject) -> bool:
-    return any(part.get("results") for part in (found, *found.get("groups", ())))
+def _misses_something(found: JsonObject) -> bool:
+    """Return whether a search, or one of its needs, has no result."""
+    return not all(part.get("results") for part in found.get("groups", (found,)))
 
 
-def _found_result(found: JsonObject, max_bytes: int) -> JsonObject:
+def _found_result(found: JsonObject, max_bytes: int, *, is_structured: bool) -> JsonObject:
     """Return what a search found, with fewer tools if it is too large. A cursor would then skip some, so it goes."""
-    result = text_result(as_text(found), found)
+
+    def rendered() -> JsonObject:
+        return text_result(as_text(found), found if is_structured else None)
+
+    result = rendered()
     while json_size(result) > max_bytes:
         lists = [part for part in (found, *found.get("groups", ())) if part.get("results")]
         longest = max(lists, key=lambda part: json_size(part["results"]), default=None)
@@ -397,7 +423,7 @@ def _found_result(found: JsonObject, max_bytes: int) -> JsonObject:
         longest["results"] = longest["results"][: len(longest["results"]) // 2]
         found.pop("next_cursor", None)
         found["note"] = "Not all tools are shown, because the result would be too large. Ask for less detail or fewer."
-        result = text_result(as_text(found), found)
+        result = rendered()
     return result
 
 
@@ -444,10 +470,6 @@ def meta_tool_entries(settings: BridgeSettings, counts: Mapping[str, int]) -> li
     return entries
 
 
-def _always(_tool: Tool) -> bool:
-    return True
-
-
 def _inner_arguments(rest: JsonObject, declared: frozenset[str]) -> Any:
     """Return the arguments for a tool that declares these names, wherever a model put them.
 
@@ -476,7 +498,6 @@ def _search_entry(name: str, call: str | None, providers: str) -> JsonObject:
         "title": "Search tools",
         "description": f"Find tools by what they do. {providers}{how}",
         "inputSchema": SEARCH_TOOLS_INPUT_SCHEMA,
-        "outputSchema": SEARCH_TOOLS_OUTPUT_SCHEMA,
         "annotations": {"readOnlyHint": True, "openWorldHint": False},
     }
 

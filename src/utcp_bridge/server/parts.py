@@ -91,7 +91,7 @@ class Parts:
         unsubscribe = self.client.on_change(self.changes.mark)
         try:
             workers = self.workers.open() if self.part.owns_workers else nullcontext()
-            async with workers, anyio.create_task_group() as group:
+            async with workers, self.meta_tools.lessons.open(), anyio.create_task_group() as group:
                 group.start_soon(self.changes.announce)
                 yield
                 self.changes.close()
@@ -155,6 +155,7 @@ class Parts:
         result = await call_entry(
             self.client, entry, arguments, emit, self.budgets.of(caller), self.workers, self.meta_tools.show
         )
+        self.meta_tools.called(entry, result, caller)
         return self.with_page(entry.tool, result)
 
     async def _entry_of(self, name: str) -> Entry:

@@ -25,52 +25,20 @@ from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.settings.access import ACCESS_GROUPS, AccessSettings, OAuthSettings, TlsSettings, forwardable
 
 __all__ = [
-    "FILE_SETTINGS",
-    "GENERATED_TOKEN",
-    "GROUPS",
-    "SEE_SETTINGS",
-    "AccessSettings",
-    "ArgumentCheck",
-    "BridgeSettings",
-    "Exposure",
-    "ExposureLimits",
-    "ExposureSettings",
-    "GeneratedToken",
-    "LimitSettings",
-    "LogSettings",
-    "ManualOptions",
-    "MetaToolNames",
-    "PolicySettings",
-    "ResilienceSettings",
-    "ServerSettings",
-    "SettingSpelling",
-    "TelemetrySettings",
-    "TimeoutSettings",
-    "UtcpClientConfig",
-    "expectation",
-    "explain",
-    "flat_settings",
-    "grouped_name",
-    "merged_settings",
-    "nearest_setting",
-    "setting_named",
-    "settings_fault",
-    "spellings",
-    "unknown_setting",
-    "with_secret_files",
-]
+    "FILE_SETTINGS", "GENERATED_TOKEN", "GROUPS", "SEE_SETTINGS", "AccessSettings", "ArgumentCheck", "BridgeSettings",
+    "Exposure", "ExposureLimits", "ExposureSettings", "GeneratedToken", "LimitSettings", "LogSettings",
+    "ManualOptions", "MetaToolNames", "PolicySettings", "ProcessSettings", "ResilienceSettings", "SearchSettings",
+    "ServerSettings", "SettingSpelling", "TelemetrySettings", "TimeoutSettings", "UtcpClientConfig", "expectation",
+    "explain", "flat_settings", "grouped_name", "merged_settings", "nearest_setting", "setting_named",
+    "settings_fault", "spellings", "unknown_setting", "with_secret_files",
+]  # fmt: skip
 
 SEE_SETTINGS: Final = "`utcp-bridge help settings` lists the settings."
 """The remedy for a wrong setting."""
 _SECRETS: Final = (
-    "audit_key",
-    "bearer_token",
-    "metrics_token",
-    "oauth_client_secret",
-    "proxy",
-    "state_key",
+    "audit_key", "bearer_token", "metrics_token", "oauth_client_secret", "proxy", "search_store", "state_key",
     "token_store",
-)
+)  # fmt: skip
 FILE_SETTINGS: Final = {f"{name}_file": name for name in _SECRETS}
 """The settings that name a file with a secret, and the secret setting that each gives."""
 GENERATED_TOKEN: Final = "generate"  # noqa: S105 - asks for a token
@@ -132,8 +100,8 @@ class MetaToolNames(_Frozen):
 class ExposureLimits(_Frozen):
     """How much the exposure `auto` lists before it changes to `search`."""
 
-    tools: Count = 128
-    tokens: Count = 100_000
+    tools: Count = 40
+    tokens: Count = 10_000
 
 
 class ServerSettings(_Frozen):
@@ -182,7 +150,9 @@ class ExposureSettings(_Frozen):
     )
     exposure_limits: ExposureLimits = Field(
         default=ExposureLimits(),
-        description="Most tools, and most tokens of their definitions (4 bytes each), that `auto` lists in full.",
+        description="Most tools, and most tokens of their definitions (4 bytes each), that `auto` lists in full. "
+        "Unless you set them, a host that searches the list itself (Claude Code) gets up to 500 tools and 500,000 "
+        "tokens.",
     )
     exposure_by_client: Mapping[str, Exposure] = Field(
         default_factory=dict,
@@ -387,6 +357,22 @@ class PolicySettings(_Frozen):
         return bool(self.reference_protocol_rules)
 
 
+class SearchSettings(_Frozen):
+    """What the search learns from use."""
+
+    search_memory: Literal["off", "session", "disk"] = Field(
+        default="session",
+        description="Whether a tool that is called after a search is ranked higher for such searches, by the words of "
+        "the search, never its text: not at all (`off`), during the client's session (`session`), or longer, in "
+        "`search_store` (`disk`). Each client has its own.",
+    )
+    search_store: str = Field(
+        default="file",
+        repr=False,
+        description="Where `search_memory: disk` keeps the words: `file`, `file:PATH`, or a Redis URL for replicas.",
+    )
+
+
 class LogSettings(_Frozen):
     """What the bridge records."""
 
@@ -450,6 +436,7 @@ GROUPS: Final[Mapping[str, type[BaseModel]]] = {
     "limits": LimitSettings,
     "resilience": ResilienceSettings,
     "policy": PolicySettings,
+    "search": SearchSettings,
     "log": LogSettings,
     "telemetry": TelemetrySettings,
     **ACCESS_GROUPS,
@@ -465,6 +452,7 @@ class BridgeSettings(
     LimitSettings,
     ResilienceSettings,
     PolicySettings,
+    SearchSettings,
     LogSettings,
     TelemetrySettings,
     AccessSettings,

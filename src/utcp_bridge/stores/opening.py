@@ -1,4 +1,4 @@
-"""The store that the setting `token_store` names."""
+"""The store that a setting names: `token_store`, or `search_store`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def open_user_store(name: str, *, root: Path) -> Store:
     return open_store(name, folder=own_folder() / "logins", root=root)
 
 
-def open_store(name: str, *, folder: Path, root: Path) -> Store:
+def open_store(name: str, *, folder: Path, root: Path, setting: str = "token_store") -> Store:
     """Return the store of a name: `memory`, `file`, `file:PATH`, `keyring`, or the URL of Redis.
 
-    `folder` is that of the user for `file`, and `root` is where a relative PATH starts. Nothing is read or made before
-    the first use.
+    `folder` is that of the user for `file`, and `root` is where a relative PATH starts. `setting` is what errors name.
+    Nothing is read or made before the first use.
 
     :raises ConfigError: the name is unknown, or the package of the store is not installed.
     """
@@ -41,8 +41,8 @@ def open_store(name: str, *, folder: Path, root: Path) -> Store:
     if kind in {"redis", "rediss", "unix"} and rest.startswith("//"):
         from utcp_bridge.stores.redis import RedisStore
 
-        return RedisStore(name)
+        return RedisStore(name, setting)
     raise ConfigError(
-        "`token_store` does not name a store.",
+        f"`{setting}` does not name a store.",
         remedy="Write memory, file, file:PATH, keyring, or redis://host:port/0.",
     )

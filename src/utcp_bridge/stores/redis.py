@@ -24,20 +24,20 @@ _LOCK_PREFIX: Final = "utcp-bridge-lock:"
 class RedisStore(Store):
     """Objects below the prefix `utcp-bridge:`. The operator's URL is connected to as it is written."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, setting: str = "token_store") -> None:
         try:
             library: Any = import_module("redis.asyncio")
             self._faults: Any = import_module("redis.exceptions")
         except ImportError:
             raise ConfigError(
-                "`token_store` is a Redis URL, and its package is not installed.",
+                f"`{setting}` is a Redis URL, and its package is not installed.",
                 remedy=f"Install it with: {MissingExtra.install_line('redis')}",
             ) from None
         self.place = bare_url(url)
         try:
             self._redis: Any = library.Redis.from_url(url, decode_responses=False)
         except ValueError:
-            raise ConfigError("`token_store` is not a Redis URL.", remedy="Write redis://host:port/0.") from None
+            raise ConfigError(f"`{setting}` is not a Redis URL.", remedy="Write redis://host:port/0.") from None
 
     async def get(self, key: str) -> JsonObject | None:
         """Return the object of a key; None if the key is unknown.
@@ -97,6 +97,6 @@ class RedisStore(Store):
             pass
         except (self._faults.RedisError, OSError) as error:
             raise ConfigError(
-                f"The token store {self.place} cannot be used ({type(error).__name__}).",
+                f"The store {self.place} cannot be used ({type(error).__name__}).",
                 remedy="Check that Redis runs there, and its user and password.",
             ) from None

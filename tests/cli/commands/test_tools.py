@@ -1,8 +1,14 @@
-"""`utcp-bridge tools` and `search`."""
+"""`utcp-bridge tools`, `search` and `learned`."""
 
 import json
 
+import anyio
+import pytest
 from tests.support.source import ROOT
+
+from utcp_bridge.search.memory import SearchMemory
+from utcp_bridge.server.lessons import store_key
+from utcp_bridge.stores.file import FileStore
 
 
 def test_tools_are_listed_by_name_and_faults_on_stderr(command, manual):
@@ -90,3 +96,49 @@ def test_an_unknown_profile_is_named(command):
     outcome = command("tools", "-c", str(ROOT / "configs" / "profiles.yaml"), "--profile", "report")
     assert outcome.code == 2
     assert "does not have a profile 'report'. Did you mean 'reports'?" in outcome.err
+
+
+# --- learned
+
+
+@pytest.fixture
+def configuration(tmp_path):
+    path = tmp_path / "utcp.json"
+    settings = {"search_memory": "disk", "search_store": "file:kept"}
+    path.write_text(json.dumps({"manual_call_templates": [], "bridge": settings}))
+    return path
+
+
+@pytest.fixture
+def taught(tmp_path, configuration):
+    memory = SearchMemory()
+    memory.learn("weather.forecast", ("umbrella", "rain"), 1e5)
+    store = FileStore(tmp_path / "kept")
+    anyio.run(store.put, store_key("stdio"), memory.as_json())
+    anyio.run(store.put, "another kind", {"a": 1})
+    return configuration
+
+
+def test_the_words_are_shown_and_can_be_forgotten(command, taught):
+    assert command("learned", str(taught)).out.split() == ["NAME", "WORDS", "weather.forecast", "rain", "umbrella"]
+    outcome = command("learned", str(taught), "--json")
+    assert json.loads(outcome.out) == [{"name": "weather.forecast", "asked_as": ["rain umbrella"]}]
+    assert "1 clients" in command("learned", str(taught), "--forget").err
+    assert "Nothing was learned" in command("learned", str(taught)).err
+
+
+def test_a_manual_gets_the_words_of_its_tools(command, taught, tmp_path):
+    manual = tmp_path / "manual.json"
+    tools = [{"name": "forecast", "asked_as": ["will it rain"]}, {"name": "other"}, 3]
+    manual.write_text(json.dumps({"utcp_version": "1.0.1", "tools": tools}))
+    made = json.loads(command("learned", str(taught), "--into", str(manual)).out)
+    assert made["tools"] == [{"name": "forecast", "asked_as": ["will it rain", "rain umbrella"]}, {"name": "other"}, 3]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"tools": 3}'])
+def test_a_file_that_is_not_a_manual_is_an_error(command, taught, tmp_path, text):
+    manual = tmp_path / "manual.json"
+    manual.write_text(text)
+    outcome = command("learned", str(taught), "--into", str(manual))
+    assert outcome.code == 2
+    assert "manual.json" in outcome.err

@@ -1,4 +1,4 @@
-"""`utcp-bridge tools` and `search`: the tools of a configuration, by name and by what they do.
+"""`utcp-bridge tools`, `search` and `learned`: the tools of a configuration, by name and by what they do.
 
 The search is the one that MCP hosts call as `search_tools`.
 """
@@ -6,22 +6,25 @@ The search is the one that MCP hosts call as `search_tools`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.finding import in_short, summary
-from utcp_bridge.cli.opening import opened, report_failures, run_async, wait_for_manuals
+from utcp_bridge.cli.opening import load, opened, report_failures, run_async, wait_for_manuals
 from utcp_bridge.cli.options import Options, client_options
 from utcp_bridge.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
     from utcp_bridge.access.narrowed import NarrowedClient
     from utcp_bridge.client.client import UtcpClient
-    from utcp_bridge.model import Tool
+    from utcp_bridge.model import JsonObject, Tool
+    from utcp_bridge.stores.port import Store
 
-__all__ = ["search", "tools"]
+__all__ = ["learned", "search", "tools"]
 
 
 @click.command(
@@ -122,3 +125,70 @@ async def _search(options: Options, query: str, limit: int, tags: tuple[str, ...
             print_table(("SCORE", "NAME", "DESCRIPTION"), rows)
         else:
             note("No tool matches.")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  utcp-bridge learned utcp.yaml                what `search_memory: disk` kept
+  utcp-bridge learned utcp.yaml --into manual.json
+  utcp-bridge learned utcp.yaml --forget
+"""
+)
+@click.option(
+    "--into",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Print this manual (JSON) with the words as `asked_as` of its tools, for everybody who uses it.",
+)
+@click.option("--forget", is_flag=True, help="Remove what was learned.")
+@client_options()
+def learned(options: Options, as_json: bool, into: Path | None, forget: bool) -> None:
+    """Show the words of past searches that led to each tool, or forget them. A running bridge still has its own."""
+    run_async(_learned, options, into, forget, as_json)
+
+
+async def _learned(options: Options, into: Path | None, forget: bool, as_json: bool) -> None:
+    from utcp_bridge.server.lessons import forget_all, open_search_store, words_of_all
+
+    async with AsyncExitStack() as stack:
+        loaded = await load(options, stack)
+        store: Store = open_search_store(loaded.config.bridge, loaded.root)
+        stack.push_async_callback(store.aclose)
+        if forget:
+            note(f"Forgot the lessons of {await forget_all(store)} clients.")
+            return
+        words = await words_of_all(store)
+    if into is not None:
+        print_json(_with_words(into, words))
+    elif as_json:
+        print_json([{"name": name, "asked_as": [" ".join(found)]} for name, found in words.items()])
+    elif words:
+        print_table(("NAME", "WORDS"), [(name, " ".join(found[:12])) for name, found in words.items()])
+    else:
+        note("Nothing was learned. Set `search_memory` to disk to keep what is learned.")
+
+
+def _with_words(path: Path, words: dict[str, list[str]]) -> JsonObject:
+    """Return a manual with the learned words of its tools, which it may have under any manual's name.
+
+    :raises ConfigError: the file is not a manual in JSON.
+    """
+    import orjson
+
+    from utcp_bridge.errors import ConfigError
+    from utcp_bridge.model import is_list, is_object
+
+    try:
+        manual = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not JSON"
+        raise ConfigError(f"{path} cannot be read: {reason}.", remedy="Name a manual in JSON.") from None
+    if not is_object(manual) or not is_list(manual.get("tools")):
+        raise ConfigError(f"{path} is not a manual: it has no list `tools`.", remedy="Name a manual in JSON.")
+    by_name = {name.partition(".")[2]: found for name, found in words.items()}
+    for tool in manual["tools"]:
+        if is_object(tool) and (found := by_name.get(str(tool.get("name")))):
+            known = tool.get("asked_as")
+            tool["asked_as"] = [*(known if is_list(known) else ()), " ".join(found)[:200]]
+    return manual

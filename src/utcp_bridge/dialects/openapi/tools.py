@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from utcp_bridge.dialects.fields import asked_as
 from utcp_bridge.dialects.openapi.definitions import Definitions
 from utcp_bridge.dialects.openapi.inputs import Argument, BodyReader, BodyShape, ParameterReader, ParameterShape
 from utcp_bridge.dialects.openapi.operations import OpenApiOperation
@@ -54,6 +55,9 @@ class OperationConverter:
         shapes = _argument_keys(self._placed(operation), body)
         arguments = {key: shape.argument for key, shape in shapes.items()} | (body.arguments if body else {})
         inputs, refs = _inputs(arguments)
+        asked = asked_as(operation.node.value.get("x-asked-as") or [])
+        if asked is None:
+            self._faults.add(operation.node.pointer, "`x-asked-as` must be a list of texts", "It is ignored.")
         return RawTool(
             name=name,
             template=self._template(operation, shapes, body, legacy),
@@ -64,6 +68,7 @@ class OperationConverter:
             tags=_tags(operation),
             annotations=hints_of(operation.method),
             deprecated=operation.node.value.get("deprecated") is True,
+            extras={"asked_as": asked} if asked else {},
             body_members=tuple(body.members) if body else (),
             returns_bytes=self._outputs.are_bytes(operation),
         )

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from utcp_bridge.auth.credentials import Credentials
+from utcp_bridge.dialects.fields import asked_as
 from utcp_bridge.errors import PolicyError
 from utcp_bridge.foreign import write_json
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Source, Trust, is_list, is_object
@@ -232,6 +233,8 @@ def tool_object(tool: JsonObject, server: str, *, flat: bool, timeout: float | N
         made["title"] = title
     if extras := {key: tool[key] for key in ("icons", "execution", "_meta") if tool.get(key)}:
         made["extras"] = extras
+        if is_object(meta := extras.get("_meta")) and (asked := asked_as(meta.get("utcp/asked_as"))):
+            extras["asked_as"] = asked
     return {**made, "outputs": tool["outputSchema"]} if tool.get("outputSchema") else made
 
 

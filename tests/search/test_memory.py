@@ -1,0 +1,153 @@
+"""What searches led to: words that may be kept, counts, fading, and the bounded gain in the ranking."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utcp_bridge.search.lexical import MEMORY_SHARE, Bm25Strategy
+from utcp_bridge.search.memory import MAX_TERMS, SearchMemory, remembering, terms_to_learn
+
+WORDS = st.lists(st.sampled_from(["sunny", "weather", "mail", "send", "invoice", "letter", "zebra"]), min_size=1)
+
+
+def strategy_of(tools):
+    strategy = Bm25Strategy()
+    strategy.add(tools)
+    return strategy
+
+
+def names(hits):
+    return [hit.tool.qualified_name for hit in hits]
+
+
+def taught(tool, query, times=1):
+    memory = SearchMemory()
+    for _ in range(times):
+        memory.learn(tool, terms_to_learn(query), 0.0)
+    return memory
+
+
+def test_a_tool_is_found_by_the_words_that_led_to_it(mail_tools):
+    strategy = strategy_of(mail_tools)
+    assert names(strategy.search("will I need an umbrella")) == []
+    with remembering(taught("weather.get_forecast", "should I take my umbrella today")):
+        assert names(strategy.search("will I need an umbrella")) == ["weather.get_forecast"]
+    assert names(strategy.search("will I need an umbrella")) == []
+
+
+def test_synonyms_of_remembered_words_count_too(mail_tools):
+    with remembering(taught("files.readFile", "show the picture")):
+        assert names(strategy_of(mail_tools).search("an image")) == ["files.readFile"]
+
+
+def test_what_is_remembered_is_filtered_like_everything_else(mail_tools):
+    strategy = strategy_of(mail_tools)
+    with remembering(taught("weather.get_forecast", "umbrella")):
+        assert strategy.search("umbrella", providers=["mail"]) == []
+        assert strategy.search("umbrella", accept=lambda tool: tool.manual != "weather") == []
+    with remembering(taught("gone.tool", "umbrella")):
+        assert strategy.search("umbrella") == []
+
+
+def test_an_exact_name_stays_first(mail_tools):
+    with remembering(taught("weather.get_alerts", "send email", times=500)):
+        found = names(strategy_of(mail_tools).search("send email"))
+    assert found[0] == "mail.send_email"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["mail.send_email", "weather.get_alerts", "files.readFile"]), WORDS)), WORDS)
+def test_no_lesson_lifts_a_tool_by_more_than_its_share_of_the_best_text_match(mail_tools_of_session, lessons, query):
+    strategy = strategy_of(mail_tools_of_session)
+    asked = " ".join(query)
+    memory = SearchMemory()
+    for tool, words in lessons:
+        memory.learn(tool, words, 0.0)
+    plain = strategy.search(asked, limit=50)
+    text = {hit.tool.qualified_name: hit.score for hit in plain}
+    with remembering(memory):
+        found = strategy.search(asked, limit=50)
+    if not plain or not found or strategy._index.named(asked)[0]:
+        return
+    # Scores are relative to the best. A tool with the best text that nobody learned keeps its score by text, so all
+    # others are below (1 + share) times that score.
+    best_text = plain[0].tool.qualified_name
+    relative = {hit.tool.qualified_name: hit.score for hit in found}
+    assert relative[best_text] >= 1 / (1 + MEMORY_SHARE) - 1e-6
+    for name, score in relative.items():
+        assert score / relative[best_text] <= text.get(name, 0.0) + MEMORY_SHARE + 1e-6
+
+
+@given(WORDS)
+def test_without_lessons_the_ranking_is_that_of_the_words(mail_tools_of_session, query):
+    strategy = strategy_of(mail_tools_of_session)
+    plain = strategy.search(" ".join(query))
+    with remembering(SearchMemory()):
+        assert strategy.search(" ".join(query)) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Send an invoice to the customer", {"send", "invoic", "customer"}),
+        ("resize an image in s3 or ec2", {"resiz", "imag", "s3", "ec", "ec2"}),
+        ("use sk-Ab3dEfGh12345678 for the upload", {"upload"}),
+        ("mail john.doe@example.com the report", {"mail", "report"}),
+        ("my password is hunter and I upload", {"upload"}),
+        ("api key: abcdef upload", {"upload"}),
+        ("Authorization: Bearer abcdef upload", {"upload", "authorization"}),
+        ("call 4915112345678 about 2024-11-02", {"call"}),
+        ("open https://example.com/a?token=abc now", {"open", "now"}),
+        ("a3f09bc1d2e4f5a6b7c8d9e0 upload", {"upload"}),
+        ("xK9vQ2mZ upload", {"upload"}),
+        ("", set()),
+    ],
+)
+def test_words_stay_and_what_looks_like_a_secret_does_not(text, kept):
+    assert set(terms_to_learn(text)) == kept
+
+
+@given(st.text(max_size=300))
+def test_every_kept_term_is_a_short_word(text):
+    for term in terms_to_learn(text):
+        assert len(term) <= 24
+        assert not any(character.isspace() or character in "@/=:" for character in term)
+        assert sum(character.isdigit() for character in term) <= 2
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.lists(st.from_regex("[a-z]{2,8}", fullmatch=True))), max_size=40))
+def test_a_memory_is_bounded_and_survives_its_store(lessons):
+    memory = SearchMemory(max_tools=3)
+    for day, (tool, words) in enumerate(lessons):
+        memory.learn(tool, words, float(day))
+    assert len(memory) <= 3
+    assert all(len(words) <= MAX_TERMS for words in memory.words().values())
+    day = float(len(lessons))
+    again = SearchMemory.from_json(json.loads(json.dumps(memory.as_json())), day)
+    known = memory.words()
+    assert all(set(words) <= set(known[tool]) for tool, words in again.words().items())
+
+
+def test_old_lessons_fade_and_are_forgotten():
+    memory = taught("m.old", "umbrella", times=3)
+    stored = memory.as_json()
+    fresh = SearchMemory.from_json(stored, 1.0).strengths("umbrella")["m.old"]
+    later = SearchMemory.from_json(stored, 60.0).strengths("umbrella")["m.old"]
+    assert 0 < later < fresh
+    assert len(SearchMemory.from_json(stored, 400.0)) == 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {"version": 2, "tools": {"m.t": {"day": 1, "words": {"rain": 1}}}},
+        {"version": 1, "tools": []},
+        {"version": 1, "tools": {"m.t": None, "m.u": {"day": "x", "words": {}}, "m.v": {"day": 1, "words": [1]}}},
+        {"version": 1, "tools": {"m.t": {"day": 1, "words": {"a b": 1, "rain": "x", "sk-123456": 2, "hail": -1}}}},
+    ],
+)
+def test_a_damaged_store_gives_an_empty_memory(value):
+    assert len(SearchMemory.from_json(value, 1.0)) == 0
