@@ -406,4 +406,6 @@ def _parts(schema: JsonObject, value: Any) -> list[tuple[JsonObject, Any]]:
         return []
     properties: JsonObject = schema.get("properties", {})
     other: JsonObject = schema.get("additionalProperties", {}) if "patternProperties" not in schema else {}
-    return [(properties.get(name, other), inner) for name, inner in value.items()]
+    dependent: JsonObject = schema.get("dependentSchemas", {})
+    whole = [(one, value) for name, one in dependent.items() if name in value]
+    return [*whole, *((properties.get(name, other), inner) for name, inner in value.items())]

@@ -58,6 +58,7 @@ _UNSAID: Final = frozenset({"deprecated", "description", "readOnly", "writeOnly"
 _EMPTY: Final[JsonObject] = {"type": "object", "properties": {}}
 _PLACES: Final = frozenset({"additionalProperties", "items", "prefixItems", "properties"})
 _BRANCHES: Final = frozenset({"$ref", "allOf", "anyOf"})
+_VALUES: Final = frozenset({"const", "enum"})
 _SETTLED: Final = OTHERS | {"allOf", "anyOf"}
 
 
@@ -387,8 +388,8 @@ class _Writer:
 
     def _whole(self, node: _Node, prepared: Prepared) -> JsonObject:
         """Return what is within a part of which every member was taken."""
-        for leaf in prepared.leaves.values():
-            if leaf.lost:
+        for place, leaf in prepared.leaves.items():
+            if leaf.lost and place not in node.members:
                 self.cut.update(dict.fromkeys(leaf.lost))
         new: JsonObject = {
             key: value.copy() if key in NESTED_MAPS or key in NESTED_LISTS else value
@@ -454,7 +455,7 @@ class _Writer:
         """Join branches that have become equal, and state the type of what has none."""
         if (name := definition_of(new)) is not None:
             self._used[name] = None
-        if _SETTLED & new.keys():
+        if _SETTLED & new.keys() or ("type" not in new and _VALUES & new.keys()):
             new = joined(new, is_root=is_root)
         if new.get("type") == "array" and "items" not in new:
             new["items"] = {}
