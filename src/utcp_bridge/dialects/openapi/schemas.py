@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
+from utcp_bridge.dialects.openapi.contradictions import repaired
 from utcp_bridge.dialects.openapi.references import References
-from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_text, is_array
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text, is_array
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.placement.encoding import format_scalar
 
@@ -56,6 +57,7 @@ Direction: TypeAlias = Literal["input", "output"]
 Key: TypeAlias = tuple[str, str]
 """The identity of a definition: document address and JSON pointer."""
 _MAX_DEPTH = 64
+_MAX_JOINED = 8
 _ANNOTATIONS = frozenset(
     {"title", "description", "default", "example", "examples", "deprecated", "nullable", "x-nullable"}
 )
@@ -119,6 +121,7 @@ class _Run:
         self._faults = faults
         self.refs: Counter[Key] = Counter()
         self.in_place: set[Key] = set()
+        self._hidden: frozenset[str] = frozenset()
 
     def schema(self, located: Located, depth: int, *, in_place: bool = False) -> Any:
         node = located.value
@@ -173,7 +176,17 @@ class _Run:
         self._objects(located, node, out, depth)
         self._arrays(located, node, out, depth)
         self._compounds(located, node, out, depth, in_place=in_place)
+        if self._input:
+            out = self._sound(located, out)
         return self._with_null(node, out)
+
+    def _sound(self, located: Located, out: JsonObject) -> JsonObject:
+        """Return a schema that accepts the values that it names itself."""
+        sound, wrong = repaired(out)
+        if wrong:
+            what = f"the schema contradicts itself: {', '.join(wrong)}"
+            self._faults.add(located.pointer, what, "Arguments are checked without what refuses the document's values.")
+        return sound
 
     # --- single keywords
 
@@ -257,6 +270,9 @@ class _Run:
                 # a required name without a schema is usually a mistake in the document, so the server decides
                 required = [name for name in required if name in kept]
             out.setdefault("type", "object")
+        if required and self._input:
+            visible = out.get("properties", {})
+            required = [name for name in required if name in visible or name not in self._hidden]
         for key in ("additionalProperties", "unevaluatedProperties", "propertyNames"):
             self._child(located, node, out, key, depth)
         if self._input:
@@ -275,6 +291,19 @@ class _Run:
         if "$ref" in node and mark not in node:
             node = self._references.follow(place).value
         return is_object(node) and node.get(mark) is True
+
+    def _hidden_names(self, located: Located, depth: int) -> frozenset[str]:
+        """Return the readOnly properties of a schema and of all that `allOf` joins with it.
+
+        A name that is required and readOnly is required of responses only (OpenAPI 3.0.4, Schema Object).
+        """
+        schema = self._references.follow(located)
+        if not is_object(schema.value) or depth > _MAX_JOINED:
+            return frozenset()
+        places = ((name, schema.at("properties", name)) for name in as_object(schema.value.get("properties")))
+        names = frozenset(name for name, place in places if self._is_hidden(place))
+        branches = range(len(as_array(schema.value.get("allOf"))))
+        return names.union(*(self._hidden_names(schema.at("allOf", index), depth + 1) for index in branches))
 
     def _child(self, located: Located, node: JsonObject, out: JsonObject, key: str, depth: int) -> None:
         value = node.get(key)
@@ -310,6 +339,9 @@ class _Run:
             out["contains"] = self.schema(located.at("contains"), depth + 1)
 
     def _compounds(self, located: Located, node: JsonObject, out: JsonObject, depth: int, *, in_place: bool) -> None:
+        outer = self._hidden
+        if self._input and "allOf" in located.value:
+            self._hidden = outer | self._hidden_names(located, 0)
         unions = [union for key in ("anyOf", "oneOf") if (union := self._several(located, key, depth, in_place))]
         all_of = self._several(located, "allOf", depth, in_place)
         if len(unions) == 1:
@@ -318,6 +350,12 @@ class _Run:
             all_of += [{"anyOf": union} for union in unions]
         if all_of:
             out["allOf"] = all_of
+        if self._hidden is not outer:
+            if "required" in out:
+                out["required"] = [n for n in out["required"] if n in out.get("properties", {}) or n not in self._hidden]
+                if not out["required"]:
+                    del out["required"]
+            self._hidden = outer
         if self._input:
             for key in ("not", "if", "then", "else"):
                 if is_object(node.get(key)):
