@@ -2,19 +2,23 @@
 
 import random
 
-_WORDS = "index shard query field filter term bucket metric policy node cluster template alias mapping score".split()
+_TEXT = "index shard query field filter term bucket metric policy node cluster template alias mapping score"
+_WORDS = _TEXT.split()
 
 
 def deep_document(operations=450, schemas=1_500, group=75, seed=5):
     """An OpenAPI 3.1 document. The schemas of a group name one another, in unions, maps and arrays, also in circles."""
-    draw = random.Random(seed)  # noqa: S311 - a document, not a secret
+    draw = random.Random(seed)
     names = [f"{_word(draw)}{_word(draw)}{number}" for number in range(schemas)]
     groups = [names[start : start + group] for start in range(0, schemas, group)]
     return {
         "openapi": "3.1.0",
         "info": {"title": "Deep schemas", "version": "1"},
         "servers": [{"url": "https://api.example.com"}],
-        "paths": {f"/{_WORDS[n % len(_WORDS)]}/{n}": {"post": _operation(draw, n, groups[n % len(groups)])} for n in range(operations)},
+        "paths": {
+            f"/{_WORDS[n % len(_WORDS)]}/{n}": {"post": _operation(draw, n, groups[n % len(groups)])}
+            for n in range(operations)
+        },
         "components": {"schemas": {name: _object(draw, near) for near in groups for name in near}},
     }
 

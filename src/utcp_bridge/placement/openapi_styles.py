@@ -97,8 +97,9 @@ def _spread(value: dict[str, Any]) -> Iterator[Pair]:
     OpenAPI leaves this open. Servers read it so: `sort=a&sort=b`.
     """
     for key, member in value.items():
-        if isinstance(member, list) and not any(isinstance(item, dict | list) for item in member):
-            yield from ((key, text) for text in _items(member))
+        items: list[Any] | None = member if isinstance(member, list) else None
+        if items is not None and not any(isinstance(item, dict | list) for item in items):
+            yield from ((key, text) for text in _items(items))
         elif member is not None:
             yield key, format_scalar(member)
 

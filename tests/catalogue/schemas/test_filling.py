@@ -74,14 +74,19 @@ def test_required_properties_come_before_others_and_keep_their_order():
 
 
 def test_described_properties_come_before_bare_ones():
-    inner = {f"p{number}": {"type": "string", **({"description": "Say."} if number > 90 else {})} for number in range(99)}
+    inner = {
+        f"p{number}": {"type": "string", **({"description": "Say."} if number > 90 else {})} for number in range(99)
+    }
     made, _ = listed({"type": "object", "properties": {"o": {"type": "object", "properties": inner}}}, 400)
     assert {f"p{number}" for number in range(91, 99)} <= made["properties"]["o"]["properties"].keys()
 
 
 def test_an_object_that_lost_properties_says_nothing_of_others():
     properties = {f"p{number}": {"type": "string"} for number in range(100)}
-    schema = {"type": "object", "properties": {"o": {"properties": properties, "additionalProperties": {"type": "null"}}}}
+    schema = {
+        "type": "object",
+        "properties": {"o": {"properties": properties, "additionalProperties": {"type": "null"}}},
+    }
     assert "additionalProperties" not in listed(schema, 400)[0]["properties"]["o"]
 
 
@@ -128,20 +133,22 @@ def large_schema(seed):
     names = [f"D{number}" for number in range(random.randint(2, 60))]
 
     def sub(depth):
-        kind = random.randrange(8)
+        kind = random.randrange(8) if depth else 4
         about = {"description": "Say what it is, in words. " * random.randrange(6)} if random.random() < 0.7 else {}
-        if kind == 0:
-            return {"type": "array", "items": sub(depth - 1) if depth else {}, **about}
-        if kind == 1:
-            return {"anyOf": [sub(depth - 1) for _ in range(3)] if depth else [{"type": "string"}], **about}
-        if kind == 2:
-            return {"type": "object", "additionalProperties": sub(depth - 1) if depth else True, **about}
-        if kind == 3:
-            return {"enum": [f"value{number}" for number in range(random.randrange(1, 90))], **about}
-        if kind == 4 or not depth:
-            return {"type": random.choice(["string", "integer", "boolean"]), **about}
         if kind == 5:
             return whole(depth - 1)
+        if kind < 3:
+            inner = [sub(depth - 1) for _ in range(3)]
+            forms = (
+                {"type": "array", "items": inner[0]},
+                {"anyOf": inner},
+                {"type": "object", "additionalProperties": inner[0]},
+            )
+            return {**forms[kind], **about}
+        if kind == 3:
+            return {"enum": [f"value{number}" for number in range(random.randrange(1, 90))], **about}
+        if kind == 4:
+            return {"type": random.choice(["string", "integer", "boolean"]), **about}
         return {"$ref": f"#/$defs/{random.choice(names)}", **about}
 
     def whole(depth):

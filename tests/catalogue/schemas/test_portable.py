@@ -521,7 +521,8 @@ def accepts(schema, value):
 def test_what_the_providers_schema_accepts_the_listed_one_accepts(schema, value, most_bytes, as_large):
     whole = {**schema, "type": "object"}
     assume(accepts(whole, value))
-    with pytest.MonkeyPatch.context() as patch, ported_as_large(as_large):  # a type that the keywords show is the one thing that a schema gains
+    # a type that the keywords show is the one thing that a schema gains
+    with pytest.MonkeyPatch.context() as patch, ported_as_large(as_large):
         for module in (portable, filling):
             patch.setattr(module, "typed_by_content", lambda sub: sub)
         ported = portable_input(whole, most_bytes)

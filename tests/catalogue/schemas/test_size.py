@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from utcp_bridge.catalogue.schemas.size import fits, is_small, json_size, map_schemas, only_used
 
-
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x7f"))
 
 

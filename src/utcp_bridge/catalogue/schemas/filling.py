@@ -16,7 +16,6 @@ from typing import Any, Final, Protocol, TypeAlias
 from utcp_bridge.catalogue.schemas.accepted import (
     NOTHING,
     OTHERS,
-    REFERENCE,
     Outlines,
     joined,
     short_values,
@@ -368,7 +367,9 @@ class _Writer:
 
     # --- the result
 
-    def _built(self, node: _Node, *, is_root: bool = False, is_branch: bool = False, is_place: bool = False) -> JsonObject:
+    def _built(
+        self, node: _Node, *, is_root: bool = False, is_branch: bool = False, is_place: bool = False
+    ) -> JsonObject:
         prepared = node.prepared
         if prepared is None:
             self.cut["deep levels"] = None
@@ -416,7 +417,9 @@ class _Writer:
             built = {name: self._member(found[key, name], key) for name in schema if (key, name) in found}
             return {name: one for name, one in built.items() if one != NOTHING or key != "properties"} or None
         if key in NESTED_LISTS:
-            return [self._member(found[key, number], key) for number in range(len(schema)) if (key, number) in found] or None
+            return [
+                self._member(found[key, number], key) for number in range(len(schema)) if (key, number) in found
+            ] or None
         return self._member(found[key, None], key) if (key, None) in found else None
 
     def _member(self, node: _Node, key: str) -> JsonObject:

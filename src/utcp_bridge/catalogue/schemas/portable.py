@@ -40,6 +40,7 @@ from utcp_bridge.catalogue.schemas.accepted import (
     without_loops,
 )
 from utcp_bridge.catalogue.schemas.conforming import ASSERTIONS, relaxed
+from utcp_bridge.catalogue.schemas.filling import Later, Prepared, filled, stated_type
 from utcp_bridge.catalogue.schemas.keywords import (
     ABSENT,
     CONDITIONS,
@@ -50,7 +51,6 @@ from utcp_bridge.catalogue.schemas.keywords import (
     TYPES,
     modern_form,
 )
-from utcp_bridge.catalogue.schemas.filling import Later, Prepared, filled, stated_type
 from utcp_bridge.catalogue.schemas.parts import Adopted, Part, Parts
 from utcp_bridge.catalogue.schemas.size import fits, is_small, map_schemas, only_used
 from utcp_bridge.model import JsonObject, is_list, is_object

@@ -26,14 +26,14 @@ _NUMBERS = {"true": True, "false": False}
 def repaired(schema: JsonObject) -> tuple[JsonObject, list[str]]:
     """Return one translated schema without contradictions of its own keywords, and what was wrong, in words.
 
-    What it refers to and what is within it is not looked at.
+    What it refers to and what is within it is not looked at, except for the items of its own values.
     """
     found: list[str] = []
     new = dict(schema)
     _ranges(new, found)
     _choices(new, found)
     _samples(new, found)
-    return (new, found) if found else (schema, found)
+    return (schema if new == schema else new), found
 
 
 def _ranges(schema: JsonObject, found: list[str]) -> None:
@@ -41,10 +41,12 @@ def _ranges(schema: JsonObject, found: list[str]) -> None:
         if low in schema and high in schema and schema[low] > schema[high]:
             found.append(f"`{low}` is above `{high}`")
             del schema[low], schema[high]
-    low, high = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    highest = [value for value in (schema.get("maximum"), high) if value is not None]
-    lowest = [value for value in (schema.get("minimum"), low) if value is not None]
-    if (low is not None and highest and low >= min(highest)) or (high is not None and lowest and high <= max(lowest)):
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    highest = [value for value in (schema.get("maximum"), below) if value is not None]
+    lowest = [value for value in (schema.get("minimum"), above) if value is not None]
+    if (above is not None and highest and above >= min(highest)) or (
+        below is not None and lowest and below <= max(lowest)
+    ):
         found.append("an exclusive bound leaves no number")
         schema.pop("exclusiveMinimum", None)
         schema.pop("exclusiveMaximum", None)
@@ -64,6 +66,11 @@ def _choices(schema: JsonObject, found: list[str]) -> None:
     for key, accepts in _CHECKS.items():
         if key in schema and not any(accepts(schema[key], value) for value in typed):
             found.append(f"`{key}` refuses each value of `{'const' if 'const' in schema else 'enum'}`")
+            del schema[key]
+    together = [key for key in _CHECKS if key in schema]
+    if typed and not any(all(_CHECKS[key](schema[key], value) for key in together) for value in typed):
+        found.append(f"{', '.join(f'`{key}`' for key in together)} together refuse each value of `enum`")
+        for key in together:
             del schema[key]
 
 
@@ -136,11 +143,25 @@ def _accepts(schema: JsonObject, value: Any) -> bool:
         return False
     if "enum" in schema and not _among(value, schema["enum"]):
         return False
+    items = as_object(schema.get("items")) if "prefixItems" not in schema else {}
+    if is_array(value) and not all(_accepts(items, one) for one in value):
+        return False
     return all(accepts(schema[key], value) for key, accepts in _CHECKS.items() if key in schema)
 
 
 def _among(value: Any, values: list[Any]) -> bool:
-    return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in values)
+    """Return whether a value is one of others. True is not 1, at any depth."""
+    return any(
+        value == one and (_is_number(value) == _is_number(one)) and _booleans(value) == _booleans(one) for one in values
+    )
+
+
+def _booleans(value: Any) -> int:
+    """Return the number of booleans in a value."""
+    if isinstance(value, bool):
+        return 1
+    inner = value.values() if is_object(value) else value if is_array(value) else ()
+    return sum(map(_booleans, inner))
 
 
 def _has_type(value: Any, kind: Any) -> bool:

@@ -78,7 +78,10 @@ class OperationReader:
         target = self._references.follow(node)
         if not is_object(target.value):
             self._faults.add(
-                node.pointer, "the operation's reference cannot be read", "The operation was left out.", severity="error"
+                node.pointer,
+                "the operation's reference cannot be read",
+                "The operation was left out.",
+                severity="error",
             )
             return None
         own = {key: value for key, value in node.value.items() if key != "$ref"}
@@ -87,7 +90,7 @@ class OperationReader:
     def read(self, method: str, path: str, node: Located, item: Located) -> OpenApiOperation:
         """Return one operation with everything it inherits from its path and the document."""
         parameters = self._parameters(item, node)
-        path, parameters = _plain_placeholders(path, parameters)
+        path = _plain_placeholders(path, parameters)
         if self._family == "2.0":
             body = upgrade_body(parameters, node, self._media_types(node, "consumes"))
             kept = [upgrade_parameter(p) for p in parameters if p.value.get("in") not in {"body", "formData"}]
@@ -164,31 +167,15 @@ class OperationReader:
         return None
 
 
-def _plain_placeholders(path: str, parameters: list[Located]) -> tuple[str, list[Located]]:
-    """Return the path with `{proxy+}`, as API gateways write it, or `{+proxy}` as `{proxy}`.
-
-    Its value keeps its slashes.
-    """
+def _plain_placeholders(path: str, parameters: list[Located]) -> str:
+    """Return the path with `{proxy+}` or `{+proxy}`, as gateways write it, as `{proxy}`, if that is a parameter."""
     names = {p.value["name"] for p in parameters if p.value.get("in") == "path"}
-    greedy: set[str] = set()
 
     def plain(match: re.Match[str]) -> str:
-        if match[0][1:-1] in names:
-            return match[0]
         name = match[1] or match[2]
-        greedy.add(name)
-        return f"{{{name}}}"
+        return f"{{{name}}}" if name in names and match[0][1:-1] not in names else match[0]
 
-    path = _GREEDY.sub(plain, path)
-    if not greedy:
-        return path, parameters
-    kept = [
-        Located({**p.value, "allowReserved": True}, p.base, p.pointer)
-        if p.value.get("in") == "path" and p.value["name"] in greedy
-        else p
-        for p in parameters
-    ]
-    return path, kept
+    return _GREEDY.sub(plain, path)
 
 
 def _is_ignored(parameter: Located) -> bool:

@@ -173,9 +173,13 @@ class _Run:
             self._choices(located, node, out, kind)
         elif values := typed_enum(node.get("enum"), kind):
             out.setdefault("examples", values[:20])
+        outer = self._hidden
+        if self._input and "allOf" in node:
+            self._hidden |= self._hidden_names(located, 0)
         self._objects(located, node, out, depth)
         self._arrays(located, node, out, depth)
         self._compounds(located, node, out, depth, in_place=in_place)
+        self._hidden = outer
         if self._input:
             out = self._sound(located, out)
         return self._with_null(node, out)
@@ -262,7 +266,7 @@ class _Run:
                 if self._is_hidden(place):
                     required = [key for key in required if key != name]
                     continue
-                kept[name] = self.schema(place, depth + 1)
+                kept[name] = self._member(place, depth + 1)
                 if is_object(member) and member.get("required") is True and name not in required:
                     required.append(name)
             out["properties"] = kept
@@ -270,9 +274,7 @@ class _Run:
                 # a required name without a schema is usually a mistake in the document, so the server decides
                 required = [name for name in required if name in kept]
             out.setdefault("type", "object")
-        if required and self._input:
-            visible = out.get("properties", {})
-            required = [name for name in required if name in visible or name not in self._hidden]
+        required = [name for name in required if name not in self._hidden or name in out.get("properties", {})]
         for key in ("additionalProperties", "unevaluatedProperties", "propertyNames"):
             self._child(located, node, out, key, depth)
         if self._input:
@@ -281,6 +283,13 @@ class _Run:
                 out["required"] = required
         elif out.get("additionalProperties") in ({"not": {}}, {}):
             del out["additionalProperties"]
+
+    def _member(self, place: Located, depth: int) -> Any:
+        """Translate a property, which is not what a sibling of `allOf` around it describes."""
+        outer, self._hidden = self._hidden, frozenset()
+        made = self.schema(place, depth)
+        self._hidden = outer
+        return made
 
     def _is_hidden(self, place: Located) -> bool:
         """Return whether a property is readOnly in an input or writeOnly in an output, itself or its reference."""
@@ -339,9 +348,6 @@ class _Run:
             out["contains"] = self.schema(located.at("contains"), depth + 1)
 
     def _compounds(self, located: Located, node: JsonObject, out: JsonObject, depth: int, *, in_place: bool) -> None:
-        outer = self._hidden
-        if self._input and "allOf" in located.value:
-            self._hidden = outer | self._hidden_names(located, 0)
         unions = [union for key in ("anyOf", "oneOf") if (union := self._several(located, key, depth, in_place))]
         all_of = self._several(located, "allOf", depth, in_place)
         if len(unions) == 1:
@@ -350,12 +356,6 @@ class _Run:
             all_of += [{"anyOf": union} for union in unions]
         if all_of:
             out["allOf"] = all_of
-        if self._hidden is not outer:
-            if "required" in out:
-                out["required"] = [n for n in out["required"] if n in out.get("properties", {}) or n not in self._hidden]
-                if not out["required"]:
-                    del out["required"]
-            self._hidden = outer
         if self._input:
             for key in ("not", "if", "then", "else"):
                 if is_object(node.get(key)):
