@@ -44,6 +44,8 @@ _STEP: Final = 24
 _ROUNDS: Final = 5
 _ENOUGH: Final = 0.85
 """The part of the bytes that is used before another round is worth its time."""
+_OUTPUT_SHARE: Final = 0.75
+"""Output schemas are a third of a large list already: of one that is cut, the upper levels are enough."""
 _REQUIRED: Final = 2
 _DESCRIBED: Final = 3
 _BARE: Final = 4
@@ -150,7 +152,7 @@ def filled(root: JsonObject, source: Source, max_bytes: int, *, is_output: bool 
     It is a generator of steps, between which a program can do other work.
     """
     best: tuple[JsonObject, list[str]] | None = None
-    most, used = max_bytes, 0
+    most, used = int(max_bytes * _OUTPUT_SHARE) if is_output else max_bytes, 0
     for _ in range(_ROUNDS):
         writer = _Writer(source, most, is_output=is_output)
         schema = yield from writer.write(root)
@@ -227,8 +229,8 @@ class _Writer:
             self._define(schema, node.rank)
         else:
             self._open_in_part(node, prepared)
-        if prepared.is_longer:
-            self._put(node.rank + (_LAST if self._is_output else _WORDS), "words", node)
+        if prepared.is_longer and not self._is_output:
+            self._put(node.rank + _WORDS, "words", node)
             self._put(node.rank + 2 * _LAST, "rest", node)
 
     def _open_in_part(self, node: _Node, prepared: Prepared) -> None:
@@ -302,7 +304,7 @@ class _Writer:
             node.kept = longer
             self._left -= need
             node.size += need
-        elif not is_last and not self._is_output:
+        elif not is_last:
             self._describe_in_part(node, prepared)
 
     def _describe_in_part(self, node: _Node, prepared: Prepared) -> None:
