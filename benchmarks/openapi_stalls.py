@@ -24,7 +24,7 @@ from typing import Any
 import aiohttp
 from benchmarks.deep_schemas import deep_document
 
-from utcp_bridge.catalogue.schemas.parts import Parts
+from utcp_bridge.catalogue.schemas.parts import SharedParts
 from utcp_bridge.catalogue.schemas.portable import input_in_steps
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
 
@@ -116,7 +116,7 @@ async def _listed(client: Client) -> tuple[int, int]:
 def ported() -> bool:
     """Port every schema in this process, print what it took, and return whether each goal was reached."""
     made = convert(deep_document(), url=None, options=ConversionOptions())
-    parts, longest, sizes = Parts(), 0.0, list[int]()
+    parts, longest, sizes = SharedParts(), 0.0, list[int]()
     gc.freeze()
     gc.disable()
     start = now = time.thread_time()

@@ -21,7 +21,7 @@ from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.naming import ToolKey, assign_names, names_of_manual
 from utcp_bridge.catalogue.render import upstream_meta
 from utcp_bridge.catalogue.schemas.conforming import Conformer
-from utcp_bridge.catalogue.schemas.parts import Parts
+from utcp_bridge.catalogue.schemas.parts import SharedParts
 from utcp_bridge.catalogue.schemas.portable import (
     HEADER_KEY,
     PortableInput,
@@ -117,7 +117,7 @@ class _Share:
 
     def __init__(self) -> None:
         self.nodes = _MAX_MANUAL_NODES
-        self.parts = Parts()
+        self.parts = SharedParts()
         self.recent = _Recent()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
-from utcp_bridge.model import Json
+from utcp_bridge.model import Json, is_list
 from utcp_bridge.placement.encoding import format_scalar
 
 __all__ = ["DELIMITERS", "Encode", "Pair", "expand_pairs", "expand_segment", "expand_simple"]
@@ -97,9 +97,8 @@ def _spread(value: dict[str, Any]) -> Iterator[Pair]:
     OpenAPI leaves this open. Servers read it so: `sort=a&sort=b`.
     """
     for key, member in value.items():
-        items: list[Any] | None = member if isinstance(member, list) else None
-        if items is not None and not any(isinstance(item, dict | list) for item in items):
-            yield from ((key, text) for text in _items(items))
+        if is_list(member) and not any(isinstance(item, dict | list) for item in member):
+            yield from ((key, text) for text in _items(member))
         elif member is not None:
             yield key, format_scalar(member)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from utcp_bridge.catalogue.schemas.parts import Parts
+from utcp_bridge.catalogue.schemas.parts import SharedParts
 from utcp_bridge.catalogue.schemas.portable import input_in_steps, portable_input, portable_output
 from utcp_bridge.tasks import at_once
 
@@ -174,7 +174,7 @@ def test_a_cut_schema_uses_its_bytes_and_is_listed_as_it_is(seed, most_bytes):
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(SEEDS, min_size=2, max_size=4), st.sampled_from([2_000, 16_384]))
 def test_what_other_tools_share_does_not_change_what_is_listed(seeds, most_bytes):
-    parts, schemas = Parts(), [large_schema(seed) for seed in seeds]
+    parts, schemas = SharedParts(), [large_schema(seed) for seed in seeds]
     for schema in [*schemas, *reversed(schemas)]:
         shared = at_once(input_in_steps(parts.cleaned(schema), most_bytes, parts))
         assert shared == portable_input(schema, most_bytes)

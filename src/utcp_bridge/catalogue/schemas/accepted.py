@@ -22,7 +22,7 @@ __all__ = [
     "OTHERS",
     "REFERENCE",
     "Defaults",
-    "Definitions",
+    "DefinitionSource",
     "Outlines",
     "has_listable_values",
     "joined",
@@ -188,7 +188,7 @@ def typed_by_content(schema: JsonObject) -> JsonObject:
     return typed
 
 
-class Definitions(Protocol):
+class DefinitionSource(Protocol):
     """The definitions of one schema by their listed names."""
 
     def get(self, name: str, default: Any = None, /) -> Any:
@@ -199,7 +199,7 @@ class Definitions(Protocol):
 class Outlines:
     """The types of the sub-schemas of one schema. Those of each definition are found once."""
 
-    def __init__(self, definitions: Definitions) -> None:
+    def __init__(self, definitions: DefinitionSource) -> None:
         self._definitions = definitions
         self._known: dict[str, set[str]] = {}
 

@@ -29,7 +29,7 @@ from utcp_bridge.catalogue.schemas.size import definition_of, json_size, only_us
 from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.model import JsonObject, is_list, is_object
 
-__all__ = ["Later", "Prepared", "Source", "filled", "stated_type"]
+__all__ = ["LaterSchema", "PreparedSchema", "SchemaSource", "filled", "stated_type"]
 
 _Place: TypeAlias = tuple[str, str | int | None]
 """The keyword, and the name or number under it."""
@@ -63,7 +63,7 @@ _VALUES: Final = frozenset({"const", "enum"})
 _SETTLED: Final = OTHERS | {"allOf", "anyOf"}
 
 
-class Later(dict[str, Any]):
+class LaterSchema(dict[str, Any]):
     """A sub-schema that is ported when there is room for it. Two of them are equal if they are of one object."""
 
     __slots__ = ("depth", "raw")
@@ -75,7 +75,7 @@ class Later(dict[str, Any]):
 
 
 @dataclass(slots=True)
-class Prepared:
+class PreparedSchema:
     """What is known of one ported sub-schema: its keywords in three lengths, and its members.
 
     `short` has no long texts, `words` no titles and examples. Each comes with its number of bytes. `leaves` are the
@@ -89,7 +89,7 @@ class Prepared:
     sizes: tuple[int, int, int]
     lost: frozenset[str] = frozenset()
     members: list[_Member] = field(default_factory=list["_Member"])
-    leaves: dict[_Place, Prepared] = field(default_factory=dict["_Place", "Prepared"])
+    leaves: dict[_Place, PreparedSchema] = field(default_factory=dict["_Place", "PreparedSchema"])
     structure: JsonObject = field(default_factory=dict[str, Any])
     """What is within the schema, with the leaves in their short form and without the others."""
     inner: list[_Member] = field(default_factory=list["_Member"])
@@ -106,19 +106,19 @@ class _Member:
     schema: JsonObject
     rank: int
     room: int
-    leaf: Prepared | None
+    leaf: PreparedSchema | None
     outline: tuple[JsonObject, int] | None
 
 
-class Source(Protocol):
+class SchemaSource(Protocol):
     """Where the parts of one schema come from."""
 
     @property
-    def prepared(self) -> dict[tuple[int, bool], Prepared]:
+    def prepared(self) -> dict[tuple[int, bool], PreparedSchema]:
         """What is known of ported sub-schemas, by identity, and whether they belong to an output."""
         ...
 
-    def opened(self, later: Later) -> JsonObject:
+    def opened(self, later: LaterSchema) -> JsonObject:
         """Return a part, ported."""
         ...
 
@@ -131,7 +131,7 @@ class Source(Protocol):
         ...
 
 
-class _Node:
+class _PartNode:
     """A part of the result. Until it is open, `kept` has its types alone."""
 
     __slots__ = ("is_whole", "kept", "members", "prepared", "rank", "size", "source")
@@ -141,12 +141,12 @@ class _Node:
         self.kept = outline
         self.size = json_size(outline)
         self.rank = rank
-        self.prepared: Prepared | None = None
+        self.prepared: PreparedSchema | None = None
         self.is_whole = False
-        self.members: dict[_Place, _Node] = {}
+        self.members: dict[_Place, _PartNode] = {}
 
 
-def filled(root: JsonObject, source: Source, max_bytes: int, *, is_output: bool = False) -> Filled:
+def filled(root: JsonObject, source: SchemaSource, max_bytes: int, *, is_output: bool = False) -> Filled:
     """Return a ported schema in at most `max_bytes` of compact JSON, and a list of what was omitted, in words.
 
     It is a generator of steps, between which a program can do other work.
@@ -170,21 +170,21 @@ def filled(root: JsonObject, source: Source, max_bytes: int, *, is_output: bool 
 class _Writer:
     """Fills one schema. `cut` says in words what was omitted."""
 
-    def __init__(self, source: Source, max_bytes: int, *, is_output: bool) -> None:
+    def __init__(self, source: SchemaSource, max_bytes: int, *, is_output: bool) -> None:
         self.cut: dict[str, None] = {}
         self._source = source
         self._outlines = Outlines(source)
         self._left = max_bytes
         self._least = max(_LEAST_ROOM, max_bytes // _REMAINDER)
         self._is_output = is_output
-        self._queue: list[tuple[int, int, str, _Node]] = []
+        self._queue: list[tuple[int, int, str, _PartNode]] = []
         self._number = 0
-        self._definitions: dict[str, _Node] = {}
+        self._definitions: dict[str, _PartNode] = {}
         self._used: dict[str, None] = {}
         self._known: dict[int, tuple[JsonObject, int]] = {}
 
     def write(self, root: JsonObject) -> Generator[None, None, JsonObject]:
-        node = _Node(root, {"type": "object"}, 0)
+        node = _PartNode(root, {"type": "object"}, 0)
         self._left -= node.size + len('"properties":{},')
         self._put(0, "open", node)
         count = 0
@@ -205,15 +205,15 @@ class _Writer:
         yield
         return self._with_definitions(schema)
 
-    def _put(self, rank: int, what: str, node: _Node) -> None:
+    def _put(self, rank: int, what: str, node: _PartNode) -> None:
         self._number += 1
         heappush(self._queue, (rank, self._number, what, node))
 
     # --- filling
 
-    def _open(self, node: _Node) -> None:
+    def _open(self, node: _PartNode) -> None:
         """Give a part its keywords and the types of its members, as far as there is room."""
-        schema = self._source.opened(node.source) if isinstance(node.source, Later) else node.source
+        schema = self._source.opened(node.source) if isinstance(node.source, LaterSchema) else node.source
         prepared = node.prepared = self._prepared(schema)
         need = prepared.sizes[0] - node.size + prepared.room
         if "$ref" in schema:
@@ -233,7 +233,7 @@ class _Writer:
             self._put(node.rank + _WORDS, "words", node)
             self._put(node.rank + 2 * _LAST, "rest", node)
 
-    def _open_in_part(self, node: _Node, prepared: Prepared) -> None:
+    def _open_in_part(self, node: _PartNode, prepared: PreparedSchema) -> None:
         """Take the members that fit with their types alone. Branches are taken together, or none of them."""
         keywords = {key: value for key, value in prepared.short.items() if key != "$ref"}
         lean = {key: value for key, value in keywords.items() if key != "description"}
@@ -257,7 +257,7 @@ class _Writer:
             if self._keep(node, with_kinds(words, kinds) if kinds else words, self._left):
                 break
 
-    def _keep(self, node: _Node, words: JsonObject, room: int) -> bool:
+    def _keep(self, node: _PartNode, words: JsonObject, room: int) -> bool:
         """Give a part these keywords, if they fit into some room. Return whether they do."""
         need = json_size(words) - node.size
         if need > room:
@@ -267,7 +267,7 @@ class _Writer:
         node.kept = words
         return True
 
-    def _kinds_left(self, node: _Node, prepared: Prepared, keywords: JsonObject) -> list[str]:
+    def _kinds_left(self, node: _PartNode, prepared: PreparedSchema, keywords: JsonObject) -> list[str]:
         """Return the types to state: those of branches or a reference that did not fit."""
         if "type" in keywords or "$ref" in keywords or "const" in keywords:
             return []
@@ -276,12 +276,12 @@ class _Writer:
             return []
         return self._kinds(prepared.schema)
 
-    def _take(self, node: _Node, member: _Member, outline: JsonObject) -> None:
-        one = node.members[member.key, member.name] = _Node(member.schema, outline, node.rank + member.rank)
+    def _take(self, node: _PartNode, member: _Member, outline: JsonObject) -> None:
+        one = node.members[member.key, member.name] = _PartNode(member.schema, outline, node.rank + member.rank)
         if member.key not in CONDITIONS:
             self._put(one.rank, "open", one)
 
-    def _lengthen(self, node: _Node, *, is_last: bool) -> None:
+    def _lengthen(self, node: _PartNode, *, is_last: bool) -> None:
         """Give a part, and its members without parts of their own, their longer keywords."""
         prepared = node.prepared
         if prepared is None:
@@ -291,11 +291,11 @@ class _Writer:
             if leaf.sizes[2] > leaf.sizes[0]:
                 one = node.members.get(place)
                 if one is None:
-                    one = node.members[place] = _Node(leaf.schema, leaf.short, node.rank)
+                    one = node.members[place] = _PartNode(leaf.schema, leaf.short, node.rank)
                     one.prepared, one.is_whole = leaf, True
                 self._replace(one, leaf, is_last=is_last)
 
-    def _replace(self, node: _Node, prepared: Prepared, *, is_last: bool) -> None:
+    def _replace(self, node: _PartNode, prepared: PreparedSchema, *, is_last: bool) -> None:
         if node.kept is not prepared.short and node.kept is not prepared.words:
             return
         index, longer = (2, prepared.whole) if is_last else (1, prepared.words)
@@ -307,7 +307,7 @@ class _Writer:
         elif not is_last:
             self._describe_in_part(node, prepared)
 
-    def _describe_in_part(self, node: _Node, prepared: Prepared) -> None:
+    def _describe_in_part(self, node: _PartNode, prepared: PreparedSchema) -> None:
         """Take as much of a long description as there is room for."""
         text = prepared.words.get("description")
         if not isinstance(text, str) or "description" not in node.kept or self._left < _LEAST_TEXT:
@@ -335,7 +335,7 @@ class _Writer:
     def _define(self, schema: JsonObject, rank: int) -> None:
         name = definition_of(schema)
         if name is not None and name not in self._definitions:
-            node = self._definitions[name] = _Node(self._source.get(name, {}), self._definition_outline(name), rank)
+            node = self._definitions[name] = _PartNode(self._source.get(name, {}), self._definition_outline(name), rank)
             self._put(rank + _SAME_VALUE, "open", node)
 
     # --- types
@@ -356,11 +356,11 @@ class _Writer:
             kinds = self._source.stated(name)
         if kinds is not None:
             return kinds
-        return self._outlines.kinds(self._source.opened(schema) if isinstance(schema, Later) else schema)
+        return self._outlines.kinds(self._source.opened(schema) if isinstance(schema, LaterSchema) else schema)
 
     # --- what is known of a sub-schema
 
-    def _prepared(self, schema: JsonObject) -> Prepared:
+    def _prepared(self, schema: JsonObject) -> PreparedSchema:
         key = id(schema), self._is_output
         known = self._source.prepared.get(key)
         if known is None:
@@ -370,7 +370,7 @@ class _Writer:
     # --- the result
 
     def _built(
-        self, node: _Node, *, is_root: bool = False, is_branch: bool = False, is_place: bool = False
+        self, node: _PartNode, *, is_root: bool = False, is_branch: bool = False, is_place: bool = False
     ) -> JsonObject:
         prepared = node.prepared
         if prepared is None:
@@ -389,7 +389,7 @@ class _Writer:
             self._without_lost(new, node, prepared, is_root=is_root)
         return self._settled(new, is_root=is_root, is_branch=is_branch, is_place=is_place)
 
-    def _whole(self, node: _Node, prepared: Prepared) -> JsonObject:
+    def _whole(self, node: _PartNode, prepared: PreparedSchema) -> JsonObject:
         """Return what is within a part of which every member was taken."""
         for place, leaf in prepared.leaves.items():
             if leaf.lost and place not in node.members:
@@ -410,7 +410,7 @@ class _Writer:
                 new[key][name] = built
         return new
 
-    def _members(self, node: _Node, key: str, schema: Any) -> Any:
+    def _members(self, node: _PartNode, key: str, schema: Any) -> Any:
         """Return what has been taken of the schemas of one keyword. None: nothing."""
         found = node.members
         if key in CONDITIONS:
@@ -424,11 +424,11 @@ class _Writer:
             ] or None
         return self._member(found[key, None], key) if (key, None) in found else None
 
-    def _member(self, node: _Node, key: str) -> JsonObject:
+    def _member(self, node: _PartNode, key: str) -> JsonObject:
         is_place = key in _PLACES
         return self._built(node, is_place=is_place, is_branch=not is_place)
 
-    def _without_lost(self, new: JsonObject, node: _Node, prepared: Prepared, *, is_root: bool) -> None:
+    def _without_lost(self, new: JsonObject, node: _PartNode, prepared: PreparedSchema, *, is_root: bool) -> None:
         """Remove what would be about omitted parts."""
         if len(node.members) == len(prepared.members):
             return
@@ -449,7 +449,7 @@ class _Writer:
             new.pop("then", None)
             new.pop("else", None)
 
-    def _note(self, node: _Node, prepared: Prepared) -> None:
+    def _note(self, node: _PartNode, prepared: PreparedSchema) -> None:
         """Note what the keywords of a part have lost."""
         if node.kept is prepared.short:
             self.cut.update(dict.fromkeys(prepared.lost))
@@ -487,7 +487,7 @@ _STRUCTURE: Final = NESTED | NESTED_LISTS | NESTED_MAPS
 _INNER: Final = _STRUCTURE | {"$ref"}
 
 
-def _prepare(schema: JsonObject, *, is_output: bool) -> Prepared:
+def _prepare(schema: JsonObject, *, is_output: bool) -> PreparedSchema:
     whole = {key: value for key, value in schema.items() if key not in _STRUCTURE}
     words = {key: value for key, value in whole.items() if key not in _REST} if _REST & whole.keys() else whole
     short = words
@@ -501,7 +501,7 @@ def _prepare(schema: JsonObject, *, is_output: bool) -> Prepared:
     size = json_size(whole)
     sizes = size if short is whole else json_size(short), size if words is whole else json_size(words), size
     lost = frozenset[str]() if short is whole else frozenset(_lost(whole, short))
-    prepared = Prepared(schema, short, words, whole, sizes, lost, is_longer=short is not whole)
+    prepared = PreparedSchema(schema, short, words, whole, sizes, lost, is_longer=short is not whole)
     if _STRUCTURE & schema.keys():
         prepared.members = list(_members_of(schema, is_output=is_output))
         prepared.leaves = {(one.key, one.name): one.leaf for one in prepared.members if one.leaf is not None}
@@ -514,7 +514,7 @@ def _prepare(schema: JsonObject, *, is_output: bool) -> Prepared:
     return prepared
 
 
-def _template(key: str, value: Any, leaves: Mapping[_Place, Prepared]) -> Any:
+def _template(key: str, value: Any, leaves: Mapping[_Place, PreparedSchema]) -> Any:
     """Return what is under a keyword, with the leaves in their short form."""
     if key in NESTED_MAPS:
         return {name: leaves[key, name].short if (key, name) in leaves else {} for name in value}
@@ -563,7 +563,7 @@ def _members_of(schema: JsonObject, *, is_output: bool) -> Iterator[_Member]:
 def _rank_of(name: str, schema: JsonObject, required: set[str]) -> int:
     if name in required:
         return _REQUIRED
-    about = schema.raw if isinstance(schema, Later) else schema
+    about = schema.raw if isinstance(schema, LaterSchema) else schema
     return _DESCRIBED if "description" in about else _BARE
 
 
@@ -571,7 +571,7 @@ def _member(key: str, name: str | int | None, schema: JsonObject, rank: int, *, 
     room = 1 + (json_size(name) + 1 if isinstance(name, str) else len(key) + 6 if name in (None, 0) else 0)
     if key in CONDITIONS:
         return _Member(key, name, schema, rank, room, None, (schema, json_size(schema)))
-    is_leaf = not isinstance(schema, Later) and not _INNER & schema.keys()
+    is_leaf = not isinstance(schema, LaterSchema) and not _INNER & schema.keys()
     leaf = _prepare(schema, is_output=is_output) if is_leaf else None
     kinds = _stated(schema)
     outline = None if kinds is None else with_kinds({}, kinds)
@@ -591,7 +591,7 @@ def _groups(members: list[_Member]) -> Iterator[list[_Member]]:
 
 def _stated(schema: JsonObject) -> list[str] | None:
     """Return the type that a sub-schema states, without looking further. None if it does not state one."""
-    if not isinstance(schema, Later):
+    if not isinstance(schema, LaterSchema):
         kind = schema.get("type")
         return [kind] if isinstance(kind, str) else None
     return stated_type(schema.raw)

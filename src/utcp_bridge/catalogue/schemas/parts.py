@@ -9,12 +9,12 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
-from utcp_bridge.catalogue.schemas.filling import Prepared
+from utcp_bridge.catalogue.schemas.filling import PreparedSchema
 from utcp_bridge.catalogue.text import clean_schema
 from utcp_bridge.foreign import is_clean_json
 from utcp_bridge.model import JsonObject, is_object
 
-__all__ = ["Adopted", "Part", "Parts"]
+__all__ = ["Adopted", "SharedPart", "SharedParts"]
 
 Adopted: TypeAlias = tuple[str, str, Any]
 """A reference as written, the listed name of its definition, and the definition as written."""
@@ -23,7 +23,7 @@ _DIGEST_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SharedPart:
     """A ported sub-schema: where it comes from, and the references that it needs."""
 
     raw: JsonObject
@@ -31,7 +31,7 @@ class Part:
     references: Sequence[Adopted]
 
 
-class Parts:
+class SharedParts:
     """The parts of one manual's schemas, by the objects that they were made of. Each is kept with its object."""
 
     __slots__ = ("_by_content", "_clean", "_made", "_same", "prepared")
@@ -39,15 +39,15 @@ class Parts:
     def __init__(self) -> None:
         self._same: dict[int, tuple[Any, Any]] = {}
         self._by_content: dict[bytes, Any] = {}
-        self._made: dict[tuple[int, int, bool], Part] = {}
+        self._made: dict[tuple[int, int, bool], SharedPart] = {}
         self._clean: dict[int, Any] = {}
-        self.prepared: dict[tuple[int, bool], Prepared] = {}
+        self.prepared: dict[tuple[int, bool], PreparedSchema] = {}
 
-    def find(self, raw: JsonObject, depth: int, *, is_output: bool) -> Part | None:
+    def find(self, raw: JsonObject, depth: int, *, is_output: bool) -> SharedPart | None:
         """Return what was made of an object at this depth."""
         return self._made.get((id(raw), depth, is_output))
 
-    def keep(self, part: Part, depth: int, *, is_output: bool) -> None:
+    def keep(self, part: SharedPart, depth: int, *, is_output: bool) -> None:
         """Keep a part for the tools that come next."""
         if len(self._made) >= _MAX_PARTS:
             self.forget()

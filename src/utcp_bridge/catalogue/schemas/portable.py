@@ -30,7 +30,7 @@ from utcp_bridge.catalogue.schemas.accepted import (
     OTHERS,
     REFERENCE,
     Defaults,
-    Definitions,
+    DefinitionSource,
     has_listable_values,
     joined,
     typed_by_content,
@@ -40,7 +40,7 @@ from utcp_bridge.catalogue.schemas.accepted import (
     without_loops,
 )
 from utcp_bridge.catalogue.schemas.conforming import ASSERTIONS, relaxed
-from utcp_bridge.catalogue.schemas.filling import Later, Prepared, filled, stated_type
+from utcp_bridge.catalogue.schemas.filling import LaterSchema, PreparedSchema, filled, stated_type
 from utcp_bridge.catalogue.schemas.keywords import (
     ABSENT,
     CONDITIONS,
@@ -51,7 +51,7 @@ from utcp_bridge.catalogue.schemas.keywords import (
     TYPES,
     modern_form,
 )
-from utcp_bridge.catalogue.schemas.parts import Adopted, Part, Parts
+from utcp_bridge.catalogue.schemas.parts import Adopted, SharedPart, SharedParts
 from utcp_bridge.catalogue.schemas.size import fits, is_small, map_schemas, only_used
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.tasks import at_once
@@ -148,7 +148,9 @@ def portable_input(schema: Any, max_bytes: int) -> PortableInput:
     return at_once(input_in_steps(schema, max_bytes))
 
 
-def input_in_steps(schema: Any, max_bytes: int, parts: Parts | None = None) -> Generator[None, None, PortableInput]:
+def input_in_steps(
+    schema: Any, max_bytes: int, parts: SharedParts | None = None
+) -> Generator[None, None, PortableInput]:
     """Port an input schema as `portable_input` does, in steps between which a program can do other work.
 
     `parts` has what was made of the schemas of other tools of the same manual.
@@ -170,7 +172,9 @@ def portable_output(schema: Any, max_bytes: int) -> PortableOutput:
     return at_once(output_in_steps(schema, max_bytes))
 
 
-def output_in_steps(schema: Any, max_bytes: int, parts: Parts | None = None) -> Generator[None, None, PortableOutput]:
+def output_in_steps(
+    schema: Any, max_bytes: int, parts: SharedParts | None = None
+) -> Generator[None, None, PortableOutput]:
     """Port an output schema as `portable_output` does, in steps between which a program can do other work."""
     porter = _Porter(schema, min(max_bytes, _MAX_OUTPUT_BYTES), parts, is_output=True)
     root = porter.dereferenced(schema if is_object(schema) else {})
@@ -245,9 +249,9 @@ def _is_json(schema: JsonObject) -> bool:
 class _Porter:
     """Walks one schema, and counts depth, size and references. `cut` says what was lost."""
 
-    def __init__(self, root: Any, max_bytes: int, parts: Parts | None = None, *, is_output: bool = False) -> None:
+    def __init__(self, root: Any, max_bytes: int, parts: SharedParts | None = None, *, is_output: bool = False) -> None:
         self.root = root
-        self._parts = parts or Parts()
+        self._parts = parts or SharedParts()
         self._is_lazy = not is_small(root, max(_LEAST_EAGER, max_bytes // _BYTES_PER_NODE))
         self._made: dict[tuple[int, int], JsonObject] = {}
         self._ported: JsonObject = {}
@@ -327,7 +331,7 @@ class _Porter:
     # --- parts that are ported when there is room for them
 
     @property
-    def prepared(self) -> dict[tuple[int, bool], Prepared]:
+    def prepared(self) -> dict[tuple[int, bool], PreparedSchema]:
         """What is known of ported sub-schemas."""
         return self._parts.prepared
 
@@ -345,7 +349,7 @@ class _Porter:
             self._ported[name] = self._part(self._parts.first(target) if self._is_lazy else target, 1)
         return self._ported[name]
 
-    def opened(self, later: Later) -> JsonObject:
+    def opened(self, later: LaterSchema) -> JsonObject:
         """Return a part, ported."""
         return self._part(later.raw, later.depth)
 
@@ -367,7 +371,7 @@ class _Porter:
         ported = self._placed(raw, depth)
         references, self._adopted = self._adopted, outer
         if len(self.cut) == losses and all(name == _base_name(ref) for ref, name, _ in references):
-            self._parts.keep(Part(raw, ported, references), depth, is_output=self._is_output)
+            self._parts.keep(SharedPart(raw, ported, references), depth, is_output=self._is_output)
         self._has_defaults = self._has_headers = True  # a shared part can have some too
         return ported
 
@@ -414,7 +418,7 @@ class _Porter:
     def _place(self, schema: Any, depth: int) -> JsonObject:
         """Return the schema of a value: of a property, of items. In a large schema it is ported later."""
         if self._is_lazy and not self._is_exact and is_object(schema) and _HEAVY & schema.keys():
-            return Later(schema, depth)
+            return LaterSchema(schema, depth)
         return self._placed(schema, depth)
 
     def _placed(self, schema: Any, depth: int) -> JsonObject:
@@ -532,7 +536,7 @@ def _encodable(key: Any) -> bool:
 # --- combinators at the root, for hosts that refuse them there ---
 
 
-def fold_root(schema: JsonObject, definitions: Definitions) -> tuple[JsonObject, bool]:
+def fold_root(schema: JsonObject, definitions: DefinitionSource) -> tuple[JsonObject, bool]:
     """Return the schema without combinators at its root, and whether it had any.
 
     `definitions` are the targets of its `#/$defs/` references.
@@ -551,7 +555,7 @@ def fold_root(schema: JsonObject, definitions: Definitions) -> tuple[JsonObject,
 class _Folding:
     """Folds one schema. It counts steps, because branches that refer to branches multiply."""
 
-    def __init__(self, definitions: Definitions) -> None:
+    def __init__(self, definitions: DefinitionSource) -> None:
         self._definitions = definitions
         self._steps = 0
 
