@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jsonschema_rs
+
 from utcp_bridge.dialects.openapi.shapes import as_array, as_object, is_array
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.placement.encoding import format_scalar
@@ -187,6 +189,15 @@ def _read(value: Any, kind: Any) -> Any:
     return None
 
 
+def _matches(pattern: str, value: str) -> bool:
+    """Return whether a pattern accepts a text, in linear time. One that cannot be read so accepts it."""
+    try:
+        options = jsonschema_rs.RegexOptions()
+        return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=options).is_valid(value)
+    except ValueError:
+        return True
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -203,6 +214,6 @@ _BOUNDS: dict[str, Callable[[Any, Any], bool]] = {
 }
 """Keyword → whether it accepts a value. Each accepts values of other types."""
 _CHECKS: dict[str, Callable[[Any, Any], bool]] = {
-    "pattern": lambda pattern, value: not isinstance(value, str) or re.search(pattern, value) is not None,
+    "pattern": lambda pattern, value: not isinstance(value, str) or _matches(pattern, value),
     **_BOUNDS,
 }
