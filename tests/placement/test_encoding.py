@@ -132,3 +132,10 @@ def test_json_on_sockets_has_the_spelling_of_the_reference_library(value: dict[s
 def test_large_json_on_sockets_stays_compact() -> None:
     large = compact_json({"a": ["é"] * 9_000})
     assert reference_json(large) == large
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.0, "1"), (-0.0, "0"), (2.5, "2.5"), (1e20, "1e+20"), (float(2**53), "9007199254740992.0")]
+)
+def test_a_whole_number_is_written_without_a_fraction(value, text):
+    assert format_scalar(value) == text

@@ -70,3 +70,9 @@ def test_query_pairs_follow_the_table(style, explode, value, text):
 def test_a_header_is_joined_by_its_styles_delimiter():
     assert expand_simple("simple", LIST, explode=False, encode=str) == "blue,black,brown"
     assert expand_simple("spaceDelimited", LIST, explode=False, encode=str) == "blue black brown"
+
+
+def test_an_array_within_an_exploded_object_repeats_its_name():
+    value = {"page": 1, "sort": ["a", None, "b"], "none": [], "deep": [{"x": 1}], "gone": None}
+    pairs = expand_pairs("form", "pageable", value, explode=True, encode=lambda part: part)
+    assert pairs == [("page", "1"), ("sort", "a"), ("sort", "b"), ("deep", '[{"x":1}]')]

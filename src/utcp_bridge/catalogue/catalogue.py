@@ -22,6 +22,7 @@ from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.naming import ToolKey, assign_names, names_of_manual
 from utcp_bridge.catalogue.render import upstream_meta
 from utcp_bridge.catalogue.schemas.conforming import Conformer
+from utcp_bridge.catalogue.schemas.parts import SharedParts
 from utcp_bridge.catalogue.schemas.portable import (
     HEADER_KEY,
     PortableInput,
@@ -30,7 +31,7 @@ from utcp_bridge.catalogue.schemas.portable import (
     output_in_steps,
     portable_input,
 )
-from utcp_bridge.catalogue.text import clean, clean_line, clean_schema
+from utcp_bridge.catalogue.text import clean, clean_line
 from utcp_bridge.errors import AuthRequired, LoginFailed, StaleCursor, UnknownTool, UtcpError
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.model import JsonObject, Tool, matches_glob
@@ -113,10 +114,11 @@ class _Recent:
 class _Share:
     """How much work the listed schemas of one manual may still take together, and the last of them."""
 
-    __slots__ = ("nodes", "recent")
+    __slots__ = ("nodes", "parts", "recent")
 
     def __init__(self) -> None:
         self.nodes = _MAX_MANUAL_NODES
+        self.parts = SharedParts()
         self.recent = _Recent()
 
 
@@ -164,6 +166,10 @@ class Entry:
         if "output" not in made:
             made["output"] = yield from self._output_in_steps()
 
+    def forget_parts(self) -> None:
+        """Forget what the schemas of the manual's tools have in common: a page of them is made."""
+        self._share.parts.forget()
+
     def given_back(self) -> _Share:
         """Return the manual's share, with what this entry took of it: its tool is gone."""
         self._share.nodes += self._nodes
@@ -180,7 +186,7 @@ class Entry:
         if known is not None:
             return known
         schema = inputs if self._share.nodes > 0 else outline(inputs, _MAX_OUTLINE_NODES)
-        made = yield from input_in_steps(clean_schema(schema), self._max_schema_bytes)
+        made = yield from input_in_steps(self._share.parts.cleaned(schema), self._max_schema_bytes, self._share.parts)
         self._take(made.nodes)
         if schema is inputs:
             self._share.recent.keep(inputs, made, is_output=False)
@@ -193,7 +199,9 @@ class Entry:
         known: PortableOutput | None = self._share.recent.find(outputs, is_output=True)
         if known is not None or self._share.nodes <= 0:
             return known
-        made = yield from output_in_steps(clean_schema(outputs, is_output=True), self._max_schema_bytes)
+        made = yield from output_in_steps(
+            self._share.parts.cleaned(outputs, is_output=True), self._max_schema_bytes, self._share.parts
+        )
         self._take(made.nodes)
         self._share.recent.keep(outputs, made, is_output=True)
         return made
@@ -341,6 +349,8 @@ class View:
             weights.append((size, digest))
             end += 1
             yield
+        for entry in self.listed[start:end]:
+            entry.forget_parts()
         tools = [entry.composed if composed else entry.listed for entry in self.listed[start:end]]
         cursor = self._cursor(end) if end < len(self.listed) else None
         digests = b"".join(digest for _, digest in weights) + (cursor or "").encode()

@@ -44,6 +44,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]{0,1000}")
 _SEPARATORS = re.compile(r"[/\\]")
 _MAX_DECODINGS = 8
+_EXACT: Final = 2**53
 _ARRAYS = (list, tuple)
 
 
@@ -58,6 +59,8 @@ def format_scalar(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))  # 1.0 and 1 are one JSON number, but not one text
     return compact_json(value).decode("utf-8")
 
 

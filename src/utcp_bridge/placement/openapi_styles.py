@@ -1,7 +1,8 @@
 """OpenAPI parameter styles: one value and its name as text, per RFC 6570 (pure).
 
 A style is a set of delimiters; `encode` decides for each location whether text is percent-encoded. Nulls inside arrays
-and objects are omitted. Containers inside containers are compact JSON, except in `deepObject`, which nests.
+and objects are omitted. Containers inside containers are compact JSON, except in `deepObject`, which nests, and in
+exploded objects of a query or form, whose arrays repeat their name.
 OpenAPI 2.0's `tsv` is `tabDelimited` here; `ssv` and `pipes` are `spaceDelimited` and `pipeDelimited`.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
-from utcp_bridge.model import Json
+from utcp_bridge.model import Json, is_list
 from utcp_bridge.placement.encoding import format_scalar
 
 __all__ = ["DELIMITERS", "Encode", "Pair", "expand_pairs", "expand_segment", "expand_simple"]
@@ -41,10 +42,9 @@ def expand_pairs(style: str, name: str, value: Json, *, explode: bool, encode: E
     if style == "deepObject":
         return list(_deep(encode(name), value, encode))
     if isinstance(value, dict):
-        members = _members(value)
         if explode:
-            return [(encode(key), encode(text)) for key, text in members]
-        return _one_pair(name, [part for member in members for part in member], style, encode)
+            return [(encode(key), encode(text)) for key, text in _spread(value)]
+        return _one_pair(name, [part for member in _members(value) for part in member], style, encode)
     if isinstance(value, list):
         items = _items(value)
         if explode:
@@ -89,6 +89,18 @@ def _deep(name: str, value: Json, encode: Encode) -> Iterator[Pair]:
 
 def _items(value: list[Any]) -> list[str]:
     return [format_scalar(item) for item in value if item is not None]
+
+
+def _spread(value: dict[str, Any]) -> Iterator[Pair]:
+    """Yield the members of an exploded object. One that is an array of scalars repeats its name.
+
+    OpenAPI leaves this open. Servers read it so: `sort=a&sort=b`.
+    """
+    for key, member in value.items():
+        if is_list(member) and not any(isinstance(item, dict | list) for item in member):
+            yield from ((key, text) for text in _items(member))
+        elif member is not None:
+            yield key, format_scalar(member)
 
 
 def _members(value: dict[str, Any]) -> list[Pair]:

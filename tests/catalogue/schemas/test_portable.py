@@ -1,6 +1,7 @@
 """Schemas that every host accepts."""
 
 import copy
+from contextlib import contextmanager
 
 import jsonschema_rs
 import orjson
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from mcp.shared.inbound import find_invalid_x_mcp_header
 from tests.support.host_rules import COMPOSED_RULES, INPUT_RULES, OUTPUT_RULES, broken
 
-from utcp_bridge.catalogue.schemas import portable, size
+from utcp_bridge.catalogue.schemas import filling, portable
 from utcp_bridge.catalogue.schemas.portable import fold_root, keep_valid_headers, portable_input, portable_output
 
 BIG = 16_384
@@ -278,7 +279,7 @@ def test_depth_and_number_of_levels_are_limited():
     cyclic["properties"]["self"] = cyclic
     for schema in (deep, shared, cyclic):
         ported = portable_input({"type": "object", "properties": {"p": schema}}, BIG)
-        assert "levels beyond a depth or number that no host needs" in ported.cut
+        assert set(ported.cut) & {"levels beyond a depth or number that no host needs", "deep levels"}
         assert len(orjson.dumps(ported.schema)) <= BIG
 
 
@@ -461,6 +462,15 @@ def documents(draw):
     return {**root, "$defs": {"a": first, "b": second}, "definitions": {"a": second}}
 
 
+@contextmanager
+def ported_as_large(is_large):
+    """Port a small schema part by part too, as a large one is."""
+    with pytest.MonkeyPatch.context() as patch:
+        if is_large:
+            patch.setattr(portable, "is_small", lambda _schema, _most: False)
+        yield
+
+
 @given(json_values)
 def test_any_schema_of_a_provider_is_listed_as_a_valid_object_schema(schema):
     ported = portable_input(schema, 2_000)
@@ -472,12 +482,13 @@ def test_any_schema_of_a_provider_is_listed_as_a_valid_object_schema(schema):
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(documents() | json_values, st.sampled_from([150, 250, 400, 800, 16_384]))
-@example({"not": {"type": "string", "enum": ["x", ""]}}, 150)
-@example({"if": {"properties": {"a": {"enum": ["x", "x"]}}}, "then": {"required": ["b"]}}, 16_384)
-@example({"not": {"properties": {"a": {"enum": [1, 2]}}}}, 16_384)
-def test_every_host_accepts_what_is_listed_and_it_is_listed_as_it_is(schema, most_bytes):
-    ported, outputs = portable_input(schema, most_bytes), portable_output(schema, most_bytes)
+@given(documents() | json_values, st.sampled_from([150, 250, 400, 800, 16_384]), st.booleans())
+@example({"not": {"type": "string", "enum": ["x", ""]}}, 150, False)
+@example({"if": {"properties": {"a": {"enum": ["x", "x"]}}}, "then": {"required": ["b"]}}, 16_384, False)
+@example({"not": {"properties": {"a": {"enum": [1, 2]}}}}, 16_384, False)
+def test_every_host_accepts_what_is_listed_and_it_is_listed_as_it_is(schema, most_bytes, as_large):
+    with ported_as_large(as_large):
+        ported, outputs = portable_input(schema, most_bytes), portable_output(schema, most_bytes)
     assert list(broken(ported.schema, INPUT_RULES)) == []
     assert list(broken(ported.composed, COMPOSED_RULES)) == []
     assert list(broken(outputs.schema, OUTPUT_RULES)) == []
@@ -506,12 +517,13 @@ def accepts(schema, value):
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(documents(), arguments, st.sampled_from([150, 400, 16_384]))
-def test_what_the_providers_schema_accepts_the_listed_one_accepts(schema, value, most_bytes):
+@given(documents(), arguments, st.sampled_from([150, 400, 16_384]), st.booleans())
+def test_what_the_providers_schema_accepts_the_listed_one_accepts(schema, value, most_bytes, as_large):
     whole = {**schema, "type": "object"}
     assume(accepts(whole, value))
-    with pytest.MonkeyPatch.context() as patch:  # a type that the keywords show is the one thing that a schema gains
-        for module in (portable, size):
+    # a type that the keywords show is the one thing that a schema gains
+    with pytest.MonkeyPatch.context() as patch, ported_as_large(as_large):
+        for module in (portable, filling):
             patch.setattr(module, "typed_by_content", lambda sub: sub)
         ported = portable_input(whole, most_bytes)
     if not ported.renamed:

@@ -1,5 +1,8 @@
 import pytest
 
+from utcp_bridge.dialects.openapi import ConversionOptions, convert
+from utcp_bridge.placement.openapi_plan import compile_plan, read_plan
+
 
 @pytest.fixture
 def plan(tool):
@@ -119,3 +122,50 @@ def test_an_operations_own_security_replaces_the_documents(tool, own):
     auth = tool(own, components=components, security=[{"root": []}])["tool_call_template"].get("auth")
     expected = {"[]": None, "[{'key': []}]": "key"}.get(str(own.get("security")), "root")
     assert (auth and auth["var_name"]) == expected
+
+
+PARAMETER = {"name": "q", "in": "query", "schema": {"type": "string"}}
+
+
+def converted(paths, files=None, **root):
+    document = {"openapi": "3.1.0", "servers": [{"url": "https://api.example.com"}], "paths": paths, **root}
+    url = "https://docs.example.com/openapi.json"
+    return convert(document, url=url, options=ConversionOptions(), files=files or {})
+
+
+def test_an_operation_that_is_a_reference_is_followed():
+    operation = {"operationId": "op", "parameters": [PARAMETER], "responses": {}}
+    made = converted({"/s": {"get": {"$ref": "op.json"}}}, {"https://docs.example.com/op.json": operation})
+    assert [tool.name for tool in made.tools] == ["op"]
+    assert made.tools[0].inputs["properties"] == {"q": {"type": "string"}}
+    assert made.faults == []
+
+
+def test_an_operation_whose_reference_cannot_be_read_is_left_out_with_an_error():
+    made = converted({"/s": {"get": {"$ref": "gone.json"}, "put": {"operationId": "there", "responses": {}}}})
+    assert [tool.name for tool in made.tools] == ["there"]
+    assert [fault.severity for fault in made.faults if "operation's reference" in fault.what] == ["error"]
+
+
+@pytest.mark.parametrize("written", ["{proxy+}", "{+proxy}", "{proxy*}"])
+def test_a_placeholder_of_a_gateway_belongs_to_the_parameter_of_its_name(written):
+    parameter = {"name": "proxy", "in": "path", "required": True, "schema": {"type": "string"}}
+    made = converted({f"/f/{written}": {"get": {"parameters": [parameter], "responses": {}}}})
+    template = made.tools[0].template
+    assert template["url"] == "https://api.example.com/f/{proxy}"
+    written_request = compile_plan(read_plan(template["request_plan"]), template["url"], "GET")({"proxy": "a b"})
+    assert written_request.url == "https://api.example.com/f/a%20b"
+    assert made.faults == []
+
+
+def test_a_parameter_that_has_the_name_of_a_gateways_placeholder_keeps_it():
+    parameter = {"name": "proxy+", "in": "path", "required": True, "schema": {"type": "string"}}
+    made = converted({"/f/{proxy+}": {"get": {"parameters": [parameter], "responses": {}}}})
+    assert list(made.tools[0].inputs["properties"]) == ["proxy+"]
+
+
+def test_the_identity_of_a_document_does_not_move_its_servers():
+    made = converted(
+        {"/s": {"get": {"responses": {}}}}, servers=[{"url": "v1"}], **{"$self": "https://id.example.org/x/y"}
+    )
+    assert made.tools[0].template["url"] == "https://docs.example.com/v1/s"

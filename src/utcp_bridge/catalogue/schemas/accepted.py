@@ -9,7 +9,7 @@ type gets that type.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -22,6 +22,7 @@ __all__ = [
     "OTHERS",
     "REFERENCE",
     "Defaults",
+    "DefinitionSource",
     "Outlines",
     "has_listable_values",
     "joined",
@@ -187,19 +188,24 @@ def typed_by_content(schema: JsonObject) -> JsonObject:
     return typed
 
 
-class Outlines:
-    """Outlines of the sub-schemas of one schema. The types of each definition are found once."""
+class DefinitionSource(Protocol):
+    """The definitions of one schema by their listed names."""
 
-    def __init__(self, definitions: JsonObject) -> None:
+    def get(self, name: str, default: Any = None, /) -> Any:
+        """Return a definition."""
+        ...
+
+
+class Outlines:
+    """The types of the sub-schemas of one schema. Those of each definition are found once."""
+
+    def __init__(self, definitions: DefinitionSource) -> None:
         self._definitions = definitions
         self._known: dict[str, set[str]] = {}
 
-    def of(self, schema: JsonObject) -> JsonObject:
-        """Return a sub-schema without its parts. The types stay, also those of its branches and of its reference."""
-        rest = {key: value for key, value in schema.items() if key not in _STRUCTURE}
-        kind = rest.pop("type", None)
-        kinds = _without_integer(sorted(self._kinds(schema))) if kind is None else [kind]
-        return with_kinds(*with_values(rest, kinds))
+    def kinds(self, schema: JsonObject) -> list[str]:
+        """Return the types that a value may have, also those of branches and of a reference. Empty: any."""
+        return _without_integer(sorted(self._kinds(schema)))
 
     def _kinds(self, schema: JsonObject) -> set[str]:
         """Return the types that a value may have. Empty: any."""
@@ -400,4 +406,6 @@ def _parts(schema: JsonObject, value: Any) -> list[tuple[JsonObject, Any]]:
         return []
     properties: JsonObject = schema.get("properties", {})
     other: JsonObject = schema.get("additionalProperties", {}) if "patternProperties" not in schema else {}
-    return [(properties.get(name, other), inner) for name, inner in value.items()]
+    dependent: JsonObject = schema.get("dependentSchemas", {})
+    whole = [(one, value) for name, one in dependent.items() if name in value]
+    return [*whole, *((properties.get(name, other), inner) for name, inner in value.items())]

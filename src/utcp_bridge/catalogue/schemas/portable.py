@@ -23,11 +23,14 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
 
+import orjson
+
 from utcp_bridge.catalogue.schemas.accepted import (
     NOTHING,
     OTHERS,
     REFERENCE,
     Defaults,
+    DefinitionSource,
     has_listable_values,
     joined,
     typed_by_content,
@@ -37,6 +40,7 @@ from utcp_bridge.catalogue.schemas.accepted import (
     without_loops,
 )
 from utcp_bridge.catalogue.schemas.conforming import ASSERTIONS, relaxed
+from utcp_bridge.catalogue.schemas.filling import LaterSchema, PreparedSchema, filled, stated_type
 from utcp_bridge.catalogue.schemas.keywords import (
     ABSENT,
     CONDITIONS,
@@ -47,7 +51,8 @@ from utcp_bridge.catalogue.schemas.keywords import (
     TYPES,
     modern_form,
 )
-from utcp_bridge.catalogue.schemas.size import fit, fit_output, map_schemas
+from utcp_bridge.catalogue.schemas.parts import Adopted, SharedPart, SharedParts
+from utcp_bridge.catalogue.schemas.size import fits, is_small, map_schemas, only_used
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.tasks import at_once
 from utcp_bridge.urls import at_pointer
@@ -68,6 +73,12 @@ _MAX_DEPTH: Final = 32
 _MAX_NODES: Final = 2_500
 """Sub-schemas of one listed schema. More do not fit into the bytes that a host takes."""
 _VALUES_PER_NODE: Final = 32
+_BYTES_PER_NODE: Final = 16
+_LEAST_EAGER: Final = 400
+"""A schema with at most this many objects and lists, or one for each 16 bytes of room, is ported as a whole."""
+_HEAVY: Final = frozenset(
+    {"additionalProperties", "allOf", "anyOf", "items", "oneOf", "patternProperties", "prefixItems", "properties"}
+)
 _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _ODD: Final = re.compile(r"[^a-zA-Z0-9_.-]+")
 _MAX_NAME: Final = 64
@@ -137,14 +148,19 @@ def portable_input(schema: Any, max_bytes: int) -> PortableInput:
     return at_once(input_in_steps(schema, max_bytes))
 
 
-def input_in_steps(schema: Any, max_bytes: int) -> Generator[None, None, PortableInput]:
-    """Port an input schema as `portable_input` does, in steps between which a program can do other work."""
-    porter = _Porter(schema, max_bytes)
+def input_in_steps(
+    schema: Any, max_bytes: int, parts: SharedParts | None = None
+) -> Generator[None, None, PortableInput]:
+    """Port an input schema as `portable_input` does, in steps between which a program can do other work.
+
+    `parts` has what was made of the schemas of other tools of the same manual.
+    """
+    porter = _Porter(schema, max_bytes, parts)
     root = porter.root_object()
     ported = porter.node({**root, "type": "object"}, 0)
     ported.setdefault("properties", {})
     definitions = yield from porter.definitions()
-    folded, was_folded = fold_root(ported, definitions)
+    folded, was_folded = fold_root(ported, porter)
     folded, renamed = _rename_keys(folded)
     listed = yield from porter.finish(folded, definitions)
     composed = (yield from porter.finish(ported, definitions)) if was_folded and not renamed else listed
@@ -156,9 +172,11 @@ def portable_output(schema: Any, max_bytes: int) -> PortableOutput:
     return at_once(output_in_steps(schema, max_bytes))
 
 
-def output_in_steps(schema: Any, max_bytes: int) -> Generator[None, None, PortableOutput]:
+def output_in_steps(
+    schema: Any, max_bytes: int, parts: SharedParts | None = None
+) -> Generator[None, None, PortableOutput]:
     """Port an output schema as `portable_output` does, in steps between which a program can do other work."""
-    porter = _Porter(schema, min(max_bytes, _MAX_OUTPUT_BYTES), is_output=True)
+    porter = _Porter(schema, min(max_bytes, _MAX_OUTPUT_BYTES), parts, is_output=True)
     root = porter.dereferenced(schema if is_object(schema) else {})
     if root.get("type") == "object" or ("type" not in root and "properties" in root):
         ported, wrapped = porter.node({**root, "type": "object"}, 0), False
@@ -192,11 +210,14 @@ class _Names:
         self._taken = taken
         self._numbers: dict[str, int] = {}
 
+    def take(self, name: str) -> bool:
+        """Take a name. Return whether it was free."""
+        is_free = name not in self._taken
+        self._taken.add(name)
+        return is_free
+
     def free(self, wanted: str, otherwise: str) -> str:
-        base = _ODD.sub("_", wanted).strip("_") or otherwise
-        if len(base) > _MAX_NAME:
-            base = base[:_CUT_NAME].strip("_")
-        name = base
+        base = name = _plain_name(wanted, otherwise)
         while name in self._taken:
             self._numbers[base] = number = self._numbers.get(base, 1) + 1
             name = f"{base}_{number}"
@@ -204,11 +225,37 @@ class _Names:
         return name
 
 
+def _plain_name(wanted: str, otherwise: str) -> str:
+    base = _ODD.sub("_", wanted).strip("_") or otherwise
+    return base if len(base) <= _MAX_NAME else base[:_CUT_NAME].strip("_")
+
+
+def _last_step(ref: str) -> str:
+    return "result" if ref == "#" else unquote(ref).rsplit("/", 1)[-1]
+
+
+def _base_name(ref: str) -> str:
+    return _plain_name(_last_step(ref), "part")
+
+
+def _is_json(schema: JsonObject) -> bool:
+    try:
+        orjson.dumps(schema)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 class _Porter:
     """Walks one schema, and counts depth, size and references. `cut` says what was lost."""
 
-    def __init__(self, root: Any, max_bytes: int, *, is_output: bool = False) -> None:
+    def __init__(self, root: Any, max_bytes: int, parts: SharedParts | None = None, *, is_output: bool = False) -> None:
         self.root = root
+        self._parts = parts or SharedParts()
+        self._is_lazy = not is_small(root, max(_LEAST_EAGER, max_bytes // _BYTES_PER_NODE))
+        self._made: dict[tuple[int, int], JsonObject] = {}
+        self._ported: JsonObject = {}
+        self._adopted: list[Adopted] = []
         self.max_bytes = max_bytes
         self.is_wrapped = False
         self.cut: dict[str, None] = {}
@@ -243,26 +290,100 @@ class _Porter:
         return schema
 
     def definitions(self) -> Generator[None, None, JsonObject]:
-        """Return every referenced sub-schema by its listed name. Each may refer to more."""
-        done: JsonObject = {}
-        while len(done) < len(self._targets):
+        """Return every referenced sub-schema by its listed name. Each may refer to more.
+
+        Of a large schema there are none: each is ported when there is room for it.
+        """
+        while not self._is_lazy and len(self._ported) < len(self._targets):
             for name in list(self._targets):
-                if name not in done:
+                if name not in self._ported:
                     yield
-                    done[name] = self._place(self._targets[name], 1)
-        return without_loops(done)
+                    self.get(name)
+        self._ported = without_loops(self._ported)
+        return self._ported
 
     def finish(self, schema: JsonObject, definitions: JsonObject) -> Generator[None, None, JsonObject]:
         """Add the definitions, remove invalid header annotations and defaults, and fit the schema into its size."""
-        whole = {**schema, "$defs": definitions} if definitions else schema
+        if not self._is_lazy:
+            whole = self._checked({**schema, "$defs": definitions} if definitions else schema)
+            yield
+            whole = only_used(whole)
+            if fits(whole, self.max_bytes):
+                return whole
+            self._ported = whole.get("$defs", {})
+            schema = {key: value for key, value in whole.items() if key != "$defs"}
+        if not _is_json(schema):
+            self.cut["the whole schema"] = None
+            return {"type": "object", "properties": {}}
+        fitted, cut = yield from filled(schema, self, self.max_bytes, is_output=self._is_output)
+        self.cut.update(dict.fromkeys(cut))
+        yield
+        return self._checked(fitted)
+
+    def _checked(self, whole: JsonObject) -> JsonObject:
+        """Remove invalid header annotations, and defaults that their own schemas refuse."""
         if self._has_headers:
             whole = keep_valid_headers(whole)
         if self._has_defaults:
-            whole = map_schemas(whole, Defaults(definitions).without_wrong)
-        yield
-        fitted, cut = yield from (fit_output if self._is_output else fit)(whole, self.max_bytes)
-        self.cut.update(dict.fromkeys(cut))
-        return fitted
+            whole = map_schemas(whole, Defaults(whole.get("$defs", {})).without_wrong)
+        return whole
+
+    # --- parts that are ported when there is room for them
+
+    @property
+    def prepared(self) -> dict[tuple[int, bool], PreparedSchema]:
+        """What is known of ported sub-schemas."""
+        return self._parts.prepared
+
+    def stated(self, name: str) -> list[str] | None:
+        """Return the type that a definition states. None if it does not state one."""
+        return stated_type(self._targets.get(name))
+
+    def get(self, name: str, default: Any = None, /) -> Any:
+        """Return a definition by its listed name, ported."""
+        if name not in self._ported:
+            if name not in self._targets:
+                return default
+            self._ported[name] = {}  # for one that refers to itself
+            target = self._targets[name]
+            self._ported[name] = self._part(self._parts.first(target) if self._is_lazy else target, 1)
+        return self._ported[name]
+
+    def opened(self, later: LaterSchema) -> JsonObject:
+        """Return a part, ported."""
+        return self._part(later.raw, later.depth)
+
+    def _part(self, raw: Any, depth: int) -> JsonObject:
+        """Return a value's schema as `_placed` ports it. A large schema shares it with those of other tools."""
+        if not self._is_lazy or not is_object(raw):
+            return self._placed(raw, depth)
+        made = self._made.get((id(raw), depth))
+        if made is None:
+            known = self._parts.find(raw, depth, is_output=self._is_output)
+            shared = known is not None and all(self._adopts(*one) for one in known.references)
+            made = known.ported if known is not None and shared else self._made_of(raw, depth)
+            self._made[id(raw), depth] = made
+        return made
+
+    def _made_of(self, raw: JsonObject, depth: int) -> JsonObject:
+        outer, self._adopted = self._adopted, []
+        losses = len(self.cut)
+        ported = self._placed(raw, depth)
+        references, self._adopted = self._adopted, outer
+        if len(self.cut) == losses and all(name == _base_name(ref) for ref, name, _ in references):
+            self._parts.keep(SharedPart(raw, ported, references), depth, is_output=self._is_output)
+        self._has_defaults = self._has_headers = True  # a shared part can have some too
+        return ported
+
+    def _adopts(self, ref: str, name: str, target: Any) -> bool:
+        """Return whether a reference of a shared part means the same here, under the same name."""
+        known = self._names.get(ref)
+        found = self._resolve(ref) if known is None else self._targets[known]
+        if found is not target and self._parts.first(found) is not self._parts.first(target):
+            return False
+        if known is None and self._free.take(name):
+            self._names[ref], self._targets[name] = known, _ = name, target
+        return known == name
 
     def node(self, schema: Any, depth: int, *, is_branch: bool = False) -> JsonObject:
         """Return one sub-schema as it can be listed. A branch describes a value together with others."""
@@ -295,7 +416,13 @@ class _Porter:
         return with_required(joined(with_kinds(out, kinds), is_root=depth == 0), is_branch=is_branch)
 
     def _place(self, schema: Any, depth: int) -> JsonObject:
-        """Return the schema of a value: of a property, of items. It has a type if its keywords say which."""
+        """Return the schema of a value: of a property, of items. In a large schema it is ported later."""
+        if self._is_lazy and not self._is_exact and is_object(schema) and _HEAVY & schema.keys():
+            return LaterSchema(schema, depth)
+        return self._placed(schema, depth)
+
+    def _placed(self, schema: Any, depth: int) -> JsonObject:
+        """Return the ported schema of a value. It has a type if its keywords say which."""
         ported = self.node(schema, depth)
         return ported if self._is_output or self._is_exact else typed_by_content(ported)
 
@@ -361,10 +488,10 @@ class _Porter:
             self.cut["a reference that is remote or has no target"] = None
             return
         if ref not in self._names:
-            wanted = "result" if ref == "#" else unquote(ref).rsplit("/", 1)[-1]
-            name = self._free.free(wanted, "part")
+            name = self._free.free(_last_step(ref), "part")
             self._names[ref] = name
             self._targets[name] = target
+        self._adopted.append((ref, self._names[ref], target))
         out["$ref"] = f"{REFERENCE}{self._names[ref]}"
 
     def _resolve(self, ref: Any) -> Any:
@@ -409,7 +536,7 @@ def _encodable(key: Any) -> bool:
 # --- combinators at the root, for hosts that refuse them there ---
 
 
-def fold_root(schema: JsonObject, definitions: JsonObject) -> tuple[JsonObject, bool]:
+def fold_root(schema: JsonObject, definitions: DefinitionSource) -> tuple[JsonObject, bool]:
     """Return the schema without combinators at its root, and whether it had any.
 
     `definitions` are the targets of its `#/$defs/` references.
@@ -428,7 +555,7 @@ def fold_root(schema: JsonObject, definitions: JsonObject) -> tuple[JsonObject, 
 class _Folding:
     """Folds one schema. It counts steps, because branches that refer to branches multiply."""
 
-    def __init__(self, definitions: JsonObject) -> None:
+    def __init__(self, definitions: DefinitionSource) -> None:
         self._definitions = definitions
         self._steps = 0
 

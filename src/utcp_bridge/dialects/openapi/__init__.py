@@ -90,8 +90,9 @@ class _Converter:
             BodyReader(references, inputs, family, faults),
             OutputReader(references, Definitions(references, family, "output", faults)),
         )
-        self._security = SecurityReader(references, family, options.auth, references.base, faults)
-        servers = ServerChoice(references.root(), references.base, family, options, faults)
+        address = url or references.base  # API addresses start where the document was found, not at its `$self`
+        self._security = SecurityReader(references, family, options.auth, address, faults)
+        servers = ServerChoice(references.root(), address, family, options, faults)
         self._builder = OperationConverter(readers, inputs, self._security, servers, faults)
         self._operations = OperationReader(references, family, faults)
         self._document, self._options, self._faults = document, options, faults

@@ -5,6 +5,7 @@ Operations of 2.0 are rewritten in 3.x form, so later steps need no distinction.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = ["OpenApiOperation", "OperationReader"]
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 _IGNORED_HEADERS = frozenset({"accept", "content-type", "authorization"})
+_GREEDY = re.compile(r"\{([^{}+*]+)[+*]\}|\{\+([^{}+*]+)\}")
 _LOCATIONS = frozenset({"path", "query", "header", "cookie", "querystring"})
 
 
@@ -59,15 +61,36 @@ class OperationReader:
                 continue
             item = self._path_item(paths.at(path))
             for method in _METHODS:
-                if is_object(as_object(item.value).get(method)):
-                    yield method.upper(), path, item.at(method), item
-            for method, node in as_object(as_object(item.value).get("additionalOperations")).items():
-                if is_object(node) and method.isalpha() and method.isascii():
-                    yield method.upper(), path, item.at("additionalOperations", method), item
+                if (node := self._operation(item.at(method))) is not None:
+                    yield method.upper(), path, node, item
+            for method in as_object(as_object(item.value).get("additionalOperations")):
+                if method.isalpha() and method.isascii():
+                    node = self._operation(item.at("additionalOperations", method))
+                    if node is not None:
+                        yield method.upper(), path, node, item
+
+    def _operation(self, node: Located) -> Located | None:
+        """Return an operation. One that is only a reference is followed: published documents are written so."""
+        if not is_object(node.value):
+            return None
+        if not isinstance(node.value.get("$ref"), str):
+            return node
+        target = self._references.follow(node)
+        if not is_object(target.value):
+            self._faults.add(
+                node.pointer,
+                "the operation's reference cannot be read",
+                "The operation was left out.",
+                severity="error",
+            )
+            return None
+        own = {key: value for key, value in node.value.items() if key != "$ref"}
+        return Located({**target.value, **own}, target.base, target.pointer) if own else target
 
     def read(self, method: str, path: str, node: Located, item: Located) -> OpenApiOperation:
         """Return one operation with everything it inherits from its path and the document."""
         parameters = self._parameters(item, node)
+        path = _plain_placeholders(path, parameters)
         if self._family == "2.0":
             body = upgrade_body(parameters, node, self._media_types(node, "consumes"))
             kept = [upgrade_parameter(p) for p in parameters if p.value.get("in") not in {"body", "formData"}]
@@ -142,6 +165,17 @@ class OperationReader:
             if is_array(requirements := owner.get("security")):
                 return requirements
         return None
+
+
+def _plain_placeholders(path: str, parameters: list[Located]) -> str:
+    """Return the path with `{proxy+}` or `{+proxy}`, as gateways write it, as `{proxy}`, if that is a parameter."""
+    names = {p.value["name"] for p in parameters if p.value.get("in") == "path"}
+
+    def plain(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        return f"{{{name}}}" if name in names and match[0][1:-1] not in names else match[0]
+
+    return _GREEDY.sub(plain, path)
 
 
 def _is_ignored(parameter: Located) -> bool:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
+from utcp_bridge.dialects.openapi.contradictions import repaired
 from utcp_bridge.dialects.openapi.references import References
-from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_text, is_array
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text, is_array
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.placement.encoding import format_scalar
 
@@ -56,6 +57,7 @@ Direction: TypeAlias = Literal["input", "output"]
 Key: TypeAlias = tuple[str, str]
 """The identity of a definition: document address and JSON pointer."""
 _MAX_DEPTH = 64
+_MAX_JOINED = 8
 _ANNOTATIONS = frozenset(
     {"title", "description", "default", "example", "examples", "deprecated", "nullable", "x-nullable"}
 )
@@ -119,6 +121,7 @@ class _Run:
         self._faults = faults
         self.refs: Counter[Key] = Counter()
         self.in_place: set[Key] = set()
+        self._hidden: frozenset[str] = frozenset()
 
     def schema(self, located: Located, depth: int, *, in_place: bool = False) -> Any:
         node = located.value
@@ -170,10 +173,24 @@ class _Run:
             self._choices(located, node, out, kind)
         elif values := typed_enum(node.get("enum"), kind):
             out.setdefault("examples", values[:20])
+        outer = self._hidden
+        if self._input and "allOf" in node:
+            self._hidden |= self._hidden_names(located, 0)
         self._objects(located, node, out, depth)
         self._arrays(located, node, out, depth)
         self._compounds(located, node, out, depth, in_place=in_place)
+        self._hidden = outer
+        if self._input:
+            out = self._sound(located, out)
         return self._with_null(node, out)
+
+    def _sound(self, located: Located, out: JsonObject) -> JsonObject:
+        """Return a schema that accepts the values that it names itself."""
+        sound, wrong = repaired(out)
+        if wrong:
+            what = f"the schema contradicts itself: {', '.join(wrong)}"
+            self._faults.add(located.pointer, what, "Arguments are checked without what refuses the document's values.")
+        return sound
 
     # --- single keywords
 
@@ -249,7 +266,7 @@ class _Run:
                 if self._is_hidden(place):
                     required = [key for key in required if key != name]
                     continue
-                kept[name] = self.schema(place, depth + 1)
+                kept[name] = self._member(place, depth + 1)
                 if is_object(member) and member.get("required") is True and name not in required:
                     required.append(name)
             out["properties"] = kept
@@ -257,6 +274,7 @@ class _Run:
                 # a required name without a schema is usually a mistake in the document, so the server decides
                 required = [name for name in required if name in kept]
             out.setdefault("type", "object")
+        required = [name for name in required if name not in self._hidden or name in out.get("properties", {})]
         for key in ("additionalProperties", "unevaluatedProperties", "propertyNames"):
             self._child(located, node, out, key, depth)
         if self._input:
@@ -265,6 +283,13 @@ class _Run:
                 out["required"] = required
         elif out.get("additionalProperties") in ({"not": {}}, {}):
             del out["additionalProperties"]
+
+    def _member(self, place: Located, depth: int) -> Any:
+        """Translate a property, which is not what a sibling of `allOf` around it describes."""
+        outer, self._hidden = self._hidden, frozenset()
+        made = self.schema(place, depth)
+        self._hidden = outer
+        return made
 
     def _is_hidden(self, place: Located) -> bool:
         """Return whether a property is readOnly in an input or writeOnly in an output, itself or its reference."""
@@ -275,6 +300,19 @@ class _Run:
         if "$ref" in node and mark not in node:
             node = self._references.follow(place).value
         return is_object(node) and node.get(mark) is True
+
+    def _hidden_names(self, located: Located, depth: int) -> frozenset[str]:
+        """Return the readOnly properties of a schema and of all that `allOf` joins with it.
+
+        A name that is required and readOnly is required of responses only (OpenAPI 3.0.4, Schema Object).
+        """
+        schema = self._references.follow(located)
+        if not is_object(schema.value) or depth > _MAX_JOINED:
+            return frozenset()
+        places = ((name, schema.at("properties", name)) for name in as_object(schema.value.get("properties")))
+        names = frozenset(name for name, place in places if self._is_hidden(place))
+        branches = range(len(as_array(schema.value.get("allOf"))))
+        return names.union(*(self._hidden_names(schema.at("allOf", index), depth + 1) for index in branches))
 
     def _child(self, located: Located, node: JsonObject, out: JsonObject, key: str, depth: int) -> None:
         value = node.get(key)

@@ -1,0 +1,91 @@
+"""Ported parts of schemas that several tools of a manual share, kept while a page of tools is made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import orjson
+
+from utcp_bridge.catalogue.schemas.filling import PreparedSchema
+from utcp_bridge.catalogue.text import clean_schema
+from utcp_bridge.foreign import is_clean_json
+from utcp_bridge.model import JsonObject, is_object
+
+__all__ = ["Adopted", "SharedPart", "SharedParts"]
+
+Adopted: TypeAlias = tuple[str, str, Any]
+"""A reference as written, the listed name of its definition, and the definition as written."""
+_MAX_PARTS: Final = 50_000
+_DIGEST_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPart:
+    """A ported sub-schema: where it comes from, and the references that it needs."""
+
+    raw: JsonObject
+    ported: JsonObject
+    references: Sequence[Adopted]
+
+
+class SharedParts:
+    """The parts of one manual's schemas, by the objects that they were made of. Each is kept with its object."""
+
+    __slots__ = ("_by_content", "_clean", "_made", "_same", "prepared")
+
+    def __init__(self) -> None:
+        self._same: dict[int, tuple[Any, Any]] = {}
+        self._by_content: dict[bytes, Any] = {}
+        self._made: dict[tuple[int, int, bool], SharedPart] = {}
+        self._clean: dict[int, Any] = {}
+        self.prepared: dict[tuple[int, bool], PreparedSchema] = {}
+
+    def find(self, raw: JsonObject, depth: int, *, is_output: bool) -> SharedPart | None:
+        """Return what was made of an object at this depth."""
+        return self._made.get((id(raw), depth, is_output))
+
+    def keep(self, part: SharedPart, depth: int, *, is_output: bool) -> None:
+        """Keep a part for the tools that come next."""
+        if len(self._made) >= _MAX_PARTS:
+            self.forget()
+        self._made[id(part.raw), depth, is_output] = part
+
+    def forget(self) -> None:
+        """Forget every part."""
+        self._same.clear()
+        self._by_content.clear()
+        self._made.clear()
+        self._clean.clear()
+        self.prepared.clear()
+
+    def first(self, definition: Any) -> Any:
+        """Return the first object with the content of a definition: of equal ones only this one is ported."""
+        known = self._same.get(id(definition))
+        if known is None:
+            try:
+                digest = hashlib.blake2b(orjson.dumps(definition), digest_size=_DIGEST_BYTES).digest()
+            except (TypeError, ValueError):
+                return definition
+            known = self._same[id(definition)] = (definition, self._by_content.setdefault(digest, definition))
+        return known[1]
+
+    def cleaned(self, schema: JsonObject, *, is_output: bool = False) -> JsonObject:
+        """Return what `clean_schema` returns. A definition is looked at once for all tools."""
+        definitions = schema.get("$defs") if is_object(schema) else None
+        if not is_object(definitions):
+            return clean_schema(schema, is_output=is_output)
+        rest = {key: value for key, value in schema.items() if key != "$defs"}
+        if is_clean_json(rest) and all(self._is_clean(name, one) for name, one in definitions.items()):
+            return schema
+        return clean_schema(schema, is_output=is_output)
+
+    def _is_clean(self, name: str, definition: Any) -> bool:
+        if id(definition) in self._clean:
+            return True
+        if not is_clean_json({name: definition}):
+            return False
+        self._clean[id(definition)] = definition
+        return True

@@ -1,0 +1,219 @@
+"""Schemas that refuse their own values, repaired: what a document shows is believed, not a keyword against it (pure).
+
+A document's slip, such as words in the `enum` of an integer, would make an argument that accepts nothing. JSON Schema
+allows it (validation, section 6), so no validator reports it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jsonschema_rs
+
+from utcp_bridge.dialects.openapi.shapes import as_array, as_object, is_array
+from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.placement.encoding import format_scalar
+
+__all__ = ["repaired"]
+
+_RANGES = (
+    ("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"),
+    ("minContains", "maxContains"),
+)  # fmt: skip
+_NUMBERS = {"true": True, "false": False}
+
+
+def repaired(schema: JsonObject) -> tuple[JsonObject, list[str]]:
+    """Return one translated schema without contradictions of its own keywords, and what was wrong, in words.
+
+    What it refers to and what is within it is not looked at, except for the items of its own values.
+    """
+    found: list[str] = []
+    new = dict(schema)
+    _ranges(new, found)
+    _choices(new, found)
+    _samples(new, found)
+    return (schema if new == schema else new), found
+
+
+def _ranges(schema: JsonObject, found: list[str]) -> None:
+    for low, high in _RANGES:
+        if low in schema and high in schema and schema[low] > schema[high]:
+            found.append(f"`{low}` is above `{high}`")
+            del schema[low], schema[high]
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    highest = [value for value in (schema.get("maximum"), below) if value is not None]
+    lowest = [value for value in (schema.get("minimum"), above) if value is not None]
+    if (above is not None and highest and above >= min(highest)) or (
+        below is not None and lowest and below <= max(lowest)
+    ):
+        found.append("an exclusive bound leaves no number")
+        schema.pop("exclusiveMinimum", None)
+        schema.pop("exclusiveMaximum", None)
+
+
+def _choices(schema: JsonObject, found: list[str]) -> None:
+    """Repair what refuses each value of `enum`, or the `const`."""
+    if "const" in schema and "enum" in schema and not _among(schema["const"], schema["enum"]):
+        found.append("`const` is not in `enum`")
+        del schema["enum"]
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    if not values:
+        return
+    if "type" in schema and not any(_has_type(value, schema["type"]) for value in values):
+        values = _of_one_type(schema, values, found)
+    typed = [value for value in values if "type" not in schema or _has_type(value, schema["type"])]
+    for key, accepts in _CHECKS.items():
+        if key in schema and not any(accepts(schema[key], value) for value in typed):
+            found.append(f"`{key}` refuses each value of `{'const' if 'const' in schema else 'enum'}`")
+            del schema[key]
+    together = [key for key in _CHECKS if key in schema]
+    if typed and not any(all(_CHECKS[key](schema[key], value) for key in together) for value in typed):
+        found.append(f"{', '.join(f'`{key}`' for key in together)} together refuse each value of `enum`")
+        for key in together:
+            del schema[key]
+
+
+def _of_one_type(schema: JsonObject, values: list[Any], found: list[str]) -> list[Any]:
+    """Return the values in the declared type if all can be read so. Else their place or the type changes."""
+    kind = schema["type"]
+    read = [_read(value, kind) for value in values]
+    items = as_object(schema.get("items"))
+    if all(value is not None for value in read):
+        found.append(f"the values are not of type {kind!r}, but can be read so")
+        schema["const" if "const" in schema else "enum"] = read[0] if "const" in schema else read
+        return read
+    if kind == "array" and "enum" in schema and "enum" not in items and not any(is_array(value) for value in values):
+        found.append("the `enum` of an array lists the values of its items")
+        del schema["enum"]
+        if "$ref" not in items and all("type" not in items or _has_type(value, items["type"]) for value in values):
+            schema["items"] = {**items, "enum": values}
+        return []
+    found.append(f"no value of `{'const' if 'const' in schema else 'enum'}` is of type {kind!r}")
+    del schema["type"]
+    return values
+
+
+def _samples(schema: JsonObject, found: list[str]) -> None:
+    """Repair what refuses the default and each example. One that differs from the others is left out."""
+    for key in ("pattern", *_BOUNDS):
+        shown = [value for value in _shown(schema) if "type" not in schema or _has_type(value, schema["type"])]
+        if key in schema and shown and not any(_CHECKS[key](schema[key], value) for value in shown):
+            found.append(f"`{key}` refuses the values that the schema shows")
+            del schema[key]
+    if "default" in schema and not _accepts(schema, schema["default"]):
+        value = _read(schema["default"], schema.get("type"))
+        if value is not None and _accepts(schema, value):
+            schema["default"] = value
+        else:
+            found.append("`default` is not a value that the schema accepts")
+            del schema["default"]
+    if examples := as_array(schema.get("examples")):
+        kept = [value for value in map(_reader(schema), examples) if _accepts(schema, value)]
+        if kept:
+            schema["examples"] = kept
+        else:
+            found.append("the examples are not values that the schema accepts")
+            del schema["examples"]
+
+
+def _shown(schema: JsonObject) -> Iterator[Any]:
+    """Yield the default and the examples. An empty text says nothing."""
+    read = _reader(schema)
+    for value in ([schema["default"]] if "default" in schema else []) + as_array(schema.get("examples")):
+        if value not in ("", None):
+            yield read(value)
+
+
+def _reader(schema: JsonObject) -> Callable[[Any], Any]:
+    """Return what reads an example in the declared type, where it is written in another."""
+    kind = schema.get("type")
+
+    def read(value: Any) -> Any:
+        if kind is None or _has_type(value, kind):
+            return value
+        other = _read(value, kind)
+        return value if other is None else other
+
+    return read
+
+
+def _accepts(schema: JsonObject, value: Any) -> bool:
+    if "type" in schema and not _has_type(value, schema["type"]):
+        return False
+    if "enum" in schema and not _among(value, schema["enum"]):
+        return False
+    items = as_object(schema.get("items")) if "prefixItems" not in schema else {}
+    if is_array(value) and not all(_accepts(items, one) for one in value):
+        return False
+    return all(accepts(schema[key], value) for key, accepts in _CHECKS.items() if key in schema)
+
+
+def _among(value: Any, values: list[Any]) -> bool:
+    """Return whether a value is one of others. True is not 1, at any depth."""
+    return any(
+        value == one and (_is_number(value) == _is_number(one)) and _booleans(value) == _booleans(one) for one in values
+    )
+
+
+def _booleans(value: Any) -> int:
+    """Return the number of booleans in a value."""
+    if isinstance(value, bool):
+        return 1
+    inner = value.values() if is_object(value) else value if is_array(value) else ()
+    return sum(map(_booleans, inner))
+
+
+def _has_type(value: Any, kind: Any) -> bool:
+    kinds = kind if is_array(kind) else [kind]
+    if value is None or isinstance(value, bool):
+        return ("null" if value is None else "boolean") in kinds
+    if isinstance(value, int | float):
+        return "number" in kinds or ("integer" in kinds and value == int(value))
+    return ("string" if isinstance(value, str) else "object" if is_object(value) else "array") in kinds
+
+
+def _read(value: Any, kind: Any) -> Any:
+    """Return a scalar as one of another type: `"2012"` as 2012, `"TRUE"` as true, 7 as `"7"`. None if it is not one."""
+    if kind == "string" and isinstance(value, bool | int | float):
+        return format_scalar(value)
+    if not isinstance(value, str):
+        return None
+    if kind == "boolean":
+        return _NUMBERS.get(value.strip().lower())
+    if kind in ("integer", "number") and re.fullmatch(r"[+-]?\d{1,15}(\.\d{1,15})?", value.strip(), re.ASCII):
+        number = float(value)
+        return int(number) if number == int(number) else None if kind == "integer" else number
+    return None
+
+
+def _matches(pattern: str, value: str) -> bool:
+    """Return whether a pattern accepts a text, in linear time. One that cannot be read so accepts it."""
+    try:
+        options = jsonschema_rs.RegexOptions()
+        return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=options).is_valid(value)
+    except ValueError:
+        return True
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_BOUNDS: dict[str, Callable[[Any, Any], bool]] = {
+    "minimum": lambda bound, value: not _is_number(value) or value >= bound,
+    "maximum": lambda bound, value: not _is_number(value) or value <= bound,
+    "exclusiveMinimum": lambda bound, value: not _is_number(value) or value > bound,
+    "exclusiveMaximum": lambda bound, value: not _is_number(value) or value < bound,
+    "minLength": lambda bound, value: not isinstance(value, str) or len(value) >= bound,
+    "maxLength": lambda bound, value: not isinstance(value, str) or len(value) <= bound,
+    "minItems": lambda bound, value: not is_array(value) or len(value) >= bound,
+    "maxItems": lambda bound, value: not is_array(value) or len(value) <= bound,
+}
+"""Keyword → whether it accepts a value. Each accepts values of other types."""
+_CHECKS: dict[str, Callable[[Any, Any], bool]] = {
+    "pattern": lambda pattern, value: not isinstance(value, str) or _matches(pattern, value),
+    **_BOUNDS,
+}
