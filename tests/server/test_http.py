@@ -20,8 +20,9 @@ from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import CALLER
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.http import Doors, HttpFront, build_app, serve_http
+from utcp_bridge.server.http import HttpFront, build_app, serve_http
 from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.server.web.doors import Doors
 from utcp_bridge.settings import BridgeSettings
 
 pytestmark = pytest.mark.anyio

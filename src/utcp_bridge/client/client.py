@@ -45,13 +45,12 @@ from utcp_bridge.pipeline.cleaning import cleaning
 from utcp_bridge.pipeline.deadline import Deadline, LargeReplies
 from utcp_bridge.pipeline.files import FileArguments, OutputPath
 from utcp_bridge.pipeline.limits import Limits, allowance_of
-from utcp_bridge.pipeline.metrics import Metrics, MetricsHook
+from utcp_bridge.pipeline.metrics import Metrics, MetricsHook, tracing
 from utcp_bridge.pipeline.policy import Policy, Rule
 from utcp_bridge.pipeline.post_processing import PostProcessing, PostProcessor, read_post_processors
 from utcp_bridge.pipeline.reading import as_arguments
 from utcp_bridge.pipeline.retry import Retry
 from utcp_bridge.pipeline.ruling import RulingPort, Rulings
-from utcp_bridge.pipeline.tracing import tracing
 from utcp_bridge.pipeline.validation import validation
 from utcp_bridge.processes.children import ChildrenHold
 from utcp_bridge.search import Hit, ToolSearchStrategy

@@ -33,11 +33,11 @@ try:
 except ImportError:  # Windows, and other Pythons than CPython
     HttpToolsProtocol = None  # type: ignore[assignment, misc]
 
-from utcp_bridge.net.listening import ConnectionLimits, counted_address, half_of_the_files
+from utcp_bridge.net.listening import ConnectionLimits, Passing, counted_address, half_of_the_files
 from utcp_bridge.net.tls import with_certificate
 from utcp_bridge.processes.ending import Ending, watched_signals
 
-__all__ = ["Ahead", "Passing", "serve_asgi"]
+__all__ = ["Ahead", "serve_asgi"]
 
 _logger = logging.getLogger(__name__)
 _uvicorns_logger = logging.getLogger("uvicorn.error")
@@ -80,21 +80,6 @@ class Ahead(Protocol):
 
         Its `disconnected` is called if the client closes the connection.
         """
-        ...
-
-
-class Passing(Protocol):
-    """Hands connections to other processes that serve the same address, and takes theirs (with httptools)."""
-
-    def open(self, connect: Callable[[], Any], count: Callable[[], int]) -> None:
-        """Begin: `connect` makes the protocol of a connection, and `count` is how many are open."""
-
-    def place_of(self, scope: Any, *, is_first: bool) -> int | None:
-        """Return where a request belongs, by its head; None if here. It may be the first on its connection."""
-        ...
-
-    def send(self, place: int, transport: asyncio.Transport, data: bytes) -> bool:
-        """Hand a connection over, with what was read of its request. Return False if it stays."""
         ...
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import re
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.net.gate.connection_watch import issued
@@ -18,6 +19,7 @@ from utcp_bridge.net.gate.connection_watch import issued
 __all__ = [
     "LOOPBACK_NAMES",
     "ConnectionLimits",
+    "Passing",
     "bind",
     "counted_address",
     "for_url",
@@ -218,3 +220,16 @@ def _socket(family: int, address: _Address, *, shared: bool) -> socket.socket:
         one.close()
         raise
     return one
+
+
+class Passing(Protocol):
+    """Hands connections to other processes that serve the same address, and takes theirs (with httptools)."""
+
+    def open(self, connect: Callable[[], Any], count: Callable[[], int]) -> None:
+        """Begin: `connect` makes the protocol of a connection, and `count` is how many are open."""
+
+    def place_of(self, scope: Any, *, is_first: bool) -> int | None:
+        """Return where a request belongs, by its head; None if here. It may be the first on its connection."""
+
+    def send(self, place: int, transport: asyncio.Transport, data: bytes) -> bool:
+        """Hand a connection over, with what was read of its request. Return False if it stays."""

@@ -1,4 +1,7 @@
-"""Metrics: hooks that receive the details of every finished call (for counters, histograms, traces)."""
+"""Metrics and traces: hooks that receive the details of every finished call, and a span for each attempt.
+
+So a trace shows retries, and where the time went.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from typing import Protocol
 
 from utcp_bridge.model import Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next, outcome_of
+from utcp_bridge.telemetry import trace_context
 from utcp_bridge.telemetry.counting import CallCounts, CallDetails
 
-__all__ = ["CallDetails", "Metrics", "MetricsHook"]
+__all__ = ["CallDetails", "Metrics", "MetricsHook", "tracing"]
 
 _logger = logging.getLogger(__name__)
 
@@ -55,3 +59,23 @@ def _report(hooks: Sequence[MetricsHook], tool: Tool, outcome: str, seconds: flo
             hook(details)
         except Exception:
             _logger.warning("A metrics hook failed.", exc_info=True)
+
+
+def tracing(tool: Tool, inner: Next) -> Next:
+    """Note each attempt of a tool's calls. The layer is left out while there is no tracer (`trace_context.begin`)."""
+    if not trace_context.is_on():
+        return inner
+    name, fixed = f"{tool.kind} {tool.qualified_name}", {"utcp.tool": tool.qualified_name, "utcp.kind": tool.kind}
+
+    async def traced(call: Call, emit: Emit) -> Result:
+        with trace_context.attempt_span(name, {**fixed, "utcp.manual": tool.manual, "utcp.call": call.id}) as span:
+            try:
+                result = await inner(call, emit)
+            except BaseException as error:
+                span.set_attribute("error.type", outcome_of(error))
+                raise
+            if result.failure is not None:
+                span.set_attribute("error.type", outcome_of(result.failure))
+            return result
+
+    return traced

@@ -11,11 +11,11 @@ heads before all of it.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, Final, cast
 
 import anyio
@@ -34,21 +34,13 @@ from utcp_bridge import __version__
 from utcp_bridge.access.admissions import Admission, admission_of, note_admission
 from utcp_bridge.access.challenges import WELL_KNOWN, Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
-from utcp_bridge.catalogue.text import clean
-from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, is_object
 from utcp_bridge.net.asgi_server import Ahead, serve_asgi
-from utcp_bridge.net.files.local_file import FileWatcher
-from utcp_bridge.net.listening import ConnectionLimits, for_url, host_and_port, is_loopback, listen
-from utcp_bridge.net.tls import ListenerTls
-from utcp_bridge.processes.ending import watched_signals
+from utcp_bridge.net.listening import ConnectionLimits, for_url, listen
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.discovery import CATALOG_PATH, card_path, serve_document, serve_json
 from utcp_bridge.server.hosts.interaction import place_of_state
 from utcp_bridge.server.hot.posts import HotPosts
 from utcp_bridge.server.incoming import TOO_MANY_VALUES, has_too_many_values, mended_body
-from utcp_bridge.server.metrics_page import PATH as METRICS_PATH
-from utcp_bridge.server.metrics_page import MetricsPage
 from utcp_bridge.server.profiles.ways import ProfileWays
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.replicas.place import here
@@ -69,24 +61,22 @@ from utcp_bridge.server.replies import (
 )
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal
 from utcp_bridge.server.utcp_routes import UtcpRoutes
-from utcp_bridge.settings import GENERATED_TOKEN, BridgeSettings, ServerSettings
-from utcp_bridge.tasks import loop_time, scope_until, spawning_in
+from utcp_bridge.server.web.discovery import CATALOG_PATH, card_path, serve_document, serve_json
+from utcp_bridge.server.web.doors import Doors
+from utcp_bridge.server.web.listener import following, listener_tls, refuse_open_door
+from utcp_bridge.server.web.metrics_page import PATH as METRICS_PATH
+from utcp_bridge.server.web.metrics_page import MetricsPage
+from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.tasks import loop_time, scope_until
 from utcp_bridge.telemetry import trace_context
 from utcp_bridge.telemetry.trace_context import attached
 
-__all__ = ["Doors", "HttpFront", "McpEndpoint", "build_app", "serve_http"]
+__all__ = ["HttpFront", "McpEndpoint", "build_app", "serve_http"]
 
 _logger = logging.getLogger(__name__)
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
-_MIN_TOKEN: Final = 16
-"""Characters of a token beyond loopback. A caller that guesses the token can call every tool."""
 _MAX_CALLER: Final = 600
 """Characters of what names a caller: a session id has at most 545."""
-_MAX_REMEMBERED: Final = 64
-_MAX_SHOWN: Final = 200
-_LOG_SECONDS: Final = 10.0
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
-_ANY_ADDRESS: Final = ("0.0.0.0", "::", "[::]")  # noqa: S104 - compared, not bound
 _GRACE_SECONDS: Final = 0.3
 """For requests in flight after the drain, or without one."""
 _QUIET_SECONDS: Final = 0.5
@@ -105,7 +95,7 @@ def build_app(server: BridgeServer) -> AsgiApp:
     :raises ConfigError: the settings would serve beyond loopback without a token.
     """
     settings = server.client.settings
-    _refuse_open_door(settings)
+    refuse_open_door(settings)
     return _assemble(server, _address(settings, settings.port))[0]
 
 
@@ -159,6 +149,23 @@ def _assemble(
     )
 
 
+@contextmanager
+def _closing_at_failure(listeners: Iterable[socket.socket]) -> Generator[None]:
+    try:
+        yield
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+
+
+def _limits(settings: BridgeSettings) -> ConnectionLimits:
+    """Return the limits on the connections of this process: its share of those of all."""
+    per_address = None if settings.insecure else settings.max_connections_per_address
+    most = -(-settings.max_connections // here().count)
+    return ConnectionLimits(total=most, per_address=per_address, grace=_LAST_RESORT_SECONDS)
+
+
 @asynccontextmanager
 async def _lifespan(ways: ProfileWays[BridgeServer, McpEndpoint], keeper: Gatekeeper | None) -> AsyncGenerator[None]:
     async with ways.run(), anyio.create_task_group() as group:
@@ -185,16 +192,12 @@ async def serve_http(
     :raises ConfigError: the address cannot be bound, or would be open to everyone.
     """
     settings = server.client.settings
-    _refuse_open_door(settings)
-    tls = _listener_tls(settings, server.client.root)
+    refuse_open_door(settings)
+    tls = listener_tls(settings, server.client.root)
     listeners = listen(settings.host, settings.port) if replica is None else replica.listeners
     url = _address(settings, listeners[0].getsockname()[1])
-    try:
+    with _closing_at_failure(listeners):
         app, front, ahead, ways = _assemble(server, url)
-    except BaseException:
-        for listener in listeners:
-            listener.close()
-        raise
 
     async def drain() -> None:
         """Send clients elsewhere, and serve those that come until none is left, at most `drain_seconds`."""
@@ -211,15 +214,12 @@ async def serve_http(
         front.end_requests()
 
     ready = partial(on_ready, url) if on_ready else lambda: None
-    per_address = None if settings.insecure else settings.max_connections_per_address
-    most = -(-settings.max_connections // here().count)
-    limits = ConnectionLimits(total=most, per_address=per_address, grace=_LAST_RESORT_SECONDS)
     async with AsyncExitStack() as stack:
         if replica is not None:
             for one in ways.servers:
                 one.join(replica)
             await stack.enter_async_context(replica.working())
-        await stack.enter_async_context(_following(tls))
+        await stack.enter_async_context(following(tls))
         await serve_asgi(
             app,
             listeners,
@@ -227,75 +227,11 @@ async def serve_http(
             lifespan="on",
             drain=drain,
             at_end=end,
-            limits=limits,
+            limits=_limits(settings),
             ahead=ahead,
             tls=None if tls is None else tls.context,
             passing=replica,
         )
-
-
-@asynccontextmanager
-async def _following(tls: ListenerTls | None) -> AsyncGenerator[None]:
-    """Read the certificate again when one of its files changes, and at each SIGHUP."""
-    if tls is None:
-        yield
-        return
-    async with watched_signals() as ending, anyio.create_task_group() as group:
-        watcher = FileWatcher(lambda _: tls.reload(), spawning_in(group))
-        for file in tls.files:
-            watcher.watch(str(file), file)
-        with ending.at_hangup(tls.reload):
-            yield
-        watcher.close()
-
-
-def _listener_tls(settings: BridgeSettings, root: Path) -> ListenerTls | None:
-    """Return the certificate of the listener; None for plain HTTP.
-
-    :raises ConfigError: a setting is missing, or a file cannot be used.
-    """
-    certificate, key, authorities = (
-        None if name is None else root / Path(name).expanduser()
-        for name in (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
-    )
-    if certificate is not None and key is not None:
-        return ListenerTls(certificate, key, authorities)
-    if certificate is None and key is None and authorities is None:
-        return None
-    raise ConfigError(
-        "TLS of the listener needs both `tls.certificate` and `tls.key`.",
-        remedy="Set both, or remove `tls.certificate`, `tls.key` and `tls.client_ca`.",
-    )
-
-
-def _refuse_open_door(settings: BridgeSettings) -> None:
-    token = None if settings.bearer_token is None else settings.bearer_token.get_secret_value()
-    if token == GENERATED_TOKEN:
-        raise ConfigError(
-            f"`bearer_token: {GENERATED_TOKEN}` makes a token for the command `utcp-bridge serve` only.",
-            remedy="Set `bearer_token` to a token of your own.",
-        )
-    is_open = not is_loopback(settings.host) and not settings.insecure
-    if settings.oauth_issuer is not None and settings.oauth_resource is None and settings.host in _ANY_ADDRESS:
-        raise ConfigError(
-            f"`oauth.resource` is not set, and {settings.host} is not an address that clients can write.",
-            remedy="Set it to the URL that clients use, such as `https://bridge.example.com/mcp`.",
-        )
-    others = (settings.tokens_file, settings.oauth_issuer, settings.tls_client_ca)
-    if token is None and is_open and not any(others):
-        raise ConfigError(
-            f"Serving on {settings.host} would let anyone on the network call every tool.",
-            remedy=(
-                "Set `bearer_token` or `access.tokens_file`, listen on 127.0.0.1, or set `insecure: true` behind a "
-                "proxy that authenticates."
-            ),
-        )
-    if token is not None and len(token) < _MIN_TOKEN:
-        what = f"The `bearer_token` has fewer than {_MIN_TOKEN} characters and can be guessed."
-        remedy = "Set a long random one, such as the output of `openssl rand -hex 32`."
-        if is_open:
-            raise ConfigError(what, remedy=remedy)
-        _logger.warning("%s %s", what, remedy)
 
 
 def _bare(path: str) -> str:
@@ -431,96 +367,6 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
 
 def _problem(code: int, message: str) -> Any:
     return {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}}
-
-
-class Doors:
-    """The Host and Origin values that a server accepts: a page of another site must not reach it (DNS rebinding)."""
-
-    def __init__(self, settings: ServerSettings) -> None:
-        names = [*_LOOPBACK, *([] if settings.host in _ANY_ADDRESS else [for_url(settings.host)])]
-        self._hosts = _forms([*(form for name in names for form in (name, f"{name}:*")), *settings.allowed_hosts])
-        origins = (form for name in _LOOPBACK for form in (f"http://{name}", f"http://{name}:*"))
-        self._origins = _forms([*origins, *settings.allowed_browser_origins])
-        self._admitted: set[tuple[bytes, bytes | None]] = set()
-        self._logged_at = -_LOG_SECONDS
-        self._unlogged = 0
-
-    def refusal(self, headers: Iterable[Header]) -> tuple[int, dict[str, str]] | None:
-        """Return status and document of a refusal; None if the request may pass."""
-        if self.accepts(headers):
-            return None
-        hosts, origins = _hosts_and_origins(headers)
-        return self._refused_host(hosts) or self._refused_origin(origins)
-
-    def accepts(self, headers: Iterable[Header]) -> bool:
-        """Return whether a request may pass: it has one Host, and at most one Origin, that are accepted."""
-        hosts, origins = _hosts_and_origins(headers)
-        if len(hosts) != 1 or len(origins) > 1:
-            return False
-        key = hosts[0], origins[0] if origins else None
-        if key in self._admitted:
-            return True
-        fits = _is_among(hosts[0].decode("latin-1"), self._hosts) and all(
-            _is_among(origin.decode("latin-1"), self._origins) for origin in origins
-        )
-        if fits and len(self._admitted) < _MAX_REMEMBERED:
-            self._admitted.add(key)
-        return fits
-
-    def _refused_host(self, hosts: list[bytes]) -> tuple[int, dict[str, str]] | None:
-        values = [value.decode("latin-1") for value in hosts]
-        if len(values) > 1:
-            return 400, {"error": "host not valid", "message": "A request has one Host header. Send only one."}
-        value = values[0] if values else ""
-        if _is_among(value, self._hosts):
-            return None
-        return 421, self._told("host", value, "allowed_hosts", '"name", "name:port" or "name:*"')
-
-    def _refused_origin(self, origins: list[bytes]) -> tuple[int, dict[str, str]] | None:
-        values = [value.decode("latin-1") for value in origins]
-        wrong = next((value for value in values if not _is_among(value, self._origins)), None)
-        if wrong is None and len(values) <= 1:
-            return None
-        return 403, self._told("origin", wrong or ", ".join(values), "allowed_browser_origins", '"https://name"')
-
-    def _told(self, what: str, value: str, setting: str, form: str) -> dict[str, str]:
-        shown = " ".join(clean(value, _MAX_SHOWN).split())
-        message = f"This server does not accept the {what.title()} header {shown!r}."
-        remedy = f"If clients should reach it so, add it to the setting `{setting}` as {form}."
-        now = anyio.current_time()
-        if now - self._logged_at < _LOG_SECONDS:
-            self._unlogged += 1
-        else:
-            more = f" {self._unlogged} more requests were refused since." if self._unlogged else ""
-            _logger.warning("%s %s%s", message, remedy, more)
-            self._logged_at, self._unlogged = now, 0
-        return {"error": f"{what} not allowed", "message": message, "remedy": remedy, "setting": setting, what: shown}
-
-
-def _hosts_and_origins(headers: Iterable[Header]) -> tuple[list[bytes], list[bytes]]:
-    hosts: list[bytes] = []
-    origins: list[bytes] = []
-    for name, value in headers:
-        if name == b"host":
-            hosts.append(value)
-        elif name == b"origin":
-            origins.append(value)
-    return hosts, origins
-
-
-def _forms(values: Iterable[str]) -> frozenset[str]:
-    return frozenset(value.lower() for value in values)
-
-
-def _is_among(value: str, allowed: frozenset[str]) -> bool:
-    """Return whether a host or an origin is one of those allowed, as it is or with any port."""
-    value = value.lower()
-    scheme, separator, host = value.rpartition("://")
-    parts = host_and_port(host)
-    if parts is None:
-        return False
-    name, port = parts
-    return value in allowed or bool(port and f"{scheme}{separator}{name}:*" in allowed)
 
 
 class HttpFront:

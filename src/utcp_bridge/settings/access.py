@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from utcp_bridge.model import JsonObject
+from utcp_bridge.settings.groups import Frozen, Seconds
 
 __all__ = ["ACCESS_GROUPS", "AccessSettings", "OAuthSettings", "TlsSettings", "forwardable"]
 
@@ -67,16 +68,11 @@ def forwardable(name: str) -> str:
     return name
 
 
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Url = Annotated[str, AfterValidator(_url)]
 Scope = Annotated[str, AfterValidator(_scope)]
 
 
-class _Fixed(BaseModel):
-    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", hide_input_in_errors=True)
-
-
-class AccessSettings(_Fixed):
+class AccessSettings(Frozen):
     """Who may call what (docs/access.md, docs/profiles.md)."""
 
     tokens_file: str | None = Field(
@@ -118,7 +114,7 @@ class AccessSettings(_Fixed):
     )
 
 
-class OAuthSettings(_Fixed):
+class OAuthSettings(Frozen):
     """Tokens of an OAuth 2.1 authorization server."""
 
     oauth_issuer: Url | None = Field(
@@ -157,7 +153,7 @@ class OAuthSettings(_Fixed):
     )
 
 
-class TlsSettings(_Fixed):
+class TlsSettings(Frozen):
     """TLS of the HTTP listener."""
 
     tls_certificate: str | None = Field(

@@ -56,7 +56,7 @@ class Links:
 
 
 class Replica:
-    """One process, seen from inside (`net.asgi_server.Passing`)."""
+    """One process, seen from inside (`net.listening.Passing`)."""
 
     def __init__(self, place: ProcessPlace, links: Links) -> None:
         be_at(place)

@@ -15,8 +15,8 @@ from tests.support.published import AI_CATALOG, SERVER_CARD
 from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.discovery import CARD_TYPE, CATALOG_PATH, CATALOG_TYPE, card, catalog
 from utcp_bridge.server.http import serve_http
+from utcp_bridge.server.web.discovery import CARD_TYPE, CATALOG_PATH, CATALOG_TYPE, card, catalog
 from utcp_bridge.settings import BridgeSettings
 
 pytestmark = pytest.mark.anyio

@@ -1,0 +1,1 @@
+"""What the HTTP server is besides MCP: its listener, its doors, its documents and its metrics."""
