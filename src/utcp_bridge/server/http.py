@@ -213,7 +213,6 @@ async def serve_http(
         await anyio.sleep(_GRACE_SECONDS)
         front.end_requests()
 
-    ready = partial(on_ready, url) if on_ready else lambda: None
     async with AsyncExitStack() as stack:
         if replica is not None:
             for one in ways.servers:
@@ -223,7 +222,7 @@ async def serve_http(
         await serve_asgi(
             app,
             listeners,
-            on_ready=ready,
+            on_ready=partial(on_ready, url) if on_ready else lambda: None,
             lifespan="on",
             drain=drain,
             at_end=end,
