@@ -414,7 +414,7 @@ class HotLines:
         if b"notifications/cancelled" not in line or len(line) > MAX_HOT_BYTES:
             return False
         try:
-            message = from_json(line)
+            message = from_json(line, cache_strings="keys")
         except ValueError:
             return False
         if not is_object(message) or message.get("method") != "notifications/cancelled" or "id" in message:

@@ -283,7 +283,7 @@ class EarlyFront:
         if len(line) > MAX_HOT_BYTES or is_sdk_imported():
             return False
         try:
-            message = from_json(line)
+            message = from_json(line, cache_strings="keys")
         except ValueError:
             return False
         request = hot_request(message)

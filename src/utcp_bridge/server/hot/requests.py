@@ -65,7 +65,7 @@ def read_hot(data: bytes) -> HotRequest | None:
     if len(data) > MAX_HOT_BYTES:
         return None
     try:
-        return hot_request(from_json(data))
+        return hot_request(from_json(data, cache_strings="keys"))  # values differ: to keep them costs memory
     except ValueError:
         return None
 
