@@ -70,9 +70,6 @@ async def test_a_jwt_of_the_issuer_for_this_resource_is_a_principal(issuer, kind
     assert found == Principal(f"oauth:alice@{issuer.url}", "oauth", frozenset({"read", "write"}), None)
 
 
-NOW = int(time.time())
-
-
 @pytest.mark.parametrize(
     "claims",
     [
@@ -82,11 +79,11 @@ NOW = int(time.time())
         {"aud": [1, {}]},
         {"iss": "https://other.example.com"},
         {"iss": None},
-        {"exp": NOW - 3_600},
+        {"exp": 1_000_000_000},
         {"exp": None},
         {"exp": "tomorrow"},
         {"exp": 10**400},
-        {"nbf": NOW + 3_600},
+        {"nbf": 4_000_000_000},
         {"sub": None},
         {"sub": "a\nb"},
         {"sub": "a" * 300},
