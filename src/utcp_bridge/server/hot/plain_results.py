@@ -1,4 +1,7 @@
-"""Results of text and structured content in the form that the SDK's models give them."""
+"""Results of text, links and structured content in the form that the SDK's models give them.
+
+A cut result has a link to the rest of it, so one with a link is as plain as one of text.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,16 @@ from utcp_bridge.server.wire.protocol import SERVER_INFO_META_KEY
 __all__ = ["in_order"]
 
 _PLAIN: Final = frozenset({"content", "isError", "resultType", "structuredContent", "_meta"})
+_LINK_NEEDS: Final = frozenset({"name", "type", "uri"})
+_LINK: Final = _LINK_NEEDS | {"description", "mimeType", "title"}
 
 
 def in_order(result: JsonObject, stamp: JsonObject | None) -> JsonObject | None:
-    """Return a result of text and structured content with its members in the order of the SDK's models.
+    """Return a result of text, links and structured content with its members in the order of the SDK's models.
 
     `stamp` names the server in results of 2026-07-28. None: the result has something else.
     """
-    blocks, meta = _texts(result.get("content")), result.get("_meta")
+    blocks, meta = _blocks(result.get("content")), result.get("_meta")
     is_error, structured = result.get("isError"), result.get("structuredContent")
     if blocks is None or not result.keys() <= _PLAIN or result.get("resultType") != "complete":
         return None
@@ -39,12 +44,24 @@ def in_order(result: JsonObject, stamp: JsonObject | None) -> JsonObject | None:
     return ordered
 
 
-def _texts(content: Any) -> list[JsonObject] | None:
-    """Return blocks of text alone; None if a block is something else."""
+def _blocks(content: Any) -> list[JsonObject] | None:
+    """Return blocks of text, and links, as the SDK orders their members; None if a block is something else."""
     blocks: list[JsonObject] = []
     for block in content if is_list(content) else (None,):
-        text = block.get("text") if is_object(block) and len(block) == 2 and block.get("type") == "text" else None
-        if not isinstance(text, str):
+        ordered = _ordered(block) if is_object(block) else None
+        if ordered is None:
             return None
-        blocks.append({"text": text, "type": "text"})
+        blocks.append(ordered)
     return blocks
+
+
+def _ordered(block: JsonObject) -> JsonObject | None:
+    if block.get("type") == "text" and len(block) == 2 and isinstance(block.get("text"), str):
+        return {"text": block["text"], "type": "text"}
+    if block.get("type") == "resource_link" and _LINK_NEEDS <= block.keys() <= _LINK and _has_texts(block):
+        return dict(sorted(block.items()))
+    return None
+
+
+def _has_texts(block: JsonObject) -> bool:
+    return all(isinstance(value, str) for value in block.values())
