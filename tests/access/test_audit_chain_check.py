@@ -125,7 +125,9 @@ def test_lost_lines_are_counted(folder):
 
 
 def test_files_without_a_chain_are_not_right(folder):
-    assert checked(folder, [b'{"call":"old"}\n']).fault == "The files have no line of a chain."
+    assert checked(folder, [b'{"call":"old"}\n']).fault == (
+        "The files have no line of a chain. Name the files of an audit log; a configuration comes after -c."
+    )
     assert checked(folder, []).fault == "The files are empty."
 
 

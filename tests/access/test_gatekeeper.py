@@ -58,6 +58,10 @@ async def test_a_request_without_a_valid_token_gets_401(tokens, headers, status,
     assert keeper.known(headers, "") is None
     found = await refused(keeper, headers)
     assert (found.status, found.error) == (status, error)
+    remedy = "Ask the operator of this server" if error else "Send one as the header `Authorization: Bearer TOKEN`."
+    assert found.document()["error"] == "unauthorized"
+    assert remedy in found.document()["message"]
+    assert SHARED not in str(found.document())
 
 
 async def test_a_token_in_the_url_is_refused_also_next_to_a_valid_one(tokens):
@@ -165,3 +169,14 @@ def test_without_a_way_to_recognise_callers_there_is_no_gatekeeper():
 def test_a_token_is_not_in_the_repr_of_what_recognises_it(tokens):
     made = tokens.add("ci")
     assert made.value not in repr(made)
+
+
+def test_a_start_without_any_token_is_in_the_log_with_the_verb_that_makes_one(tokens, caplog):
+    Gatekeeper(shared=SHARED, tokens=tokens)
+    assert not caplog.records
+    Gatekeeper(tokens=tokens)
+    [line] = caplog.messages
+    assert line == f"{tokens.path} has no token, so nobody can call. `utcp-bridge token add NAME` makes one."
+    tokens.add("ci")
+    Gatekeeper(tokens=tokens)
+    assert len(caplog.messages) == 1

@@ -36,6 +36,7 @@ __all__ = [
 
 MAX_LINE_BYTES: Final = 1024 * 1024
 _MAX_RUNS: Final = 100_000
+_NO_CHAIN: Final = "The files have no line of a chain. Name the files of an audit log; a configuration comes after -c."
 _CHAIN_LABEL: Final = b"utcp-bridge audit chain"
 
 
@@ -266,7 +267,7 @@ class _Check:
         """Check what only the end shows."""
         report, notes = self.report, self.report.notes
         if report.end is None:
-            self._refuse("The files have no line of a chain." if self._outside else "The files are empty.")
+            self._refuse(_NO_CHAIN if self._outside else "The files are empty.")
             return
         if self._expected is not None and not report.first <= self._expected.number <= report.end.number:
             self._refuse(f"The files end with line {report.end.number}; line {self._expected.number} is missing.")

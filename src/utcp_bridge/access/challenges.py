@@ -17,6 +17,14 @@ __all__ = ["WELL_KNOWN", "Challenger", "Refused"]
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 _REALM: Final = 'Bearer realm="utcp-bridge"'
+_WITHOUT: Final = (
+    "The request has no token. Send one as the header `Authorization: Bearer TOKEN`. The operator of this server, or "
+    "its authorization server, gives tokens."
+)
+_NOT_VALID: Final = (
+    "The token is not valid here: it is unknown, has expired, or was revoked. Ask the operator of this server, or its "
+    "authorization server, for a new one."
+)
 
 
 class Refused(Exception):
@@ -26,7 +34,9 @@ class Refused(Exception):
     """
 
     def __init__(self, status: int, error: str = "", message: str = "", scopes: Collection[str] = ()) -> None:
-        super().__init__(message or error or "unauthorized")
+        if status == 401 and not message:
+            message = _NOT_VALID if error else _WITHOUT
+        super().__init__(message)
         self.status = status
         self.error = error
         self.message = message
@@ -34,9 +44,8 @@ class Refused(Exception):
 
     def document(self) -> dict[str, str]:
         """Return the body of the response."""
-        if self.status == 401:
-            return {"error": "unauthorized"}
-        return {"error": self.error or "unavailable", "message": self.message}
+        error = "unauthorized" if self.status == 401 else self.error or "unavailable"
+        return {"error": error, "message": self.message}
 
 
 @dataclass(frozen=True, slots=True)

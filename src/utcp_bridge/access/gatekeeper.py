@@ -33,6 +33,10 @@ __all__ = ["Gatekeeper", "gatekeeper_for", "is_protected"]
 
 _logger = logging.getLogger(__name__)
 _SHARED: Final = Principal("shared", "shared")
+_NO_CERTIFICATE: Final = (
+    "The connection has no client certificate. Connect with one from an authority that the operator of this server "
+    "accepts."
+)
 _LOOK_SECONDS: Final = 5.0
 _NOTE_EVERY: Final = 12
 """Looks."""
@@ -74,6 +78,10 @@ class Gatekeeper:
             _check_writers(tokens.path)
             self._stamp = _stamp(tokens.path)
             self._take(tokens.read())
+            if not self._named and shared is None and oauth is None:
+                _logger.warning(
+                    "%s has no token, so nobody can call. `utcp-bridge token add NAME` makes one.", tokens.path
+                )
 
     def certificate_of(self, scope: Any) -> str:
         """Return the name in the client certificate of a request's connection; empty without one."""
@@ -128,7 +136,7 @@ class Gatekeeper:
         :raises Refused: the connection has no client certificate, or the request no token.
         """
         if self._wants_certificate and not certificate:
-            raise Refused(401)
+            raise Refused(401, message=_NO_CERTIFICATE)
         if not self._wants_token:
             return self._by_certificate(certificate)
         if credential is None:

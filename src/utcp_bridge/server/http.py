@@ -539,7 +539,7 @@ class HttpFront:
         if started:
             await send({"type": "http.response.body", "body": b""})
         elif admission is not None and admission.ended:
-            await respond(send, 401, {"error": "unauthorized"})
+            await respond(send, 401, Refused(401, "invalid_token").document())
         else:
             await respond(send, 503, {"error": "shutting down"}, [(b"retry-after", b"5")])
 

@@ -98,7 +98,8 @@ class AccessSettings(Frozen):
     )
     budgets: Mapping[str, Any] = Field(
         default_factory=dict,
-        description='Budgets of callers whose names match a glob: `{"*": {"rate": 5, "concurrency": 4}}`.',
+        description="Budgets of callers whose names match a glob, such as `token:ci-*`: "
+        '`{"*": {"rate": 5, "concurrency": 4}}`.',
     )
     access_rules: tuple[JsonObject, ...] = Field(
         default=(), repr=False, description="Rules before and after each call, in order (`utcp-bridge help rules`)."

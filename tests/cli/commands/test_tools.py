@@ -123,8 +123,10 @@ def test_the_words_are_shown_and_can_be_forgotten(command, taught):
     assert command("learned", str(taught)).out.split() == ["NAME", "WORDS", "weather.forecast", "rain", "umbrella"]
     outcome = command("learned", str(taught), "--json")
     assert json.loads(outcome.out) == [{"name": "weather.forecast", "asked_as": ["rain umbrella"]}]
-    assert "1 clients" in command("learned", str(taught), "--forget").err
-    assert "Nothing was learned" in command("learned", str(taught)).err
+    assert command("learned", str(taught), "--forget").err.endswith("Forgot the lessons of 1 client.\n")
+    assert command("learned", str(taught)).err.endswith("Nothing was learned yet.\n")
+    in_memory = command("learned", str(taught), "--set", "search_memory=session").err
+    assert "Set `search_memory` to disk to keep what is learned." in in_memory
 
 
 def test_a_manual_gets_the_words_of_its_tools(command, taught, tmp_path):

@@ -71,7 +71,7 @@ async def _explain(options: Options, name: str, words: list[str], as_json: bool,
     for profile, one in profiles.items():
         note(f"Profile {profile} {'has' if one['included'] else 'does not have'} the tool: {one['reason']}.")
     for rule in rules:
-        note(f"Rule {rule['rule']!r}: {rule['decides']}.")
+        note(f"Rule {rule['rule']!r}: {rule['decides'].rstrip('.')}.")
     return exits.OK
 
 

@@ -21,6 +21,8 @@ from utcp_bridge.cli.output import note, print_json, print_line, print_table
 from utcp_bridge.cli.program import CONTEXT, NamedGroup
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from utcp_bridge.access.tokens import NamedToken, NewToken, TokenFile
     from utcp_bridge.client.logins import LoginState
     from utcp_bridge.configuration.loading import LoadedConfig
@@ -217,7 +219,7 @@ def add(
     """Make a token for a client, and print it. It cannot be shown again."""
     session.as_json = as_json
     expires = None if of["expires"] is None else time.time() + of["expires"]
-    tokens = _token_file(options, file)
+    tokens = _token_file(options, file, of["profiles"])
     made = tokens.add(_one(words), scopes=of["scopes"], profiles=of["profiles"] or None, expires=expires)
     _print_new(tokens, made, as_json=as_json)
     return exits.OK
@@ -313,11 +315,12 @@ def _one(words: tuple[str, ...]) -> str:
     return name
 
 
-def _token_file(options: Options, file: Path | None) -> TokenFile:
-    """Return the file of tokens.
+def _token_file(options: Options, file: Path | None, profiles: Sequence[str] = ()) -> TokenFile:
+    """Return the file of tokens. `profiles` are names for a new token.
 
-    :raises ConfigError: no file is named, and the configuration names none.
+    :raises ConfigError: no file is named, and the configuration names none, or it lacks one of the profiles.
     """
+    from utcp_bridge.access.profiles import read_profiles
     from utcp_bridge.access.tokens import TokenFile
     from utcp_bridge.errors import ConfigError
 
@@ -330,6 +333,8 @@ def _token_file(options: Options, file: Path | None) -> TokenFile:
             "The configuration does not name a file of tokens.",
             remedy="Set `access.tokens_file`, such as `bridge: {access: {tokens_file: tokens.json}}`, or use --file.",
         )
+    for name in profiles:
+        read_profiles(loaded.config.bridge).named(name, "--profile")
     return TokenFile(loaded.root / Path(named).expanduser())
 
 
@@ -344,7 +349,10 @@ def _print_new(tokens: TokenFile, made: NewToken, *, as_json: bool) -> None:
         print_json({**_shown(made.line, None), "token": made.value, "file": str(tokens.path)})
         return
     print_line(made.value)
-    note(f"This token of {made.line.name!r} is shown once. {tokens.path} has its hash.")
+    note(
+        f"This token of {made.line.name!r} is shown once. {tokens.path} has its hash. Its client sends it "
+        "as the header `Authorization: Bearer TOKEN`."
+    )
 
 
 def _shown(one: NamedToken, used: str | None) -> JsonObject:

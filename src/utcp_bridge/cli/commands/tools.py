@@ -156,7 +156,8 @@ async def _learned(options: Options, into: Path | None, forget: bool, as_json: b
         store: Store = open_search_store(loaded.config.bridge, loaded.root)
         stack.push_async_callback(store.aclose)
         if forget:
-            note(f"Forgot the lessons of {await forget_all(store)} clients.")
+            clients = await forget_all(store)
+            note(f"Forgot the lessons of {clients:,} {'client' if clients == 1 else 'clients'}.")
             return
         words = await words_of_all(store)
     if into is not None:
@@ -166,7 +167,8 @@ async def _learned(options: Options, into: Path | None, forget: bool, as_json: b
     elif words:
         print_table(("NAME", "WORDS"), [(name, " ".join(found[:12])) for name, found in words.items()])
     else:
-        note("Nothing was learned. Set `search_memory` to disk to keep what is learned.")
+        is_kept = loaded.config.bridge.search_memory == "disk"
+        note(f"Nothing was learned{' yet' if is_kept else '. Set `search_memory` to disk to keep what is learned'}.")
 
 
 def _with_words(path: Path, words: dict[str, list[str]]) -> JsonObject:

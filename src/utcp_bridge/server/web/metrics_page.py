@@ -65,7 +65,9 @@ class MetricsPage:
             scheme, _, credential = (given[0] if len(given) == 1 else b"").strip().partition(b" ")
             if scheme.lower() == b"bearer" and hmac.compare_digest(credential.strip(), self._token):
                 return None
-            return 401, {"error": "unauthorized"}, [(b"www-authenticate", b'Bearer realm="utcp-bridge metrics"')]
+            message = "The metrics need the token of the setting. Send it as the header `Authorization: Bearer TOKEN`."
+            refusal = {"error": "unauthorized", "message": message, "setting": "metrics_token"}
+            return 401, refusal, [(b"www-authenticate", b'Bearer realm="utcp-bridge metrics"')]
         address: tuple[str, int] | None = scope.get("client")
         if address is None or not is_loopback(address[0]) or any(name in _PASSED_ON for name, _ in headers):
             message = "Without `metrics_token`, only programs on the same machine can read the metrics."

@@ -44,6 +44,17 @@ def test_a_denied_call_does_not_pass(command, asking):
     assert "did not approve" in asking(command).err
 
 
+def test_each_verb_takes_the_configuration_first(command, asking):
+    asking(command)
+    [waiting] = json.loads(command("approvals", "list", "utcp.json", "--json").out)["approvals"]
+    denied = command("approvals", "deny", "utcp.json", waiting["id"])
+    assert (denied.code, denied.err) == (0, "Denied: anyone may not call mine.own.\n")
+    approved = command("approvals", "approve", "utcp.json", waiting["id"])
+    assert (approved.code, "No single call waits" in approved.err) == (1, True)
+    two = command("approvals", "approve", "utcp.json", "a", "b")
+    assert (two.code, "Name one ID." in two.err) == (1, True)
+
+
 def test_what_does_not_wait_cannot_be_decided(command, asking):
     assert command("approvals", "list").err == "No call waits for an approval.\n"
     for verb in ("approve", "deny"):
@@ -59,7 +70,7 @@ def test_wrong_options_are_an_error(command, tmp_path):
 
 def test_explain_and_check_know_the_rules(command, asking, tmp_path):
     explained = command("explain", "utcp.json", "mine.own", "a=x")
-    assert "Rule 'rule 1 (ask)': ask: Careful." in explained.err
+    assert "Rule 'rule 1 (ask)': ask: Careful.\n" in explained.err
     shown = json.loads(command("explain", "utcp.json", "mine.own", "a=x", "--json").out)
     assert shown["rules"] == [{"rule": "rule 1 (ask)", "do": "ask", "decides": "ask: Careful."}]
     assert json.loads(command("approvals", "list", "--json").out)["approvals"] == []

@@ -9,7 +9,7 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import run_async
-from utcp_bridge.cli.options import Options, Session, debug_option, source_options
+from utcp_bridge.cli.options import Options, Session, config_options, debug_option
 from utcp_bridge.cli.output import complain, note, print_json, print_line
 from utcp_bridge.cli.program import CONTEXT, NamedGroup
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from utcp_bridge.model import JsonObject
 
 __all__ = ["approvals"]
-
-_CONFIG = "Configuration with `access.approvals`; may be given several times. Default: as for `serve`."
 
 
 @click.group(
@@ -45,17 +43,17 @@ def approvals() -> None:
     epilog="""\b
 Examples:
   utcp-bridge approvals list
-  utcp-bridge approvals list -c utcp.yaml --json
+  utcp-bridge approvals list utcp.yaml --json
 """,
 )
-@source_options(_CONFIG)
+@config_options()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @debug_option
 @click.pass_obj
-def list_approvals(session: Session, /, sources: tuple[str, ...], fallback: str | None, as_json: bool) -> int:
+def list_approvals(session: Session, /, options: Options, as_json: bool) -> int:
     """List the calls that wait, the oldest first, with their arguments. Secrets are masked."""
     session.as_json = as_json
-    found = run_async(_waiting, _options(sources, fallback))
+    found = run_async(_waiting, options)
     if as_json:
         print_json({"approvals": found})
     elif not found:
@@ -71,25 +69,26 @@ def list_approvals(session: Session, /, sources: tuple[str, ...], fallback: str 
 
 
 @approvals.command(epilog="\b\nExamples:\n  utcp-bridge approvals approve 4f0c12ab90de")
-@click.argument("ident", metavar="ID")
-@source_options(_CONFIG)
+@config_options("ID", required=1)
 @debug_option
-def approve(ident: str, sources: tuple[str, ...], fallback: str | None) -> int:
+def approve(options: Options, words: tuple[str, ...]) -> int:
     """Approve the call with this ID, or whose ID begins so. The caller then sends it again."""
-    return run_async(_decide, _options(sources, fallback), ident, "approved")
+    return run_async(_decide, options, _one(words), "approved")
 
 
 @approvals.command(epilog="\b\nExamples:\n  utcp-bridge approvals deny 4f0c12ab90de")
-@click.argument("ident", metavar="ID")
-@source_options(_CONFIG)
+@config_options("ID", required=1)
 @debug_option
-def deny(ident: str, sources: tuple[str, ...], fallback: str | None) -> int:
+def deny(options: Options, words: tuple[str, ...]) -> int:
     """Refuse the call with this ID, or whose ID begins so."""
-    return run_async(_decide, _options(sources, fallback), ident, "denied")
+    return run_async(_decide, options, _one(words), "denied")
 
 
-def _options(sources: tuple[str, ...], fallback: str | None) -> Options:
-    return Options(sources or ((fallback,) if fallback else ()))
+def _one(words: tuple[str, ...]) -> str:
+    [ident, *others] = words
+    if others:
+        raise click.UsageError("Name one ID.")
+    return ident
 
 
 async def _records(options: Options) -> tuple[ApprovalOptions, ApprovalRecords]:
