@@ -86,7 +86,10 @@ def configuration(documents, profiles, only=None):
                     "prompts": {prompt: {"text": f"Say {prompt}."} for prompt in prompts},
                 }
             )
-    return {"manual_call_templates": manuals, "bridge": {"exposure": "all", "profiles": profiles}}
+    return {
+        "manual_call_templates": manuals,
+        "bridge": {"structured_content": "always", "exposure": "all", "profiles": profiles},
+    }
 
 
 async def ask(server, method, params=None, *, version=ERAS[1]):

@@ -1,5 +1,6 @@
 """Budgets of callers, and the profile of a server on stdio, through real clients."""
 
+import os
 import sys
 
 import anyio
@@ -97,7 +98,8 @@ async def test_a_stream_of_utcp_counts_as_one_call():
 async def test_a_server_on_stdio_has_the_profile_of_its_command_line_or_the_default_one(options, names, era):
     config = str(ROOT / "configs" / "profiles.yaml")
     args = ["-m", "utcp_bridge", "serve", config, "--transport", "stdio", "--exposure", "all", *options]
-    parameters = StdioServerParameters(command=sys.executable, args=args)
+    environment = {**os.environ, "UTCP_BRIDGE_STRUCTURED_CONTENT": "always"}
+    parameters = StdioServerParameters(command=sys.executable, args=args, env=environment)
     with anyio.fail_after(60):
         async with Client(stdio_client(parameters), mode=era) as client:
             listed = [tool.name for tool in (await client.list_tools()).tools]
