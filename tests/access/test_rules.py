@@ -55,6 +55,18 @@ async def test_the_first_decision_wins():
         assert await run(written) == "done"
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [("token", "ci-1"), ("certificate", "ci-1"), ("oauth", "ci-1@https://login.example.com")]
+)
+async def test_a_principal_is_selected_with_its_kind_and_without(kind, name):
+    principal = Principal(f"{kind}:{name}", kind)
+    with setting(REQUESTER, Requester(principal=principal.name, identity=principal)):
+        for pattern in ("ci-*", f"{kind}:ci-*", f"{kind}:*"):
+            await refused([{"do": "deny", "principals": pattern}])
+        for pattern in ("anyone", "ci", "other:ci-*", "i-1"):
+            assert await run([{"do": "deny", "principals": pattern}]) == "done"
+
+
 async def test_decisions_are_noted_for_the_audit_log():
     with setting(TRAIL, trail := []):
         await run([{"do": "cap", "calls": 5, "seconds": 60}, {"do": "allow", "name": "yes"}])

@@ -17,6 +17,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
+from utcp_bridge.telemetry.exporting import leave_out_missing
+
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GIVEN = {"traceparent": f"00-{TRACE}-{PARENT}-01", "baggage": "tenant=blue"}
 META = {
@@ -236,3 +238,36 @@ def test_metrics_count_calls_by_manual_tool_and_outcome(tmp_path: Path, token: s
                 assert httpx2.get(f"{base}/metrics", headers=wrong).status_code == 401
         assert httpx2.get(f"{base}/metrics", headers={**headers, "Host": "evil.example"}).status_code == 421
         assert httpx2.post(f"{base}/metrics", headers=headers).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "part"),
+    [
+        ("OTEL_PROPAGATORS", "tracecontext,b3", "b3"),
+        ("OTEL_PYTHON_TRACER_PROVIDER", "of_another_package", "of_another_package"),
+    ],
+)
+def test_a_part_of_opentelemetry_that_is_not_installed_ends_no_call(tmp_path, variable, value, part):
+    with peer() as service, bridge(tmp_path, service.url, {}, {variable: value}) as (base, process):
+        assert not call(base, "m_post")["isError"]
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said
+
+    environment = {variable: value, "OTEL_SERVICE_NAME": "x"}
+    (sentence,) = leave_out_missing(environment)
+    assert environment == {"OTEL_SERVICE_NAME": "x"}
+    assert sentence == (
+        f"{variable} has no effect: OpenTelemetry's part {part!r} is not installed. Install its package, or remove the"
+        " variable."
+    )
+
+
+def test_parts_of_opentelemetry_that_are_installed_stay():
+    environment = {"OTEL_PROPAGATORS": "baggage, tracecontext", "OTEL_PYTHON_TRACER_PROVIDER": "default_tracer_provider"}
+    written = dict(environment)
+    assert leave_out_missing(environment) == []
+    assert environment == written
+    without = {"OTEL_PROPAGATORS": "none,b3", "OTEL_PYTHON_TRACER_PROVIDER": ""}
+    assert leave_out_missing(without) == []
+    assert without == {"OTEL_PROPAGATORS": "none,b3"}

@@ -91,7 +91,7 @@ class RuleEntry(BaseModel):
 
     def selects_caller(self, principal: Principal, profile: str | None) -> bool:
         """Return whether the rule is for a caller."""
-        return not (self.principals and not _matches(self.principals, (principal.name,))) and not (
+        return not (self.principals and not _matches(self.principals, principal.names)) and not (
             self.profiles and not _matches(self.profiles, () if profile is None else (profile,))
         )
 

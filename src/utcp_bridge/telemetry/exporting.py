@@ -8,7 +8,8 @@ collector, so the address gate does not apply to it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
+from importlib.metadata import entry_points
 from typing import Any, Final
 
 from utcp_bridge import __version__
@@ -16,11 +17,40 @@ from utcp_bridge.errors import MissingExtra
 from utcp_bridge.telemetry import trace_context
 from utcp_bridge.telemetry.counting import EXTRA, CallCounts
 
-__all__ = ["start"]
+__all__ = ["leave_out_missing", "start"]
 
 _logger = logging.getLogger(__name__)
 _FLUSH_MILLISECONDS: Final = 1_000
 _CONSOLE: Final = "console"
+_PROPAGATORS: Final = "OTEL_PROPAGATORS"
+_LOADED: Final = {
+    _PROPAGATORS: "opentelemetry_propagator",
+    "OTEL_PYTHON_TRACER_PROVIDER": "opentelemetry_tracer_provider",
+}
+"""Variables that name parts of OpenTelemetry, and the entry points that such parts have."""
+_MAX_SHOWN: Final = 64
+
+
+def leave_out_missing(environment: MutableMapping[str, str]) -> list[str]:
+    """Remove each variable that names a part that is not installed, and return a sentence for each.
+
+    OpenTelemetry would raise an exception where something uses such a part first, and the MCP SDK does so when it is
+    imported.
+    """
+    said: list[str] = []
+    for variable in _LOADED.keys() & environment.keys():
+        names = [name.strip() for name in environment[variable].split(",")]
+        missing = [name for name in names if not entry_points(group=_LOADED[variable], name=name)]
+        if not missing or (variable == _PROPAGATORS and "none" in map(str.lower, names)):
+            continue
+        del environment[variable]
+        if any(names):
+            shown = repr(missing[0][:_MAX_SHOWN])
+            said.append(
+                f"{variable} has no effect: OpenTelemetry's part {shown} is not installed. Install its package, or"
+                " remove the variable."
+            )
+    return said
 
 
 def start(counts: CallCounts, environment: Mapping[str, str]) -> Callable[[], None]:
