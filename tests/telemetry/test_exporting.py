@@ -1,6 +1,7 @@
 """A bridge in its own process, a collector, a service and a command: one trace from the host to all of them."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Generator
@@ -192,6 +193,17 @@ def test_a_collector_that_is_away_delays_neither_calls_nor_the_end(tmp_path: Pat
         assert call(base, "m_post")["isError"] is False
         process.terminate()
         assert process.wait() == 0
+
+
+def test_a_collector_that_never_answers_leaves_the_rest_of_the_end_its_time(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, peer() as service:
+        otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        with bridge(tmp_path, service.url, {"audit_log": "calls.jsonl"}, otel) as (base, process):
+            assert call(base, "m_post")["isError"] is False
+            process.terminate()
+            assert process.wait() == 0
+    lines = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
+    assert [line.get("log") for line in lines] == ["start", None, "end"]
 
 
 def test_the_console_exporter_is_refused_because_stdout_is_the_protocol(tmp_path: Path) -> None:

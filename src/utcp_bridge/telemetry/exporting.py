@@ -8,8 +8,10 @@ collector, so the address gate does not apply to it.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, MutableMapping
 from importlib.metadata import entry_points
+from time import monotonic
 from typing import Any, Final
 
 from utcp_bridge import __version__
@@ -20,7 +22,10 @@ from utcp_bridge.telemetry.counting import EXTRA, CallCounts
 __all__ = ["leave_out_missing", "start"]
 
 _logger = logging.getLogger(__name__)
-_FLUSH_MILLISECONDS: Final = 1_000
+_FLUSH_SECONDS: Final = 0.5
+"""How long the end of the bridge waits for the last spans and metrics. The export itself ignores its limit while it
+repeats a request, and what ends after it, such as the audit log, needs the rest of the time (`processes/ending.py`)."""
+_FLUSH_MILLISECONDS: Final = int(_FLUSH_SECONDS * 1000)
 _CONSOLE: Final = "console"
 _PROPAGATORS: Final = "OTEL_PROPAGATORS"
 _LOADED: Final = {
@@ -82,13 +87,21 @@ def start(counts: CallCounts, environment: Mapping[str, str]) -> Callable[[], No
 
     def end() -> None:
         trace_context.end()
-        for one in ends:
-            try:
-                one()
-            except Exception as error:  # noqa: BLE001 - the end of the program goes on
-                _logger.debug("The last spans or metrics were not sent (%s).", type(error).__name__)
+        senders = [threading.Thread(target=_send_rest, args=(one,), name="last spans", daemon=True) for one in ends]
+        for sender in senders:
+            sender.start()
+        until = monotonic() + _FLUSH_SECONDS
+        for sender in senders:
+            sender.join(max(0.0, until - monotonic()))
 
     return end
+
+
+def _send_rest(send: Callable[[], None]) -> None:
+    try:
+        send()
+    except Exception as error:  # noqa: BLE001 - the end of the program goes on
+        _logger.debug("The last spans or metrics were not sent (%s).", type(error).__name__)
 
 
 def _nothing() -> None:
