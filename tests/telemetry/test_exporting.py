@@ -175,6 +175,26 @@ def test_one_trace_goes_from_the_host_through_the_bridge_to_a_service_and_a_comm
         assert counted == {"m.post": 1, "m.failing": 1, "m.command": 1}
 
 
+def test_a_call_over_utcp_is_a_trace_as_well_and_the_audit_log_has_its_id(tmp_path: Path) -> None:
+    with peer() as service, peer() as collector:
+        otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        with bridge(tmp_path, service.url, {"audit_log": "calls.jsonl", "retries": 0}, otel) as (base, process):
+            assert httpx2.post(f"{base}/utcp/tools/m_post", json={}).status_code == 200
+            failed = httpx2.post(f"{base}/utcp/tools/m_failing", json={}, headers=GIVEN)
+            assert failed.status_code >= 400
+            process.terminate()
+            assert process.wait() == 0
+    lines = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
+    traces = {line["tool"]: line["trace"] for line in lines if "tool" in line}
+    assert traces["m.failing"] == TRACE
+    made = {(span.name, attributes(span).get("gen_ai.tool.name")): span for span in spans(collector)}
+    for tool in ("post", "failing"):
+        server, client = made["POST /utcp/tools/{name}", f"m_{tool}"], made[f"http m.{tool}", None]
+        assert client.parent_span_id == server.span_id
+        assert server.trace_id.hex() == client.trace_id.hex() == traces[f"m.{tool}"]
+    assert attributes(made["POST /utcp/tools/{name}", "m_failing"])["error.type"] == failed.json()["code"]
+
+
 def test_without_a_variable_of_opentelemetry_nothing_is_exported_or_passed_on(tmp_path: Path) -> None:
     with peer() as service, bridge(tmp_path, service.url, {}, {}) as (base, _):
         assert call(base, "m_post", **GIVEN)["isError"] is False
