@@ -199,7 +199,7 @@ def _rules(settings: BridgeSettings, root: Path, redactor: Redactor) -> RulingPo
         return None
     from utcp_bridge.access.rules import open_rules
 
-    rules = open_rules(settings.access_rules, seconds=settings.rule_timeout)
+    rules = open_rules(settings.access_rules, seconds=settings.rule_timeout, profiles=[*map(str, settings.profiles)])
     if rules is not None and (rules.asks or settings.approvals):
         from utcp_bridge.access.approvals import ApprovalDesk, ApprovalOptions
 
