@@ -123,7 +123,9 @@ class BridgeServer(HandlingServer):
     def join(self, replica: Replica) -> None:
         """Be one of several processes behind one address."""
         self.replica, part = replica, self.part.profile_name or ""
-        replica.finders[part], replica.summary = self.budgets.kept.written, self.readiness.summary
+        replica.finders[part] = self.budgets.kept.written
+        if self.part.owns_workers:  # the others have a part of it
+            replica.summary = self.readiness.summary
         self.meta_tools.fetch, self.readiness.whole = partial(replica.fetch, part), replica.whole
 
     def create_initialization_options(
