@@ -99,6 +99,8 @@ class BridgeServer(HandlingServer):
         self.add_notification_handler(ROOTS_CHANGED, types.NotificationParams, self.interaction.hear_roots_changed)
         self.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self.logs.set_level)
         self.relay = Relay(client, self.readiness, self.interaction, self.logs, self.changes)
+        if client.notes_requesters:
+            self.relay.desk.requester_of = partial(requester_of, profile=part.profile_name)
         self.relay.subscriptions.share(part.subscribers)
         self.relay.register(self, KeptResources(self.budgets, self.meta_tools, self.workers))
         self.meta_tools.show = self.relay.desk.shown_link
