@@ -87,7 +87,10 @@ def configuration(documents, profiles, only=None):
                     "prompts": {prompt: {"text": f"Say {prompt}."} for prompt in prompts},
                 }
             )
-    return {"manual_call_templates": manuals, "bridge": {"exposure": "all", "structured_content": "always", "profiles": profiles}}
+    return {
+        "manual_call_templates": manuals,
+        "bridge": {"exposure": "all", "structured_content": "always", "profiles": profiles},
+    }
 
 
 async def ask(server, method, params=None, *, version=ERAS[1]):

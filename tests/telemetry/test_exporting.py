@@ -296,7 +296,10 @@ def test_a_part_of_opentelemetry_that_is_not_installed_ends_no_call(tmp_path, va
 
 
 def test_parts_of_opentelemetry_that_are_installed_stay():
-    environment = {"OTEL_PROPAGATORS": "baggage, tracecontext", "OTEL_PYTHON_TRACER_PROVIDER": "default_tracer_provider"}
+    environment = {
+        "OTEL_PROPAGATORS": "baggage, tracecontext",
+        "OTEL_PYTHON_TRACER_PROVIDER": "default_tracer_provider",
+    }
     written = dict(environment)
     assert leave_out_missing(environment) == []
     assert environment == written

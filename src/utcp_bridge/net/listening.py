@@ -233,3 +233,4 @@ class Passing(Protocol):
 
     def send(self, place: int, transport: asyncio.Transport, data: bytes) -> bool:
         """Hand a connection over, with what was read of its request. Return False if it stays."""
+        ...

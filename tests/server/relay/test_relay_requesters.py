@@ -48,7 +48,7 @@ async def test_rules_and_the_audit_log_know_who_reads_a_mapped_resource(era):
         assert "ann@example.com" in await read(f"{url}/p/support", "shop://contact")
         assert "[email]" in await read(f"{url}/p/readers", "shop://contact")
         async with Client(f"{url}/p/support", mode=era) as host:
-            with pytest.raises(MCPError, match="The rule 'closed' refuses shop.orders"):
+            with pytest.raises(MCPError, match=r"The rule 'closed' refuses shop\.orders"):
                 await host.read_resource("shop://orders")
 
     extensions = Extensions(ruling=open_rules(RULES), audit=lines.append)
