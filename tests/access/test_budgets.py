@@ -80,7 +80,11 @@ def test_the_first_pattern_that_matches_gives_the_budget():
     one.enter()
     one.check(0.0)
     assert read_budgets({}) is None
-    assert read_budgets({"ci-*": {"concurrency": 1}}).of(ANYONE) is None
+    budgets = read_budgets({"ci-*": {"concurrency": 1}})
+    assert budgets.of(ANYONE) is None
+    one, other = Principal("token:ci-1"), Principal("certificate:ci-1", "certificate")
+    assert budgets.of(one) is not None
+    assert budgets.of(one) is not budgets.of(other), "each principal has its own"
 
 
 @pytest.mark.parametrize("written", [{"x": 5}, {"x": {"speed": 1}}, {"x": {"rate": "fast"}}, {"x": {"rate": True}}])

@@ -74,37 +74,3 @@ def test_the_verbs_report_them(verb, tmp_path):
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == exits.CONFIGURATION
     assert "access.tokens_file: The file of tokens" in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("kind", ["rules", "budgets"])
-@pytest.mark.parametrize(
-    ("glob", "is_possible"),
-    [
-        ("token:ci", True),
-        ("Token:ci-*", True),
-        ("oauth:*@https://login.example.com", True),
-        ("certificate:job.example", True),
-        ("anyone", True),
-        ("shared", True),
-        ("*", True),
-        ("*ci", True),
-        ("t*", True),
-        ("[to]*", True),
-        ("anyone*", True),
-        ("ci", False),
-        ("ci-*", False),
-        ("anybody", False),
-        ("tokens:ci", False),
-        ("admin-?", False),
-    ],
-)
-async def test_a_pattern_that_no_principal_can_match_is_named_with_the_name_of_a_token(
-    tmp_path, kind, glob, is_possible
-):
-    rules = [{"do": "deny"}, {"do": "allow", "principals": ["shared", glob]}]
-    settings = {"access_rules": rules} if kind == "rules" else {"budgets": {glob: {"rate": 5}}}
-    found = await faults(tmp_path, **settings)
-    expected = [(f"access.{kind}", "warning", f"Write `token:{glob}`")]
-    assert [(one.where, one.severity, one.remedy.partition(" for ")[0]) for one in found] == (
-        [] if is_possible else expected
-    )

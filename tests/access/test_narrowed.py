@@ -18,6 +18,7 @@ from utcp_bridge.access.profiles import read_profiles
 from utcp_bridge.errors import ManualError, UnknownTool
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.upstream import ServerState
 
 MANUALS = ("alpha", "beta", "gamma")
 VERBS = ("read", "write", "delete", "list")
@@ -210,6 +211,27 @@ async def test_a_manual_that_failed_shows_only_where_the_profile_may_have_its_to
     assert "shop: failed. tools[3] 'delete_all' has no template." in json.loads(status)["content"][0]["text"]
     status = await ask(part(BridgeServer(client), "some"), "tools/call", {"name": "bridge_status", "arguments": {}})
     assert "shop: failed. It could not be loaded." in status
+
+
+@pytest.mark.anyio
+async def test_why_a_server_is_away_shows_only_where_the_profile_has_whole_manuals():
+    profiles = {"shop": {"manuals": "shop"}, "some": {"names": "shop.*"}}
+    client = StandIn(BridgeSettings(profiles=profiles))
+    client.add("shop", "read")
+    client.manuals = [Manual("shop", tools=1, kind="mcp")]
+    cause = "It ended with exit code 1; its stderr says: no password for /srv/orders."
+    client.server_states = [
+        ServerState("shop", "orders", "waiting", failure=cause),
+        ServerState("shop", "bills", "needs login", failure="Log in."),
+    ]
+    seen = {}
+    for name in profiles:
+        reply = await ask(part(BridgeServer(client), name), "tools/call", {"name": "bridge_status", "arguments": {}})
+        seen[name] = json.loads(reply)["content"][0]["text"]
+        assert "shop.bills: needs login. Log in." in seen[name]
+    assert f"shop.orders: waiting. {cause}" in seen["shop"]
+    assert "/srv/orders" not in seen["some"]
+    assert "shop.orders: waiting. It could not be reached." in seen["some"]
 
 
 @pytest.mark.anyio

@@ -55,6 +55,27 @@ async def test_the_first_decision_wins():
         assert await run(written) == "done"
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [("token", "ci-1"), ("certificate", "ci-1"), ("oauth", "ci-1@https://login.example.com")]
+)
+async def test_a_principal_is_selected_with_its_kind_and_without(kind, name):
+    principal = Principal(f"{kind}:{name}", kind)
+    with setting(REQUESTER, Requester(principal=principal.name, identity=principal)):
+        for pattern in ("ci-*", f"{kind}:ci-*", f"{kind}:*"):
+            await refused([{"do": "deny", "principals": pattern}])
+        for pattern in ("anyone", "ci", "other:ci-*", "i-1"):
+            assert await run([{"do": "deny", "principals": pattern}]) == "done"
+
+
+def test_a_profile_that_does_not_exist_is_refused_because_a_rule_for_it_would_never_deny():
+    written = [{"do": "deny", "profiles": ["support", "suport"]}]
+    with pytest.raises(ConfigError, match="rule 1: `profiles` has 'suport', which matches no profile") as raised:
+        open_rules(written, profiles=["support", "readers"])
+    assert raised.value.remedy == "Did you mean 'support'?"
+    assert open_rules([{"do": "deny", "profiles": "read*"}], profiles=["support", "readers"]) is not None
+    assert open_rules(written) is not None, "a program of its own may have any profiles"
+
+
 async def test_decisions_are_noted_for_the_audit_log():
     with setting(TRAIL, trail := []):
         await run([{"do": "cap", "calls": 5, "seconds": 60}, {"do": "allow", "name": "yes"}])

@@ -129,7 +129,7 @@ class Served:
     """Two workers, by the line that the parent prints."""
 
     def __init__(self, folder: Path, process: subprocess.Popen[str], line: str) -> None:
-        self.folder, self.process = folder, process
+        self.folder, self.process, self.announced = folder, process, line
         self.port = int(line.partition("127.0.0.1:")[2].partition("/")[0])
         pids, _, parent = line.partition("processes ")[2].rstrip(")\n").partition(" of ")
         self.workers = [int(pid) for pid in pids.split(", ")]
@@ -225,6 +225,12 @@ def test_a_session_goes_to_its_worker_whatever_connection_it_uses(tmp_path: Path
         for one in (first, second):  # a connection goes back and forth
             for session, owner in zip(sessions * 2, owners * 2, strict=True):
                 assert text_of(one.call_in_session(session, "m_who")["result"]) == owner
+
+
+def test_the_tools_of_all_are_announced_and_not_those_of_a_profile(tmp_path: Path) -> None:
+    with served(tmp_path, profiles={"whole": {}, "one": {"names": "m.who"}}) as server:
+        assert f"({len(SCRIPTS)} tools; 2 workers: " in server.announced
+        assert server.readyz()[1]["tools"] == len(SCRIPTS)
 
 
 def test_connections_without_a_session_are_shared_out(tmp_path: Path) -> None:

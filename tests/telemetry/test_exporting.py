@@ -1,6 +1,7 @@
 """A bridge in its own process, a collector, a service and a command: one trace from the host to all of them."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Generator
@@ -16,6 +17,8 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
+
+from utcp_bridge.telemetry.exporting import leave_out_missing
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GIVEN = {"traceparent": f"00-{TRACE}-{PARENT}-01", "baggage": "tenant=blue"}
@@ -172,6 +175,26 @@ def test_one_trace_goes_from_the_host_through_the_bridge_to_a_service_and_a_comm
         assert counted == {"m.post": 1, "m.failing": 1, "m.command": 1}
 
 
+def test_a_call_over_utcp_is_a_trace_as_well_and_the_audit_log_has_its_id(tmp_path: Path) -> None:
+    with peer() as service, peer() as collector:
+        otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        with bridge(tmp_path, service.url, {"audit_log": "calls.jsonl", "retries": 0}, otel) as (base, process):
+            assert httpx2.post(f"{base}/utcp/tools/m_post", json={}).status_code == 200
+            failed = httpx2.post(f"{base}/utcp/tools/m_failing", json={}, headers=GIVEN)
+            assert failed.status_code >= 400
+            process.terminate()
+            assert process.wait() == 0
+    lines = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
+    traces = {line["tool"]: line["trace"] for line in lines if "tool" in line}
+    assert traces["m.failing"] == TRACE
+    made = {(span.name, attributes(span).get("gen_ai.tool.name")): span for span in spans(collector)}
+    for tool in ("post", "failing"):
+        server, client = made["POST /utcp/tools/{name}", f"m_{tool}"], made[f"http m.{tool}", None]
+        assert client.parent_span_id == server.span_id
+        assert server.trace_id.hex() == client.trace_id.hex() == traces[f"m.{tool}"]
+    assert attributes(made["POST /utcp/tools/{name}", "m_failing"])["error.type"] == failed.json()["code"]
+
+
 def test_without_a_variable_of_opentelemetry_nothing_is_exported_or_passed_on(tmp_path: Path) -> None:
     with peer() as service, bridge(tmp_path, service.url, {}, {}) as (base, _):
         assert call(base, "m_post", **GIVEN)["isError"] is False
@@ -190,6 +213,17 @@ def test_a_collector_that_is_away_delays_neither_calls_nor_the_end(tmp_path: Pat
         assert call(base, "m_post")["isError"] is False
         process.terminate()
         assert process.wait() == 0
+
+
+def test_a_collector_that_never_answers_leaves_the_rest_of_the_end_its_time(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, peer() as service:
+        otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        with bridge(tmp_path, service.url, {"audit_log": "calls.jsonl"}, otel) as (base, process):
+            assert call(base, "m_post")["isError"] is False
+            process.terminate()
+            assert process.wait() == 0
+    lines = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
+    assert [line.get("log") for line in lines] == ["start", None, "end"]
 
 
 def test_the_console_exporter_is_refused_because_stdout_is_the_protocol(tmp_path: Path) -> None:
@@ -236,3 +270,39 @@ def test_metrics_count_calls_by_manual_tool_and_outcome(tmp_path: Path, token: s
                 assert httpx2.get(f"{base}/metrics", headers=wrong).status_code == 401
         assert httpx2.get(f"{base}/metrics", headers={**headers, "Host": "evil.example"}).status_code == 421
         assert httpx2.post(f"{base}/metrics", headers=headers).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "part"),
+    [
+        ("OTEL_PROPAGATORS", "tracecontext,b3", "b3"),
+        ("OTEL_PYTHON_TRACER_PROVIDER", "of_another_package", "of_another_package"),
+    ],
+)
+def test_a_part_of_opentelemetry_that_is_not_installed_ends_no_call(tmp_path, variable, value, part):
+    with peer() as service, bridge(tmp_path, service.url, {}, {variable: value}) as (base, process):
+        assert not call(base, "m_post")["isError"]
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said
+
+    environment = {variable: value, "OTEL_SERVICE_NAME": "x"}
+    (sentence,) = leave_out_missing(environment)
+    assert environment == {"OTEL_SERVICE_NAME": "x"}
+    assert sentence == (
+        f"{variable} has no effect: OpenTelemetry's part {part!r} is not installed. Install its package, or remove the"
+        " variable."
+    )
+
+
+def test_parts_of_opentelemetry_that_are_installed_stay():
+    environment = {
+        "OTEL_PROPAGATORS": "baggage, tracecontext",
+        "OTEL_PYTHON_TRACER_PROVIDER": "default_tracer_provider",
+    }
+    written = dict(environment)
+    assert leave_out_missing(environment) == []
+    assert environment == written
+    without = {"OTEL_PROPAGATORS": "none,b3", "OTEL_PYTHON_TRACER_PROVIDER": ""}
+    assert leave_out_missing(without) == []
+    assert without == {"OTEL_PROPAGATORS": "none,b3"}

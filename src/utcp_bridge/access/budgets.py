@@ -181,7 +181,8 @@ class Budgets:
         if name in self._meters:
             self._meters.move_to_end(name)
             return self._meters[name]
-        budget = next((budget for glob, budget in self._budgets if matches_glob(glob, name)), None)
+        names = principal.names
+        budget = next((budget for glob, budget in self._budgets if any(matches_glob(glob, one) for one in names)), None)
         self._make_room()
         who = "This caller" if principal.kind in {"anyone", "shared"} else f"{name[:64]!r}"
         found = self._meters[name] = None if budget is None else Meter(who, budget)

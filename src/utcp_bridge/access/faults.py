@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import anyio.to_thread
 
 from utcp_bridge.access.tokens import TokenFile, others_may_read
 from utcp_bridge.errors import ConfigError, UtcpError
-from utcp_bridge.model import Fault, is_list
+from utcp_bridge.model import Fault
 from utcp_bridge.net.tls import ListenerTls
 
 if TYPE_CHECKING:
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["access_faults"]
 
 _SECONDS = 10.0
-_KINDS = ("anyone", "shared")
-_WILDCARD = re.compile(r"[*?\[]")
-_PREFIXES = ("token:", "oauth:", "certificate:")
 
 
 async def access_faults(settings: BridgeSettings, root: Path) -> list[Fault]:
@@ -30,37 +26,10 @@ async def access_faults(settings: BridgeSettings, root: Path) -> list[Fault]:
 
     Relative files are in `root`, the folder of the configuration.
     """
-    faults = [*_of_names(settings), *await anyio.to_thread.run_sync(_of_files, settings, root)]
+    faults = await anyio.to_thread.run_sync(_of_files, settings, root)
     if settings.oauth_issuer is not None:
         faults += await _of_issuer(settings)
     return faults
-
-
-def _of_names(settings: BridgeSettings) -> list[Fault]:
-    """Return a warning for each pattern of principals that no principal can match, because it lacks its kind."""
-    written = [("access.budgets", [*settings.budgets])]
-    for rule in settings.access_rules:
-        globs = rule.get("principals", ())
-        written.append(("access.rules", [globs] if isinstance(globs, str) else [*globs] if is_list(globs) else []))
-    return [
-        Fault(
-            where,
-            f"No principal has a name like {str(glob)[:64]!r}.",
-            f"Write `token:{str(glob)[:64]}` for named tokens (`utcp-bridge help access`).",
-            "warning",
-        )
-        for where, globs in written
-        for glob in globs
-        if not _may_match(str(glob))
-    ]
-
-
-def _may_match(glob: str) -> bool:
-    """Return whether a pattern may match the name of a principal: each begins with its kind."""
-    begin = _WILDCARD.split(glob.lower())[0]
-    if begin == glob.lower():
-        return begin in _KINDS or begin.startswith(_PREFIXES)
-    return any(kind.startswith(begin) or begin.startswith(kind) for kind in (*_KINDS, *_PREFIXES))
 
 
 def _of_files(settings: BridgeSettings, root: Path) -> list[Fault]:

@@ -278,10 +278,15 @@ class NarrowedClient:
         """Return the state of each MCP server that the profile has something of, or may have."""
         self.tools()
         return [
-            replace(one, tools=self._of_servers.get((one.manual, one.name), 0))
+            replace(one, tools=self._of_servers.get((one.manual, one.name), 0), failure=self._failure_of(one))
             for one in self.whole.servers()
             if self._shows(one.manual, one.name, one.status == "ready")
         ]
+
+    def _failure_of(self, state: ServerState) -> str:
+        """Return why a server is not ready, in words that name nothing which the profile does not have."""
+        hides = state.failure and not self.profile.is_whole and state.status != "needs login"
+        return "It could not be reached." if hides else state.failure
 
     def upstreams(self, *, servers_only: bool = False) -> list[Upstream]:
         """Return the MCP servers that the profile has something of, each with that part."""

@@ -25,6 +25,11 @@ class Principal:
     scopes: frozenset[str] = frozenset()
     profiles: tuple[str, ...] | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What patterns of principals are compared with: the name, and the name without its kind (`token:ci`, `ci`)."""
+        return self.name, self.name.removeprefix(f"{self.kind}:")
+
 
 ANYONE: Final = Principal("anyone", "anyone")
 """Who calls over stdio, over HTTP without a token, and in the library."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal
 
@@ -91,7 +91,7 @@ class RuleEntry(BaseModel):
 
     def selects_caller(self, principal: Principal, profile: str | None) -> bool:
         """Return whether the rule is for a caller."""
-        return not (self.principals and not _matches(self.principals, (principal.name,))) and not (
+        return not (self.principals and not _matches(self.principals, principal.names)) and not (
             self.profiles and not _matches(self.profiles, () if profile is None else (profile,))
         )
 
@@ -115,8 +115,12 @@ def _matches(globs: Sequence[str], values: Sequence[str]) -> bool:
     return any(matches_glob(glob, value) for glob in globs for value in values)
 
 
-def read_entries(written: Sequence[JsonObject], others: Sequence[str]) -> list[RuleEntry]:
+def read_entries(
+    written: Sequence[JsonObject], others: Sequence[str], profiles: Collection[str] | None = None
+) -> list[RuleEntry]:
     """Return the rules of a configuration, each with a name. `others` are the names of rules of other packages.
+
+    `profiles` are the names of all profiles; None: any may exist.
 
     :raises ConfigError: a rule is wrong. A rule that is not understood must not be left out.
     """
@@ -125,6 +129,8 @@ def read_entries(written: Sequence[JsonObject], others: Sequence[str]) -> list[R
         place = f"`access.rules`, rule {number}"
         entry = _read(one, place)
         _check(entry, place, others, one)
+        if profiles is not None:
+            _check_profiles(entry, place, profiles)
         entries.append(entry if entry.name else entry.model_copy(update={"name": f"rule {number} ({entry.do})"}))
     names = [entry.name for entry in entries]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -157,6 +163,16 @@ def _check(entry: RuleEntry, place: str, others: Sequence[str], written: JsonObj
         raise ConfigError(f"{place}: a rule that does {entry.do!r} has no `{wrong}`.", remedy="Remove it.")
     if missing := _missing(entry):
         raise ConfigError(f"{place}: a rule that does {entry.do!r} needs {missing}.")
+
+
+def _check_profiles(entry: RuleEntry, place: str, profiles: Collection[str]) -> None:
+    """Refuse a pattern that matches no profile: a rule that denies would let every call pass."""
+    wrong = next((glob for glob in entry.profiles if not _matches((glob,), [*profiles])), None)
+    if wrong is not None:
+        near = get_close_matches(wrong, profiles, n=1)
+        known = f"It has: {', '.join(sorted(profiles)[:20])}." if profiles else "Add it to `access.profiles`."
+        what = f"{place}: `profiles` has {wrong[:64]!r}, which matches no profile of the configuration."
+        raise ConfigError(what, remedy=f"Did you mean {near[0]!r}?" if near else known)
 
 
 def _missing(entry: RuleEntry) -> str:

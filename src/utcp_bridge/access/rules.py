@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -466,15 +466,23 @@ async def _foreseen(step: _Step, call: Call, first: str) -> tuple[str, bool]:
     return f"{verdict.decision}{whom}{why}", not whom
 
 
-def open_rules(written: Sequence[JsonObject], *, seconds: float = 5.0, asker: Asker | None = None) -> CallRules | None:
+def open_rules(
+    written: Sequence[JsonObject],
+    *,
+    seconds: float = 5.0,
+    asker: Asker | None = None,
+    profiles: Collection[str] | None = None,
+) -> CallRules | None:
     """Return the rules that a configuration has under `access.rules`; None if there are none.
+
+    `profiles` are the names of all profiles, which the rules may name; None: any.
 
     :raises ConfigError: a rule is wrong, or the code of another package that makes it failed.
     """
     if not written:
         return None
     others = {one.name: one for one in entry_points(group=ENTRY_POINT_GROUP)}
-    entries = read_entries(written, sorted(others))
+    entries = read_entries(written, sorted(others), profiles)
     return CallRules([_step(entry, others) for entry in entries], seconds=seconds, asker=asker)
 
 

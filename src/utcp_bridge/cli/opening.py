@@ -49,7 +49,17 @@ def run_async(work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
     """Run a coroutine function to its end, on uvloop if that is installed."""
     import anyio
 
+    _leave_out_missing_parts()
     return anyio.run(work, *arguments, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+
+
+def _leave_out_missing_parts() -> None:
+    """Go on without parts of OpenTelemetry that a variable names and that are not installed."""
+    if any(name.startswith("OTEL_P") for name in os.environ):  # noqa: TID251 - of OpenTelemetry
+        from utcp_bridge.telemetry.exporting import leave_out_missing
+
+        for sentence in leave_out_missing(os.environ):  # noqa: TID251 - OpenTelemetry reads it
+            complain(sentence)
 
 
 @asynccontextmanager
@@ -189,7 +199,7 @@ def _rules(settings: BridgeSettings, root: Path, redactor: Redactor) -> RulingPo
         return None
     from utcp_bridge.access.rules import open_rules
 
-    rules = open_rules(settings.access_rules, seconds=settings.rule_timeout)
+    rules = open_rules(settings.access_rules, seconds=settings.rule_timeout, profiles=[*map(str, settings.profiles)])
     if rules is not None and (rules.asks or settings.approvals):
         from utcp_bridge.access.approvals import ApprovalDesk, ApprovalOptions
 

@@ -99,6 +99,8 @@ class BridgeServer(HandlingServer):
         self.add_notification_handler(ROOTS_CHANGED, types.NotificationParams, self.interaction.hear_roots_changed)
         self.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self.logs.set_level)
         self.relay = Relay(client, self.readiness, self.interaction, self.logs, self.changes)
+        if client.notes_requesters:
+            self.relay.desk.requester_of = partial(requester_of, profile=part.profile_name)
         self.relay.subscriptions.share(part.subscribers)
         self.relay.register(self, KeptResources(self.budgets, self.meta_tools, self.workers))
         self.meta_tools.show = self.relay.desk.shown_link
@@ -123,7 +125,9 @@ class BridgeServer(HandlingServer):
     def join(self, replica: Replica) -> None:
         """Be one of several processes behind one address."""
         self.replica, part = replica, self.part.profile_name or ""
-        replica.finders[part], replica.summary = self.budgets.kept.written, self.readiness.summary
+        replica.finders[part] = self.budgets.kept.written
+        if self.part.owns_workers:  # the others have a part of it
+            replica.summary = self.readiness.summary
         self.meta_tools.fetch, self.readiness.whole = partial(replica.fetch, part), replica.whole
 
     def create_initialization_options(

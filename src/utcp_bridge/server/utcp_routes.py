@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
@@ -60,6 +60,7 @@ from utcp_bridge.server.callers import requester_over_http
 from utcp_bridge.server.outgoing import call_masked
 from utcp_bridge.server.profiles.ways import UTCP_PATH
 from utcp_bridge.settings import ManualOptions
+from utcp_bridge.telemetry.trace_context import served
 from utcp_bridge.variables import names_credential
 
 __all__ = ["UtcpRoutes", "native_template"]
@@ -70,6 +71,7 @@ _AUTH: Final[JsonObject] = {
     "var_name": "Authorization",
     "location": "header",
 }
+_SPAN: Final = f"POST {UTCP_PATH}/tools/{{name}}"
 _BRIDGE: Final = "bridge"
 _NATIVE: Final = "native"
 _MAX_MANUALS: Final = 4
@@ -157,11 +159,14 @@ class UtcpRoutes:
     async def _spending(self, request: Request, entry: Entry, arguments: JsonObject) -> Result:
         """Call a tool within the budgets of the caller."""
         work = partial(self._result, entry, arguments, discard)
-        return await self._server.part.within(principal_of(request.scope), work, _size_of)
+        return await self._within(request, entry, work)
 
     async def _spending_stream(self, request: Request, entry: Entry, arguments: JsonObject, emit: Emit) -> None:
-        work = partial(self._stream, entry, arguments, emit)
-        await self._server.part.within(principal_of(request.scope), work, _size_of)
+        await self._within(request, entry, partial(self._stream, entry, arguments, emit))
+
+    async def _within(self, request: Request, entry: Entry, work: Callable[[], Awaitable[Result]]) -> Result:
+        within = partial(self._server.part.within, principal_of(request.scope), work, _size_of)
+        return await served(_SPAN, entry.name, within)
 
     async def _entry(self, name: str) -> Entry:
         catalogue = self._server.catalogue

@@ -8,7 +8,10 @@ collector, so the address gate does not apply to it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, MutableMapping
+from importlib.metadata import entry_points
+from time import monotonic
 from typing import Any, Final
 
 from utcp_bridge import __version__
@@ -16,11 +19,43 @@ from utcp_bridge.errors import MissingExtra
 from utcp_bridge.telemetry import trace_context
 from utcp_bridge.telemetry.counting import EXTRA, CallCounts
 
-__all__ = ["start"]
+__all__ = ["leave_out_missing", "start"]
 
 _logger = logging.getLogger(__name__)
-_FLUSH_MILLISECONDS: Final = 1_000
+_FLUSH_SECONDS: Final = 0.5
+"""How long the end of the bridge waits for the last spans and metrics. The export itself ignores its limit while it
+repeats a request, and what ends after it, such as the audit log, needs the rest of the time (`processes/ending.py`)."""
+_FLUSH_MILLISECONDS: Final = int(_FLUSH_SECONDS * 1000)
 _CONSOLE: Final = "console"
+_PROPAGATORS: Final = "OTEL_PROPAGATORS"
+_LOADED: Final = {
+    _PROPAGATORS: "opentelemetry_propagator",
+    "OTEL_PYTHON_TRACER_PROVIDER": "opentelemetry_tracer_provider",
+}
+"""Variables that name parts of OpenTelemetry, and the entry points that such parts have."""
+_MAX_SHOWN: Final = 64
+
+
+def leave_out_missing(environment: MutableMapping[str, str]) -> list[str]:
+    """Remove each variable that names a part that is not installed, and return a sentence for each.
+
+    OpenTelemetry would raise an exception where something uses such a part first, and the MCP SDK does so when it is
+    imported.
+    """
+    said: list[str] = []
+    for variable in _LOADED.keys() & environment.keys():
+        names = [name.strip() for name in environment[variable].split(",")]
+        missing = [name for name in names if not entry_points(group=_LOADED[variable], name=name)]
+        if not missing or (variable == _PROPAGATORS and "none" in map(str.lower, names)):
+            continue
+        del environment[variable]
+        if any(names):
+            shown = repr(missing[0][:_MAX_SHOWN])
+            said.append(
+                f"{variable} has no effect: OpenTelemetry's part {shown} is not installed. Install its package, or"
+                " remove the variable."
+            )
+    return said
 
 
 def start(counts: CallCounts, environment: Mapping[str, str]) -> Callable[[], None]:
@@ -52,13 +87,21 @@ def start(counts: CallCounts, environment: Mapping[str, str]) -> Callable[[], No
 
     def end() -> None:
         trace_context.end()
-        for one in ends:
-            try:
-                one()
-            except Exception as error:  # noqa: BLE001 - the end of the program goes on
-                _logger.debug("The last spans or metrics were not sent (%s).", type(error).__name__)
+        senders = [threading.Thread(target=_send_rest, args=(one,), name="last spans", daemon=True) for one in ends]
+        for sender in senders:
+            sender.start()
+        until = monotonic() + _FLUSH_SECONDS
+        for sender in senders:
+            sender.join(max(0.0, until - monotonic()))
 
     return end
+
+
+def _send_rest(send: Callable[[], None]) -> None:
+    try:
+        send()
+    except Exception as error:  # noqa: BLE001 - the end of the program goes on
+        _logger.debug("The last spans or metrics were not sent (%s).", type(error).__name__)
 
 
 def _nothing() -> None:

@@ -7,12 +7,15 @@ OpenTelemetry conventions for environment variables as carriers (`TRACEPARENT`).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-__all__ = ["annotate", "attached", "attempt_span", "begin", "end", "is_on", "passed_on", "passed_on_in_environment"]
+__all__ = [
+    "annotate", "attached", "attempt_span", "begin", "end", "is_on", "passed_on", "passed_on_in_environment", "served",
+]  # fmt: skip
 
+T = TypeVar("T")
 _CARRIED: Final = frozenset({"traceparent", "tracestate", "baggage"})
 _MAX_CARRIED: Final = 8192
 """Characters of one header of a caller. W3C Baggage asks for 8,192 bytes at least; longer ones are not taken."""
@@ -61,15 +64,32 @@ def attached(headers: Iterable[tuple[bytes, bytes]]) -> Generator[None]:
 
 
 @contextmanager
-def attempt_span(name: str, attributes: dict[str, Any]) -> Generator[Any]:
-    """Note one attempt at an upstream as a span of kind CLIENT. An exception is not noted: it may have a secret."""
+def attempt_span(name: str, attributes: dict[str, Any], *, serves: bool = False) -> Generator[Any]:
+    """Note one attempt at an upstream as a span of kind CLIENT. An exception is not noted: it may have a secret.
+
+    With `serves` it is a request of a caller, and the kind is SERVER.
+    """
     from opentelemetry.trace import SpanKind, get_tracer
 
-    tracer = get_tracer("utcp_bridge")
-    with tracer.start_as_current_span(
-        name, kind=SpanKind.CLIENT, attributes=attributes, record_exception=False, set_status_on_exception=False
+    kind = SpanKind.SERVER if serves else SpanKind.CLIENT
+    with get_tracer("utcp_bridge").start_as_current_span(
+        name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
     ) as span:
         yield span
+
+
+async def served(name: str, tool: str, work: Callable[[], Awaitable[T]]) -> T:
+    """Return what `work` returns: a request of a caller for a tool, which is a span while traces are on."""
+    if not _on:
+        return await work()
+    attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": tool}
+    with attempt_span(name, attributes, serves=True) as span:
+        try:
+            return await work()
+        except BaseException as error:
+            code = getattr(error, "code", None)
+            span.set_attribute("error.type", code if isinstance(code, str) else type(error).__name__)
+            raise
 
 
 def annotate(**attributes: str | int) -> None:

@@ -12,11 +12,12 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.subscriptions import PromptsListChanged, ResourcesListChanged, ServerEvent
 
 from utcp_bridge.auth.results import masked_partial, shown_to_hosts
-from utcp_bridge.model import Emit, JsonObject, Tool, discard
+from utcp_bridge.model import REQUESTER, Emit, JsonObject, Requester, Tool, discard
 from utcp_bridge.server.hosts.interaction import Interaction
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.relay.directory import Directory, Owner
 from utcp_bridge.server.relay.requests import ask, connection_of, is_modern, passed_meta
+from utcp_bridge.tasks import setting
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -69,6 +70,8 @@ class Desk:
         self._interaction = interaction
         self._directory = Directory(())
         self.changes = ListChanges()
+        self.requester_of: Callable[[ServerRequestContext[Any, Any]], Requester] | None = None
+        """Returns who a request comes from, if rules or the audit log want to know: a mapped resource calls a tool."""
 
     @property
     def directory(self) -> Directory:
@@ -137,7 +140,10 @@ class Desk:
         """Return what `work` returns. Meanwhile upstreams may ask the host of the request, and their logs and progress
         reach it. See `Interaction.serve`.
         """
-        return await self._interaction.serve(ctx, work)
+        if self.requester_of is None:
+            return await self._interaction.serve(ctx, work)
+        with setting(REQUESTER, self.requester_of(ctx)):
+            return await self._interaction.serve(ctx, work)
 
 
 async def _notify(connection: Connection, what: str) -> None:
