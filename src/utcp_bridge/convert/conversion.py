@@ -25,6 +25,7 @@ from utcp_bridge.convert.targets import portable as for_other_clients
 from utcp_bridge.convert.targets import to_v0, tools_with_auth
 from utcp_bridge.dialects import Shape, detect, read_config, read_manual, to_v1
 from utcp_bridge.dialects.fields import safe_name
+from utcp_bridge.dialects.formats import format_of_document, said_of_format
 from utcp_bridge.dialects.shorthand import expand_shorthand, suggest_name
 from utcp_bridge.errors import ConfigError, ManualError
 from utcp_bridge.manuals.variables_needed import names_in_template, raw_fields_of
@@ -200,6 +201,8 @@ def _unusable(placed: Placed, shape: Shape) -> ConfigError:
         )
     if shape is Shape.REGISTRY:
         return ConfigError(f"{placed.shown} is a registry, not a manual.", remedy="Convert the manuals that it lists.")
+    if found := format_of_document(placed.document):
+        return ConfigError(f"{placed.shown} is {said_of_format(found)}.", remedy=found.way)
     return ConfigError(
         f"{placed.shown} is not an OpenAPI description, a UTCP document or an MCP host's configuration.",
         remedy="An OpenAPI description has `openapi` or `swagger`, a manual has `tools`.",

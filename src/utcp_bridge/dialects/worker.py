@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from utcp_bridge.dialects.crossing import ToolWriter
 from utcp_bridge.dialects.documents import count_values, parse_document
+from utcp_bridge.dialects.formats import format_of_document
 from utcp_bridge.dialects.manuals import read_manual
 from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.dialects.shapes import Shape, detect
@@ -33,6 +34,8 @@ class Outline:
     shape: Shape
     described: str
     references: list[str] = field(default_factory=list[str])
+    way: str = ""
+    """What to do with a document in a format of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,10 @@ class DocumentWork:
         if isinstance(data, bytes | str):
             self._content = parse_document(data, hint=hint, jsonc=jsonc, where="The manual", most=self._left)
         shape = detect(self._content)
-        return Outline(shape, self._describe(shape), self._references(self._content, url, shape))
+        found = format_of_document(self._content) if shape is Shape.UNKNOWN else None
+        described = self._describe(shape) if found is None else found.name
+        references = self._references(self._content, url, shape)
+        return Outline(shape, described, references, "" if found is None else found.way)
 
     def add(self, place: str, data: bytes) -> list[str]:
         """Parse a file that is referred to, and return the addresses of its own references.
@@ -177,7 +183,14 @@ class DocumentJob:
         self._work = DocumentWork(request["most"])
         text = data.decode("utf-8", "surrogatepass") if request["is_text"] else data
         outline = self._work.parse(text, url=request["url"], hint=request["hint"], jsonc=request["jsonc"])
-        yield last_line({"shape": outline.shape, "described": outline.described, "references": outline.references})
+        yield last_line(
+            {
+                "shape": outline.shape,
+                "described": outline.described,
+                "references": outline.references,
+                "way": outline.way,
+            }
+        )
 
     def _add(self, request: JsonObject, data: bytes) -> Iterator[bytes]:
         yield last_line({"references": self._work.add(request["place"], data)})
