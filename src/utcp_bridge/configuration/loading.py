@@ -35,7 +35,6 @@ from utcp_bridge.configuration.places import (
 )
 from utcp_bridge.dialects import KnownFields, ManualEntry, ParsedConfig, Shape, detect, read_config
 from utcp_bridge.dialects.fields import nearest, word
-from utcp_bridge.dialects.formats import format_of_document, said_of_format
 from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, UtcpError, VariableNotFound
 from utcp_bridge.model import Document, Fault, Faults, JsonObject, Trust, is_list, is_object
@@ -545,6 +544,8 @@ def _anchored_registry(registry: JsonObject, folder: Path | None) -> JsonObject:
 
 
 def _unknown_shape(document: Any) -> ConfigError:
+    from utcp_bridge.dialects.formats import format_of_document, said_of_format  # its table is seldom needed
+
     if found := format_of_document(document):
         return ConfigError(f"This is {said_of_format(found)}.", remedy=found.way)
     for key in document if is_object(document) else ():

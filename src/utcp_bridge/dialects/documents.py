@@ -20,7 +20,6 @@ from typing import Any, Final, Literal, NoReturn
 import orjson
 import yaml
 
-from utcp_bridge.dialects.formats import ForeignFormat, format_of_bytes, format_of_text, said_of_format
 from utcp_bridge.errors import ManualError
 from utcp_bridge.foreign import TooManyValues, has_more_values, is_deeper, most_values
 from utcp_bridge.model import is_list, is_object
@@ -41,6 +40,8 @@ __all__ = [
 
 MAX_DEPTH = 200
 _MAX_START: Final = 1_024
+_MAX_SNIFFED: Final = 256 * 1024
+"""Bytes of a text in an unknown encoding that are looked at to find its format."""
 _RAML: Final = "#%RAML"
 """How a RAML description begins, which is YAML, too."""
 _NAME_A_DOCUMENT: Final = "Name a JSON or YAML file."
@@ -101,21 +102,24 @@ def parse_document(
         raise ManualError(f"{where} is empty.", remedy="Write or download its content again, or name another file.")
     if hint.endswith(".toml"):
         return _parse_toml(text, where)
-    if text.startswith(_RAML) and (found := format_of_text(text)):
-        raise _foreign(found, where)
+    if text.startswith(_RAML):
+        _refuse_foreign(text, where)
     try:
         document = _parsed(text, hint, jsonc=jsonc, where=where, most=most)
-    except ManualError as error:
-        if found := format_of_text(text):
-            raise _foreign(found, where) from error
+    except ManualError:
+        _refuse_foreign(text, where)
         raise
-    if isinstance(document, str) and (found := format_of_text(text)):
-        raise _foreign(found, where)
+    if isinstance(document, str):
+        _refuse_foreign(text, where)
     return document
 
 
-def _foreign(found: ForeignFormat, where: str) -> ManualError:
-    return ManualError(f"{where} is {said_of_format(found)}.", remedy=found.way)
+def _refuse_foreign(text: str, where: str) -> None:
+    """Raise ManualError if a text that is not a document of ours has a known format of others."""
+    from utcp_bridge.dialects.formats import format_of_text, said_of_format  # needed after a failure only
+
+    if found := format_of_text(text):
+        raise ManualError(f"{where} is {said_of_format(found)}.", remedy=found.way)
 
 
 def _parsed(text: str, hint: str, *, jsonc: bool, where: str, most: int) -> Any:
@@ -177,8 +181,7 @@ def decoded(data: bytes | str, where: str) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        if found := format_of_bytes(data):
-            raise _foreign(found, where) from error
+        _refuse_foreign(data[:_MAX_SNIFFED].decode("latin-1"), where)
         if encoding == "utf-8" and b"\0" in data[:_MAX_START]:
             raise ManualError(
                 f"{where} is a binary file, such as an image or an archive, not text.", remedy=_NAME_A_DOCUMENT

@@ -10,17 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.net.web_page import document_link, is_web_page, viewer_of
 
-__all__ = ["FORMATS", "ForeignFormat", "format_of_bytes", "format_of_document", "format_of_text", "said_of_format"]
+__all__ = ["FORMATS", "ForeignFormat", "format_of_document", "format_of_text", "said_of_format"]
 
 _MAX_HEAD: Final = 256 * 1024
 """Characters at the beginning of a text that are looked at."""
 _MAX_ITEMS: Final = 20
 """Items of a list that are looked at."""
+_MAX_START: Final = 512
+"""Characters at the beginning of a binary file that are looked at."""
 Wanted: TypeAlias = type | str
 """What a member must be: of a type, or a text or number that a regular expression matches."""
 
@@ -283,7 +286,6 @@ _PROLOG: Final = re.compile(
     re.IGNORECASE,
 )
 _ROOT: Final = re.compile(r"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)[\s/>]")
-_STARTS: Final = tuple((row, re.compile(row.start)) for row in FORMATS if row.start)
 _ROOTS: Final = tuple(row for row in FORMATS if row.root[0])
 _MEMBERS: Final = tuple(row for row in FORMATS if row.members)
 
@@ -300,11 +302,6 @@ def format_of_document(document: Any) -> ForeignFormat | None:
     return next((row for row in _MEMBERS if all(_has(document, *one) for one in row.members.items())), None)
 
 
-def format_of_bytes(data: bytes) -> ForeignFormat | None:
-    """Return the foreign format of bytes in an unknown encoding."""
-    return format_of_text(data[:_MAX_HEAD].decode("latin-1"))
-
-
 def format_of_text(text: str) -> ForeignFormat | None:
     """Return the foreign format of a text that is neither JSON nor YAML of ours. Never raises."""
     head = text[:_MAX_HEAD].replace("\0", "").replace("\r\n", "\n").lstrip("\ufeff\xff\xfe")
@@ -319,11 +316,12 @@ def format_of_text(text: str) -> ForeignFormat | None:
         return next((row for row in _ROOTS if re.fullmatch(row.root[0], root[1]) and row.root[1] in head), None)
     blank = _BLANK.match(head)
     behind = blank.end() if blank else 0
-    return next((row for row, start in _STARTS if start.match(head, behind) or start.match(text[:_MAX_START])), None)
+    return next((row for row, start in _starts() if start.match(head, behind) or start.match(text[:_MAX_START])), None)
 
 
-_MAX_START: Final = 512
-"""Characters at the beginning of a binary file that are looked at."""
+@cache
+def _starts() -> tuple[tuple[ForeignFormat, re.Pattern[str]], ...]:
+    return tuple((row, re.compile(row.start)) for row in FORMATS if row.start)
 
 
 def _page(page: bytes) -> ForeignFormat:
@@ -339,7 +337,7 @@ def _page(page: bytes) -> ForeignFormat:
 def _has(document: Any, path: str, wanted: Wanted) -> bool:
     """Return whether a document has a member at a path, and it is what is wanted. `NoneType` is a missing member."""
     value: Any = document
-    for step in path.split("."):
+    for step in [path] if is_object(document) and path in document else path.split("."):
         value = _member(value, step)
     if isinstance(wanted, str):
         is_text = isinstance(value, str | int | float) and not isinstance(value, bool)

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from utcp_bridge.dialects.crossing import ToolWriter
 from utcp_bridge.dialects.documents import count_values, parse_document
-from utcp_bridge.dialects.formats import format_of_document
 from utcp_bridge.dialects.manuals import read_manual
 from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.dialects.shapes import Shape, detect
@@ -89,10 +88,8 @@ class DocumentWork:
         if isinstance(data, bytes | str):
             self._content = parse_document(data, hint=hint, jsonc=jsonc, where="The manual", most=self._left)
         shape = detect(self._content)
-        found = format_of_document(self._content) if shape is Shape.UNKNOWN else None
-        described = self._describe(shape) if found is None else found.name
-        references = self._references(self._content, url, shape)
-        return Outline(shape, described, references, "" if found is None else found.way)
+        described, way = self._describe(shape)
+        return Outline(shape, described, self._references(self._content, url, shape), way)
 
     def add(self, place: str, data: bytes) -> list[str]:
         """Parse a file that is referred to, and return the addresses of its own references.
@@ -136,12 +133,17 @@ class DocumentWork:
         found = yield from convert_in_steps(self._content, url=self._url, options=wanted, files=self.files)
         return ReadTools(found.tools, found.faults, "openapi", found.info)
 
-    def _describe(self, shape: Shape) -> str:
+    def _describe(self, shape: Shape) -> tuple[str, str]:
+        """Return what a message calls the document, and what to do with it if that is known."""
         if is_list(self._content) and not self._content:
-            return "an empty list"
+            return "an empty list", ""
         if shape is not Shape.UNKNOWN:
-            return f"a {shape.value}"
-        return "an object of an unknown kind" if is_object(self._content) else "not a JSON object"
+            return f"a {shape.value}", ""
+        from utcp_bridge.dialects.formats import format_of_document  # its table is seldom needed
+
+        if found := format_of_document(self._content):
+            return found.name, found.way
+        return ("an object of an unknown kind" if is_object(self._content) else "not a JSON object"), ""
 
     def _references(self, content: Any, url: str | None, shape: Shape) -> list[str]:
         if shape is not Shape.OPENAPI:
