@@ -17,7 +17,7 @@ from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.dialects.formats import FORMATS, format_of_document
 from utcp_bridge.errors import ManualError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 FLAT = {"type": "function", "name": "f", "parameters": {"type": "object"}}
 INFO = {"title": "T", "version": "1"}
@@ -178,7 +178,7 @@ JSON_VALUES = st.recursive(
 
 
 def refusal(data: bytes | str, *, is_known: bool = False, **options: Any) -> str:
-    """Return what is said of a text, by the parser or, if it can be parsed, by the table. `is_known`: it may be ours."""
+    """Return what is said of a text, by the parser or, if it can be parsed, by the table."""
     try:
         document = parse_document(data, where="a.file", **options)
     except ManualError as error:
