@@ -114,8 +114,8 @@ FORMATS_INTRO = f"""# Formats of others
 
 {NOTICE}
 
-The bridge reads UTCP manuals, OpenAPI and Swagger 2.0 descriptions, lists of MCP tools, registries, and the files of MCP
-hosts. If a file or URL has one of the formats below, the message names the format and says what to do. The bridge
+The bridge reads UTCP manuals, OpenAPI and Swagger 2.0 descriptions, lists of MCP tools, registries, and the files of
+MCP hosts. If a file or URL has one of the formats below, the message names the format and says what to do. The bridge
 detects the format from the content, not from the name of the file. JSON, YAML, comments, a byte order mark and UTF-16
 make no difference.
 

@@ -19,6 +19,7 @@ from utcp_bridge.auth.literals import without_literals
 from utcp_bridge.configuration.hosts.files import host_configuration
 from utcp_bridge.configuration.hosts.reading import as_configuration
 from utcp_bridge.configuration.places import STDIN, Placed, is_url, read_place
+from utcp_bridge.convert.discovery import is_discovery, openapi_of_discovery
 from utcp_bridge.convert.outcome import LEFT_OUT, UTCP_VERSION, Converted, Wishes, new_manual
 from utcp_bridge.convert.sources import mcp_manual, openapi_manual, servers_of
 from utcp_bridge.convert.targets import portable as for_other_clients
@@ -153,6 +154,11 @@ async def _converted(placed: Placed, name: str, wishes: Wishes) -> Converted:
     document, shape = placed.document, detect(placed.document)
     if shape is Shape.OPENAPI:
         return await openapi_manual(document, url=placed.url, name=name, wishes=wishes)
+    if is_discovery(document):
+        description, notes = openapi_of_discovery(document, placed.shown)
+        converted = await openapi_manual(description, url=placed.url, name=name, wishes=wishes)
+        converted.notes[:0] = notes
+        return converted
     path = Path(placed.url) if placed.url and not is_url(placed.url) else None
     host = as_configuration(document) if path is None else host_configuration(document, path)
     if host is not None and _ENTRIES.isdisjoint(host.rest):

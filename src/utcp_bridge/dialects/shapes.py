@@ -15,6 +15,8 @@ _KIND_KEYS = ("call_template_type", *v0.KIND_KEYS)
 _TEMPLATE_KEYS = ("tool_call_template", *v0.TEMPLATE_KEYS)
 _TOOL_KEYS = frozenset({*_TEMPLATE_KEYS, *v0.TOOL_KEYS, "inputs", "outputs", "response_schema"})
 _FUNCTION_KEYS = ("tool_call_template", *v0.TEMPLATE_KEYS, "inputs", "outputs")
+_OTHER_KEYS = frozenset({"kind", "methods", "resources", "runs", "$schema"})
+"""Keys of documents of others that have `parameters` or `inputs`, as one tool has: Google's, actions, templates."""
 _CONFIG_ONLY = v1.CONFIG_KEYS - {"variables"}
 
 
@@ -67,6 +69,10 @@ def _is_function(raw: Any) -> bool:
     return is_object(raw) and raw.get("type") == "function" and not any(key in raw for key in _FUNCTION_KEYS)
 
 
+def _is_other(raw: JsonObject) -> bool:
+    return not _OTHER_KEYS.isdisjoint(raw) and not any(key in raw for key in _TEMPLATE_KEYS)
+
+
 def _is_bundle(raw: JsonObject) -> bool:
     """Return whether an object is the manifest of an MCP bundle, which lists tools, too."""
     server = raw.get("server")
@@ -115,7 +121,7 @@ def _detect_small(raw: JsonObject) -> Shape:
         return Shape.REGISTRY
     if _is_mcp_tool(raw):
         return Shape.MCP_TOOLS
-    if looks_like_tool(raw) and not _is_function(raw):
+    if looks_like_tool(raw) and not _is_function(raw) and not _is_other(raw):
         return Shape.TOOLS
     if kind_key(raw):
         return Shape.TEMPLATE

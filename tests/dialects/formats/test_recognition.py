@@ -75,7 +75,9 @@ DOCUMENTS: dict[str, list[Any]] = {
         {"swaggerVersion": "1.2", "basePath": "http://a.example", "apis": []},
         {"swaggerVersion": 1.1, "resourcePath": "/a", "basePath": "x", "apis": []},
     ],
-    "a Google API Discovery document": [{"kind": "discovery#restDescription", "name": "a", "methods": {}}],
+    "a Google API Discovery document": [
+        {"kind": "discovery#restDescription", "name": "a", "parameters": {}, "auth": {}, "resources": {}}
+    ],
     "a list of Google API Discovery documents": [{"kind": "discovery#directoryList", "items": []}],
     "an OData $metadata document (JSON)": [{"$Version": "4.01", "$EntityContainer": "a.b"}, {"$Version": 4.0}],
     "an OData reply": [{"@odata.context": "$metadata", "value": []}],
@@ -138,6 +140,11 @@ DOCUMENTS: dict[str, list[Any]] = {
     ],
     "a pyproject.toml": [{"build-system": {}}, {"project": {"name": "a"}}],
     "a tsconfig.json": [{"compilerOptions": {}}],
+    "an action of GitHub Actions": [{"name": "a", "inputs": {}, "outputs": {}, "runs": {"using": "node20"}}],
+    "a CloudFormation template": [{"AWSTemplateFormatVersion": "2010-09-09", "Parameters": {}, "Resources": {}}],
+    "an Azure deployment template": [
+        {"$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#", "parameters": {}}
+    ],
     "a workflow of GitHub Actions": [{"on": "push", "jobs": {}}],
     "a JSON Schema": [
         {"$schema": "https://json-schema.org/draft/2020-12/schema"},
