@@ -11,10 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.openapi_oracle.samples import OWN, SHARED, sample_files
+from tests.support.linear import why_not_linear
 
 from utcp_bridge.dialects import Shape, detect
 from utcp_bridge.dialects.documents import parse_document
-from utcp_bridge.dialects.formats import FORMATS, format_of_document
+from utcp_bridge.dialects.formats import FORMATS, format_of_document, format_of_text
 from utcp_bridge.errors import ManualError
 
 ROOT = Path(__file__).parents[3]
@@ -198,6 +199,26 @@ def refusal(data: bytes | str, *, is_known: bool = False, **options: Any) -> str
 def test_each_row_of_the_table_has_a_sample() -> None:
     assert {row.name for row in FORMATS} - TEXTS.keys() - DOCUMENTS.keys() == {"a gzip file"}
     assert "is a gzip file, not" in refusal(b"\x1f\x8b\x08\x00\xff\x00")
+
+
+def test_each_pattern_of_the_table_needs_linear_time() -> None:
+    """They are matched at one place, so a repeat at their beginning costs one pass."""
+    patterns = {row.start for row in FORMATS} | {one for row in FORMATS for one in row.members.values()}
+    assert {
+        one: why for one in patterns if isinstance(one, str) and (why := why_not_linear(one, 0, searched=False))
+    } == {}
+
+
+@pytest.mark.parametrize("part", ["#\n", "/**/", '""', '"""a"""', " ", "\n", "//\n"])
+def test_what_is_behind_many_comments_is_read(part: str) -> None:
+    found = format_of_text(part * 20_000 + "\nsyntax = 'proto3';")
+    assert found is not None
+    assert found.name == "a Protocol Buffers file (.proto)"
+
+
+@pytest.mark.parametrize("part", ["/*", "<?", "<!--", "<!DOCTYPE [", "<a", '"\n/*', "#"])
+def test_a_text_of_comments_without_an_end_has_no_format(part: str) -> None:
+    assert format_of_text(part * 20_000) is None
 
 
 @pytest.mark.parametrize(("name", "sample"), FOREIGN)

@@ -18,14 +18,10 @@ _MAX_ITEMS: Final = 20
 """Items of a list that are looked at."""
 _MAX_START: Final = 512
 """Characters at the beginning of a binary file that are looked at."""
-_BLANK: Final = re.compile(
-    r'(?:\s++|#(?!%RAML)[^\n]*+|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/|"""(?:[^"]++|"(?!""))*+"""|"[^"\n]++"(?=\s*\n))*+'
-)
-"""Blanks and comments of any of these languages, and the descriptions of GraphQL."""
-_PROLOG: Final = re.compile(
-    r"(?:\s++|<\?(?:[^?]++|\?(?!>))*+\?>|<!--(?:[^-]++|-(?!->))*+-->|<!DOCTYPE[^>\[]*+(?:\[[^\]]*+\][^>]*+)?>)*+",
-    re.IGNORECASE,
-)
+_COMMENTS: Final = (("#", "\n"), ("//", "\n"), ("/*", "*/"), ('"""', '"""'), ('"', '"'))
+"""The comments of any of these languages, and the descriptions of GraphQL."""
+_PROLOG: Final = (("<?", "?>"), ("<!--", "-->"), ("<!DOCTYPE", ">"), ("<!doctype", ">"))
+_SPACE: Final = re.compile(r"\s*")
 _ROOT: Final = re.compile(r"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)[\s/>]")
 _ROOTS: Final = tuple(row for row in FORMATS if row.root[0])
 _MEMBERS: Final = tuple(row for row in FORMATS if row.members)
@@ -49,15 +45,31 @@ def format_of_text(text: str) -> ForeignFormat | None:
     page = head.encode("utf-8", "replace")
     if is_web_page(page):
         return _page(page)
-    place = _PROLOG.match(head)
-    root = _ROOT.match(head, place.end() if place else 0)
+    root = _ROOT.match(head, _behind(head, _PROLOG))
     if root is not None:
         if root[1].lower() == "html":
             return _page(page)
-        return next((row for row in _ROOTS if re.fullmatch(row.root[0], root[1]) and row.root[1] in head), None)
-    blank = _BLANK.match(head)
-    behind = blank.end() if blank else 0
+        return next((row for row in _ROOTS if row.root[0] in {root[1], "*"} and row.root[1] in head), None)
+    behind = _behind(head, _COMMENTS)
     return next((row for row, start in _starts() if start.match(head, behind) or start.match(text[:_MAX_START])), None)
+
+
+def _behind(text: str, skipped: tuple[tuple[str, str], ...]) -> int:
+    """Return the place behind blanks and what is skipped, each with its opening and closing mark."""
+    place = 0
+    while True:
+        blank = _SPACE.match(text, place)
+        place = blank.end() if blank else place
+        pair = next((one for one in skipped if text.startswith(one[0], place)), None)
+        if pair is None or text.startswith("#%RAML", place):
+            return place
+        start = place + len(pair[0])
+        end = text.find(pair[1], start)
+        if pair[1] == ">" and (inner := text.find("[", start, max(end, start))) >= 0:
+            end = text.find(">", max(text.find("]", inner), inner))  # a DOCTYPE with its own declarations
+        if end < 0:
+            return len(text)
+        place = end + len(pair[1])
 
 
 @cache

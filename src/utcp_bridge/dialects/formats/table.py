@@ -118,7 +118,7 @@ FORMATS: Final[tuple[ForeignFormat, ...]] = (
     ForeignFormat("an OData service document (XML)", _ODATA, root=("service", "www.w3.org/2007/app")),
     ForeignFormat("a SOAP message", _SOAP, root=("Envelope", "soap")),
     ForeignFormat("an XML schema", _NOT_AN_API, root=("schema", "XMLSchema")),
-    ForeignFormat("an XML document", _NOT_AN_API, root=(".*", "")),
+    ForeignFormat("an XML document", _NOT_AN_API, root=("*", "")),
     # --- descriptions of APIs, as data -----------------------------------------------------------
     ForeignFormat("an AsyncAPI 2 description", _ASYNC, {"asyncapi": r"[12]\."}),
     ForeignFormat("an AsyncAPI 3 description", _ASYNC, {"asyncapi": r"3\."}),
