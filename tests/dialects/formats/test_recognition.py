@@ -209,7 +209,7 @@ def test_each_pattern_of_the_table_needs_linear_time() -> None:
     } == {}
 
 
-@pytest.mark.parametrize("part", ["#\n", "/**/", '""', '"""a"""', " ", "\n", "//\n"])
+@pytest.mark.parametrize("part", ["#\n", "/**/", '"""a"""', " ", "\n", "//\n"])
 def test_what_is_behind_many_comments_is_read(part: str) -> None:
     found = format_of_text(part * 20_000 + "\nsyntax = 'proto3';")
     assert found is not None
