@@ -1,4 +1,4 @@
-"""Generate docs/{settings,cli,errors,api,statements}.md. `scripts/docs [--check]` runs this."""
+"""Generate docs/{settings,cli,errors,api,statements,formats}.md. `scripts/docs [--check]` runs this."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from statement_rows import page as statement_page
 from utcp_bridge import errors
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.command import bridge, every_command
+from utcp_bridge.dialects.formats import FORMATS
 from utcp_bridge.settings import GROUPS, grouped_name
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -107,6 +108,28 @@ def api() -> str:
 
 def statements() -> str:
     return statement_page(STATEMENTS_NOTICE)
+
+
+FORMATS_INTRO = f"""# Formats of others
+
+{NOTICE}
+
+The bridge reads UTCP manuals, OpenAPI and Swagger 2.0 descriptions, lists of MCP tools, registries, and the files of
+MCP hosts. If a file or URL has one of the formats below, the message names the format and says what to do. The bridge
+detects the format from the content, not from the name of the file. JSON, YAML, comments, a byte order mark and UTF-16
+make no difference.
+
+A web page is recognised, too. If it shows an API description with Swagger UI, Redoc, Scalar, RapiDoc or Stoplight
+Elements, or links to one, the message has the address of the description.
+"""
+
+
+def formats_page() -> str:
+    ways: dict[str, dict[str, None]] = {}
+    for row in FORMATS:
+        ways.setdefault(row.way, {})[row.name] = None
+    rows = [("; ".join(names), way) for way, names in ways.items()]
+    return FORMATS_INTRO + "\n" + table(("This document is", "What to do"), rows)
 
 
 def settings_page() -> str:
@@ -205,6 +228,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "api.md": api,
     "statements.md": statements,
+    "formats.md": formats_page,
 }
 
 

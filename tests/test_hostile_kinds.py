@@ -59,6 +59,8 @@ SHORT_TEXTS: dict[tuple[str, str], str] = {
 
 OTHER_PATTERNS: dict[tuple[str, str], str] = {
     ("auth.redaction", "_tree(sorted(forms))"): "words, escaped, without repeats",
+    ("dialects.formats.recognition", "row.start"): "patterns of a table; a test of it looks at each",
+    ("dialects.formats.recognition", "wanted"): "patterns of a table; a test of it looks at each",
     ("dialects.openapi.schemas", "value"): "compiled to see whether it can be, and never run",
     (
         "maps.patterns",

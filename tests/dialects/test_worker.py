@@ -68,7 +68,8 @@ def test_a_worker_reads_a_manual_as_this_process_does() -> None:
     outline = here.parse(json.dumps(MANUAL).encode(), url=None, hint="", jsonc=False)
     with Worker() as worker:
         worker.parse(json.dumps(MANUAL).encode())
-        assert worker.reply() == ([], {"shape": outline.shape.value, "described": "a manual", "references": []})
+        stated = {"shape": outline.shape.value, "described": "a manual", "references": [], "way": ""}
+        assert worker.reply() == ([], stated)
         worker.send({"step": "manual", "entry": ENTRY, "where": "m"})
         tools, last = worker.reply()
     assert tools == here.manual(ENTRY, "m").tools

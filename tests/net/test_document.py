@@ -174,6 +174,32 @@ async def test_json_that_is_not_a_manual_says_what_to_point_at(server: FaultySer
     )
 
 
+@pytest.mark.parametrize("kind", ["config", "convert", *MANUALS])
+@pytest.mark.parametrize(
+    ("content", "media_type", "words"),
+    [
+        (b'syntax = "proto3";\nservice S {}\n', "text/plain", ("a Protocol Buffers file (.proto)", "`proto_files`")),
+        (b'{"asyncapi": "3.0.0", "info": {}}', "application/json", ("an AsyncAPI 3 description", "`websocket`")),
+        (b'<definitions xmlns="http://schemas.xmlsoap.org/wsdl/"/>', "text/xml", ("a WSDL 1.1", "no SOAP transport")),
+        (b"type Query {\n  a: Int\n}\n", "application/json", ("a GraphQL schema", '"call_template_type": "graphql"')),
+    ],
+)
+async def test_a_format_of_others_is_named_with_its_way(
+    server: FaultyServer, kind: str, content: bytes, media_type: str, words: tuple[str, str]
+) -> None:
+    serve(server, answer(content, media_type))
+    said = await problem(kind, server, "/m")
+    assert [one for one in words if one not in said] == [], said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("kind", ["config", "convert", *MANUALS])
+async def test_a_page_that_shows_a_description_leads_to_it(server: FaultyServer, kind: str) -> None:
+    page = b"<!doctype html><redoc spec-url='../v2/spec?key=1'></redoc><a href='/old/swagger.json'>old</a>"
+    serve(server, answer(page, "text/html"))
+    assert f"The page links to {server.url}/v2/spec: use that address." in await problem(kind, server, "/m")
+
+
 @pytest.mark.parametrize("content", [b'{"tools": []}', b"[]"])
 async def test_json_with_the_type_of_a_web_page_is_a_document(server: FaultyServer, content: bytes) -> None:
     serve(server, answer(content, "text/html"))

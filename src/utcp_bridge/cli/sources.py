@@ -224,6 +224,7 @@ async def _at_url(url: str, kind: str, base_url: str | None, trial: str) -> Tool
 async def _document(place: str, base_url: str | None, trial: str) -> ToolSource:
     from utcp_bridge.configuration.places import read_place
     from utcp_bridge.dialects import Shape, detect
+    from utcp_bridge.dialects.formats import format_of_document, said_of_format
 
     placed = await read_place(place)
     shape = detect(placed.document)
@@ -240,6 +241,8 @@ async def _document(place: str, base_url: str | None, trial: str) -> ToolSource:
             f"{placed.shown} is a {'registry' if shape is Shape.REGISTRY else 'configuration'} instead of a manual.",
             remedy="Name it beside your configuration: `utcp-bridge serve` takes several.",
         )
+    if found := format_of_document(placed.document):
+        raise ConfigError(f"{placed.shown} is {said_of_format(found)}.", remedy=found.way)
     raise ManualError(
         f"{placed.shown} is neither an API description, nor a manual, nor an MCP server, nor a GraphQL service.",
         remedy="Check the address. The page of an API often links its OpenAPI description.",

@@ -544,6 +544,10 @@ def _anchored_registry(registry: JsonObject, folder: Path | None) -> JsonObject:
 
 
 def _unknown_shape(document: Any) -> ConfigError:
+    from utcp_bridge.dialects.formats import format_of_document, said_of_format  # its table is seldom needed
+
+    if found := format_of_document(document):
+        return ConfigError(f"This is {said_of_format(found)}.", remedy=found.way)
     for key in document if is_object(document) else ():
         if near := nearest(key, _ENTRY_KEYS):
             return ConfigError(f"This is not a configuration: nothing reads the key {word(key)!r}.", remedy=near)

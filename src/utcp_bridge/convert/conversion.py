@@ -19,12 +19,14 @@ from utcp_bridge.auth.literals import without_literals
 from utcp_bridge.configuration.hosts.files import host_configuration
 from utcp_bridge.configuration.hosts.reading import as_configuration
 from utcp_bridge.configuration.places import STDIN, Placed, is_url, read_place
+from utcp_bridge.convert.discovery import is_discovery, openapi_of_discovery
 from utcp_bridge.convert.outcome import LEFT_OUT, UTCP_VERSION, Converted, Wishes, new_manual
 from utcp_bridge.convert.sources import mcp_manual, openapi_manual, servers_of
 from utcp_bridge.convert.targets import portable as for_other_clients
 from utcp_bridge.convert.targets import to_v0, tools_with_auth
 from utcp_bridge.dialects import Shape, detect, read_config, read_manual, to_v1
 from utcp_bridge.dialects.fields import safe_name
+from utcp_bridge.dialects.formats import format_of_document, said_of_format
 from utcp_bridge.dialects.shorthand import expand_shorthand, suggest_name
 from utcp_bridge.errors import ConfigError, ManualError
 from utcp_bridge.manuals.variables_needed import names_in_template, raw_fields_of
@@ -152,6 +154,11 @@ async def _converted(placed: Placed, name: str, wishes: Wishes) -> Converted:
     document, shape = placed.document, detect(placed.document)
     if shape is Shape.OPENAPI:
         return await openapi_manual(document, url=placed.url, name=name, wishes=wishes)
+    if is_discovery(document):
+        description, notes = openapi_of_discovery(document, placed.shown)
+        converted = await openapi_manual(description, url=placed.url, name=name, wishes=wishes)
+        converted.notes[:0] = notes
+        return converted
     path = Path(placed.url) if placed.url and not is_url(placed.url) else None
     host = as_configuration(document) if path is None else host_configuration(document, path)
     if host is not None and _ENTRIES.isdisjoint(host.rest):
@@ -200,6 +207,8 @@ def _unusable(placed: Placed, shape: Shape) -> ConfigError:
         )
     if shape is Shape.REGISTRY:
         return ConfigError(f"{placed.shown} is a registry, not a manual.", remedy="Convert the manuals that it lists.")
+    if found := format_of_document(placed.document):
+        return ConfigError(f"{placed.shown} is {said_of_format(found)}.", remedy=found.way)
     return ConfigError(
         f"{placed.shown} is not an OpenAPI description, a UTCP document or an MCP host's configuration.",
         remedy="An OpenAPI description has `openapi` or `swagger`, a manual has `tools`.",

@@ -40,8 +40,11 @@ __all__ = [
 
 MAX_DEPTH = 200
 _MAX_START: Final = 1_024
+_MAX_SNIFFED: Final = 256 * 1024
+"""Bytes of a text in an unknown encoding that are looked at to find its format."""
+_RAML: Final = "#%RAML"
+"""How a RAML description begins, which is YAML, too."""
 _NAME_A_DOCUMENT: Final = "Name a JSON or YAML file."
-_PAGE: Final = re.compile(r"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 MAX_ALIASED_NODES = 1_000_000
 """The number of nodes that the aliases of a document may stand for in total; more is an alias bomb."""
 MAX_DOCUMENT_VALUES = most_values(16 * 1024 * 1024)
@@ -99,6 +102,27 @@ def parse_document(
         raise ManualError(f"{where} is empty.", remedy="Write or download its content again, or name another file.")
     if hint.endswith(".toml"):
         return _parse_toml(text, where)
+    if text.startswith(_RAML):
+        _refuse_foreign(text, where)
+    try:
+        document = _parsed(text, hint, jsonc=jsonc, where=where, most=most)
+    except ManualError:
+        _refuse_foreign(text, where)
+        raise
+    if isinstance(document, str):
+        _refuse_foreign(text, where)
+    return document
+
+
+def _refuse_foreign(text: str, where: str) -> None:
+    """Raise ManualError if a text that is not a document of ours has a known format of others."""
+    from utcp_bridge.dialects.formats import format_of_text, said_of_format  # needed after a failure only
+
+    if found := format_of_text(text):
+        raise ManualError(f"{where} is {said_of_format(found)}.", remedy=found.way)
+
+
+def _parsed(text: str, hint: str, *, jsonc: bool, where: str, most: int) -> Any:
     only_json = jsonc or _says_json(hint)
     if only_json or text.lstrip()[:1] in {"{", "["}:
         try:
@@ -157,6 +181,7 @@ def decoded(data: bytes | str, where: str) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
+        _refuse_foreign(data[:_MAX_SNIFFED].decode("latin-1"), where)
         if encoding == "utf-8" and b"\0" in data[:_MAX_START]:
             raise ManualError(
                 f"{where} is a binary file, such as an image or an archive, not text.", remedy=_NAME_A_DOCUMENT
@@ -199,11 +224,7 @@ def _parse_json(text: str, where: str, most: int) -> Any:
 
 def _json_problem(error: orjson.JSONDecodeError, where: str) -> ManualError:
     message = f"{where} is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})."
-    remedy = None
-    if _PAGE.match(error.doc):
-        message, remedy = f"{where} is a web page (HTML), not JSON.", "Save the JSON document itself, not the page."
-    elif "escape" in error.msg:
-        remedy = _BACKSLASHES
+    remedy = _BACKSLASHES if "escape" in error.msg else None
     return ManualError(message, line=error.lineno, column=error.colno, remedy=remedy)
 
 

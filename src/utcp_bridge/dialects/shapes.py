@@ -14,6 +14,9 @@ MCP_SCHEMA_KEYS = ("inputSchema", "input_schema")
 _KIND_KEYS = ("call_template_type", *v0.KIND_KEYS)
 _TEMPLATE_KEYS = ("tool_call_template", *v0.TEMPLATE_KEYS)
 _TOOL_KEYS = frozenset({*_TEMPLATE_KEYS, *v0.TOOL_KEYS, "inputs", "outputs", "response_schema"})
+_FUNCTION_KEYS = ("tool_call_template", *v0.TEMPLATE_KEYS, "inputs", "outputs")
+_OTHER_KEYS = frozenset({"kind", "methods", "resources", "runs", "$schema"})
+"""Keys of documents of others that have `parameters` or `inputs`, as one tool has: Google's, actions, templates."""
 _CONFIG_ONLY = v1.CONFIG_KEYS - {"variables"}
 
 
@@ -61,6 +64,21 @@ def _is_mcp_tool(raw: JsonObject) -> bool:
     return any(key in raw for key in MCP_SCHEMA_KEYS) and not any(key in raw for key in _TEMPLATE_KEYS)
 
 
+def _is_function(raw: Any) -> bool:
+    """Return whether an object is a function as models take it, which does not say where calls go."""
+    return is_object(raw) and raw.get("type") == "function" and not any(key in raw for key in _FUNCTION_KEYS)
+
+
+def _is_other(raw: JsonObject) -> bool:
+    return not _OTHER_KEYS.isdisjoint(raw) and not any(key in raw for key in _TEMPLATE_KEYS)
+
+
+def _is_bundle(raw: JsonObject) -> bool:
+    """Return whether an object is the manifest of an MCP bundle, which lists tools, too."""
+    server = raw.get("server")
+    return is_object(server) and ("mcp_config" in server or "entry_point" in server) and "utcp_version" not in raw
+
+
 def _detect_list(items: list[Any]) -> Shape:
     for item in items:
         if isinstance(item, str):
@@ -69,11 +87,11 @@ def _detect_list(items: list[Any]) -> Shape:
             continue
         if _is_mcp_tool(item):
             return Shape.MCP_TOOLS
-        if looks_like_tool(item):
+        if looks_like_tool(item) and not _is_function(item):
             return Shape.TOOLS
         if kind_key(item) or "mcpServers" in item:
             return Shape.CONFIG_ENTRIES
-        if "name" in item:
+        if "name" in item and not _is_function(item):
             return Shape.TOOLS
     return Shape.UNKNOWN if items else Shape.CONFIG_ENTRIES
 
@@ -86,13 +104,15 @@ def _detect_object(raw: JsonObject) -> Shape:
     if any(key in raw for key in _KIND_KEYS):
         return Shape.TEMPLATE
     if "tools" in raw:
-        return _detect_manual(raw["tools"])
+        return Shape.UNKNOWN if _is_bundle(raw) else _detect_manual(raw, raw["tools"])
     return _detect_small(raw)
 
 
-def _detect_manual(tools: Any) -> Shape:
+def _detect_manual(raw: JsonObject, tools: Any) -> Shape:
     if is_list(tools) and any(is_object(tool) and _is_mcp_tool(tool) for tool in tools):
         return Shape.MCP_TOOLS
+    if is_list(tools) and tools and "utcp_version" not in raw and all(_is_function(tool) for tool in tools):
+        return Shape.UNKNOWN
     return Shape.MANUAL
 
 
@@ -101,7 +121,7 @@ def _detect_small(raw: JsonObject) -> Shape:
         return Shape.REGISTRY
     if _is_mcp_tool(raw):
         return Shape.MCP_TOOLS
-    if looks_like_tool(raw):
+    if looks_like_tool(raw) and not _is_function(raw) and not _is_other(raw):
         return Shape.TOOLS
     if kind_key(raw):
         return Shape.TEMPLATE

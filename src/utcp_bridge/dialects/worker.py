@@ -33,6 +33,8 @@ class Outline:
     shape: Shape
     described: str
     references: list[str] = field(default_factory=list[str])
+    way: str = ""
+    """What to do with a document in a format of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ class DocumentWork:
         if isinstance(data, bytes | str):
             self._content = parse_document(data, hint=hint, jsonc=jsonc, where="The manual", most=self._left)
         shape = detect(self._content)
-        return Outline(shape, self._describe(shape), self._references(self._content, url, shape))
+        described, way = self._describe(shape)
+        return Outline(shape, described, self._references(self._content, url, shape), way)
 
     def add(self, place: str, data: bytes) -> list[str]:
         """Parse a file that is referred to, and return the addresses of its own references.
@@ -130,12 +133,17 @@ class DocumentWork:
         found = yield from convert_in_steps(self._content, url=self._url, options=wanted, files=self.files)
         return ReadTools(found.tools, found.faults, "openapi", found.info)
 
-    def _describe(self, shape: Shape) -> str:
+    def _describe(self, shape: Shape) -> tuple[str, str]:
+        """Return what a message calls the document, and what to do with it if that is known."""
         if is_list(self._content) and not self._content:
-            return "an empty list"
+            return "an empty list", ""
         if shape is not Shape.UNKNOWN:
-            return f"a {shape.value}"
-        return "an object of an unknown kind" if is_object(self._content) else "not a JSON object"
+            return f"a {shape.value}", ""
+        from utcp_bridge.dialects.formats import format_of_document  # its table is seldom needed
+
+        if found := format_of_document(self._content):
+            return found.name, found.way
+        return ("an object of an unknown kind" if is_object(self._content) else "not a JSON object"), ""
 
     def _references(self, content: Any, url: str | None, shape: Shape) -> list[str]:
         if shape is not Shape.OPENAPI:
@@ -177,7 +185,14 @@ class DocumentJob:
         self._work = DocumentWork(request["most"])
         text = data.decode("utf-8", "surrogatepass") if request["is_text"] else data
         outline = self._work.parse(text, url=request["url"], hint=request["hint"], jsonc=request["jsonc"])
-        yield last_line({"shape": outline.shape, "described": outline.described, "references": outline.references})
+        yield last_line(
+            {
+                "shape": outline.shape,
+                "described": outline.described,
+                "references": outline.references,
+                "way": outline.way,
+            }
+        )
 
     def _add(self, request: JsonObject, data: bytes) -> Iterator[bytes]:
         yield last_line({"references": self._work.add(request["place"], data)})

@@ -171,7 +171,7 @@ class _InWorker:
         head: JsonObject = {"step": "parse", "url": url, "hint": hint, "jsonc": jsonc, "most": self._most}
         head |= {"seconds": seconds if math.isfinite(seconds) else _DEFAULT_SECONDS, "is_text": isinstance(data, str)}
         reply, _ = await self._ask(head, data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data)
-        return Outline(Shape(reply["shape"]), reply["described"], reply["references"])
+        return Outline(Shape(reply["shape"]), reply["described"], reply["references"], reply["way"])
 
     async def add(self, place: str, data: bytes) -> list[str]:
         reply, _ = await self._ask({"step": "add", "place": place}, data)

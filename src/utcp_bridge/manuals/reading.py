@@ -193,7 +193,7 @@ def _check_shape(outline: Outline) -> None:
     if outline.shape not in _MANUALS and outline.described != "an empty list":
         raise ManualError(
             f"The document is {outline.described}, not a UTCP manual or an OpenAPI description.",
-            remedy="Point the manual at a document with `tools`, or with `openapi` or `swagger`.",
+            remedy=outline.way or "Point the manual at a document with `tools`, or with `openapi` or `swagger`.",
         )
 
 

@@ -14,7 +14,7 @@ import anyio
 from utcp_bridge.errors import DeadlineExceeded, ManualError, Rejected, ReplyTooLarge
 from utcp_bridge.model import Document, Edition, in_seconds
 from utcp_bridge.net.reply import Reply
-from utcp_bridge.net.web_page import HTML_TYPES, is_web_page
+from utcp_bridge.net.web_page import HTML_TYPES, document_link, is_web_page
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.urls import bare_url
 
@@ -28,14 +28,9 @@ DOCUMENT_TYPES: Final = "application/json, application/yaml, text/yaml, */*;q=0.
 Entry: TypeAlias = Literal["manual", "registry"]
 """The entry of a configuration that a document is fetched for: its `auth` and its limits apply."""
 
-_LINK = re.compile(
-    rb"""["']([A-Za-z0-9._~:/-]{0,180}(?:openapi|swagger|api-docs|utcp)[A-Za-z0-9._~/-]{0,40}(?:\.json|\.ya?ml|/json))["']"""
-)
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,512}"')
 _MAX_DATE: Final = 64
 _NOT_MODIFIED: Final = 304
-_MAX_PAGE = 262_144
-"""Bytes of a page in which a link to a document is looked for."""
 _WANTED: dict[Entry | None, str] = {"registry": "a registry's list of manuals"}
 _USE_THE_DOCUMENT = "Use the address of the document itself, for example one that ends in /utcp or /openapi.json."
 
@@ -166,7 +161,7 @@ def _check_content(reply: Reply, wanted: str) -> None:
 
 
 def _advice_for_page(page: Reply) -> str:
-    link = _LINK.search(page.body, 0, _MAX_PAGE)
+    link = document_link(page.body)
     if link is None:
         return _USE_THE_DOCUMENT
-    return f"The page links to {bare_url(urljoin(page.url, link[1].decode('ascii')))}: use that address."
+    return f"The page links to {bare_url(urljoin(page.url, link))}: use that address."

@@ -7,7 +7,7 @@ from collections import Counter
 from html import unescape
 from typing import Final
 
-__all__ = ["HTML_TYPES", "is_web_page", "words_of"]
+__all__ = ["HTML_TYPES", "document_link", "is_web_page", "viewer_of", "words_of"]
 
 HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
 _TAG: Final = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
@@ -35,6 +35,38 @@ _ENOUGH: Final = 8
 """Times the wanted length: the reading ends when it has that much text, of which blanks and entities take a part."""
 _MAX_TAG: Final = 512
 """Characters of a tag in which quotes are looked at: a tag with a longer quoted text ends at its first `>`."""
+
+_LINK: Final = re.compile(
+    rb"""["']([A-Za-z0-9._~:/-]{0,180}(?:openapi|swagger|api-docs|utcp)[A-Za-z0-9._~/-]{0,40}(?:\.json|\.ya?ml|/json))["']"""
+)
+_VIEWERS: Final = {
+    "Swagger UI": re.compile(rb"swagger-ui|SwaggerUIBundle", re.IGNORECASE),
+    "Redoc": re.compile(rb"<redoc\b|\bRedoc\.init", re.IGNORECASE),
+    "Scalar": re.compile(rb"@scalar/|api-reference|createApiReference", re.IGNORECASE),
+    "RapiDoc": re.compile(rb"<rapi-doc\b", re.IGNORECASE),
+    "Stoplight Elements": re.compile(rb"<elements-api\b", re.IGNORECASE),
+    "GraphiQL": re.compile(rb"\bgraphiql\b", re.IGNORECASE),
+}
+"""The names of programs that show an API description as a page, and their signs."""
+_VIEWED: Final = re.compile(
+    rb"""(?:\b(?:spec-?url|data-url|api-?description-?url)\s{0,9}=\s{0,9}|\bRedoc\.init\(\s{0,99}|"""
+    rb"""\b(?:spec)?url["']?\s{0,9}:\s{0,9})["']([A-Za-z0-9._~:/-]{1,220})["'?]""",
+    re.IGNORECASE,
+)
+"""The address that such a page gives to its program."""
+
+
+def document_link(page: bytes) -> str | None:
+    """Return the address of the API description or manual that a page shows or links to, as it is written there."""
+    head = page[:_MAX_PAGE]
+    found = (_VIEWED.search(head) if viewer_of(head) not in {None, "GraphiQL"} else None) or _LINK.search(head)
+    return found[1].decode("ascii") if found else None
+
+
+def viewer_of(page: bytes) -> str | None:
+    """Return the name of the program that shows an API description on a page, if it is a known one."""
+    head = page[:_MAX_PAGE]
+    return next((name for name, sign in _VIEWERS.items() if sign.search(head)), None)
 
 
 def is_web_page(body: bytes) -> bool:

@@ -22,6 +22,7 @@ from utcp_bridge.configuration.hosts.reading import HostConfiguration, as_config
 from utcp_bridge.configuration.places import STDIN, is_url, read_place
 from utcp_bridge.dialects import Shape, detect, read_config, read_manual
 from utcp_bridge.dialects.fields import nearest, safe_name, sort_of, word
+from utcp_bridge.dialects.formats import format_of_document, said_of_format
 from utcp_bridge.dialects.positions import Path, lines_of
 from utcp_bridge.dialects.shapes import kind_key
 from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, suggest_name
@@ -96,7 +97,7 @@ async def check_document(
     elif shape in _MANUALS or (is_list(document) and not document):
         _check_manual(document, report, findings, environ)
     else:
-        _refuse(report, findings)
+        _refuse(document, report, findings)
     report.findings = findings.faults
     return report
 
@@ -150,8 +151,11 @@ def _note_tools(report: Report, tools: list[JsonObject], environ: Mapping[str, s
             report.found.add(key)
 
 
-def _refuse(report: Report, findings: Findings) -> None:
+def _refuse(document: Any, report: Report, findings: Findings) -> None:
     report.shape = Shape.UNKNOWN.value
+    if found := format_of_document(document):
+        findings.error((), f"this is {said_of_format(found)}.", found.way)
+        return
     findings.error(
         (),
         "this is not a manual, a configuration or an OpenAPI description.",
