@@ -70,7 +70,7 @@ def typed(line, folder):
 
 async def use(entry, environ, folder):
     # The first list waits for a server that starts slowly on a busy machine.
-    environ = {**environ, "UTCP_BRIDGE_STARTUP_WAIT": "30"}
+    environ = {**environ, "UTCP_BRIDGE_STARTUP_WAIT": "30", "UTCP_BRIDGE_STARTUP_SETTLE": "30"}
     command = StdioServerParameters(command=entry["command"], args=entry["args"], env=environ, cwd=folder)
     with anyio.fail_after(40):
         async with Client(command) as client:

@@ -52,7 +52,8 @@ def running(command: list[str], port: int, path: str, **options: Any) -> Iterato
 async def bridged(tmp_path: Path, entry: dict[str, Any]) -> Any:
     """Start the bridge on stdio with one manual, and yield a client."""
     config = tmp_path / "config.json"
-    config.write_text(json.dumps({"manual_call_templates": [entry]}), encoding="utf-8")
+    settings = {"exposure": "all"}
+    config.write_text(json.dumps({"manual_call_templates": [entry], "bridge": settings}), encoding="utf-8")
     command = StdioServerParameters(command=sys.executable, args=["-m", "utcp_bridge", "serve", str(config)])
     with anyio.fail_after(40):
         async with Client(command) as client:

@@ -217,7 +217,7 @@ def test_a_folder_of_the_operator_starts_at_the_configuration(tmp_path: Path) ->
 
 async def test_redis_that_cannot_be_reached_is_reported_without_its_password(tmp_path: Path) -> None:
     store = open_store("redis://user:canary@127.0.0.1:1/0", folder=tmp_path, root=tmp_path)
-    with pytest.raises(ConfigError, match=r"The token store redis://127\.0\.0\.1:1/0 cannot be used") as caught:
+    with pytest.raises(ConfigError, match=r"The store redis://127\.0\.0\.1:1/0 cannot be used") as caught:
         await store.get("a")
     assert "canary" not in f"{caught.value} {store.place}"
     await store.aclose()

@@ -1,6 +1,7 @@
 """The early front over stdio answers as the SDK does, and hands a session over to it without a trace."""
 
 import os
+import sys
 import threading
 
 import anyio
@@ -60,6 +61,7 @@ ODD_INFO = [
 def patient(monkeypatch):
     """Let the early front work although these tests have imported the SDK, and wait for each answer at the end."""
     monkeypatch.setattr(front, "is_sdk_imported", lambda: False)
+    monkeypatch.delitem(sys.modules, "opentelemetry.sdk", raising=False)
     for module in (front, stdio):
         monkeypatch.setattr(module, "_LAST_ANSWERS_SECONDS", 300)
 
