@@ -163,7 +163,7 @@ def test_docs_writes_the_pages_that_are_not_current(checkout, tmp_path):
     (checkout / "docs").mkdir()
     written = run(checkout / "scripts" / "docs", cwd=tmp_path)
     again = run(checkout / "scripts" / "docs", cwd=tmp_path)
-    names = ("settings", "cli", "errors", "api", "statements")
+    names = ("settings", "cli", "errors", "api", "statements", "formats")
     assert written.stdout.split() == [f"docs/{name}.md" for name in names]
     assert (again.returncode, again.stdout) == (0, "")
     assert (checkout / "docs" / "cli.md").read_text() == (ROOT / "docs" / "cli.md").read_text()
