@@ -29,7 +29,7 @@ class Journal:
                 self._groups = found["groups"]
 
     async def group(self, name: str, measure: Callable[[], Awaitable[Any]]) -> Any:
-        """Return the JSON value of a group: from the file, or measured now; None if there is no time for it."""
+        """Return the JSON value of a group: from the file, or measured now; None if the time is over."""
         if name in self._groups:
             self._say(f"{name}: measured before")
             return self._groups[name]

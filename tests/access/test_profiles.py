@@ -130,7 +130,7 @@ def chosen(principal, named=None, **settings):
 
 
 BOUND = Principal("ci", profiles=("b", "gone"))
-REFUSED = "There is no profile 'a' for this caller. Check the address, or ask the operator of the server."
+REFUSED = "This caller has no profile 'a'. Check the address, or ask the operator of the server."
 
 
 @pytest.mark.parametrize(

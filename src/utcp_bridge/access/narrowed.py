@@ -228,7 +228,7 @@ class NarrowedClient:
         :raises UnknownTool: the profile does not have it.
         """
         if not self.has(tool):
-            raise UnknownTool(f"There is no tool {tool.qualified_name[:128]!r}.")
+            raise unknown_tool(tool.qualified_name, [one.qualified_name for one in self.tools()])
         return self.whole.call(tool, arguments, emit)
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:

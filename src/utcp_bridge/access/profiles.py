@@ -51,11 +51,11 @@ Rule = tuple[str, Any]
 
 
 class UnknownProfile(LookupError):
-    """There is no profile of this name, or the caller may not use it: the caller cannot see which."""
+    """The profile does not exist, or the caller may not use it. The caller cannot see which."""
 
     def __init__(self, name: str) -> None:
         which = f"profile {name[:64]!r}" if name else "profile"
-        super().__init__(f"There is no {which} for this caller. Check the address, or ask the operator of the server.")
+        super().__init__(f"This caller has no {which}. Check the address, or ask the operator of the server.")
 
 
 def server_of(tool: Tool) -> str | None:
@@ -163,7 +163,7 @@ class Profiles:
     def chosen(self, principal: Principal, named: str | None = None) -> Profile | None:
         """Return the profile of a request that names one or none; None is the whole bridge.
 
-        :raises UnknownProfile: there is no such profile, or the principal may not use it.
+        :raises UnknownProfile: the profile does not exist, or the principal may not use it.
         """
         allowed = self._allowed(principal)
         if named is None:

@@ -110,7 +110,7 @@ class TokenFile:
         self.path: Final = path
 
     def read(self) -> dict[str, NamedToken]:
-        """Return the tokens by their names; none if there is no file.
+        """Return the tokens by their names; none if the file does not exist.
 
         :raises ConfigError: the file cannot be read or is not of this form.
         """
@@ -156,7 +156,7 @@ class TokenFile:
     def rotate(self, name: str, overlap: float) -> NewToken:
         """Give a token a new secret. The one before is valid for `overlap` more seconds, older ones end now.
 
-        :raises ConfigError: there is no such token, or the file cannot be written.
+        :raises ConfigError: the token does not exist, or the file cannot be written.
         """
         now = time.time()
         secret, value = _new_secret(now)
@@ -176,7 +176,7 @@ class TokenFile:
     def revoke(self, name: str) -> None:
         """Remove a token.
 
-        :raises ConfigError: there is no such token, or the file cannot be written.
+        :raises ConfigError: the token does not exist, or the file cannot be written.
         """
 
         def without_it(lines: dict[str, NamedToken]) -> None:

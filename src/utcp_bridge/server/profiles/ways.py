@@ -149,7 +149,7 @@ class ProfileWays(Generic[S, E]):
     def choose(self, scope: Scope, name: str | None) -> str | None:
         """Return the name of the profile of a request; None is the whole bridge.
 
-        :raises UnknownProfile: there is no such profile, or the principal may not use it.
+        :raises UnknownProfile: the profile does not exist, or the principal may not use it.
         """
         found = self._profiles.chosen(principal_of(scope), name)
         return None if found is None else found.name
