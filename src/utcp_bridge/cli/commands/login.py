@@ -164,18 +164,14 @@ _file_option = click.option(
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
-class _Duration(click.ParamType[float]):
-    """A time such as `30d`, `12h` or `90m`, as seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, int | float):
-            return value
-        match = _TIME.fullmatch(str(value))
-        if match is None:
-            self.fail(f"{value!r} is not a time. Write it as 30d, 12h, 90m or 45s.", param, ctx)
-        return int(match[1]) * _SECONDS[match[2]]
+def _seconds(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
+    """Return a time such as `30d`, `12h` or `90m` in seconds. It is a callback: click's types differ between versions."""
+    if value is None:
+        return None
+    match = _TIME.fullmatch(value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not a time. Write it as 30d, 12h, 90m or 45s.")
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 @click.group(
@@ -205,7 +201,9 @@ Examples:
   utcp-bridge token add ci --file /etc/utcp-bridge/tokens.json --json
 """
 )
-@click.option("--expires", type=_Duration(), help="When the token ends, from now, such as 30d.  [default: never]")
+@click.option(
+    "--expires", metavar="TIME", callback=_seconds, help="When it ends, from now, such as 30d.  [default: never]"
+)
 @click.option("--scope", "scopes", multiple=True, help="A scope of the token; may be given several times.")
 @click.option("--profile", "profiles", multiple=True, help="A profile that it may use; may be given several times.")
 @_file_option
@@ -233,7 +231,14 @@ Examples:
   utcp-bridge token rotate ci --overlap 0s     the old secret ends now
 """,
 )
-@click.option("--overlap", type=_Duration(), default="1d", show_default=True, help="How long the old secret is valid.")
+@click.option(
+    "--overlap",
+    metavar="TIME",
+    callback=_seconds,
+    default="1d",
+    show_default=True,
+    help="How long the old one is valid.",
+)
 @_file_option
 @_json_option
 @config_options("NAME", required=1)
