@@ -165,7 +165,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON,
 
 
 def _seconds(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
-    """Return a time such as `30d`, `12h` or `90m` in seconds. It is a callback: click's types differ between versions."""
+    """Return a time such as `30d` or `90m` in seconds. It is a callback: click's types differ between versions."""
     if value is None:
         return None
     match = _TIME.fullmatch(value)
