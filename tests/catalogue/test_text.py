@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utcp_bridge.catalogue.text import clean, clean_line, clean_schema, shorten
-from utcp_bridge.foreign import visible_json
+from utcp_bridge.foreign import is_visible_line, visible_json
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,16 @@ def test_a_value_that_is_not_text_is_empty():
 def test_a_line_has_no_line_breaks():
     assert clean_line("a\r\n b\tc\u2028d") == "a b c d"
     assert clean_line(None) == ""
+    assert clean_line("0\x9bG0") == "0 0"
+
+
+@given(
+    st.text(max_size=12)
+    | st.lists(st.sampled_from(["a", "\x9b", "\x1b[", "G", "1", "\b", "\r", "\n", "\u2028"])).map("".join)
+)
+def test_a_line_of_any_text_is_one_that_people_see(text):
+    line = clean_line(text)
+    assert line == "" or is_visible_line(line)
 
 
 def test_long_text_is_cut_at_a_word():

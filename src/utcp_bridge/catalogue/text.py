@@ -38,7 +38,8 @@ def clean_line(value: Any, limit: int | None = None) -> str:
     text = value if isinstance(value, str) else ""
     if text.isascii() and text.isprintable():
         return clean(text, limit)
-    return clean(_SPACE.sub(" ", text), limit)
+    # A sequence that moves the cursor to the start of a line is cleaned to a line break, so breaks are replaced twice.
+    return clean(_SPACE.sub(" ", clean(_SPACE.sub(" ", text))), limit)
 
 
 def shorten(text: str, limit: int) -> str:
