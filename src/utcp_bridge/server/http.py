@@ -52,6 +52,7 @@ from utcp_bridge.server.replies import (
     as_accepted,
     is_json,
     read_accept,
+    refuse_at_end,
     respond,
 )
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal
@@ -125,7 +126,7 @@ def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront, HotPosts]:
     return (
         cast("AsgiApp", outermost),
         front,
-        HotPosts(server.hot, server.catalogue.schema_with_headers, front, endpoint, _bare(settings.path)),
+        HotPosts(server.hot, server.catalogue.schema_with_headers, front, endpoint.sessions, _bare(settings.path)),
     )
 
 
@@ -201,7 +202,6 @@ class McpEndpoint:
 
     def __init__(self, server: BridgeServer) -> None:
         self.sessions: Final = HandshakeSessions(server)
-        self.kept_alive: Final = self.sessions.kept_alive
         self._modern: Final = StreamableHTTPSessionManager(server)
         self._serve_modern: Final = self._modern.asgi_app.app
         """What is inside the manager's limit on bodies, which would collect and copy each body a second time."""
@@ -418,7 +418,8 @@ class HttpFront:
         self._path = _bare(path)
         self._documents = frozenset({CATALOG_PATH, card_path(path)})
         self.end_streams: Final = at_end
-        self._open: set[anyio.CancelScope] = set()
+        self._open: set[Callable[[], object]] = set()
+        """What ends the requests in flight."""
         self._calls = 0
         self._used_at = 0.0
 
@@ -435,8 +436,8 @@ class HttpFront:
 
     def end_requests(self) -> None:
         """Cancel requests in flight: calls and streams end, and a request without a response gets status 503."""
-        for scope in tuple(self._open):
-            scope.cancel()
+        for end in tuple(self._open):
+            end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -444,11 +445,11 @@ class HttpFront:
             await self._app(scope, receive, send)
             return
         if scope["path"] in {"/healthz", "/readyz"}:
-            await self._probe(scope, self._closing(send))
+            await self._probe(scope, self.closing(send))
         elif scope["path"] in self._documents:
-            await self._describe(scope, self._closing(send))
+            await self._describe(scope, self.closing(send))
         elif self._token is not None and (refusal := self._refusal(scope["headers"], self._token)) is not None:
-            await respond(self._closing(send), 401, {"error": "unauthorized"}, [(b"www-authenticate", refusal)])
+            await respond(self.closing(send), 401, {"error": "unauthorized"}, [(b"www-authenticate", refusal)])
         else:
             scope["headers"] = _stripped(scope["headers"])
             await self._admit(scope, receive, send)
@@ -464,13 +465,13 @@ class HttpFront:
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = scope["headers"]
         if self._doors is not None and (refused := self._doors.refusal(headers)) is not None:
-            await respond(self._closing(send), *refused)
+            await respond(self.closing(send), *refused)
             return
         if _bare(scope["path"]) == self._path:
             scope["path"] = self._path
         CALLER.set(_caller(scope))
         if _is_visit(scope, self._path):
-            await _welcome(scope, self._closing(send), self._path)
+            await _welcome(scope, self.closing(send), self._path)
         else:
             await self.serve(scope, mended_body(receive) if scope["method"] == "POST" else receive, send, self._app)
 
@@ -489,7 +490,23 @@ class HttpFront:
         """Return what distinguishes the client of a request from others."""
         return _caller(scope)
 
-    def _closing(self, send: Send) -> Send:
+    @property
+    def is_draining(self) -> bool:
+        """Whether clients are asked to close their connections."""
+        return self._readiness.is_draining
+
+    def enter(self, end: Callable[[], object]) -> None:
+        """Count a request in flight until `leave`. `end` is called if it is still there at the end of the server."""
+        self._open.add(end)
+        self._calls += 1
+
+    def leave(self, end: Callable[[], object]) -> None:
+        """Stop to count a request in flight."""
+        self._open.discard(end)
+        self._calls -= 1
+        self._used_at = loop_time()
+
+    def closing(self, send: Send) -> Send:
         """Return a `send` that asks the client to close its connection if the server ends by then."""
 
         def send_closing(message: Message) -> Awaitable[None]:
@@ -503,7 +520,7 @@ class HttpFront:
     async def serve(self, scope: Scope, receive: Receive, send: Send, app: AsgiApp) -> None:
         """Serve a request that was let in. It counts as in flight, and ends with the server."""
         started = finished = False
-        send = self._closing(send)
+        send = self.closing(send)
         is_call = scope["method"] == "POST" and _first(scope["headers"], b"mcp-method") != "subscriptions/listen"
 
         def watched(message: Message) -> Awaitable[None]:
@@ -513,12 +530,12 @@ class HttpFront:
             return send(message)
 
         with scope_until() as cancellation:
-            self._open.add(cancellation)
+            self._open.add(cancellation.cancel)
             self._calls += is_call
             try:
                 await app(scope, receive, watched)
             finally:
-                self._open.discard(cancellation)
+                self._open.discard(cancellation.cancel)
                 self._calls -= is_call
                 self._used_at = loop_time()
         if not cancellation.cancelled_caught or finished:
@@ -526,7 +543,7 @@ class HttpFront:
         if started:
             await send({"type": "http.response.body", "body": b""})
         else:
-            await respond(send, 503, {"error": "shutting down"}, [(b"retry-after", b"5")])
+            await refuse_at_end(send)
 
     async def _probe(self, scope: Scope, send: Send) -> None:
         if scope["method"] not in {"GET", "HEAD"}:

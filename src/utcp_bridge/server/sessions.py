@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -38,13 +38,20 @@ from utcp_bridge.model import JsonObject, in_seconds, is_list, is_object
 from utcp_bridge.server.hosts.adapters import capabilities_of
 from utcp_bridge.server.hot.requests import HotRequest
 from utcp_bridge.server.replies import McpReply, event_of, open_events
-from utcp_bridge.tasks import loop_time
+from utcp_bridge.tasks import Stoppable, loop_time
 from utcp_bridge.upstream import APPS
 
 if TYPE_CHECKING:
     from utcp_bridge.server.app import BridgeServer
 
-__all__ = ["HandshakeSession", "HandshakeSessions", "Refusal", "read_session_id", "write_session_id"]
+__all__ = [
+    "HandshakeSession",
+    "HandshakeSessions",
+    "Refusal",
+    "read_session_id",
+    "request_cancelled",
+    "write_session_id",
+]
 
 _MAX_IDLE_SECONDS: Final = 1_800.0
 """A session that was idle for longer is forgotten. Its client can still use it."""
@@ -60,6 +67,8 @@ _PING_SECONDS: Final = 15.0
 _TICK_SECONDS: Final = 5.0
 _NEW_STREAM: Final = b": This is a new stream. Events before it are not kept.\r\n\r\n"
 _REQUEST_CANCELLED: Final = -32_800
+_WITH_EVENTS: Final = TransportContext(kind="streamable-http", can_send_request=True)
+_WITHOUT_EVENTS: Final = TransportContext(kind="streamable-http", can_send_request=False)
 _ID: Final = re.compile(r"[0-9a-f]{32}(?:\.([A-Za-z0-9_-]{1,512}))?")
 _ABILITIES: Final = {
     "s": ("sampling", ""),
@@ -158,7 +167,7 @@ class HandshakeSession:
     def __init__(self, server: BridgeServer, ident: str | None = None) -> None:
         self.connection: Final = Connection.for_loop(self, session_id=ident)
         self.runner: Final = ServerRunner(server, self.connection, None)
-        self.in_flight: Final[dict[types.RequestId, anyio.CancelScope]] = {}
+        self.in_flight: Final[dict[types.RequestId, anyio.CancelScope | Stoppable]] = {}
         self._questions: Final[dict[str, _Question]] = {}
         self._asked = 0
         self.used_at = anyio.current_time()
@@ -363,14 +372,21 @@ class HandshakeSessions:
                 for reply in tuple(self._replies):
                     group.start_soon(reply.ping, _PING_SECONDS, _TICK_SECONDS)
 
-    @contextmanager
-    def kept_alive(self, reply: McpReply) -> Generator[None]:
-        """Let a reply that is silent for long have signs of life, during the block."""
+    def keep_alive_of(self, reply: McpReply) -> None:
+        """Let a reply that is silent for long have signs of life, until `let_go`."""
         self._replies.add(reply)
-        try:
-            yield
-        finally:
-            self._replies.discard(reply)
+
+    def let_go(self, reply: McpReply) -> None:
+        """Note that a reply is complete."""
+        self._replies.discard(reply)
+
+    def known(self, ident: str | None) -> HandshakeSession | None:
+        """Return a session by its id, if it is there. It counts as used."""
+        session = self._sessions.get(ident or "")
+        if session is not None:
+            self._sessions.move_to_end(str(ident))
+            session.used_at = loop_time()
+        return session
 
     async def forget_idle(self, now: float) -> None:
         """Forget the sessions that were not used for long; sooner if there are many."""
@@ -397,10 +413,7 @@ class HandshakeSessions:
         """
         if not ident:
             raise Refusal(400, "The request has no Mcp-Session-Id. Send `initialize` first; its reply has the id.")
-        session = self._sessions.get(ident)
-        if session is not None:
-            self._sessions.move_to_end(ident)
-            session.used_at = loop_time()
+        if (session := self.known(ident)) is not None:
             return session
         stated = None if ident in self._ended else read_session_id(ident, version)
         if stated is None:
@@ -512,13 +525,16 @@ class HandshakeSessions:
         if ident is None:
             raise Refusal(400, "The `id` of a request is text or an integer.")
         hot = self._server.hot.of_session(message, session.connection)
-        return await self._answer(session, ident, method, params, reply, hot)
+        scope = anyio.CancelScope()
+        with scope:
+            return await self._answer(session, ident, method, params, reply, scope, hot)
+        return request_cancelled(ident)
 
     async def _note(self, session: HandshakeSession, method: str, params: JsonObject | None, reply: McpReply) -> None:
         if method == "notifications/cancelled":
             session.cancel(params)
-        transport = TransportContext(kind="streamable-http", can_send_request=False)
-        await session.runner.on_notify(_Exchange(session, None, None, transport, reply.request), method, params)
+        exchange = _Exchange(session, None, None, _WITHOUT_EVENTS, reply.request)
+        await session.runner.on_notify(exchange, method, params)
 
     async def _answer(
         self,
@@ -527,27 +543,39 @@ class HandshakeSessions:
         method: str,
         params: JsonObject | None,
         reply: McpReply,
+        canceller: anyio.CancelScope | Stoppable,
         hot: HotRequest | None = None,
     ) -> JsonObject:
-        transport = TransportContext(kind="streamable-http", can_send_request=reply.takes_events)
+        transport = _WITH_EVENTS if reply.takes_events else _WITHOUT_EVENTS
         exchange = _Exchange(session, reply, ident, transport, reply.request, progress_token_from_params(params))
-        key, scope = coerce_request_id(ident), anyio.CancelScope()
-        session.in_flight[key] = scope
+        key = coerce_request_id(ident)
+        session.in_flight[key] = canceller
+        self._replies.add(reply)
         try:
-            with scope, self.kept_alive(reply):
-                if hot is None:
-                    result = await session.runner.on_request(exchange, method, params)
-                else:
-                    result = await self._server.hot.respond(hot, exchange, session.connection, reply.request)
-                return {"jsonrpc": "2.0", "id": ident, "result": result}
+            if hot is None:
+                result = await session.runner.on_request(exchange, method, params)
+            else:
+                result = await self._server.hot.respond(hot, exchange, session.connection, reply.request)
+            return {"jsonrpc": "2.0", "id": ident, "result": result}
         except Exception as error:  # noqa: BLE001 - the SDK says which text of it clients may read
             return _error(ident, modern_error_data(error))
         finally:
-            if session.in_flight.get(key) is scope:
+            self._replies.discard(reply)
+            if session.in_flight.get(key) is canceller:
                 del session.in_flight[key]
             if session.is_forgotten and not session.in_flight:
                 await session.close()
-        return _error(ident, types.ErrorData(code=_REQUEST_CANCELLED, message="Request cancelled"))
+
+    async def answer_hot(
+        self, session: HandshakeSession, request: HotRequest, reply: McpReply, stoppable: Stoppable
+    ) -> JsonObject:
+        """Return the response to a hot request of a session. Its client cancels it by `stoppable`."""
+        return await self._answer(session, request.ident, request.method, request.params, reply, stoppable, request)
+
+
+def request_cancelled(ident: types.RequestId) -> JsonObject:
+    """Return the response to a request that its client has cancelled."""
+    return _error(ident, types.ErrorData(code=_REQUEST_CANCELLED, message="Request cancelled"))
 
 
 def _error(ident: types.RequestId | None, error: types.ErrorData) -> JsonObject:

@@ -10,9 +10,9 @@ Until 2025-11-25 a client that disconnects does not cancel its calls. Since 2026
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import anyio
@@ -20,14 +20,15 @@ from mcp.server.runner import modern_error_data
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS, MCP_PARAM_HEADER_PREFIX, decode_header_value
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
-from pydantic_core import from_json
 from starlette.requests import Request
 
 from utcp_bridge.model import CALLER, JsonObject
+from utcp_bridge.net.ahead import WriteWhole
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
-from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, hot_request
-from utcp_bridge.server.replies import Accepted, AsgiApp, Header, McpReply, Receive, Scope, Send, is_json, read_accept
-from utcp_bridge.tasks import scope_until
+from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, read_hot
+from utcp_bridge.server.replies import Accepted, Header, McpReply, Receive, Scope, Send, is_json, read_accept
+from utcp_bridge.server.sessions import HandshakeSession, HandshakeSessions, request_cancelled
+from utcp_bridge.tasks import Stoppable
 
 __all__ = ["HotPosts"]
 
@@ -59,38 +60,37 @@ class Entrance(Protocol):
         """Return what distinguishes the client of a request from others."""
         ...
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, app: AsgiApp) -> None:
-        """Serve a request that was let in. It counts as in flight, and ends with the server."""
+    def closing(self, send: Send) -> Send:
+        """Return a `send` that asks the client to close its connection if the server ends by then."""
         ...
 
-
-class SessionEndpoint(Protocol):
-    """The endpoint of MCP (`McpEndpoint`)."""
-
-    async def serve_message(
-        self, message: Any, scope: Scope, send: Send, accepted: Accepted, version: str | None
-    ) -> None:
-        """Serve a message of the handshake era."""
+    @property
+    def is_draining(self) -> bool:
+        """Whether clients are asked to close their connections."""
         ...
 
-    def kept_alive(self, reply: McpReply) -> AbstractContextManager[None]:
-        """Let a reply that is silent for long have signs of life, during the block."""
+    def enter(self, end: Callable[[], object]) -> None:
+        """Count a request in flight until `leave`. `end` is called if it is still there at the end of the server."""
+        ...
+
+    def leave(self, end: Callable[[], object]) -> None:
+        """Stop to count a request in flight."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What the headers of a request say that passed every check. `name` is its `Mcp-Name`."""
+    """What the headers of a request say that passed every check. `session` is the id of its session."""
 
     accepted: Accepted
     version: str | None
     is_modern: bool
     method: str | None
-    name: bytes | None = None
+    session: str | None
 
 
 class HotPosts:
-    """Takes hot requests of a server over HTTP (`net.asgi_server.Ahead`).
+    """Takes hot requests of a server over HTTP (`net.ahead.Ahead`).
 
     `schema_with_headers` returns the input schema of a tool of which clients repeat arguments in headers.
     """
@@ -100,13 +100,13 @@ class HotPosts:
         calls: HotCalls,
         schema_with_headers: Callable[[str], JsonObject | None],
         front: Entrance,
-        endpoint: SessionEndpoint,
+        sessions: HandshakeSessions,
         path: str,
     ) -> None:
-        self._calls = calls
+        self.calls: Final = calls
         self._schema_with_headers = schema_with_headers
-        self._front = front
-        self._endpoint = endpoint
+        self.front: Final = front
+        self.sessions: Final = sessions
         self._path = path
         self._heads: dict[tuple[Header, ...], _Head] = {}
 
@@ -115,15 +115,16 @@ class HotPosts:
 
         Clients send the same headers again and again, but for a length and a name, so they are examined once.
         """
-        if scope["method"] != "POST" or scope["path"] != self._path or not self._calls.may_answer:
+        if scope["method"] != "POST" or scope["path"] != self._path or not self.calls.may_answer:
             return None
-        length = name = None
+        length = None
+        is_named = False
         others: list[Header] = []
         for header in scope["headers"]:
             if header[0] == b"content-length" and length is None:
                 length = header[1]
-            elif header[0] == b"mcp-name" and name is None:
-                name = header[1]
+            elif header[0] == b"mcp-name" and not is_named:
+                is_named = True
             else:
                 others.append(header)
         if length is None or not length.isdigit() or int(length) > MAX_HOT_BYTES:
@@ -137,8 +138,8 @@ class HotPosts:
                 if len(self._heads) >= _MAX_HEADS:
                     self._heads.clear()
                 self._heads[key] = head
-        self._front.expect()
-        return head if name is None else replace(head, name=name)
+        self.front.expect()
+        return head
 
     def _examined(self, headers: list[Header]) -> _Head | None:
         """Return what the headers of a request say, if they pass every check; None if the application looks at them."""
@@ -154,114 +155,143 @@ class HotPosts:
         is_named = method in {"tools/call", "tools/list"} if is_modern else b"mcp-session-id" in told
         if not is_named or not accepted.json or not is_json(_text(told, b"content-type")):
             return None
-        return _Head(accepted, version, is_modern, method) if self._front.lets_in(headers) else None
+        session = _text(told, b"mcp-session-id")
+        return _Head(accepted, version, is_modern, method, session) if self.front.lets_in(headers) else None
 
     def let_go(self) -> None:
         """Stop counting a request that was let in: it is taken, served by the application, or lost."""
-        self._front.expect(-1)
+        self.front.expect(-1)
 
-    def take(self, head: _Head, body: bytes) -> _Post | None:
+    def take(self, head: _Head, scope: Scope, body: bytes) -> _Post | None:
         """Return what answers a request; None if the application does."""
-        try:
-            message = from_json(body)
-        except ValueError:
-            return None
-        request = hot_request(message)
+        request = read_hot(body) if self.calls.may_answer else None
         if request is None:
             return None
-        accepted, version = head.accepted, head.version
         if not head.is_modern:
-            if request.version is not None:
+            session = None if request.version is not None else self.sessions.known(head.session)
+            if session is None or session.connection.client_params is None:
                 return None
-            return _Post(
-                self, lambda scope, send: self._endpoint.serve_message(message, scope, send, accepted, version)
-            )
-        envelope = self._envelope(request, head)
-        if envelope is None:
-            return None
-        call = _ModernCall(self._calls, self._endpoint, request, envelope, accepted)
-        return _Post(self, call.serve, call.scope)
+            return _SessionPost(self, head, request, session)
+        envelope = self._envelope(request, head, scope)
+        return None if envelope is None else _ModernPost(self, head, request, envelope)
 
-    def _envelope(self, request: HotRequest, head: _Head) -> tuple[Any, Any] | None:
+    def _envelope(self, request: HotRequest, head: _Head, scope: Scope) -> tuple[Any, Any] | None:
         """Return what the client of a request of 2026-07-28 says of itself; None if the SDK has to look at it."""
         if request.version != head.version or request.token is not None or request.method != head.method:
             return None
         if request.method == "tools/call":
             name: str = (request.params or {})["name"]
-            stated = head.name
-            if stated is None or stated != stated.strip() or decode_header_value(stated.decode("latin-1")) != name:
+            if not _is_named(scope["headers"], name) or self._schema_with_headers(name) is not None:
                 return None
-            if self._schema_with_headers(name) is not None:
-                return None
-        return self._calls.envelope_of(request)
-
-    def serve(self, scope: Scope, receive: Receive, send: Send, app: AsgiApp) -> Awaitable[None]:
-        """Serve a request as the front does, by another application."""
-        CALLER.set(self._front.caller_of(scope))
-        return self._front.serve(scope, receive, send, app)
+        return self.calls.envelope_of(request)
 
 
-@dataclass(slots=True)
 class _Post:
-    """A request that was taken: an ASGI application for it alone."""
+    """A request that was taken: an ASGI application for it alone. It counts as in flight, and ends with the server."""
 
-    posts: HotPosts
-    answer: Callable[[Scope, Send], Awaitable[None]]
-    scope: anyio.CancelScope | None = None
-    """What a client that disconnects cancels."""
+    whole: WriteWhole | None = None
+    _stoppable: Stoppable | None = None
+    _is_gone = False
+
+    def __init__(self, posts: HotPosts, head: _Head, request: HotRequest) -> None:
+        self._posts = posts
+        self._head = head
+        self._request = request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def answered(scope: Scope, _receive: Receive, send: Send) -> None:
-            await self.answer(scope, send)
-
-        await self.posts.serve(scope, receive, send, answered)
+        """Answer the request."""
+        del receive
+        if self._is_gone:
+            return
+        front = self._posts.front
+        self._stoppable = stoppable = Stoppable()
+        CALLER.set(front.caller_of(scope))
+        reply = McpReply(front.closing(send), self._head.accepted, Request(scope), self._write_whole)
+        front.enter(stoppable.end)
+        try:
+            await self._answer(reply, stoppable)
+        except asyncio.CancelledError:
+            if not stoppable.has_stopped():
+                raise
+            await self._stopped(reply, stoppable.why)
+        finally:
+            front.leave(stoppable.end)
+            stoppable.close()
 
     def disconnected(self) -> None:
         """Note that the client has closed the connection."""
-        if self.scope is not None:
-            self.scope.cancel()
+
+    def _write_whole(self, status: int, lines: bytes, body: bytes) -> bool:
+        return self.whole is not None and not self._posts.front.is_draining and self.whole(status, lines, body)
+
+    async def _answer(self, reply: McpReply, stoppable: Stoppable) -> None:
+        raise NotImplementedError
+
+    async def _stopped(self, reply: McpReply, why: str | None) -> None:
+        """End the reply of a request that was stopped."""
+        raise NotImplementedError
 
 
-class _ModernCall(OneWay):
+class _SessionPost(_Post):
+    """A request of a session. Only a `notifications/cancelled` and the end of the server stop it."""
+
+    def __init__(self, posts: HotPosts, head: _Head, request: HotRequest, session: HandshakeSession) -> None:
+        super().__init__(posts, head, request)
+        self._session = session
+
+    async def _answer(self, reply: McpReply, stoppable: Stoppable) -> None:
+        reply.session_id = self._head.session
+        await reply.finish(await self._posts.sessions.answer_hot(self._session, self._request, reply, stoppable))
+
+    async def _stopped(self, reply: McpReply, why: str | None) -> None:
+        if why == "end":
+            await reply.end()
+        else:
+            await reply.finish(request_cancelled(self._request.ident))
+
+
+class _ModernPost(_Post, OneWay):
     """A request of 2026-07-28, and what the SDK's handlers see of its way: it has no way back but its response."""
 
     message_metadata = None
     can_send_request = False
     transport = _TRANSPORT
 
-    def __init__(
-        self,
-        calls: HotCalls,
-        endpoint: SessionEndpoint,
-        request: HotRequest,
-        envelope: tuple[Any, Any],
-        accepted: Accepted,
-    ) -> None:
-        self.scope = scope_until()
+    def __init__(self, posts: HotPosts, head: _Head, request: HotRequest, envelope: tuple[Any, Any]) -> None:
+        super().__init__(posts, head, request)
         self.request_id = request.ident
-        self._calls = calls
-        self._endpoint = endpoint
-        self._request = request
         self._envelope = envelope
-        self._accepted = accepted
 
     @property
     def cancel_requested(self) -> anyio.Event:
-        """Part of the SDK's interface. The scope cancels the call."""
+        """Part of the SDK's interface. The task is cancelled instead."""
         return anyio.Event()
 
-    async def serve(self, scope: Scope, send: Send) -> None:
-        """Answer the request, unless the client disconnects before."""
-        reply = McpReply(send, self._accepted, Request(scope))
-        with self.scope, self._endpoint.kept_alive(reply):
+    def disconnected(self) -> None:
+        """Stop the request: its client cannot read the response."""
+        self._is_gone = True
+        if self._stoppable is not None:
+            self._stoppable.cancel()
+
+    async def _answer(self, reply: McpReply, stoppable: Stoppable) -> None:
+        del stoppable
+        sessions = self._posts.sessions
+        sessions.keep_alive_of(reply)
+        try:
             await reply.finish_plain(*await self._message(reply))
+        finally:
+            sessions.let_go(reply)
+
+    async def _stopped(self, reply: McpReply, why: str | None) -> None:
+        if why == "end":
+            await reply.end()
 
     async def _message(self, reply: McpReply) -> tuple[JsonObject, int]:
         """Return the response and its status."""
-        request = self._request
-        connection = HotConnection(self._calls.no_channel, str(request.version), self._envelope)
+        request, calls = self._request, self._posts.calls
+        connection = HotConnection(calls.no_channel, str(request.version), self._envelope)
         try:
-            result = await self._calls.respond(request, self, connection, reply.request)
+            result = await calls.respond(request, self, connection, reply.request)
         except Exception as raised:  # noqa: BLE001 - the SDK says which text of it clients may read
             error = modern_error_data(raised)
             written = error.model_dump(by_alias=True, mode="json", exclude_none=True)
@@ -270,6 +300,15 @@ class _ModernCall(OneWay):
         finally:
             await connection.aclose()
         return {"jsonrpc": "2.0", "id": request.ident, "result": result}, _OK
+
+
+def _is_named(headers: list[Header], name: str) -> bool:
+    """Return whether a request repeats the name of its tool in its `Mcp-Name`."""
+    stated = next((value for field, value in headers if field == b"mcp-name"), None)
+    if stated is None or stated != stated.strip():
+        return False
+    text = stated.decode("latin-1")
+    return decode_header_value(text) == name
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
