@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 import anyio
 import pytest
 
-from utcp_bridge.net import asgi_server
+from utcp_bridge.net import ahead, asgi_server
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +58,7 @@ LIMITED = """
 import logging
 import sys
 import anyio
-from utcp_bridge.net import asgi_server
+from utcp_bridge.net import ahead, asgi_server
 from utcp_bridge.net.listening import bind
 
 async def app(scope, receive, send):

@@ -187,7 +187,7 @@ class UtcpClient(ReferenceNames):
             self._validation,
             self._file_arguments,
             PostProcessing(processors),
-            Deadline(self._seconds),
+            Deadline(self._seconds, lambda tool: self._registration.transport(tool.kind).ends_at_once),
             self._breakers.refusal,
             self._limits,
             self._breakers,

@@ -190,26 +190,23 @@ class _Post:
     """A request that was taken: an ASGI application for it alone. It counts as in flight, and ends with the server."""
 
     whole: WriteWhole | None = None
-    _stoppable: Stoppable | None = None
-    _is_gone = False
 
     def __init__(self, posts: HotPosts, head: _Head, request: HotRequest) -> None:
         self._posts = posts
         self._head = head
         self._request = request
+        self._stoppable: Final = Stoppable()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
         del receive
-        if self._is_gone:
-            return
-        front = self._posts.front
-        self._stoppable = stoppable = Stoppable()
+        front, stoppable = self._posts.front, self._stoppable
         CALLER.set(front.caller_of(scope))
         reply = McpReply(front.closing(send), self._head.accepted, Request(scope), self._write_whole)
         front.enter(stoppable.end)
         try:
-            await self._answer(reply, stoppable)
+            stoppable.begin()
+            await self._answer(reply)
         except asyncio.CancelledError:
             if not stoppable.has_stopped():
                 raise
@@ -224,7 +221,7 @@ class _Post:
     def _write_whole(self, status: int, lines: bytes, body: bytes) -> bool:
         return self.whole is not None and not self._posts.front.is_draining and self.whole(status, lines, body)
 
-    async def _answer(self, reply: McpReply, stoppable: Stoppable) -> None:
+    async def _answer(self, reply: McpReply) -> None:
         raise NotImplementedError
 
     async def _stopped(self, reply: McpReply, why: str | None) -> None:
@@ -239,9 +236,9 @@ class _SessionPost(_Post):
         super().__init__(posts, head, request)
         self._session = session
 
-    async def _answer(self, reply: McpReply, stoppable: Stoppable) -> None:
+    async def _answer(self, reply: McpReply) -> None:
         reply.session_id = self._head.session
-        await reply.finish(await self._posts.sessions.answer_hot(self._session, self._request, reply, stoppable))
+        await reply.finish(await self._posts.sessions.answer_hot(self._session, self._request, reply, self._stoppable))
 
     async def _stopped(self, reply: McpReply, why: str | None) -> None:
         if why == "end":
@@ -269,12 +266,9 @@ class _ModernPost(_Post, OneWay):
 
     def disconnected(self) -> None:
         """Stop the request: its client cannot read the response."""
-        self._is_gone = True
-        if self._stoppable is not None:
-            self._stoppable.cancel()
+        self._stoppable.cancel()
 
-    async def _answer(self, reply: McpReply, stoppable: Stoppable) -> None:
-        del stoppable
+    async def _answer(self, reply: McpReply) -> None:
         sessions = self._posts.sessions
         sessions.keep_alive_of(reply)
         try:
