@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import anyio
@@ -24,8 +24,10 @@ from starlette.requests import Request
 
 from utcp_bridge.model import CALLER, JsonObject
 from utcp_bridge.net.ahead import WriteWhole
+from utcp_bridge.server.callers import known_caller, note_caller
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
 from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, read_hot
+from utcp_bridge.server.meta_tools import Caller
 from utcp_bridge.server.replies import Accepted, Header, McpReply, Receive, Scope, Send, is_json, read_accept
 from utcp_bridge.server.sessions import HandshakeSession, HandshakeSessions, request_cancelled
 from utcp_bridge.tasks import Stoppable
@@ -41,6 +43,7 @@ _COLD: Final = frozenset({
 _TRANSPORT: Final = TransportContext(kind="streamable-http", can_send_request=False)
 _OK: Final = 200
 _MAX_HEADS: Final = 256
+_MAX_CALLERS: Final = 16
 _MAX_HEAD_BYTES: Final = 4_096
 """A longer head is examined each time."""
 
@@ -87,6 +90,8 @@ class _Head:
     is_modern: bool
     method: str | None
     session: str | None
+    callers: dict[int, tuple[Any, Caller]] = field(default_factory=dict[int, "tuple[Any, Caller]"], repr=False)
+    """The envelopes that came with it, by their identities, and the clients that they mean."""
 
 
 class HotPosts:
@@ -283,9 +288,15 @@ class _ModernPost(_Post, OneWay):
     async def _message(self, reply: McpReply) -> tuple[JsonObject, int]:
         """Return the response and its status."""
         request, calls = self._request, self._posts.calls
-        connection = HotConnection(calls.no_channel, str(request.version), self._envelope)
+        envelope, callers = self._envelope, self._head.callers
+        connection = HotConnection(calls.no_channel, str(request.version), envelope)
+        known = callers.get(id(envelope))
+        if known is not None and known[0] is envelope:
+            note_caller(connection, reply.request, known[1])
         try:
             result = await calls.respond(request, self, connection, reply.request)
+            if known is None and len(callers) < _MAX_CALLERS and (caller := known_caller(connection)) is not None:
+                callers[id(envelope)] = envelope, caller
         except Exception as raised:  # noqa: BLE001 - the SDK says which text of it clients may read
             error = modern_error_data(raised)
             written = error.model_dump(by_alias=True, mode="json", exclude_none=True)
@@ -298,11 +309,11 @@ class _ModernPost(_Post, OneWay):
 
 def _is_named(headers: list[Header], name: str) -> bool:
     """Return whether a request repeats the name of its tool in its `Mcp-Name`."""
-    stated = next((value for field, value in headers if field == b"mcp-name"), None)
-    if stated is None or stated != stated.strip():
-        return False
-    text = stated.decode("latin-1")
-    return decode_header_value(text) == name
+    for header, stated in headers:
+        if header == b"mcp-name":
+            text = stated.decode("latin-1")
+            return (decode_header_value(text) if text.startswith("=?") else text) == name and stated == stated.strip()
+    return False
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
