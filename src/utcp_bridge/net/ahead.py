@@ -30,7 +30,10 @@ _VARYING: Final = re.compile(
 _END: Final = b"\r\n\r\n"
 
 WriteWhole: TypeAlias = Callable[[int, bytes, bytes], bool]
-"""Writes a whole response: its status, its own header lines and its body. False: it has to be sent message by message."""
+"""Writes a whole response: its status, its own header lines and its body.
+
+Returns False if the response has to be sent message by message.
+"""
 
 
 class Ahead(Protocol):
@@ -96,7 +99,7 @@ class KnownHeads:
         self._known[key] = _Known(head, dict(scope), places, type(cycle), fields)
 
     def find(self, data: bytes) -> tuple[_Known, dict[str, Any], bytes] | None:
-        """Return what is known of a request, its scope and its body; None if it is not whole or its head is not known."""
+        """Return what is known of a request, its scope and its body; None if its head is not known or it is not whole."""
         end = data.find(_END)
         if not 0 < end <= _MAX_KNOWN_BYTES:
             return None

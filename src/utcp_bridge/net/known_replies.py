@@ -1,8 +1,8 @@
-"""Heads of replies that are read once: aiohttp's protocol for clients, which skips its parser where it knows the result.
+"""Heads of replies that are read once: aiohttp's protocol for clients, without its parser where the result is known.
 
-Most replies of a service have the same head, but for the date and the length. So a head that aiohttp's parser has read is
-kept without these two values. A later reply with the same bytes around them, which arrives whole in one piece, is
-handed over at once. The parser reads all others: what it refuses, is never kept.
+Most replies of a service have the same head, but for the date and the length. So a head that aiohttp's parser has read
+is kept without these two values. A later reply with the same bytes around them, which arrives whole in one piece, is
+handed over at once. The parser reads all others, and what it refuses is never kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _MAX_MISSES: Final = 64
 """Heads in a row that were not known after which no more are kept: each reply of the service has another one."""
 _END: Final = b"\r\n\r\n"
 _VARYING: Final = re.compile(
-    rb"\r\n(?i:content-length): ?([0-9]{1,9})(?=\r\n)|\r\n(?i:date): ?([A-Za-z0-9,: +-]{1,40})(?=\r\n)"
+    rb"\r\n(?i:content-length): ?([0-9]{1,9})(?=\r\n)"
+    rb"|\r\n(?i:date): ?([A-Za-z0-9](?:[A-Za-z0-9,: +-]{0,38}[A-Za-z0-9])?)(?=\r\n)"
 )
 _LENGTH: Final = "Content-Length"
 _DATE: Final = "Date"
@@ -31,11 +32,20 @@ _WITHOUT_BODY: Final = frozenset({204, 304})
 _FINAL: Final = 200
 
 
-class KnownHead(NamedTuple):
-    """What is read of the head of a reply."""
+class _ReadHead(NamedTuple):
+    """A head of a reply (`Head`)."""
 
     code: int
     headers: CIMultiDict[str]
+
+
+class _Known(NamedTuple):
+    """A head that was read, and how it writes the names of the two headers that vary."""
+
+    code: int
+    headers: CIMultiDict[str]
+    length_name: str
+    date_name: str
 
 
 class Head(Protocol):
@@ -77,7 +87,7 @@ class KnownReplies:
     """The heads that the connections of one client have read."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[bytes, ...], KnownHead] = {}
+        self._known: dict[tuple[bytes, ...], _Known] = {}
         self._misses = 0
 
     @property
@@ -85,7 +95,7 @@ class KnownReplies:
         """Whether heads are kept."""
         return self._misses < _MAX_MISSES
 
-    def find(self, data: bytes) -> tuple[KnownHead, GivenBody] | None:
+    def find(self, data: bytes) -> tuple[Head, GivenBody] | None:
         """Return a reply that is whole and has a known head; None for any other."""
         end = data.find(_END)
         if not self._known or not 0 < end <= _MAX_HEAD_BYTES:
@@ -95,11 +105,11 @@ class KnownReplies:
         if known is None or length is None or int(length) != len(data) - end - 4:
             return None
         headers = known.headers.copy()
-        headers[_LENGTH] = length.decode()
+        headers[known.length_name] = length.decode()
         if date is not None:
-            headers[_DATE] = date.decode()
+            headers[known.date_name] = date.decode()
         self._misses = 0
-        return KnownHead(known.code, headers), GivenBody(data[end + 4 :])
+        return _ReadHead(known.code, headers), GivenBody(data[end + 4 :])
 
     def learn(self, data: bytes, message: Any) -> None:
         """Keep the head that the parser has read as `message`, if `data` is the whole reply."""
@@ -117,7 +127,8 @@ class KnownReplies:
             return
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        self._known[key] = KnownHead(message.code, headers)
+        names = {name.lower(): name for name in headers}
+        self._known[key] = _Known(message.code, headers, names["content-length"], names.get("date", ""))
 
 
 def _split(data: bytes, end: int) -> tuple[tuple[bytes, ...], bytes | None, bytes | None]:
