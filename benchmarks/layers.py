@@ -96,7 +96,7 @@ async def profiled(bench: Bench, folder: Path, profile: Profile, arguments: argp
             os.kill(running.process.pid, SIGUSR1)
             await run_burst(lanes, load, arguments.seconds)
             os.kill(running.process.pid, SIGUSR1)
-            while not file.exists():
+            while not file.exists():  # noqa: ASYNC110 - another process writes it
                 await asyncio.sleep(0.05)
             read(profile, file.read_text(encoding="utf-8"))
 
@@ -105,8 +105,8 @@ def lines(profiles: list[Profile]) -> list[str]:
     """Return the table for people."""
     names = [f"{one.transport} {one.era}" for one in profiles]
     rows = ["| layer, us a call | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
-    for layer in (*(layer for layer, _ in LAYERS), OTHER):
-        rows.append(f"| {layer} | " + " | ".join(f"{one.of(layer):.0f}" for one in profiles) + " |")
+    layers = [*(layer for layer, _ in LAYERS), OTHER]
+    rows += [f"| {layer} | " + " | ".join(f"{one.of(layer):.0f}" for one in profiles) + " |" for layer in layers]
     rows.append("| **sum** | " + " | ".join(f"**{one.microseconds:.0f}**" for one in profiles) + " |")
     return rows
 

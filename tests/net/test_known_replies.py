@@ -59,7 +59,12 @@ async def alone(replies, *, method="GET"):
 
 async def test_a_head_with_another_length_and_date_is_known(monkeypatch):
     counted = Counted(monkeypatch)
-    replies = [reply(b"{}"), reply(b"[1, 2]", date=DATES[1]), reply(b""), reply(b"{}", names=("content-length", "date"))]
+    replies = [
+        reply(b"{}"),
+        reply(b"[1, 2]", date=DATES[1]),
+        reply(b""),
+        reply(b"{}", names=("content-length", "date")),
+    ]
     assert await each(replies) == await alone(replies)
     assert counted.number == 3
 
@@ -94,7 +99,9 @@ async def test_a_reply_that_differs_in_another_way_is_read_as_without_known_head
     assert await each(replies, method=method) == await alone(replies, method=method)
 
 
-_LINES = st.sampled_from(["X-A: 1", "X-A: 2", "Connection: close", "Link: <a>", "Content-Length: 2", "date: x", "X: \xe9"])
+_LINES = st.sampled_from(
+    ["X-A: 1", "X-A: 2", "Connection: close", "Link: <a>", "Content-Length: 2", "date: x", "X: \xe9"]
+)
 _REPLIES = st.builds(
     reply,
     st.sampled_from([b"{}", b"[]", b"", b"x" * 100]),

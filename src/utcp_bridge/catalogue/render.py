@@ -174,13 +174,14 @@ def _plain(value: Any, rendering: Rendering) -> JsonObject:
 
 def _text_and_value(value: Any) -> tuple[str, Any]:
     """Return what `compact` and `_json_safe` return. Most values are written once for both."""
-    if isinstance(value, dict | list):
+    if is_object(value) or is_list(value):
         try:
             data = orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_DATACLASS)
         except (TypeError, ValueError):
             pass
         else:
-            return data.decode(), orjson.loads(data) if b"null" in data else value
+            safe: Any = orjson.loads(data) if b"null" in data else value
+            return data.decode(), safe
     return compact(value), _json_safe(value)
 
 

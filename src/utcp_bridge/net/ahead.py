@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 __all__ = ["Ahead", "JoinedWrites", "KnownHeads", "WriteWhole", "cycle_of", "head_of_response"]
 
@@ -63,7 +63,7 @@ class _Known:
     head: Any
     scope: dict[str, Any]
     places: tuple[int, int | None]
-    kind: type[Any]
+    kind: Any
     cycle: dict[str, Any]
 
 
@@ -95,11 +95,11 @@ class KnownHeads:
         if names.count(_LENGTH) != 1 or names.count(_NAME) != (name is not None):
             return
         places = names.index(_LENGTH), None if name is None else names.index(_NAME)
-        fields = {**vars(cycle), "body": b"", "more_body": False}
-        self._known[key] = _Known(head, dict(scope), places, type(cycle), fields)
+        fields: dict[str, Any] = {**vars(cycle), "body": b"", "more_body": False}
+        self._known[key] = _Known(head, dict(scope), places, cast("Any", type(cycle)), fields)
 
     def find(self, data: bytes) -> tuple[_Known, dict[str, Any], bytes] | None:
-        """Return what is known of a request, its scope and its body; None if its head is not known or it is not whole."""
+        """Return what is known of a request, its scope and its body; None if the head is not known."""
         end = data.find(_END)
         if not 0 < end <= _MAX_KNOWN_BYTES:
             return None
@@ -119,8 +119,9 @@ class KnownHeads:
 
 def cycle_of(known: _Known, scope: dict[str, Any], default_headers: Any) -> Any:
     """Return uvicorn's record of a request with a known head. It is as the one that was learned was at its start."""
-    cycle = known.kind.__new__(known.kind)
-    vars(cycle).update(known.cycle, scope=scope, default_headers=default_headers)
+    cycle: Any = known.kind.__new__(known.kind)
+    fields: dict[str, Any] = cycle.__dict__
+    fields.update(known.cycle, scope=scope, default_headers=default_headers)
     return cycle
 
 

@@ -658,8 +658,7 @@ if HttpToolsProtocol is not None:
             if found is None:
                 return False
             known, scope, body = found
-            taken = cast("Any", self.config).ahead.take(known.head, scope, body)
-            if taken is None:
+            if (taken := cast("Any", self.config).ahead.take(known.head, scope, body)) is None:
                 return False
             self._watched.whole()
             self.cycle = cycle_of(known, scope, self.server_state.default_headers)
@@ -685,11 +684,9 @@ if HttpToolsProtocol is not None:
         def timeout_keep_alive_handler(self) -> None:
             self.timeout_keep_alive_task = None
             left = self.timeout_keep_alive - (self.loop.time() - self._watched.since)
-            if not self._watched.is_free():
-                return  # the end of the response starts it again
-            if left > 0:
+            if self._watched.is_free() and left > 0:
                 self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
-            else:
+            elif self._watched.is_free():  # else the end of the response starts it again
                 super().timeout_keep_alive_handler()
 
         def on_response_complete(self) -> None:

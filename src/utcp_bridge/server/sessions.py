@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
 import anyio
@@ -353,6 +353,14 @@ class _Exchange:
             await self.notify("notifications/progress", {key: one for key, one in fields.items() if one is not None})
 
 
+class _Asked(NamedTuple):
+    """A request as it was read."""
+
+    ident: types.RequestId
+    method: str
+    params: JsonObject | None
+
+
 class HandshakeSessions:
     """The sessions of one server. At most `limit` are kept, and those unused for longest are forgotten first."""
 
@@ -527,7 +535,7 @@ class HandshakeSessions:
         hot = self._server.hot.of_session(message, session.connection)
         scope = anyio.CancelScope()
         with scope:
-            return await self._answer(session, ident, method, params, reply, scope, hot)
+            return await self._answer(session, _Asked(ident, method, params), reply, scope, hot)
         return request_cancelled(ident)
 
     async def _note(self, session: HandshakeSession, method: str, params: JsonObject | None, reply: McpReply) -> None:
@@ -539,13 +547,12 @@ class HandshakeSessions:
     async def _answer(
         self,
         session: HandshakeSession,
-        ident: types.RequestId,
-        method: str,
-        params: JsonObject | None,
+        asked: _Asked,
         reply: McpReply,
         canceller: anyio.CancelScope | Stoppable,
         hot: HotRequest | None = None,
     ) -> JsonObject:
+        ident, method, params = asked
         transport = _WITH_EVENTS if reply.takes_events else _WITHOUT_EVENTS
         exchange = _Exchange(session, reply, ident, transport, reply.request, progress_token_from_params(params))
         key = coerce_request_id(ident)
@@ -570,7 +577,8 @@ class HandshakeSessions:
         self, session: HandshakeSession, request: HotRequest, reply: McpReply, stoppable: Stoppable
     ) -> JsonObject:
         """Return the response to a hot request of a session. Its client cancels it by `stoppable`."""
-        return await self._answer(session, request.ident, request.method, request.params, reply, stoppable, request)
+        asked = _Asked(request.ident, request.method, request.params)
+        return await self._answer(session, asked, reply, stoppable, request)
 
 
 def request_cancelled(ident: types.RequestId) -> JsonObject:

@@ -190,12 +190,14 @@ def sent_after(url, learned, body, headers):
         head = "".join(f"{name}: {value}\r\n" for name, value in fields if (name, value) != ("Connection", "close"))
         return f"POST {parts.path} HTTP/1.1\r\n{head}\r\n".encode() + content
 
-    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
-        with connection.makefile("rb") as stream:
-            connection.sendall(written_out(*learned))
-            response(stream)
-            connection.sendall(written_out(headers, body))
-            return response(stream)
+    with (
+        socket.create_connection((parts.hostname, parts.port), timeout=30) as connection,
+        connection.makefile("rb") as stream,
+    ):
+        connection.sendall(written_out(*learned))
+        response(stream)
+        connection.sendall(written_out(headers, body))
+        return response(stream)
 
 
 @pytest.mark.parametrize("modern", [False, True], ids=["handshake", "modern"])
