@@ -26,7 +26,18 @@ from benchmarks.harness.messages import Era, Load
 from benchmarks.harness.processes import BRIDGE, CLIENT_CORE, pin, upstream
 
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("engine (aiohttp's parts)", ("aiohttp/", "multidict/", "yarl/", "/net/aiohttp_engine.py", "/net/http_session.py")),
+    (
+        "engine (aiohttp's parts)",
+        (
+            "aiohttp/",
+            "multidict/",
+            "yarl/",
+            "/net/aiohttp_engine.py",
+            "/net/http_session.py",
+            "/net/known_replies.py",
+            "/net/request_heads.py",
+        ),
+    ),
     ("gate, reply", ("utcp_bridge/net/guard.py", "/net/reply.py", "utcp_bridge/foreign.py", "/net/document.py")),
     ("request and transport", ("utcp_bridge/placement/", "utcp_bridge/transports/")),
     ("pipeline, client", ("utcp_bridge/pipeline/", "utcp_bridge/client/", "utcp_bridge/auth/", "/upstream.py")),
@@ -114,7 +125,7 @@ def lines(profiles: list[Profile]) -> list[str]:
 def function_lines(profiles: list[Profile], number: int) -> list[str]:
     """Return the functions that take most, of each way."""
     rows: list[str] = []
-    for one in profiles:
+    for one in profiles if number else ():
         rows.append(f"{one.transport} {one.era}:")
         share = one.microseconds / max(1, one.functions.total())
         rows += [f"  {count * share:6.1f}  {name}" for name, count in one.functions.most_common(number)]
