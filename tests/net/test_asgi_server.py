@@ -13,7 +13,8 @@ from contextlib import ExitStack, suppress
 import anyio
 import pytest
 
-from utcp_bridge.net import ahead, asgi_server
+from utcp_bridge.net import asgi_server
+from utcp_bridge.net.heads import ahead
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +59,8 @@ LIMITED = """
 import logging
 import sys
 import anyio
-from utcp_bridge.net import ahead, asgi_server
+from utcp_bridge.net import asgi_server
+from utcp_bridge.net.heads import ahead
 from utcp_bridge.net.listening import bind
 
 async def app(scope, receive, send):

@@ -44,9 +44,9 @@ from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.gate.connection_watch import issued
 from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.gated_websocket import GatedWebSocket
-from utcp_bridge.net.known_replies import GivenBody, Head, KnownReplies, PlainProtocol
+from utcp_bridge.net.heads.known_replies import GivenBody, Head, KnownReplies, PlainProtocol
+from utcp_bridge.net.heads.request_heads import USER_AGENT, RequestHeads, unwritable
 from utcp_bridge.net.reply import MAX_DETAIL_BYTES, RETRYABLE, Reply, retry_after_seconds
-from utcp_bridge.net.request_heads import USER_AGENT, RequestHeads, unwritable
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.tasks import heavy_turn, let_others_run
 from utcp_bridge.urls import bare_url, redirected_to

@@ -34,7 +34,7 @@ try:
 except ImportError:  # Windows, and other Pythons than CPython
     HttpToolsProtocol = None  # type: ignore[assignment, misc]
 
-from utcp_bridge.net.ahead import Ahead, JoinedWrites, KnownHeads, cycle_of, head_of_response
+from utcp_bridge.net.heads.ahead import Ahead, JoinedWrites, KnownHeads, cycle_of, head_of_response
 from utcp_bridge.processes.ending import Ending, watched_signals
 
 __all__ = ["ConnectionLimits", "serve_asgi"]

@@ -44,10 +44,10 @@ from utcp_bridge.net.aiohttp_engine import (
     translate,
 )
 from utcp_bridge.net.guard import Guard, is_own_origin
+from utcp_bridge.net.heads.request_heads import framed
 from utcp_bridge.net.http_options import SocketOptions, advice_on_proxy
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
-from utcp_bridge.net.request_heads import framed
 from utcp_bridge.net.tls import tls_context
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.tasks import seconds_left

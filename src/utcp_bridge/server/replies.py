@@ -13,7 +13,7 @@ import orjson
 from starlette.requests import Request
 
 from utcp_bridge.foreign import escape_line_ends, json_line
-from utcp_bridge.net.ahead import WriteWhole
+from utcp_bridge.net.heads.ahead import WriteWhole
 from utcp_bridge.tasks import loop_time
 
 __all__ = [

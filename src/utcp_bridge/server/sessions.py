@@ -49,7 +49,6 @@ __all__ = [
     "HandshakeSessions",
     "Refusal",
     "read_session_id",
-    "request_cancelled",
     "write_session_id",
 ]
 
@@ -353,7 +352,7 @@ class _Exchange:
             await self.notify("notifications/progress", {key: one for key, one in fields.items() if one is not None})
 
 
-class _Asked(NamedTuple):
+class _ReadRequest(NamedTuple):
     """A request as it was read."""
 
     ident: types.RequestId
@@ -533,10 +532,10 @@ class HandshakeSessions:
         if ident is None:
             raise Refusal(400, "The `id` of a request is text or an integer.")
         hot = self._server.hot.of_session(message, session.connection)
-        scope = anyio.CancelScope()
+        asked, scope = _ReadRequest(ident, method, params), anyio.CancelScope()
         with scope:
-            return await self._answer(session, _Asked(ident, method, params), reply, scope, hot)
-        return request_cancelled(ident)
+            return await self._answer(session, asked, reply, scope, hot)
+        return self.cancelled(asked)
 
     async def _note(self, session: HandshakeSession, method: str, params: JsonObject | None, reply: McpReply) -> None:
         if method == "notifications/cancelled":
@@ -547,7 +546,7 @@ class HandshakeSessions:
     async def _answer(
         self,
         session: HandshakeSession,
-        asked: _Asked,
+        asked: _ReadRequest,
         reply: McpReply,
         canceller: anyio.CancelScope | Stoppable,
         hot: HotRequest | None = None,
@@ -577,13 +576,13 @@ class HandshakeSessions:
         self, session: HandshakeSession, request: HotRequest, reply: McpReply, stoppable: Stoppable
     ) -> JsonObject:
         """Return the response to a hot request of a session. Its client cancels it by `stoppable`."""
-        asked = _Asked(request.ident, request.method, request.params)
+        asked = _ReadRequest(request.ident, request.method, request.params)
         return await self._answer(session, asked, reply, stoppable, request)
 
-
-def request_cancelled(ident: types.RequestId) -> JsonObject:
-    """Return the response to a request that its client has cancelled."""
-    return _error(ident, types.ErrorData(code=_REQUEST_CANCELLED, message="Request cancelled"))
+    @staticmethod
+    def cancelled(request: HotRequest | _ReadRequest) -> JsonObject:
+        """Return the response to a request that its client has cancelled."""
+        return _error(request.ident, types.ErrorData(code=_REQUEST_CANCELLED, message="Request cancelled"))
 
 
 def _error(ident: types.RequestId | None, error: types.ErrorData) -> JsonObject:

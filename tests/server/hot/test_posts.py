@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.hot_requests import bridge, plain, requests, written
 from tests.support.served_here import serve as serve_for
 
-from utcp_bridge.net.ahead import KnownHeads
+from utcp_bridge.net.heads.ahead import KnownHeads
 
 _PROTOCOL = pytest.importorskip("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
 pytestmark = [

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import anyio
+from mcp.server.connection import Connection
 from mcp.server.runner import modern_error_data
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS, MCP_PARAM_HEADER_PREFIX, decode_header_value
 from mcp.shared.transport_context import TransportContext
@@ -23,13 +24,12 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 from starlette.requests import Request
 
 from utcp_bridge.model import CALLER, JsonObject
-from utcp_bridge.net.ahead import WriteWhole
+from utcp_bridge.net.heads.ahead import WriteWhole
 from utcp_bridge.server.callers import known_caller, note_caller
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
 from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, read_hot
 from utcp_bridge.server.meta_tools import Caller
 from utcp_bridge.server.replies import Accepted, Header, McpReply, Receive, Scope, Send, is_json, read_accept
-from utcp_bridge.server.sessions import HandshakeSession, HandshakeSessions, request_cancelled
 from utcp_bridge.tasks import Stoppable
 
 __all__ = ["HotPosts"]
@@ -81,6 +81,39 @@ class Entrance(Protocol):
         ...
 
 
+class KnownSession(Protocol):
+    """A session of the handshake era (`HandshakeSession`)."""
+
+    @property
+    def connection(self) -> Connection:
+        """What the SDK keeps of its client."""
+        ...
+
+
+class KnownSessions(Protocol):
+    """The sessions of one server (`HandshakeSessions`)."""
+
+    def known(self, ident: str | None) -> Any:
+        """Return a session by its id, if it is there. It counts as used."""
+        ...
+
+    async def answer_hot(self, session: Any, request: HotRequest, reply: McpReply, stoppable: Stoppable) -> JsonObject:
+        """Return the response to a hot request of a session. Its client cancels it by `stoppable`."""
+        ...
+
+    def cancelled(self, request: HotRequest) -> JsonObject:
+        """Return the response to a request that its client has cancelled."""
+        ...
+
+    def keep_alive_of(self, reply: McpReply) -> None:
+        """Let a reply that is silent for long have signs of life, until `let_go`."""
+        ...
+
+    def let_go(self, reply: McpReply) -> None:
+        """Note that a reply is complete."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Head:
     """What the headers of a request say that passed every check. `session` is the id of its session."""
@@ -95,7 +128,7 @@ class _Head:
 
 
 class HotPosts:
-    """Takes hot requests of a server over HTTP (`net.ahead.Ahead`).
+    """Takes hot requests of a server over HTTP (`net.heads.ahead.Ahead`).
 
     `schema_with_headers` returns the input schema of a tool of which clients repeat arguments in headers.
     """
@@ -105,7 +138,7 @@ class HotPosts:
         calls: HotCalls,
         schema_with_headers: Callable[[str], JsonObject | None],
         front: Entrance,
-        sessions: HandshakeSessions,
+        sessions: KnownSessions,
         path: str,
     ) -> None:
         self.calls: Final = calls
@@ -173,7 +206,7 @@ class HotPosts:
         if request is None:
             return None
         if not head.is_modern:
-            session = None if request.version is not None else self.sessions.known(head.session)
+            session: KnownSession | None = None if request.version else self.sessions.known(head.session)
             if session is None or session.connection.client_params is None:
                 return None
             return _SessionPost(self, head, request, session)
@@ -237,7 +270,7 @@ class _Post:
 class _SessionPost(_Post):
     """A request of a session. Only a `notifications/cancelled` and the end of the server stop it."""
 
-    def __init__(self, posts: HotPosts, head: _Head, request: HotRequest, session: HandshakeSession) -> None:
+    def __init__(self, posts: HotPosts, head: _Head, request: HotRequest, session: KnownSession) -> None:
         super().__init__(posts, head, request)
         self._session = session
 
@@ -249,7 +282,7 @@ class _SessionPost(_Post):
         if why == "end":
             await reply.end()
         else:
-            await reply.finish(request_cancelled(self._request.ident))
+            await reply.finish(self._posts.sessions.cancelled(self._request))
 
 
 class _ModernPost(_Post, OneWay):

@@ -57,7 +57,7 @@ class Ahead(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _KnownRequest:
     """A head: what `may_take` made of it, its scope, where the values are that vary, and a cycle of uvicorn for it."""
 
     head: Any
@@ -73,7 +73,7 @@ class KnownHeads:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[tuple[bytes, ...], _Known] = {}
+        self._known: dict[tuple[bytes, ...], _KnownRequest] = {}
 
     def __bool__(self) -> bool:
         return bool(self._known)
@@ -96,9 +96,9 @@ class KnownHeads:
             return
         places = names.index(_LENGTH), None if name is None else names.index(_NAME)
         fields: dict[str, Any] = {**vars(cycle), "body": b"", "more_body": False}
-        self._known[key] = _Known(head, dict(scope), places, cast("Any", type(cycle)), fields)
+        self._known[key] = _KnownRequest(head, dict(scope), places, cast("Any", type(cycle)), fields)
 
-    def find(self, data: bytes) -> tuple[_Known, dict[str, Any], bytes] | None:
+    def find(self, data: bytes) -> tuple[_KnownRequest, dict[str, Any], bytes] | None:
         """Return what is known of a request, its scope and its body; None if the head is not known."""
         end = data.find(_END)
         if not 0 < end <= _MAX_KNOWN_BYTES:
@@ -117,7 +117,7 @@ class KnownHeads:
         return known, {**known.scope, "headers": headers}, data[end + 4 :]
 
 
-def cycle_of(known: _Known, scope: dict[str, Any], default_headers: Any) -> Any:
+def cycle_of(known: _KnownRequest, scope: dict[str, Any], default_headers: Any) -> Any:
     """Return uvicorn's record of a request with a known head. It is as the one that was learned was at its start."""
     cycle: Any = known.kind.__new__(known.kind)
     fields: dict[str, Any] = cycle.__dict__

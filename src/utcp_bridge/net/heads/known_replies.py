@@ -32,14 +32,14 @@ _WITHOUT_BODY: Final = frozenset({204, 304})
 _FINAL: Final = 200
 
 
-class _ReadHead(NamedTuple):
+class _ReplyHead(NamedTuple):
     """A head of a reply (`Head`)."""
 
     code: int
     headers: CIMultiDict[str]
 
 
-class _Known(NamedTuple):
+class _KnownReply(NamedTuple):
     """A head that was read, and how it writes the names of the two headers that vary."""
 
     code: int
@@ -87,7 +87,7 @@ class KnownReplies:
     """The heads that the connections of one client have read."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[bytes, ...], _Known] = {}
+        self._known: dict[tuple[bytes, ...], _KnownReply] = {}
         self._misses = 0
 
     @property
@@ -109,7 +109,7 @@ class KnownReplies:
         if date is not None:
             headers[known.date_name] = date.decode()
         self._misses = 0
-        return _ReadHead(known.code, headers), GivenBody(data[end + 4 :])
+        return _ReplyHead(known.code, headers), GivenBody(data[end + 4 :])
 
     def learn(self, data: bytes, message: Any) -> None:
         """Keep the head that the parser has read as `message`, if `data` is the whole reply."""
@@ -128,7 +128,7 @@ class KnownReplies:
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
         names = {name.lower(): name for name in headers}
-        self._known[key] = _Known(message.code, headers, names["content-length"], names.get("date", ""))
+        self._known[key] = _KnownReply(message.code, headers, names["content-length"], names.get("date", ""))
 
 
 def _split(data: bytes, end: int) -> tuple[tuple[bytes, ...], bytes | None, bytes | None]:

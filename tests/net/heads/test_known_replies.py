@@ -8,8 +8,8 @@ from tests.support.raw_replies import outcome, raw_server
 
 from utcp_bridge.model import Source
 from utcp_bridge.net.guard import Guard
+from utcp_bridge.net.heads.known_replies import KnownReplies
 from utcp_bridge.net.http import HttpPool
-from utcp_bridge.net.known_replies import KnownReplies
 from utcp_bridge.placement.request import RequestParts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
