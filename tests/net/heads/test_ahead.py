@@ -40,7 +40,7 @@ class Line:
 
     def __init__(self, url, *, modern):
         self.parts, self.modern = urlsplit(url), modern
-        self._socket = socket.create_connection((self.parts.hostname, self.parts.port), timeout=15)
+        self._socket = socket.create_connection((self.parts.hostname, self.parts.port), timeout=60)
         self._stream = self._socket.makefile("rb")
 
     def __enter__(self):
@@ -360,30 +360,38 @@ class Elsewhere:
         return True
 
 
+class Empty:
+    """An empty response."""
+
+    whole = None
+
+    async def __call__(self, scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    def disconnected(self):
+        pass
+
+
+class TakesAll:
+    """A front that takes every request."""
+
+    def __init__(self):
+        self.taken = []
+
+    def may_take(self, scope):
+        return scope["headers"]
+
+    def let_go(self):
+        pass
+
+    def take(self, head, scope, body):
+        self.taken.append(dict(head)[b"mcp-name"])
+        return Empty()
+
+
 async def test_each_request_with_a_known_head_may_belong_to_another_process(known):
-    elsewhere, taken = Elsewhere(), []
-
-    class Taken:
-        whole = None
-
-        async def __call__(self, scope, receive, send):
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-            await send({"type": "http.response.body", "body": b""})
-
-        def disconnected(self):
-            pass
-
-    class Front:
-        def may_take(self, scope):
-            return scope["headers"]
-
-        def let_go(self):
-            pass
-
-        def take(self, head, scope, body):
-            taken.append(dict(head)[b"mcp-name"])
-            return Taken()
-
+    elsewhere, front = Elsewhere(), TakesAll()
     listener = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
 
@@ -400,14 +408,14 @@ async def test_each_request_with_a_known_head_may_belong_to_another_process(know
     async with anyio.create_task_group() as group:
 
         async def run_server():
-            await serve_asgi(None, [listener], on_ready=ready.set, ahead=Front(), passing=elsewhere)
+            await serve_asgi(None, [listener], on_ready=ready.set, ahead=front, passing=elsewhere)
 
         group.start_soon(run_server)
         await ready.wait()
         await anyio.to_thread.run_sync(work)
         group.cancel_scope.cancel()
     assert elsewhere.asked == [(b"a", True), (b"b", False), (b"c", False), (b"d", False)]
-    assert taken == [b"a", b"b", b"c"]
+    assert front.taken == [b"a", b"b", b"c"]
     assert known == [True, True, True]
     [(place, data)] = elsewhere.sent
     assert place == 1
