@@ -107,6 +107,8 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     finally:
         _uvicorns_logger.removeFilter(repeats)
         repeats.report(at_end=True)
+        for server in runner.servers:  # uvicorn leaves them to the event loop if this task is cancelled
+            server.close()
         for listener in listeners:
             listener.close()
 
@@ -165,6 +167,7 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self.servers: list[asyncio.base_events.Server] = []
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
