@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 import anyio
 
 from utcp_bridge.model import ContentBlocks, Emit, Fault, JsonObject, discard, in_seconds, is_object
-from utcp_bridge.tasks import setting
+from utcp_bridge.tasks import TimeLimit, setting
 
 __all__ = [
     "APPS",
@@ -386,7 +386,7 @@ class CallClock:
     `place` is what the call gives up meanwhile.
     """
 
-    def __init__(self, scope: anyio.CancelScope) -> None:
+    def __init__(self, scope: anyio.CancelScope | TimeLimit) -> None:
         self.place: Place | None = None
         self._scope = scope
         self._asking = 0

@@ -35,9 +35,10 @@ from utcp_bridge.errors import (
     Unreachable,
 )
 from utcp_bridge.model import Source
-from utcp_bridge.net.aiohttp_engine import AiohttpResolver, framed, has_known_parts, is_plain, translate
+from utcp_bridge.net.aiohttp_engine import AiohttpResolver, has_known_parts, is_plain, translate
 from utcp_bridge.net.collecting import LARGE, Collecting, _places
 from utcp_bridge.net.guard import Guard
+from utcp_bridge.net.heads.request_heads import framed
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.placement.request import RequestParts
 

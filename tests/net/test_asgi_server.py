@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from utcp_bridge.net import asgi_server
+from utcp_bridge.net.heads import ahead
 
 pytestmark = pytest.mark.anyio
 
@@ -59,6 +60,7 @@ import logging
 import sys
 import anyio
 from utcp_bridge.net import asgi_server
+from utcp_bridge.net.heads import ahead
 from utcp_bridge.net.listening import bind
 
 async def app(scope, receive, send):
@@ -352,7 +354,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 )
 async def test_a_head_goes_out_with_its_body_and_the_order_of_the_bytes_stays(given, written):
     transport = Written()
-    joined = asgi_server._JoinedWrites(transport, asyncio.get_running_loop())
+    joined = ahead.JoinedWrites(transport, asyncio.get_running_loop())
     for data in given:
         if data == "close":
             joined.close()

@@ -312,6 +312,14 @@ async def test_a_batch_gets_its_responses_in_one_document(sessions):
     assert (await post(sessions, batch[1:2], BARE)).status == 202
 
 
+@pytest.mark.parametrize("method", ["tools/call", "tools/list", "ping", "initialize"])
+@pytest.mark.parametrize("params", [{"name": "x", "arguments": 7}, {"cursor": 7}, {}])
+async def test_a_notification_with_the_name_of_a_request_does_nothing(sessions, caplog, method, params):
+    notification = {"jsonrpc": "2.0", "method": method, "params": params}
+    assert (await post(sessions, notification, BARE)).status == 202
+    assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
 class Listener:
     """The ASGI sides of one event stream."""
 

@@ -1,12 +1,15 @@
 """Headers of a client's request that the operator lets go on to a service, through a whole bridge."""
 
+import anyio.to_thread
 import httpx2
 import pytest
 from aiohttp import web
 from tests.support.hot_requests import plain
+from tests.support.one_connection import Line
 from tests.support.served_here import serve
 
 from utcp_bridge.client.client import UtcpClient
+from utcp_bridge.net.heads.ahead import KnownHeads
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.settings import BridgeSettings, ManualOptions, UtcpClientConfig
 
@@ -92,6 +95,35 @@ async def test_the_named_headers_arrive_and_the_token_and_cookies_never_do(servi
     for one in received:
         names = {name.lower() for name in one}
         assert names.isdisjoint({"authorization", "cookie", "x-secret", "x-forwarded-for", "mcp-session-id"})
+        assert TOKEN not in str(one)
+
+
+@pytest.mark.parametrize("modern", [False, True], ids=["handshake", "modern"])
+async def test_each_request_with_a_known_head_has_its_own_headers(service, modern, monkeypatch):
+    pytest.importorskip("httptools")
+    address, received = service
+    known = []
+    find = KnownHeads.find
+    monkeypatch.setattr(
+        KnownHeads, "find", lambda heads, data: known.append((found := find(heads, data)) is not None) or found
+    )
+
+    def on_a_line(url):
+        with Line(url, modern=modern) as line:
+            secret = {"Cookie": "c=1", "X_Forwarded_For": "1.2.3.4"}
+            more = line.enter(TOKEN)
+            for number in ("7", "8", "7", None, "8", None, "7"):
+                mine = {} if number is None else {"X_Request_Id": number}
+                assert line.call("shop_get", TOKEN, **more, **secret, **mine)[0] == 200
+
+    async def work(url, _client):
+        await anyio.to_thread.run_sync(on_a_line, url)
+
+    await served(entry(address, forward_headers=["x-request-id"]), work)
+    assert known[-5:] == [True, False, True, True, True]
+    assert [one.get("x-request-id") for one in received] == ["7", "8", "7", None, "8", None, "7"]
+    for one in received:
+        assert one.keys().isdisjoint({"authorization", "cookie", "x-forwarded-for", "mcp-session-id", "mcp-name"})
         assert TOKEN not in str(one)
 
 

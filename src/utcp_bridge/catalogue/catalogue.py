@@ -142,6 +142,8 @@ class Entry:
         self.name = name
         self._max_schema_bytes = max_schema_bytes
         self._with_output = with_output
+        self.rendering: tuple[Any, ...] | None = None
+        """How its last result was rendered, with what that depends on: most results of a tool go to one caller."""
 
     @cached_property
     def input(self) -> PortableInput:

@@ -164,10 +164,25 @@ def compact(value: Any) -> str:
 
 
 def _plain(value: Any, rendering: Rendering) -> JsonObject:
-    result = text_result(compact(value))
-    if rendering.structured:
-        result["structuredContent"] = _structured(_json_safe(value), rendering)
+    if not rendering.structured:
+        return text_result(compact(value))
+    text, safe = _text_and_value(value)
+    result = text_result(text)
+    result["structuredContent"] = _structured(safe, rendering)
     return result
+
+
+def _text_and_value(value: Any) -> tuple[str, Any]:
+    """Return what `compact` and `_json_safe` return. Most values are written once for both."""
+    if is_object(value) or is_list(value):
+        try:
+            data = orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+        except (TypeError, ValueError):
+            pass
+        else:
+            safe: Any = orjson.loads(data) if b"null" in data else value
+            return data.decode(), safe
+    return compact(value), _json_safe(value)
 
 
 def _surely_fits(rendered: JsonObject, value: Any, limit: int) -> bool:
@@ -179,6 +194,8 @@ def _surely_fits(rendered: JsonObject, value: Any, limit: int) -> bool:
     if isinstance(value, str) or (structured is not None and structured is not value):
         return False
     size = len(text) if text.isascii() else len(text.encode())
+    if 3 * size + _MAX_FRAME <= limit:  # no character is more than twice as long in the text
+        return True
     total = size + text.count('"') + text.count("\\") + (0 if structured is None else size)
     return total + _MAX_FRAME <= limit
 

@@ -193,7 +193,7 @@ class UtcpClient(ReferenceNames):
             self._rules,
             self._file_arguments,
             PostProcessing(processors),
-            Deadline(self._seconds),
+            Deadline(self._seconds, lambda tool: self._registration.transport(tool.kind).ends_at_once),
             self._breakers.refusal,
             self._limits,
             self._breakers,

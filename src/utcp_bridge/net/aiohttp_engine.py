@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from io import SEEK_END, BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -26,15 +26,12 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
-from multidict import CIMultiDict
 from yarl import URL
 
-from utcp_bridge import __version__
 from utcp_bridge.errors import (
     ConfigError,
     ConnectionLost,
     DeadlineExceeded,
-    InvalidArguments,
     MalformedReply,
     Rejected,
     ReplyTooLarge,
@@ -47,6 +44,8 @@ from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.gate.connection_watch import issued
 from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.gated_websocket import GatedWebSocket
+from utcp_bridge.net.heads.known_replies import GivenBody, Head, KnownReplies, PlainProtocol
+from utcp_bridge.net.heads.request_heads import USER_AGENT, RequestHeads, unwritable
 from utcp_bridge.net.reply import MAX_DETAIL_BYTES, RETRYABLE, Reply, retry_after_seconds
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.tasks import heavy_turn, let_others_run
@@ -64,7 +63,6 @@ __all__ = [
     "ReplyBody",
     "Response",
     "check_encoding",
-    "framed",
     "has_known_parts",
     "has_no_connection",
     "is_plain",
@@ -74,7 +72,6 @@ __all__ = [
     "socket_client",
     "too_large",
     "translate",
-    "written",
 ]
 
 Client: TypeAlias = aiohttp.ClientSession  # noqa: TID251 - all clients are made here
@@ -85,16 +82,8 @@ _LARGE_BODY: Final = 1 << 20
 _PLAIN_BODY: Final = 1 << 16
 """Up to this, a body is written in one piece together with its head. A larger one waits for its receiver."""
 _PLAIN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_NO_LENGTH: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods whose request says no length if it has no body."""
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """Sent once more if the connection ends before a reply (RFC 9110 9.2.2): the server may have closed it meanwhile."""
-_USER_AGENT: Final = f"utcp-bridge/{__version__}"
-_AGENT_LINE: Final = f"{hdrs.USER_AGENT}: {_USER_AGENT}"
-_AUTOMATIC: Final = tuple(
-    (name.lower(), f"{name}: {value}") for name, value in aiohttp.ClientRequest.DEFAULT_HEADERS.items()
-)
-"""Headers that aiohttp adds if the request has none of the name: what it can decode."""
 _ERRORS_FROM: Final = 400
 _IDLE_SECONDS: Final = 4.0
 """After which a connection is not used again. Uvicorn, Node and Apache close it after 5 s. A POST that is sent at that
@@ -103,9 +92,6 @@ _WORDS_SECONDS: Final = 2.0
 """For the body of a refused handshake: a server that sends none must not hide the status."""
 _TURN_BYTES: Final = 1 << 17
 _DECODED: Final = frozenset({"", "identity", "none", "gzip", "deflate", "br", "zstd"})  # `none`: some event streams
-_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _FINAL: Final = 200
 _MAX_PLACES: Final = 1024
 _SWITCHING: Final = 101
@@ -194,7 +180,7 @@ def _client(
     return Client(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={hdrs.USER_AGENT: _USER_AGENT},
+        headers={hdrs.USER_AGENT: USER_AGENT},
         skip_auto_headers=(hdrs.CONTENT_TYPE,),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.connect_timeout),
         trust_env=options.trust_env,
@@ -250,32 +236,6 @@ def has_no_connection(error: Exception) -> bool:
     )
 
 
-def framed(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
-    """Return headers for the engine, without those that frame the message: the engine sets them itself.
-
-    A Content-Length from the caller could split one request in two. A repeated name keeps its first spelling, because
-    the engine would otherwise drop all but the last.
-
-    :raises InvalidArguments: a name has a character that the engine would not refuse, such as a space.
-    """
-    return CIMultiDict(_fields(headers)[0])
-
-
-def _fields(headers: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """Return the headers of `framed`, and the spelling of each name by its lower case."""
-    fields: list[tuple[str, str]] = []
-    spellings: dict[str, str] = {}
-    for name, value in headers:
-        lower = name.lower()
-        if lower not in _FRAMING:
-            if lower not in spellings:
-                if not _HEADER_NAME.fullmatch(name):
-                    raise InvalidArguments("A header name contains a character that is not allowed in it.")
-                spellings[lower] = name
-            fields.append((spellings[lower], value))
-    return fields, spellings
-
-
 def payload(body: bytes | None) -> bytes | BytesIO | None:
     """Return the body; a large one as a file, because the engine writes bytes in one piece and warns about that."""
     return BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
@@ -304,32 +264,13 @@ def has_known_parts() -> bool:
         return False
 
 
-def written(method: str, target: URL, headers: Iterable[tuple[str, str]], body: bytes | None) -> bytes:
-    """Return a plain request as it goes out: the same bytes that aiohttp's session writes.
-
-    `target` has only characters that may be in a request line.
-
-    :raises InvalidArguments: a header has a character that is not allowed in it.
-    """
-    fields, names = _fields(headers)
-    host = target.host_port_subcomponent or ""
-    if "host" in names:
-        host = [value for name, value in fields if name == names["host"]][-1]
-        fields = [field for field in fields if field[0] != names["host"]]
-    if _FORBIDDEN.search("".join([host, *[value for _, value in fields]])):
-        raise _unwritable(ValueError(), str(target))
-    lines = [f"{method} {target.raw_path_qs} HTTP/1.1", f"Host: {host}"]
-    if "user-agent" not in names:
-        lines.append(_AGENT_LINE)
-    lines += [f"{name}: {value}" for name, value in fields]
-    lines += [line for name, line in _AUTOMATIC if name not in names]
-    if body is not None:
-        lines.append(f"Content-Length: {len(body)}")
-    elif method not in _NO_LENGTH:
-        lines.append("Content-Length: 0")
-    lines.append("\r\n")
-    head = "\r\n".join(lines).encode()
-    return head if not body else head + body
+_OF_BODY: Final[dict[str, Any]] = {
+    "skip_payload": False,
+    "read_until_eof": True,
+    "max_line_size": MAX_HEADER_BYTES,
+    "max_field_size": MAX_HEADER_BYTES,
+}
+_OF_HEAD: Final[dict[str, Any]] = {**_OF_BODY, "skip_payload": True}
 
 
 class PlainReply:
@@ -338,7 +279,7 @@ class PlainReply:
     __slots__ = ("connection", "content", "headers", "status", "url")
 
     def __init__(
-        self, message: RawResponseMessage, content: aiohttp.StreamReader, url: URL, connection: Connection
+        self, message: Head, content: aiohttp.StreamReader | GivenBody, url: URL, connection: Connection
     ) -> None:
         self.status: int = message.code
         self.headers = message.headers
@@ -390,6 +331,9 @@ class PlainRequests:
         connector = client.connector
         if connector is None:
             raise AssertionError("the client is open")
+        # not in aiohttp's documentation; a connector without it keeps its own protocol
+        vars(connector)["_factory"] = partial(PlainProtocol, loop=asyncio.get_running_loop(), known=KnownReplies())
+        self._heads = RequestHeads()
         self._connector = connector
         self._timeout = client.timeout
         self._places: dict[tuple[str, str, bool], _PoolPlace] = {}
@@ -406,7 +350,7 @@ class PlainRequests:
         `own` has the TLS options of the manual's own origins. One that may be repeated is sent twice if the connection
         ends before a reply.
         """
-        request = written(parts.method, target, headers, parts.body)
+        request = self._heads.written(parts.method, target, headers, parts.body)
         place = self._place(target, own)
         try:
             return await self._once(place, request, target, parts.method)
@@ -439,12 +383,11 @@ class PlainRequests:
             connection.close()
             raise aiohttp.ServerDisconnectedError
         try:
-            protocol.set_response_params(
-                skip_payload=method == hdrs.METH_HEAD,
-                read_until_eof=True,
-                max_line_size=MAX_HEADER_BYTES,
-                max_field_size=MAX_HEADER_BYTES,
-            )
+            options = _OF_HEAD if method == hdrs.METH_HEAD else _OF_BODY
+            if isinstance(protocol, PlainProtocol):
+                protocol.expect(options)
+            else:
+                protocol.set_response_params(**options)
             transport.write(request)
             message, content = await protocol.read()
             while message.code < _FINAL and message.code != _SWITCHING:
@@ -631,8 +574,8 @@ def _timed_out(_error: Exception, url: str) -> UtcpError:
     return DeadlineExceeded(f"{_host_of(url)} did not reply in time.")
 
 
-def _unwritable(_error: Exception, url: str) -> UtcpError:
-    return InvalidArguments(f"The request to {_host_of(url)} cannot be written: a header or the method is not valid.")
+def _refused_request(_error: Exception, url: str) -> UtcpError:
+    return unwritable(url)
 
 
 def _broken_answer(error: Exception, url: str) -> UtcpError:
@@ -673,5 +616,5 @@ _TABLE: Final[tuple[tuple[tuple[type[Exception], ...], Callable[[Exception, str]
     ((aiohttp.ClientResponseError, aiohttp.ClientPayloadError), _broken_answer),
     ((aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError), _unusable_url),
     ((TimeoutError,), _timed_out),
-    ((ValueError, TypeError), _unwritable),
+    ((ValueError, TypeError), _refused_request),
 )

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, Literal, NoReturn, Protocol, cast
+from typing import Any, Final, Literal, NoReturn, cast
 
 import anyio
 import h11
@@ -33,11 +33,12 @@ try:
 except ImportError:  # Windows, and other Pythons than CPython
     HttpToolsProtocol = None  # type: ignore[assignment, misc]
 
+from utcp_bridge.net.heads.ahead import Ahead, JoinedWrites, KnownHeads, cycle_of, head_of_response, plain_answer
 from utcp_bridge.net.listening import ConnectionLimits, Passing, counted_address, half_of_the_files
 from utcp_bridge.net.tls import with_certificate
 from utcp_bridge.processes.ending import Ending, watched_signals
 
-__all__ = ["Ahead", "serve_asgi"]
+__all__ = ["serve_asgi"]
 
 _logger = logging.getLogger(__name__)
 _uvicorns_logger = logging.getLogger("uvicorn.error")
@@ -48,8 +49,7 @@ _MAX_PIPELINED: Final = 16
 """Most requests that wait behind another on one connection. MCP clients send one at a time."""
 _MAX_FRAMING_SHARE: Final = 8
 """Most bytes of framing for each byte of a chunked body. A body in chunks of one byte has five."""
-_MAX_JOINED: Final = 64 * 1024
-"""Most bytes that are copied to be written with the head of a response."""
+_MAX_LEARNED: Final = 70_000
 _LOG_SECONDS: Final = 10.0
 _REPEAT_SECONDS: Final = 60.0
 """uvicorn logs a line for each invalid request. Of equal lines, one in this time is logged, with their number."""
@@ -62,25 +62,6 @@ _BODY: Final = 2
 _UNREAD: Final = 3
 """The response is complete, and the client still sends the body."""
 _RECEIVED: Final = 4
-
-
-class Ahead(Protocol):
-    """Answers some requests ahead of the application, which then sees nothing of them."""
-
-    def may_take(self, scope: Any) -> Any:
-        """Return what `take` needs if a request may be taken, by its head. No application starts before `let_go`."""
-        ...
-
-    def let_go(self) -> None:
-        """Note that a request that may be taken waits no longer for its body."""
-        ...
-
-    def take(self, head: Any, body: bytes) -> Any:
-        """Return an ASGI application for a request whose body has come; None if the usual one serves it.
-
-        Its `disconnected` is called if the client closes the connection.
-        """
-        ...
 
 
 async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
@@ -126,6 +107,8 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     finally:
         _uvicorns_logger.removeFilter(repeats)
         repeats.report(at_end=True)
+        for server in runner.servers:  # uvicorn leaves them to the event loop if this task is cancelled
+            server.close()
         for listener in listeners:
             listener.close()
 
@@ -184,6 +167,7 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self.servers: list[asyncio.base_events.Server] = []
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -328,6 +312,10 @@ class _Inbound:
         self.shares = True
         self.phase, self.since = (_SILENT if self.phase == _UNREAD else _RECEIVED), self._time()
 
+    def whole(self) -> None:
+        """A whole request has come, with a head that is known."""
+        self.phase, self.since = _RECEIVED, self._time()
+
     def end_response(self) -> None:
         """The response was written."""
         self.since = self._time()
@@ -369,14 +357,14 @@ class _Inbound:
 
     def answer_and_close(self, status: HTTPStatus, message: str) -> None:
         """Close the connection. Send a plain answer before, unless it could be taken for that of another request."""
-        is_free = self._is_free()
+        is_free = self.is_free()
         if not is_free and self.phase == _BODY:
             is_free = not self._protocol.cycle.response_started and not self._protocol.pipeline_length()
         if is_free:
-            self.transport.write(_plain_answer(status, message))
+            self.transport.write(plain_answer(status, message))
         self.transport.close()
 
-    def _is_free(self) -> bool:
+    def is_free(self) -> bool:
         """Return whether no request is being served."""
         cycle = self._protocol.cycle
         return cycle is None or bool(cycle.response_complete)
@@ -413,7 +401,7 @@ class _Inbound:
     def _patience(self, now: float, limits: ConnectionLimits) -> float:
         """Return how many seconds the present step may take."""
         if self.phase in {_SILENT, _HEAD}:
-            return limits.head if self._is_free() else float("inf")
+            return limits.head if self.is_free() else float("inf")
         if self.phase == _UNREAD:
             return limits.closing
         if self.phase == _RECEIVED:
@@ -433,57 +421,7 @@ class _Inbound:
             self._stalled = now, waiting
 
 
-def _plain_answer(status: HTTPStatus, message: str) -> bytes:
-    lines = (
-        f"HTTP/1.1 {status.value} {status.phrase}",
-        "content-type: text/plain; charset=utf-8",
-        f"content-length: {len(message)}",
-        "connection: close",
-    )
-    return ("\r\n".join(lines) + "\r\n\r\n" + message).encode("ascii")
-
-
 # --- uvicorn's two protocols ---------------------------------------------------------------------
-
-
-class _JoinedWrites:
-    """A transport that writes the head of a response together with the beginning of its body.
-
-    uvicorn writes them one after the other, each with a system call and a packet of its own. A head without a body goes
-    out in the next turn of the event loop.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._call_soon = loop.call_soon
-        self._write = transport.write
-        self._head = b""
-        self.is_closing = transport.is_closing
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if self._head:
-            head, self._head = self._head, b""
-            if len(data) < _MAX_JOINED:
-                data = head + data
-            else:
-                self._write(head)
-        elif data.startswith(b"HTTP/1.1 "):
-            self._head = data
-            self._call_soon(self._flush)
-            return
-        self._write(data)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
-            self._write(head)
 
 
 def _protocol() -> type[asyncio.Protocol]:
@@ -557,7 +495,7 @@ class _H11Protocol(H11Protocol):
         self.conn = self._parser = _WatchedParser()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        joined: Any = _JoinedWrites(transport, self.loop)
+        joined: Any = JoinedWrites(transport, self.loop)
         self.app_state = with_certificate(self.app_state, transport)
         super().connection_made(joined)
         self._watched = self._parser.watched = _admitted(self, joined)
@@ -591,20 +529,24 @@ if HttpToolsProtocol is not None:
         _waiting: tuple[Any, Any, Any] | None = None
         """A request that may be taken, until its body has come: its cycle, the application, and what `take` needs."""
         _taken: Any = None
+        _data = b""
+        """What was read of a request whose head may be learned."""
         _read = b""
         """What was read since a request began, if connections may be handed over."""
         is_settled = False
         """Whether the connection stays here unless a request belongs elsewhere."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            joined: Any = _JoinedWrites(transport, self.loop)
+            joined: Any = JoinedWrites(transport, self.loop)
             self.app_state = with_certificate(self.app_state, transport)
             super().connection_made(joined)
             self._watched = _admitted(self, joined)
+            self._known = KnownHeads()
 
         def connection_lost(self, exc: Exception | None) -> None:
             cast("_Config", self.config).open_connections.forget(self._watched)
             self._end_waiting()
+            self._known.forget()
             super().connection_lost(exc)
             if self._taken is not None:
                 self._taken.disconnected()
@@ -647,8 +589,13 @@ if HttpToolsProtocol is not None:
                 return
             watched = self._watched
             before, self._chunk = watched.phase, len(data)
+            watched.shares = False
             if cast("_Config", self.config).passing is not None:
                 self._read = data if before == _SILENT else self._read + data if before == _HEAD else b""
+            if before == _SILENT and watched.is_free():
+                if self._known and self._takes_known(data):
+                    return
+                self._data = data if len(data) <= _MAX_LEARNED else b""
             watched.shares = False
             super().data_received(data)
             if watched.phase < _RECEIVED:
@@ -682,8 +629,60 @@ if HttpToolsProtocol is not None:
             """Let a request whose body has come be answered, if it waited for that."""
             if (waiting := self._end_waiting()) is not None:
                 cycle, app, head = waiting
-                self._taken = cast("Any", self.config).ahead.take(head, bytes(cycle.body))
-                super()._start_asgi_task(cycle, self._taken or app)
+                taken = cast("Any", self.config).ahead.take(head, cycle.scope, bytes(cycle.body))
+                if taken is not None:
+                    self._known.learn(self._data, cycle)
+                self._data = b""
+                self._start_taken(cycle, taken, app)
+
+        def _start_taken(self, cycle: Any, taken: Any, app: Any = None) -> None:
+            self._taken = taken
+            if taken is not None:
+                taken.whole = partial(self._write_whole, cycle)
+            super()._start_asgi_task(cycle, taken or app)
+
+        def _takes_known(self, data: bytes) -> bool:
+            """Let a request be answered whose head is known. Return whether that was possible."""
+            found = None if self.flow.write_paused else self._known.find(data)
+            if found is None:
+                return False
+            known, scope, body = found
+            config = cast("Any", self.config)
+            if config.passing is not None and self._leaves(config.passing, scope):
+                return True
+            if (head := config.ahead.may_take(scope)) is None:
+                return False
+            config.ahead.let_go()
+            if (taken := config.ahead.take(head, scope, body)) is None:
+                return False
+            self._watched.whole()
+            self.cycle = cycle_of(known, scope, self.server_state.default_headers)
+            self._start_taken(self.cycle, taken)
+            return True
+
+        def _write_whole(self, cycle: Any, status: int, own: bytes, body: bytes) -> bool:
+            """Write a response at once, if nothing is in its way (`ahead.WriteWhole`)."""
+            if cycle.response_started or cycle.disconnected or not cycle.keep_alive:
+                return False
+            if cycle is not self.cycle or self.flow.write_paused or self.transport.is_closing():
+                return False
+            cycle.response_started = cycle.response_complete = True
+            cast("Any", self.transport).write_whole(head_of_response(status, cycle.default_headers, own), body)
+            if self.pipeline or self.timeout_keep_alive_task is None:
+                self.on_response_complete()
+            else:  # the timer goes on, and looks at the time when it fires
+                self._watched.end_response()
+                self._taken = None
+                self.server_state.total_requests += 1
+            return True
+
+        def timeout_keep_alive_handler(self) -> None:
+            self.timeout_keep_alive_task = None
+            left = self.timeout_keep_alive - (self.loop.time() - self._watched.since)
+            if self._watched.is_free() and left > 0:
+                self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+            elif self._watched.is_free():  # else the end of the response starts it again
+                super().timeout_keep_alive_handler()
 
         def on_response_complete(self) -> None:
             self._watched.end_response()

@@ -34,7 +34,6 @@ from utcp_bridge.net.aiohttp_engine import (
     ReplyBody,
     Response,
     check_encoding,
-    framed,
     has_known_parts,
     has_no_connection,
     is_plain,
@@ -45,6 +44,7 @@ from utcp_bridge.net.aiohttp_engine import (
     translate,
 )
 from utcp_bridge.net.guard import Guard, is_own_origin
+from utcp_bridge.net.heads.request_heads import framed
 from utcp_bridge.net.http_options import SocketOptions, advice_on_proxy
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply

@@ -227,9 +227,11 @@ class Passing(Protocol):
 
     def open(self, connect: Callable[[], Any], count: Callable[[], int]) -> None:
         """Begin: `connect` makes the protocol of a connection, and `count` is how many are open."""
+        ...
 
     def place_of(self, scope: Any, *, is_first: bool) -> int | None:
         """Return where a request belongs, by its head; None if here. It may be the first on its connection."""
+        ...
 
     def send(self, place: int, transport: asyncio.Transport, data: bytes) -> bool:
         """Hand a connection over, with what was read of its request. Return False if it stays."""

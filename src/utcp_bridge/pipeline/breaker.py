@@ -16,8 +16,6 @@ from math import inf
 from random import Random
 from typing import Final, NamedTuple
 
-import anyio
-
 from utcp_bridge.errors import (
     CircuitOpen,
     ConnectionLost,
@@ -29,7 +27,7 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import Call, Emit, Outage, Result, Tool, discard, large_reader
 from utcp_bridge.pipeline import Next
-from utcp_bridge.tasks import loop_time
+from utcp_bridge.tasks import effective_deadline, loop_time
 from utcp_bridge.upstream import CALL_CLOCK, InputRequired, ProtocolError
 
 __all__ = ["Breaker", "BreakerRule", "Breakers"]
@@ -297,4 +295,4 @@ def _end_of_call() -> float:
     embedding program may have limits of its own: anyio looks for them in every scope around the call.
     """
     clock = CALL_CLOCK.get()
-    return anyio.current_effective_deadline() if clock is None or large_reader.get() is None else clock.ends
+    return effective_deadline() if clock is None or large_reader.get() is None else clock.ends

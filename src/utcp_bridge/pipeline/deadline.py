@@ -13,23 +13,29 @@ from dataclasses import dataclass
 from utcp_bridge.errors import DeadlineExceeded
 from utcp_bridge.model import Call, Deferred, Emit, Result, Tool, in_seconds, large_reader
 from utcp_bridge.pipeline import Next
-from utcp_bridge.tasks import loop_time, scope_until
+from utcp_bridge.tasks import TimeLimit, loop_time, scope_until
 from utcp_bridge.upstream import CALL_CLOCK, CallClock
 
 __all__ = ["Deadline", "LargeReplies"]
 
 
+def _never(_tool: Tool) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """Cancels the call after `seconds(tool)`."""
+    """Cancels the call after `seconds(tool)`. `ends_at_once(tool)` says that its clean-up then waits for nothing."""
 
     seconds: Callable[[Tool], float]
+    ends_at_once: Callable[[Tool], bool] = _never
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
         limit = self.seconds(tool)
+        limited = TimeLimit if self.ends_at_once(tool) else scope_until
 
         async def bounded(call: Call, emit: Emit) -> Result:
-            with scope_until(loop_time() + limit) as scope:
+            with limited(loop_time() + limit) as scope:
                 token = CALL_CLOCK.set(CallClock(scope))
                 try:
                     return await inner(call, emit)

@@ -16,6 +16,7 @@ import anyio
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next
+from utcp_bridge.tasks import effective_deadline
 
 __all__ = ["Retry", "RetryBudget"]
 
@@ -95,7 +96,7 @@ class Retry:
                         raise
                     pause = self._pause(error, attempt)
                     now = anyio.current_time()
-                    if now + pause >= anyio.current_effective_deadline():
+                    if now + pause >= effective_deadline():
                         raise
                     if budget is not None and not budget.take(now):
                         raise

@@ -176,6 +176,8 @@ class BridgeServer(HandlingServer):
         """
         if not self.client.host_ahead.is_known:
             self.interaction.meet(ctx)
+        if ctx.request_id is None:
+            return call_next(ctx)  # a notification has no result, whatever its name
         if ctx.method == "tools/call":
             ctx = _with_arguments(ctx)
             if (wish := self.relay.tasks.wish(ctx)) is not None:

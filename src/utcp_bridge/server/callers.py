@@ -13,17 +13,29 @@ from utcp_bridge.model import Requester, is_object
 from utcp_bridge.server.meta_tools import Caller
 
 if TYPE_CHECKING:
+    from mcp.server.connection import Connection
     from mcp.server.context import ServerRequestContext
     from starlette.requests import Request
 
 __all__ = [
-    "caller_of", "caller_on_stdio", "client_name", "principal_of", "requester_of", "requester_on_stdio",
-    "requester_over_http",
+    "caller_of", "caller_on_stdio", "client_name", "known_caller", "note_caller", "principal_of", "requester_of",
+    "requester_on_stdio", "requester_over_http",
 ]  # fmt: skip
 
 _FIRST_VERSION_WITH_LINKS: Final = "2025-06-18"
 _STATE_KEY: Final = "utcp_bridge/caller"
 _CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
+
+
+def known_caller(connection: Connection) -> Caller | None:
+    """Return the caller of a connection, if a handler has looked for it."""
+    known = connection.state.get(_STATE_KEY)
+    return None if known is None else known[2]
+
+
+def note_caller(connection: Connection, request: Any, caller: Caller) -> None:
+    """Note the caller of a request of 2026-07-28, which is known from an earlier request with the same head."""
+    connection.state[_STATE_KEY] = connection.client_params, request, caller
 
 
 def caller_of(ctx: ServerRequestContext[Any, Any]) -> Caller:

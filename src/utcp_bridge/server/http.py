@@ -35,7 +35,8 @@ from utcp_bridge.access.admissions import Admission, admission_of, note_admissio
 from utcp_bridge.access.challenges import WELL_KNOWN, Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, is_object
-from utcp_bridge.net.asgi_server import Ahead, serve_asgi
+from utcp_bridge.net.asgi_server import serve_asgi
+from utcp_bridge.net.heads.ahead import Ahead
 from utcp_bridge.net.listening import ConnectionLimits, for_url, listen
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.hosts.interaction import place_of_state
@@ -57,6 +58,7 @@ from utcp_bridge.server.replies import (
     as_accepted,
     is_json,
     read_accept,
+    refuse_at_end,
     respond,
 )
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal
@@ -142,7 +144,7 @@ def _assemble(
         cast("AsgiApp", outermost),
         front,
         ways.ahead(
-            lambda one, end, path: HotPosts(one.hot, one.catalogue.schema_with_headers, front, end, path),
+            lambda one, end, path: HotPosts(one.hot, one.catalogue.schema_with_headers, front, end.sessions, path),
             keeper,
         ),
         ways,
@@ -247,7 +249,6 @@ class McpEndpoint:
     def __init__(self, server: BridgeServer) -> None:
         self._server: Final = server
         self.sessions: Final = HandshakeSessions(server)
-        self.kept_alive: Final = self.sessions.kept_alive
         self._modern: Final = StreamableHTTPSessionManager(server)
         self._serve_modern: Final = self._modern.asgi_app.app
         """What is inside the manager's limit on bodies, which would collect and copy each body a second time."""
@@ -390,7 +391,8 @@ class HttpFront:
         self.end_streams: Final = at_end
         self.metrics: MetricsPage | None = None
         """Answers `/metrics`. It has a token of its own."""
-        self._open: dict[anyio.CancelScope, tuple[Admission | None, bool]] = {}
+        self._open: dict[Callable[[], object], tuple[Admission | None, bool]] = {}
+        """What ends the requests in flight, by whom they were sent, and whether each is a call."""
         if keeper is not None:
             keeper.on_look = self.end_refused
         self._calls = 0
@@ -409,14 +411,14 @@ class HttpFront:
 
     def end_requests(self) -> None:
         """Cancel requests in flight: calls and streams end, and a request without a response gets status 503."""
-        for scope in tuple(self._open):
-            scope.cancel()
+        for end in tuple(self._open):
+            end()
 
     def end_refused(self) -> None:
         """Cancel requests whose token was revoked, and event streams whose token has expired."""
-        for scope, (admission, is_call) in tuple(self._open.items()):
+        for end, (admission, is_call) in tuple(self._open.items()):
             if admission is not None and (admission.ended or not (is_call or admission.holds())):
-                scope.cancel()
+                end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -424,11 +426,11 @@ class HttpFront:
             await self._app(scope, receive, send)
             return
         if scope["path"] in {"/healthz", "/readyz"}:
-            await self._probe(scope, self._closing(send))
+            await self._probe(scope, self.closing(send))
         elif self.metrics is not None and scope["path"] == METRICS_PATH:
-            await self._measure(self.metrics, scope, self._closing(send))
+            await self._measure(self.metrics, scope, self.closing(send))
         elif scope["path"] in self._documents or self._is_metadata(scope["path"]):
-            await self._describe(scope, self._closing(send))
+            await self._describe(scope, self.closing(send))
         elif self._keeper is None or await self._recognises(self._keeper, scope, send):
             scope["headers"] = _stripped(scope["headers"])
             await self._admit(scope, receive, send)
@@ -463,21 +465,21 @@ class HttpFront:
             note_admission(scope, await keeper.recognise(_stripped(scope["headers"]), scope))
         except Refused as refused:
             headers = [(b"www-authenticate", keeper.challenge(refused))] if refused.status in {401, 403} else []
-            await respond(self._closing(send), refused.status, refused.document(), headers)
+            await respond(self.closing(send), refused.status, refused.document(), headers)
             return False
         return True
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = scope["headers"]
         if self._doors is not None and (refused := self._doors.refusal(headers)) is not None:
-            await respond(self._closing(send), *refused)
+            await respond(self.closing(send), *refused)
             return
         if _bare(scope["path"]) == self._path:
             scope["path"] = self._path
         CALLER.set(_caller(scope))
         RECEIVED_HEADERS.set(headers)
         if _is_visit(scope, self._path):
-            await _welcome(scope, self._closing(send), self._path)
+            await _welcome(scope, self.closing(send), self._path)
         else:
             body = mended_body(receive) if scope["method"] == "POST" else receive
             with attached(headers) if trace_context.is_on() else nullcontext():
@@ -501,7 +503,23 @@ class HttpFront:
         """Return what distinguishes the client of a request from others."""
         return _caller(scope)
 
-    def _closing(self, send: Send) -> Send:
+    @property
+    def is_draining(self) -> bool:
+        """Whether clients are asked to close their connections."""
+        return self._readiness.is_draining
+
+    def enter(self, end: Callable[[], object], admission: Admission | None) -> None:
+        """Count a call in flight until `leave`. `end` is called at the end of the server, or of its token."""
+        self._open[end] = admission, True
+        self._calls += 1
+
+    def leave(self, end: Callable[[], object]) -> None:
+        """Stop to count a request in flight."""
+        del self._open[end]
+        self._calls -= 1
+        self._used_at = loop_time()
+
+    def closing(self, send: Send) -> Send:
         """Return a `send` that asks the client to close its connection if the server ends by then."""
 
         def send_closing(message: Message) -> Awaitable[None]:
@@ -515,7 +533,7 @@ class HttpFront:
     async def serve(self, scope: Scope, receive: Receive, send: Send, app: AsgiApp) -> None:
         """Serve a request that was let in. It counts as in flight, and ends with the server."""
         started = finished = False
-        send = self._closing(send)
+        send = self.closing(send)
         admission = admission_of(scope)
         is_call = scope["method"] == "POST" and _first(scope["headers"], b"mcp-method") != "subscriptions/listen"
 
@@ -526,12 +544,12 @@ class HttpFront:
             return send(message)
 
         with scope_until() as cancellation:
-            self._open[cancellation] = admission, is_call
+            self._open[cancellation.cancel] = admission, is_call
             self._calls += is_call
             try:
                 await app(scope, receive, watched)
             finally:
-                del self._open[cancellation]
+                del self._open[cancellation.cancel]
                 self._calls -= is_call
                 self._used_at = loop_time()
         if not cancellation.cancelled_caught or finished:
@@ -541,7 +559,7 @@ class HttpFront:
         elif admission is not None and admission.ended:
             await respond(send, 401, Refused(401, "invalid_token").document())
         else:
-            await respond(send, 503, {"error": "shutting down"}, [(b"retry-after", b"5")])
+            await refuse_at_end(send)
 
     async def _probe(self, scope: Scope, send: Send) -> None:
         if scope["method"] not in {"GET", "HEAD"}:

@@ -442,8 +442,11 @@ def _offset(value: Any) -> int:
 
 
 def _rendering(entry: Entry, settings: BridgeSettings, budget: Budget, show: Show | None) -> Rendering:
+    if (made := entry.rendering) is not None and made[0] is budget and made[1] is show and made[2] is settings:
+        rendering: Rendering = made[3]
+        return rendering
     output = entry.output
-    return Rendering(
+    rendering = Rendering(
         budget=budget,
         structured=output is not None or settings.structured_content == "always",
         conform=entry.conform,
@@ -452,6 +455,8 @@ def _rendering(entry: Entry, settings: BridgeSettings, budget: Budget, show: Sho
         refuse_link=entry.refuse_link,
         show_link=as_it_is if show is None else partial(show, entry.tool),
     )
+    entry.rendering = budget, show, settings, rendering
+    return rendering
 
 
 def meta_tool_entries(settings: BridgeSettings, counts: Mapping[str, int]) -> list[JsonObject]:

@@ -13,6 +13,7 @@ import orjson
 from starlette.requests import Request
 
 from utcp_bridge.foreign import escape_line_ends, json_line
+from utcp_bridge.net.heads.ahead import WriteWhole
 from utcp_bridge.tasks import loop_time
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "is_json",
     "open_events",
     "read_accept",
+    "refuse_at_end",
     "respond",
 ]
 
@@ -46,6 +48,10 @@ _EVENTS: Final = (
     (b"x-accel-buffering", b"no"),
 )
 _SESSION: Final = b"mcp-session-id"
+_LINES: Final = b"content-type: application/json\r\ncontent-length: %d\r\ncache-control: no-store\r\n"
+"""The header lines of `respond`."""
+_PLAIN_LINES: Final = b"content-length: %d\r\ncontent-type: application/json\r\n"
+"""Those of a response of 2026-07-28, in the order of the SDK."""
 _ESCAPE: Final = b"\\u"
 _SMALL_NUMBER: Final = b"e-0"
 """How the SDK's writer of JSON begins a small exponent. Others write it without the zero."""
@@ -120,6 +126,13 @@ def _session_header(session_id: str | None) -> list[Header]:
     return [] if session_id is None else [(_SESSION, session_id.encode())]
 
 
+def _whole(body: Any, session_id: str | None) -> tuple[bytes, bytes]:
+    """Return the lines of `respond` and its document."""
+    data = encode(body)
+    lines = _LINES % len(data)
+    return lines if session_id is None else b"%bmcp-session-id: %b\r\n" % (lines, session_id.encode()), data
+
+
 async def respond(send: Send, status: int, body: Any, headers: Iterable[Header] = ()) -> None:
     """Send a JSON document."""
     data = encode(body)
@@ -128,11 +141,22 @@ async def respond(send: Send, status: int, body: Any, headers: Iterable[Header] 
     await send({"type": "http.response.body", "body": data})
 
 
-class McpReply:
-    """The reply to one POST: JSON, or an event stream from its first event on."""
+async def refuse_at_end(send: Send) -> None:
+    """Refuse a request because the server ends."""
+    await respond(send, 503, {"error": "shutting down"}, [(b"retry-after", b"5")])
 
-    def __init__(self, send: Send, accepted: Accepted, request: Request | None = None) -> None:
+
+class McpReply:
+    """The reply to one POST: JSON, or an event stream from its first event on.
+
+    `whole` writes a JSON document in one piece, if it can. Otherwise, it is sent as two messages.
+    """
+
+    def __init__(
+        self, send: Send, accepted: Accepted, request: Request | None = None, whole: WriteWhole | None = None
+    ) -> None:
         self.request: Final = request
+        self._whole = whole
         self.session_id: str | None = None
         self._send = send
         self._accepted = accepted
@@ -147,6 +171,18 @@ class McpReply:
         if self._turns is None:
             self._turns = anyio.Lock(fast_acquire=True)
         return self._turns
+
+    async def end(self, *, is_refused: bool = False) -> None:
+        """End the reply because the server ends, or because the token of its request was revoked."""
+        if self._opened and not self._ended:
+            self._ended = True
+            await self._send({"type": "http.response.body", "body": b""})
+        elif not self._ended:
+            self._ended = True
+            if is_refused:
+                await respond(self._send, 401, {"error": "unauthorized"})
+            else:
+                await refuse_at_end(self._send)
 
     @property
     def takes_events(self) -> bool:
@@ -176,7 +212,8 @@ class McpReply:
         """Send the response to the request and end the reply."""
         if not self._opened and self._accepted.json:
             self._ended = True  # nothing else is written from here on
-            await respond(self._send, 200, response, _session_header(self.session_id))
+            if self._whole is None or not self._whole(200, *_whole(response, self.session_id)):
+                await respond(self._send, 200, response, _session_header(self.session_id))
             return
         async with self._turn:
             await self._write(event_of(response), last=True)
@@ -188,6 +225,8 @@ class McpReply:
             return
         self._ended = True
         data = encode(response)
+        if self._whole is not None and self._whole(status, _PLAIN_LINES % len(data), data):
+            return
         headers = [(b"content-length", str(len(data)).encode()), _JSON]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": data})

@@ -26,7 +26,7 @@ from utcp_bridge.errors import DeadlineExceeded, InternalError, ReplyTooLarge
 from utcp_bridge.model import Deferred, JsonObject, LargeReader, Result, Tool, has_steps, is_list
 from utcp_bridge.server.kept_results import KeptResult, Page, Shelf, page_of, resource_contents, selected
 from utcp_bridge.server.replicas.place import here
-from utcp_bridge.tasks import end_heavy_turn, heavy_turn, in_slices, pause_if_heavy
+from utcp_bridge.tasks import effective_deadline, end_heavy_turn, heavy_turn, in_slices, pause_if_heavy
 from utcp_bridge.workers.failures import TOO_MUCH, rebuilt_error
 from utcp_bridge.workers.memory import give_back, return_large_blocks
 from utcp_bridge.workers.process import EndedWorker, WorkerProcess, can_start
@@ -160,7 +160,7 @@ class ReplyWorkers:
             if worker is None:
                 return None
             try:
-                seconds = anyio.current_effective_deadline() - anyio.current_time()
+                seconds = effective_deadline() - anyio.current_time()
                 head |= {"job": REPLY_JOB, "seconds": seconds if math.isfinite(seconds) else _DEFAULT_SECONDS}
                 last, pieces = await worker.ask(head, data(), sent=end_heavy_turn)
             except EndedWorker:

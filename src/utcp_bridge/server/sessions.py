@@ -18,11 +18,11 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
 import mcp_types as types
@@ -45,13 +45,19 @@ from utcp_bridge.server.hosts.adapters import capabilities_of
 from utcp_bridge.server.hot.requests import HotRequest
 from utcp_bridge.server.replicas.place import new_ident
 from utcp_bridge.server.replies import McpReply, event_of, open_events
-from utcp_bridge.tasks import loop_time
+from utcp_bridge.tasks import Stoppable, loop_time
 from utcp_bridge.upstream import APPS
 
 if TYPE_CHECKING:
     from utcp_bridge.server.app import BridgeServer
 
-__all__ = ["HandshakeSession", "HandshakeSessions", "Refusal", "read_session_id", "write_session_id"]
+__all__ = [
+    "HandshakeSession",
+    "HandshakeSessions",
+    "Refusal",
+    "read_session_id",
+    "write_session_id",
+]
 
 _MAX_IDLE_SECONDS: Final = 1_800.0
 """A session that was idle for longer is forgotten. Its client can still use it."""
@@ -69,6 +75,8 @@ _NEW_STREAM: Final = b": This is a new stream. Events before it are not kept.\r\
 _REQUEST_CANCELLED: Final = -32_800
 _RANDOM: Final = 32
 """Characters of the random part of an id."""
+_WITH_EVENTS: Final = TransportContext(kind="streamable-http", can_send_request=True)
+_WITHOUT_EVENTS: Final = TransportContext(kind="streamable-http", can_send_request=False)
 _ID: Final = re.compile(r"[0-9a-f]{32}(?:\.([A-Za-z0-9_-]{1,512}))?")
 _ABILITIES: Final = {
     "s": ("sampling", ""),
@@ -183,7 +191,7 @@ class HandshakeSession:
     def __init__(self, server: BridgeServer, ident: str | None = None) -> None:
         self.connection: Final = Connection.for_loop(self, session_id=ident)
         self.runner: Final = ServerRunner(server, self.connection, None)
-        self.in_flight: Final[dict[types.RequestId, anyio.CancelScope]] = {}
+        self.in_flight: Final[dict[types.RequestId, anyio.CancelScope | Stoppable]] = {}
         self._questions: Final[dict[str, _Question]] = {}
         self._asked = 0
         self.used_at = anyio.current_time()
@@ -371,6 +379,14 @@ class _Exchange:
             await self.notify("notifications/progress", {key: one for key, one in fields.items() if one is not None})
 
 
+class _ReadRequest(NamedTuple):
+    """A request as it was read."""
+
+    ident: types.RequestId
+    method: str
+    params: JsonObject | None
+
+
 class HandshakeSessions:
     """The sessions of one server. At most `limit` are kept, and those unused for longest are forgotten first."""
 
@@ -391,14 +407,23 @@ class HandshakeSessions:
                 for reply in tuple(self._replies):
                     group.start_soon(reply.ping, _PING_SECONDS, _TICK_SECONDS)
 
-    @contextmanager
-    def kept_alive(self, reply: McpReply) -> Generator[None]:
-        """Let a reply that is silent for long have signs of life, during the block."""
+    def keep_alive_of(self, reply: McpReply) -> None:
+        """Let a reply that is silent for long have signs of life, until `let_go`."""
         self._replies.add(reply)
-        try:
-            yield
-        finally:
-            self._replies.discard(reply)
+
+    def let_go(self, reply: McpReply) -> None:
+        """Note that a reply is complete."""
+        self._replies.discard(reply)
+
+    def known(self, ident: str | None, admission: Admission | None = None) -> HandshakeSession | None:
+        """Return a session by its id, if it is there and that of the principal. It counts as used."""
+        session = self._sessions.get(ident or "")
+        if session is None or not (session.admission is admission or _is_of(str(ident), _named(admission))):
+            return None
+        self._sessions.move_to_end(str(ident))
+        session.used_at = loop_time()
+        session.admission = admission
+        return session
 
     async def forget_idle(self, now: float) -> None:
         """Forget the sessions that were not used for long; sooner if there are many."""
@@ -440,14 +465,10 @@ class HandshakeSessions:
         """
         if not ident:
             raise Refusal(400, "The request has no Mcp-Session-Id. Send `initialize` first; its reply has the id.")
-        session = self._sessions.get(ident)
-        is_own = (session is not None and session.admission is admission) or _is_of(ident, _named(admission))
-        if session is not None and is_own:
-            self._sessions.move_to_end(ident)
-            session.used_at = loop_time()
-            session.admission = admission
+        if (session := self.known(ident, admission)) is not None:
             return session
-        stated = None if ident in self._ended or not is_own else read_session_id(ident, version)
+        is_other = ident in self._ended or not _is_of(ident, _named(admission))
+        stated = None if is_other else read_session_id(ident, version)
         if stated is None:
             raise Refusal(404, "This Mcp-Session-Id matches no session. Send `initialize` to start one.")
         session = HandshakeSession(self._server, ident)
@@ -564,42 +585,57 @@ class HandshakeSessions:
         if ident is None:
             raise Refusal(400, "The `id` of a request is text or an integer.")
         hot = self._server.hot.of_session(message, session.connection)
-        return await self._answer(session, ident, method, params, reply, hot)
+        asked, scope = _ReadRequest(ident, method, params), anyio.CancelScope()
+        with scope:
+            return await self._answer(session, asked, reply, scope, hot)
+        return self.cancelled(asked)
 
     async def _note(self, session: HandshakeSession, method: str, params: JsonObject | None, reply: McpReply) -> None:
         if method == "notifications/cancelled":
             session.cancel(params)
-        transport = TransportContext(kind="streamable-http", can_send_request=False)
-        await session.runner.on_notify(_Exchange(session, None, None, transport, reply.request), method, params)
+        exchange = _Exchange(session, None, None, _WITHOUT_EVENTS, reply.request)
+        await session.runner.on_notify(exchange, method, params)
 
     async def _answer(
         self,
         session: HandshakeSession,
-        ident: types.RequestId,
-        method: str,
-        params: JsonObject | None,
+        asked: _ReadRequest,
         reply: McpReply,
+        canceller: anyio.CancelScope | Stoppable,
         hot: HotRequest | None = None,
     ) -> JsonObject:
-        transport = TransportContext(kind="streamable-http", can_send_request=reply.takes_events)
+        ident, method, params = asked
+        transport = _WITH_EVENTS if reply.takes_events else _WITHOUT_EVENTS
         exchange = _Exchange(session, reply, ident, transport, reply.request, progress_token_from_params(params))
-        key, scope = coerce_request_id(ident), anyio.CancelScope()
-        session.in_flight[key] = scope
+        key = coerce_request_id(ident)
+        session.in_flight[key] = canceller
+        self._replies.add(reply)
         try:
-            with scope, self.kept_alive(reply):
-                if hot is None:
-                    result = await session.runner.on_request(exchange, method, params)
-                else:
-                    result = await self._server.hot.respond(hot, exchange, session.connection, reply.request)
-                return {"jsonrpc": "2.0", "id": ident, "result": result}
+            if hot is None:
+                result = await session.runner.on_request(exchange, method, params)
+            else:
+                result = await self._server.hot.respond(hot, exchange, session.connection, reply.request)
+            return {"jsonrpc": "2.0", "id": ident, "result": result}
         except Exception as error:  # noqa: BLE001 - the SDK says which text of it clients may read
             return _error(ident, modern_error_data(error))
         finally:
-            if session.in_flight.get(key) is scope:
+            self._replies.discard(reply)
+            if session.in_flight.get(key) is canceller:
                 del session.in_flight[key]
             if session.is_forgotten and not session.in_flight:
                 await session.close()
-        return _error(ident, types.ErrorData(code=_REQUEST_CANCELLED, message="Request cancelled"))
+
+    async def answer_hot(
+        self, session: HandshakeSession, request: HotRequest, reply: McpReply, stoppable: Stoppable
+    ) -> JsonObject:
+        """Return the response to a hot request of a session. Its client cancels it by `stoppable`."""
+        asked = _ReadRequest(request.ident, request.method, request.params)
+        return await self._answer(session, asked, reply, stoppable, request)
+
+    @staticmethod
+    def cancelled(request: HotRequest | _ReadRequest) -> JsonObject:
+        """Return the response to a request that its client has cancelled."""
+        return _error(request.ident, types.ErrorData(code=_REQUEST_CANCELLED, message="Request cancelled"))
 
 
 def _admission(reply: McpReply) -> Admission | None:

@@ -39,7 +39,7 @@ from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
 from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, read_hot
 from utcp_bridge.server.incoming import UnreadableMessage, read_message, refuse_long
 from utcp_bridge.server.wire.lines import MAX_LINE_BYTES, InFlight, Lines, LongLineError, SendLine, Wire, open_wire
-from utcp_bridge.tasks import OwnTasks, scope_until
+from utcp_bridge.tasks import OwnTasks, Stoppable
 
 __all__ = ["MessageReader", "MessageWriter", "ProbeReader", "serve_stdio", "serve_wire"]
 
@@ -237,10 +237,11 @@ class _HotCall:
     request: HotRequest
     connection: Connection
     writer: MessageWriter
-    scope: anyio.CancelScope = field(default_factory=scope_until)
+    stoppable: Stoppable = field(default_factory=Stoppable)
     is_cancelled: bool = False
     """Whether the client has cancelled it, and so expects no response."""
     is_closed: bool = False
+    is_answered: bool = False
     message_metadata: None = field(default=None, repr=False)
     _cancel_requested: anyio.Event | None = None
 
@@ -334,7 +335,7 @@ class HotLines:
         """Cancel every request in flight. Each gets an error, because its client may still wait."""
         self._session = self._outbound = None
         for call in tuple(self._taken.values()):
-            call.scope.cancel()
+            call.stoppable.cancel()
 
     async def end(self) -> None:
         """Cancel every request in flight, and wait for their errors."""
@@ -427,12 +428,20 @@ class HotLines:
         if call is None:
             return False
         call.is_cancelled = True
-        call.scope.cancel()
+        call.stoppable.cancel()
         return True
 
     async def _serve(self, call: _HotCall) -> None:
+        """Answer a request. It gets an error if the connection ends first."""
+        error = None
         try:
-            error = await self._answer(call)
+            call.stoppable.begin()
+            await self._answer(call)
+        except asyncio.CancelledError:
+            if not call.stoppable.has_stopped():
+                raise
+            if not (call.is_answered or call.is_cancelled):
+                error = types.ErrorData(code=types.CONNECTION_CLOSED, message="Connection closed")
         except Exception as raised:  # noqa: BLE001 - the SDK says which text of it clients may read
             error = None if call.is_cancelled else modern_error_data(raised)
         finally:
@@ -440,24 +449,19 @@ class HotLines:
         if error is not None:
             await self._writer.refuse(types.JSONRPCError(jsonrpc="2.0", id=call.request.ident, error=error))
 
-    async def _answer(self, call: _HotCall) -> types.ErrorData | None:
-        """Answer a request. Return the error that it gets if the connection ends first."""
-        begun = False
-        with call.scope:
-            try:
-                result = await self._calls.respond(call.request, call, call.connection)
-            finally:
-                call.is_closed = True
-                key = coerce_request_id(call.request.ident)
-                if self._taken.get(key) is call:
-                    del self._taken[key]
-                if isinstance(call.connection, HotConnection):
-                    await call.connection.aclose()
-            begun = True
-            await self._write(call.request.ident, result)
-        if begun or call.is_cancelled:
-            return None
-        return types.ErrorData(code=types.CONNECTION_CLOSED, message="Connection closed")
+    async def _answer(self, call: _HotCall) -> None:
+        ident = call.request.ident
+        try:
+            result = await self._calls.respond(call.request, call, call.connection)
+        finally:
+            call.is_closed = True
+            key = coerce_request_id(ident)
+            if self._taken.get(key) is call:
+                del self._taken[key]
+            if isinstance(call.connection, HotConnection):
+                await call.connection.aclose()
+        call.is_answered = True
+        await self._write(ident, result)
 
     async def _write(self, ident: types.RequestId, result: JsonObject) -> None:
         try:

@@ -50,6 +50,7 @@ class HttpTransport(Transport[HttpTemplate]):
     kinds: ClassVar[tuple[str, ...]] = ("http",)
     template = HttpTemplate
     raw_fields: ClassVar[frozenset[str]] = frozenset({"request_plan"})
+    ends_at_once: ClassVar[bool] = True
 
     @classmethod
     def endpoint(cls, template: HttpTemplate) -> str | None:

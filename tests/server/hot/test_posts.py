@@ -8,12 +8,13 @@ import anyio
 import anyio.to_thread
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tests.support.hot_requests import bridge, plain, requests, written
 from tests.support.served_here import serve as serve_for
 
 from utcp_bridge.access.tokens import TokenFile
+from utcp_bridge.net.heads.ahead import KnownHeads
 
 pytest.importorskip("httptools", reason="h11 takes no request ahead of the SDK")
 pytestmark = pytest.mark.anyio
@@ -179,6 +180,67 @@ async def test_the_front_answers_any_request_as_the_sdk_does(modern, secured, tm
 
     await serve(server, work)
     assert counted.number > 5
+
+
+def sent_after(url, learned, body, headers):
+    """Send a request on a connection after a plain one with nearly the same head. Return the second response."""
+    parts = urlsplit(url)
+
+    def written_out(fields, content):
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields if (name, value) != ("Connection", "close"))
+        return f"POST {parts.path} HTTP/1.1\r\n{head}\r\n".encode() + content
+
+    with (
+        socket.create_connection((parts.hostname, parts.port), timeout=30) as connection,
+        connection.makefile("rb") as stream,
+    ):
+        connection.sendall(written_out(*learned))
+        response(stream)
+        connection.sendall(written_out(headers, body))
+        return response(stream)
+
+
+@pytest.mark.parametrize("modern", [False, True], ids=["handshake", "modern"])
+async def test_a_request_with_a_head_that_is_nearly_known_is_answered_as_the_sdk_does(modern, monkeypatch):
+    server = bridge(bearer_token="t" * 16)
+    counted = Counted(server)
+    found = []
+    find = KnownHeads.find
+
+    def noted(heads, data):
+        known = find(heads, data)
+        found.append(known is not None)
+        return known
+
+    monkeypatch.setattr(KnownHeads, "find", noted)
+
+    def compare_all(url):
+        session = None if modern else session_of(url)
+        first = orjson.dumps(plain("tools/call", {"name": "m_echo", "arguments": {}}, modern=modern))
+        more = [("Mcp-Method", "tools/call"), ("Mcp-Name", "m_echo")] if modern else [("Mcp-Session-Id", session)]
+        learned = of(url, first, *more, TOKEN, version="2026-07-28" if modern else "2025-11-25"), first
+
+        @settings(max_examples=120, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(data=st.data())
+        def same(data):
+            message = data.draw(requests(modern=modern))
+            body = data.draw(written(message))
+            plainly = data.draw(st.booleans())
+            headers = data.draw(headers_of(url, body, message, session))
+            if plainly:
+                headers = [(name, str(len(body)) if name == "Content-Length" else value) for name, value in learned[0]]
+            assume(all(name not in {"Expect", "Content-Length"} for name, _ in headers[:-1]) or plainly)
+            one, other = counted.both(lambda: sent_after(url, learned, body, headers))
+            assert one == other
+
+        same()
+
+    async def work(url):
+        await anyio.to_thread.run_sync(compare_all, url)
+
+    await serve(server, work)
+    assert counted.number > 120
+    assert sum(found) > 20
 
 
 def opened(url, *bodies, modern, session):

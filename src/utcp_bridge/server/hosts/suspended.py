@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.model import Emit, JsonObject, LogMessage, LogReceiver, discard, is_object, log_receiver
+from utcp_bridge.tasks import effective_deadline
 from utcp_bridge.upstream import InputRequired, ProtocolError
 
 __all__ = ["Suspended", "SuspendedCall", "SuspendedCalls", "Work"]
@@ -97,7 +98,7 @@ class SuspendedCall:
         key = f"{method.partition('/')[0]}-{self._asked}"
         question = self._questions[key] = _Asked(method, await masked_partial(params, self._redactor))
         self._move()
-        deadline = anyio.current_effective_deadline()
+        deadline = effective_deadline()
         try:
             await question.answered.wait()
         finally:

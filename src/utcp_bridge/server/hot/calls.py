@@ -169,18 +169,19 @@ class HotCalls:
 
         :raises MCPError: the request is refused.
         """
+        meta: Any = request.meta
         ctx: Context = ServerRequestContext(
-            session=ServerSession(exchange, connection, request_meta=cast("Any", request.meta)),
+            session=ServerSession(exchange, connection, request_meta=meta),
             lifespan_context=None,
             method=request.method,
             params=request.params,
             request_id=request.ident,
-            meta=cast("Any", request.meta),
+            meta=meta,
             protocol_version=connection.protocol_version,
             request=http_request,
         )
         result: Any = await self._server.shortcut(ctx, self._next)
-        return cast("JsonObject", result)
+        return result  # type: ignore[no-any-return]
 
     async def _next(self, ctx: Context) -> JsonObject:
         """Do what the SDK does after the middleware: run the handler and shape its result."""

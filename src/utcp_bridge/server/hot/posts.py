@@ -5,31 +5,37 @@ A request is taken in two steps. Its head says whether it may be hot: one plain 
 once, so that a request is refused as early as without the front. Its body then says whether it is hot (`calls.py`),
 and agrees with the headers that repeat its parts; otherwise the application gets it, with its body.
 
+Who calls is looked at for each request anew (`access/gatekeeper.py`), also if its head is known. What is kept by a head
+is of the one admission that came with it: a token that was revoked, or means another principal now, starts afresh.
+
 Until 2025-11-25 a client that disconnects does not cancel its calls. Since 2026-07-28 it does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import anyio
+from mcp.server.connection import Connection
 from mcp.server.runner import modern_error_data
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS, MCP_PARAM_HEADER_PREFIX, decode_header_value
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
-from pydantic_core import from_json
 from starlette.requests import Request
 
-from utcp_bridge.access.admissions import Admission, note_admission
+from utcp_bridge.access.admissions import Admission, admission_of, note_admission, principal_of
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, JsonObject
+from utcp_bridge.net.heads.ahead import WriteWhole
+from utcp_bridge.server.callers import known_caller, note_caller
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
-from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, hot_request
-from utcp_bridge.server.replies import Accepted, AsgiApp, Header, McpReply, Receive, Scope, Send, is_json, read_accept
-from utcp_bridge.tasks import scope_until
+from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, read_hot
+from utcp_bridge.server.meta_tools import Caller
+from utcp_bridge.server.replies import Accepted, Header, McpReply, Receive, Scope, Send, is_json, read_accept
+from utcp_bridge.tasks import Stoppable
 
 __all__ = ["HotPosts"]
 
@@ -42,6 +48,7 @@ _COLD: Final = frozenset({
 _TRANSPORT: Final = TransportContext(kind="streamable-http", can_send_request=False)
 _OK: Final = 200
 _MAX_HEADS: Final = 256
+_MAX_CALLERS: Final = 16
 _MAX_HEAD_BYTES: Final = 4_096
 """A longer head is examined each time."""
 
@@ -66,40 +73,74 @@ class Entrance(Protocol):
         """Return what distinguishes the client of a request from others."""
         ...
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, app: AsgiApp) -> None:
-        """Serve a request that was let in. It counts as in flight, and ends with the server."""
+    def closing(self, send: Send) -> Send:
+        """Return a `send` that asks the client to close its connection if the server ends by then."""
+        ...
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether clients are asked to close their connections."""
+        ...
+
+    def enter(self, end: Callable[[], object], admission: Admission | None) -> None:
+        """Count a request in flight until `leave`. `end` is called at the end of the server, or of its token."""
+        ...
+
+    def leave(self, end: Callable[[], object]) -> None:
+        """Stop to count a request in flight."""
         ...
 
 
-class SessionEndpoint(Protocol):
-    """The endpoint of MCP (`McpEndpoint`)."""
+class KnownSession(Protocol):
+    """A session of the handshake era (`HandshakeSession`)."""
 
-    async def serve_message(
-        self, message: Any, scope: Scope, send: Send, accepted: Accepted, version: str | None
-    ) -> None:
-        """Serve a message of the handshake era."""
+    @property
+    def connection(self) -> Connection:
+        """What the SDK keeps of its client."""
         ...
 
-    def kept_alive(self, reply: McpReply) -> AbstractContextManager[None]:
-        """Let a reply that is silent for long have signs of life, during the block."""
+
+class KnownSessions(Protocol):
+    """The sessions of one server (`HandshakeSessions`)."""
+
+    def known(self, ident: str | None, admission: Admission | None) -> Any:
+        """Return a session by its id, if it is there and that of the principal. It counts as used."""
+        ...
+
+    async def answer_hot(self, session: Any, request: HotRequest, reply: McpReply, stoppable: Stoppable) -> JsonObject:
+        """Return the response to a hot request of a session. Its client cancels it by `stoppable`."""
+        ...
+
+    def cancelled(self, request: HotRequest) -> JsonObject:
+        """Return the response to a request that its client has cancelled."""
+        ...
+
+    def keep_alive_of(self, reply: McpReply) -> None:
+        """Let a reply that is silent for long have signs of life, until `let_go`."""
+        ...
+
+    def let_go(self, reply: McpReply) -> None:
+        """Note that a reply is complete."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What the headers of a request say that passed every check. `name` is its `Mcp-Name`."""
+    """What the headers of a request say that passed every check. `session` is the id of its session."""
 
     accepted: Accepted
     version: str | None
     is_modern: bool
     method: str | None
-    name: bytes | None = None
+    session: str | None
     admission: Admission | None = None
     """Who sends it; None if anyone may call."""
+    callers: dict[int, tuple[Any, Caller]] = field(default_factory=dict[int, "tuple[Any, Caller]"], repr=False)
+    """The envelopes that came with it from this sender, by their identities, and the clients that they mean."""
 
 
 class HotPosts:
-    """Takes hot requests of a server over HTTP (`net.asgi_server.Ahead`).
+    """Takes hot requests of a server over HTTP (`net.heads.ahead.Ahead`).
 
     `schema_with_headers` returns the input schema of a tool of which clients repeat arguments in headers.
     """
@@ -109,13 +150,13 @@ class HotPosts:
         calls: HotCalls,
         schema_with_headers: Callable[[str], JsonObject | None],
         front: Entrance,
-        endpoint: SessionEndpoint,
+        sessions: KnownSessions,
         path: str,
     ) -> None:
-        self._calls = calls
+        self.calls: Final = calls
         self._schema_with_headers = schema_with_headers
-        self._front = front
-        self._endpoint = endpoint
+        self.front: Final = front
+        self.sessions: Final = sessions
         self._path = path
         self._heads: dict[tuple[Header, ...], _Head] = {}
 
@@ -124,41 +165,40 @@ class HotPosts:
 
         Clients send the same headers again and again, but for a length and a name, so they are examined once.
         """
-        if scope["method"] != "POST" or scope["path"] != self._path or not self._calls.may_answer:
+        if scope["method"] != "POST" or scope["path"] != self._path or not self.calls.may_answer:
             return None
-        length = name = None
+        length = None
+        is_named = False
         others: list[Header] = []
         for header in scope["headers"]:
             if header[0] == b"content-length" and length is None:
                 length = header[1]
-            elif header[0] == b"mcp-name" and name is None:
-                name = header[1]
+            elif header[0] == b"mcp-name" and not is_named:
+                is_named = True
             else:
                 others.append(header)
         if length is None or not length.isdigit() or int(length) > MAX_HOT_BYTES:
             return None
-        head = self._remembered(others)
-        keeper = self._front.keeper
+        key = tuple(others)
+        head = self._remembered(key, others)
+        keeper = self.front.keeper
         if head is not None and keeper is not None:
-            head = self._recognised(keeper, head, others, scope)
-        if head is None:
-            return None
-        self._front.expect()
-        return head if name is None else replace(head, name=name)
-
-    def _remembered(self, headers: list[Header]) -> _Head | None:
-        key = tuple(headers)
-        head = self._heads.get(key)
-        if head is None:
-            if (head := self._examined(headers)) is None:
-                return None
-            if sum(len(header[0]) + len(header[1]) for header in headers) <= _MAX_HEAD_BYTES:
-                if len(self._heads) >= _MAX_HEADS:
-                    self._heads.clear()
-                self._heads[key] = head
+            head = self._recognised(keeper, head, key, scope)
+        if head is not None:
+            self.front.expect()
         return head
 
-    def _recognised(self, keeper: Gatekeeper, head: _Head, headers: list[Header], scope: Scope) -> _Head | None:
+    def _remembered(self, key: tuple[Header, ...], headers: list[Header]) -> _Head | None:
+        if (known := self._heads.get(key)) is not None:
+            return known
+        head = self._examined(headers)
+        if head is not None and sum(len(header[0]) + len(header[1]) for header in headers) <= _MAX_HEAD_BYTES:
+            if len(self._heads) >= _MAX_HEADS:
+                self._heads.clear()
+            self._heads[key] = head
+        return head
+
+    def _recognised(self, keeper: Gatekeeper, head: _Head, headers: tuple[Header, ...], scope: Scope) -> _Head | None:
         """Return the head with who sends it, which is noted in the scope; None if the application has to ask."""
         if scope["query_string"] or keeper.needed is not None:
             return None
@@ -168,9 +208,9 @@ class HotPosts:
             admission = keeper.known(headers, certificate)
             if admission is None:
                 return None
-            head = replace(head, admission=admission)
-            if (key := tuple(headers)) in self._heads:
-                self._heads[key] = head
+            head = replace(head, admission=admission, callers={})
+            if headers in self._heads:
+                self._heads[headers] = head
         note_admission(scope, admission)
         return head
 
@@ -188,115 +228,149 @@ class HotPosts:
         is_named = method in {"tools/call", "tools/list"} if is_modern else b"mcp-session-id" in told
         if not is_named or not accepted.json or not is_json(_text(told, b"content-type")):
             return None
-        return _Head(accepted, version, is_modern, method) if self._front.lets_in(headers) else None
+        session = _text(told, b"mcp-session-id")
+        return _Head(accepted, version, is_modern, method, session) if self.front.lets_in(headers) else None
 
     def let_go(self) -> None:
         """Stop counting a request that was let in: it is taken, served by the application, or lost."""
-        self._front.expect(-1)
+        self.front.expect(-1)
 
-    def take(self, head: _Head, body: bytes) -> _Post | None:
+    def take(self, head: _Head, scope: Scope, body: bytes) -> _Post | None:
         """Return what answers a request; None if the application does."""
-        try:
-            message = from_json(body)
-        except ValueError:
-            return None
-        request = hot_request(message)
+        request = read_hot(body) if self.calls.may_answer else None
         if request is None:
             return None
-        accepted, version = head.accepted, head.version
         if not head.is_modern:
-            if request.version is not None:
-                return None
-            return _Post(
-                self, lambda scope, send: self._endpoint.serve_message(message, scope, send, accepted, version)
+            session: KnownSession | None = (
+                None if request.version else self.sessions.known(head.session, head.admission)
             )
-        envelope = self._envelope(request, head)
-        if envelope is None:
-            return None
-        call = _ModernCall(self._calls, self._endpoint, request, envelope, accepted)
-        return _Post(self, call.serve, call.scope)
+            if session is None or session.connection.client_params is None:
+                return None
+            return _SessionPost(self, head, request, session)
+        envelope = self._envelope(request, head, scope)
+        return None if envelope is None else _ModernPost(self, head, request, envelope)
 
-    def _envelope(self, request: HotRequest, head: _Head) -> tuple[Any, Any] | None:
+    def _envelope(self, request: HotRequest, head: _Head, scope: Scope) -> tuple[Any, Any] | None:
         """Return what the client of a request of 2026-07-28 says of itself; None if the SDK has to look at it."""
         if request.version != head.version or request.token is not None or request.method != head.method:
             return None
         if request.method == "tools/call":
             name: str = (request.params or {})["name"]
-            stated = head.name
-            if stated is None or stated != stated.strip() or decode_header_value(stated.decode("latin-1")) != name:
+            if not _is_named(scope["headers"], name) or self._schema_with_headers(name) is not None:
                 return None
-            if self._schema_with_headers(name) is not None:
-                return None
-        return self._calls.envelope_of(request)
-
-    def serve(self, scope: Scope, receive: Receive, send: Send, app: AsgiApp) -> Awaitable[None]:
-        """Serve a request as the front does, by another application."""
-        CALLER.set(self._front.caller_of(scope))
-        RECEIVED_HEADERS.set(scope["headers"])
-        return self._front.serve(scope, receive, send, app)
+        return self.calls.envelope_of(request)
 
 
-@dataclass(slots=True)
 class _Post:
-    """A request that was taken: an ASGI application for it alone."""
+    """A request that was taken: an ASGI application for it alone. It counts as in flight, and ends with the server."""
 
-    posts: HotPosts
-    answer: Callable[[Scope, Send], Awaitable[None]]
-    scope: anyio.CancelScope | None = None
-    """What a client that disconnects cancels."""
+    whole: WriteWhole | None = None
+
+    def __init__(self, posts: HotPosts, head: _Head, request: HotRequest) -> None:
+        self._posts = posts
+        self._head = head
+        self._request = request
+        self._stoppable: Final = Stoppable()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def answered(scope: Scope, _receive: Receive, send: Send) -> None:
-            await self.answer(scope, send)
-
-        await self.posts.serve(scope, receive, send, answered)
+        """Answer the request."""
+        del receive
+        front, stoppable = self._posts.front, self._stoppable
+        admission = admission_of(scope)
+        CALLER.set(front.caller_of(scope))
+        RECEIVED_HEADERS.set(scope["headers"])
+        reply = McpReply(front.closing(send), self._head.accepted, Request(scope), self._write_whole)
+        front.enter(stoppable.end, admission)
+        try:
+            stoppable.begin()
+            await self._answer(reply)
+        except asyncio.CancelledError:
+            if not stoppable.has_stopped():
+                raise
+            if stoppable.why == "end":
+                await reply.end(is_refused=admission is not None and admission.ended)
+            else:
+                await self._cancelled(reply)
+        finally:
+            front.leave(stoppable.end)
+            stoppable.close()
 
     def disconnected(self) -> None:
         """Note that the client has closed the connection."""
-        if self.scope is not None:
-            self.scope.cancel()
+
+    def _write_whole(self, status: int, lines: bytes, body: bytes) -> bool:
+        return self.whole is not None and not self._posts.front.is_draining and self.whole(status, lines, body)
+
+    async def _answer(self, reply: McpReply) -> None:
+        raise NotImplementedError
+
+    async def _cancelled(self, reply: McpReply) -> None:
+        """End the reply of a request that its client has cancelled."""
 
 
-class _ModernCall(OneWay):
+class _SessionPost(_Post):
+    """A request of a session. Only a `notifications/cancelled` and the end of the server stop it."""
+
+    def __init__(self, posts: HotPosts, head: _Head, request: HotRequest, session: KnownSession) -> None:
+        super().__init__(posts, head, request)
+        self._session = session
+
+    async def _answer(self, reply: McpReply) -> None:
+        reply.session_id = self._head.session
+        await reply.finish(await self._posts.sessions.answer_hot(self._session, self._request, reply, self._stoppable))
+
+    async def _cancelled(self, reply: McpReply) -> None:
+        await reply.finish(self._posts.sessions.cancelled(self._request))
+
+
+class _ModernPost(_Post, OneWay):
     """A request of 2026-07-28, and what the SDK's handlers see of its way: it has no way back but its response."""
 
     message_metadata = None
     can_send_request = False
     transport = _TRANSPORT
 
-    def __init__(
-        self,
-        calls: HotCalls,
-        endpoint: SessionEndpoint,
-        request: HotRequest,
-        envelope: tuple[Any, Any],
-        accepted: Accepted,
-    ) -> None:
-        self.scope = scope_until()
+    def __init__(self, posts: HotPosts, head: _Head, request: HotRequest, envelope: tuple[Any, Any]) -> None:
+        super().__init__(posts, head, request)
         self.request_id = request.ident
-        self._calls = calls
-        self._endpoint = endpoint
-        self._request = request
         self._envelope = envelope
-        self._accepted = accepted
 
     @property
     def cancel_requested(self) -> anyio.Event:
-        """Part of the SDK's interface. The scope cancels the call."""
+        """Part of the SDK's interface. The task is cancelled instead."""
         return anyio.Event()
 
-    async def serve(self, scope: Scope, send: Send) -> None:
-        """Answer the request, unless the client disconnects before."""
-        reply = McpReply(send, self._accepted, Request(scope))
-        with self.scope, self._endpoint.kept_alive(reply):
+    def disconnected(self) -> None:
+        """Stop the request: its client cannot read the response."""
+        self._stoppable.cancel()
+
+    async def _answer(self, reply: McpReply) -> None:
+        sessions = self._posts.sessions
+        sessions.keep_alive_of(reply)
+        try:
             await reply.finish_plain(*await self._message(reply))
+        finally:
+            sessions.let_go(reply)
+
+    def _known_caller(self, reply: McpReply) -> Caller | None:
+        """Return the client that this envelope meant when it came with this head from the same principal."""
+        envelope, caller = self._head.callers.get(id(self._envelope), (None, None))
+        if envelope is not self._envelope or caller is None or reply.request is None:
+            return None
+        return caller if caller.principal is principal_of(reply.request.scope) else None
 
     async def _message(self, reply: McpReply) -> tuple[JsonObject, int]:
         """Return the response and its status."""
-        request = self._request
-        connection = HotConnection(self._calls.no_channel, str(request.version), self._envelope)
+        request, calls = self._request, self._posts.calls
+        envelope, callers = self._envelope, self._head.callers
+        connection = HotConnection(calls.no_channel, str(request.version), envelope)
+        known = self._known_caller(reply)
+        if known is not None:
+            note_caller(connection, reply.request, known)
         try:
-            result = await self._calls.respond(request, self, connection, reply.request)
+            result = await calls.respond(request, self, connection, reply.request)
+            if known is None and len(callers) < _MAX_CALLERS and (caller := known_caller(connection)) is not None:
+                callers[id(envelope)] = envelope, caller
         except Exception as raised:  # noqa: BLE001 - the SDK says which text of it clients may read
             error = modern_error_data(raised)
             written = error.model_dump(by_alias=True, mode="json", exclude_none=True)
@@ -305,6 +379,15 @@ class _ModernCall(OneWay):
         finally:
             await connection.aclose()
         return {"jsonrpc": "2.0", "id": request.ident, "result": result}, _OK
+
+
+def _is_named(headers: list[Header], name: str) -> bool:
+    """Return whether a request repeats the name of its tool in its `Mcp-Name`."""
+    for header, stated in headers:
+        if header == b"mcp-name":
+            text = stated.decode("latin-1")
+            return (decode_header_value(text) if text.startswith("=?") else text) == name and stated == stated.strip()
+    return False
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route, Router
 from utcp_bridge.access.admissions import note_admission, principal_of
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.access.profiles import Profile, UnknownProfile
-from utcp_bridge.net.asgi_server import Ahead
+from utcp_bridge.net.heads.ahead import Ahead
 from utcp_bridge.server.changes import Changes
 from utcp_bridge.server.profiles.parts import ServedPart
 from utcp_bridge.server.replies import Receive, Scope, Send, respond
@@ -188,7 +188,7 @@ def _named(path: str, root: str) -> str | None:
 
 
 class _HotWays:
-    """Answers hot requests with the server of their profile (`net.asgi_server.Ahead`)."""
+    """Answers hot requests with the server of their profile (`net.heads.ahead.Ahead`)."""
 
     def __init__(
         self,
@@ -230,7 +230,7 @@ class _HotWays:
         """Note that a request that may be taken waits no longer for its body: one count serves all."""
         self._whole.let_go()
 
-    def take(self, head: tuple[Ahead, Any], body: bytes) -> Any:
+    def take(self, head: tuple[Ahead, Any], scope: Scope, body: bytes) -> Any:
         """Return an ASGI application for a request whose body has come; None if the usual one serves it."""
         posts, own = head
-        return posts.take(own, body)
+        return posts.take(own, scope, body)

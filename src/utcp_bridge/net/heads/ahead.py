@@ -1,0 +1,238 @@
+"""What is ahead of uvicorn's way of a request: a front that answers some, heads that are read once, and joined writes.
+
+A client sends nearly the same head with each request of a connection: only the length of the body and the name of the
+tool differ. So a head whose request was taken is kept with its connection, without these two values. A later request
+with the same bytes around them passes neither the parser nor the records of uvicorn. Its reply is one write.
+
+Only the reading of a head is kept, and nothing that was decided by it: who calls, and whether the front may take the
+request, is asked for each request anew (`may_take`). Everything else, also a request that is not whole in one piece of
+data, takes uvicorn's way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, Protocol, TypeAlias, cast
+
+__all__ = ["Ahead", "JoinedWrites", "KnownHeads", "WriteWhole", "cycle_of", "head_of_response", "plain_answer"]
+
+_MAX_JOINED: Final = 64 * 1024
+"""Most bytes that are copied to be written with the head of a response."""
+_MAX_KNOWN: Final = 8
+"""Heads that a connection keeps. Most clients send two: that of a call, and that of a list."""
+_MAX_KNOWN_BYTES: Final = 4_096
+_LENGTH: Final = b"content-length"
+_NAME: Final = b"mcp-name"
+_VARYING: Final = re.compile(
+    rb"\r\n(?i:content-length): ?([0-9]{1,5})(?=\r\n)|\r\n(?i:mcp-name): ?([\x21-\x7e]{1,200})(?=\r\n)"
+)
+_END: Final = b"\r\n\r\n"
+_OWN: Final = "utcp_bridge."
+"""What the server adds to a scope, such as who calls: that is of one request."""
+
+WriteWhole: TypeAlias = Callable[[int, bytes, bytes], bool]
+"""Writes a whole response: its status, its own header lines and its body.
+
+Returns False if the response has to be sent message by message.
+"""
+
+
+class Ahead(Protocol):
+    """Answers some requests ahead of the application, which then sees nothing of them."""
+
+    def may_take(self, scope: Any) -> Any:
+        """Return what `take` needs if a request may be taken, by its head. No application starts before `let_go`."""
+        ...
+
+    def let_go(self) -> None:
+        """Note that a request that may be taken waits no longer for its body."""
+        ...
+
+    def take(self, head: Any, scope: Any, body: bytes) -> Any:
+        """Return an ASGI application for a request whose body has come; None if the usual one serves it.
+
+        Its `disconnected` is called if the client closes the connection. It may send its response by `whole`, which is
+        a `WriteWhole`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownRequest:
+    """A head as it was read: its scope, where the values are that vary, and a cycle of uvicorn for it."""
+
+    scope: dict[str, Any]
+    places: tuple[int, int | None]
+    kind: Any
+    cycle: dict[str, Any]
+
+
+class KnownHeads:
+    """The heads of one connection whose requests were taken."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, ...], _KnownRequest] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+    def forget(self) -> None:
+        """Forget all: the connection has ended."""
+        self._known.clear()
+
+    def learn(self, data: bytes, cycle: Any) -> None:
+        """Keep the head of a request that was taken, if `data` is the whole request. Its response has not begun."""
+        if len(self._known) >= _MAX_KNOWN or not cycle.keep_alive:
+            return
+        end = data.find(_END)
+        scope = cycle.scope
+        if not 0 < end <= _MAX_KNOWN_BYTES or not _is_head_of(data[:end], scope):
+            return
+        key, length, name = _split(data, end)
+        names = [field for field, _ in scope["headers"]]
+        if length is None or int(length) != len(data) - end - 4:
+            return
+        if names.count(_LENGTH) != 1 or names.count(_NAME) != (name is not None):
+            return
+        places = names.index(_LENGTH), None if name is None else names.index(_NAME)
+        fields: dict[str, Any] = {**vars(cycle), "body": b"", "more_body": False}
+        read = {name: value for name, value in scope.items() if not name.startswith(_OWN)}
+        self._known[key] = _KnownRequest(read, places, cast("Any", type(cycle)), fields)
+
+    def find(self, data: bytes) -> tuple[_KnownRequest, dict[str, Any], bytes] | None:
+        """Return what is known of a request, its scope and its body; None if the head is not known."""
+        end = data.find(_END)
+        if not 0 < end <= _MAX_KNOWN_BYTES:
+            return None
+        key, length, name = _split(data, end)
+        known = self._known.get(key)
+        if known is None or length is None or int(length) != len(data) - end - 4:
+            return None
+        headers = known.scope["headers"].copy()
+        place, named = known.places
+        headers[place] = _LENGTH, length
+        if named is not None:
+            if name is None:
+                return None
+            headers[named] = _NAME, name
+        return known, {**known.scope, "headers": headers, "state": known.scope["state"].copy()}, data[end + 4 :]
+
+
+def cycle_of(known: _KnownRequest, scope: dict[str, Any], default_headers: Any) -> Any:
+    """Return uvicorn's record of a request with a known head. It is as the one that was learned was at its start."""
+    cycle: Any = known.kind.__new__(known.kind)
+    fields: dict[str, Any] = cycle.__dict__
+    fields.update(known.cycle, scope=scope, default_headers=default_headers)
+    return cycle
+
+
+def _is_head_of(data: bytes, scope: dict[str, Any]) -> bool:
+    """Return whether a scope is what was read of a head, and not of another request on the connection."""
+    first, *lines = data.split(b"\r\n")
+    target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+    if first != b"%b %b HTTP/1.1" % (scope["method"].encode(), target) or len(lines) != len(scope["headers"]):
+        return False
+    for line, (name, value) in zip(lines, scope["headers"], strict=True):
+        field, _, text = line.partition(b":")
+        if field.lower() != name or text.strip(b" \t") != value.strip(b" \t"):
+            return False
+    return True
+
+
+def _split(data: bytes, end: int) -> tuple[tuple[bytes, ...], bytes | None, bytes | None]:
+    """Return the parts of a head that do not vary, its length and its name. `end` is where its last line ends."""
+    parts: list[Any] = _VARYING.split(data[: end + 2])
+    if len(parts) == 4:
+        return (parts[0], parts[3]), parts[1], parts[2]
+    if len(parts) != 7 or (parts[1] is None) == (parts[4] is None):
+        return (), None, None
+    # which of both comes first is a part of the key
+    first = b"l" if parts[2] is None else b"n"
+    return (parts[0], parts[3], parts[6], first), parts[1] or parts[4], parts[2] or parts[5]
+
+
+_status_lines: dict[int, bytes] = {}
+_default_lines: tuple[Any, bytes] = (None, b"")
+
+
+def head_of_response(status: int, default_headers: list[tuple[bytes, bytes]], own: bytes) -> bytes:
+    """Return the head of a response in the form of uvicorn: status, the server's headers, and the response's own lines.
+
+    uvicorn replaces the list of its headers each second, because they have the date.
+    """
+    global _default_lines  # noqa: PLW0603 - one date for all connections
+    line = _status_lines.get(status)
+    if line is None:
+        phrase = HTTPStatus(status).phrase
+        line = _status_lines[status] = f"HTTP/1.1 {status} {phrase}\r\n".encode()
+    if _default_lines[0] is not default_headers:
+        lines = b"".join(b"%b: %b\r\n" % (name.lower(), value) for name, value in default_headers)
+        _default_lines = default_headers, lines
+    return b"%b%b%b\r\n" % (line, _default_lines[1], own)
+
+
+def plain_answer(status: HTTPStatus, message: str) -> bytes:
+    """Return a whole response in words, after which the connection is closed."""
+    lines = (
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        "content-type: text/plain; charset=utf-8",
+        f"content-length: {len(message)}",
+        "connection: close",
+    )
+    return ("\r\n".join(lines) + "\r\n\r\n" + message).encode("ascii")
+
+
+class JoinedWrites:
+    """A transport that writes the head of a response together with the beginning of its body.
+
+    uvicorn writes them one after the other, each with a system call and a packet of its own. A head without a body goes
+    out in the next turn of the event loop.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._call_soon = loop.call_soon
+        self._write = transport.write
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write the next part of a response."""
+        if self._head:
+            head, self._head = self._head, b""
+            if len(data) < _MAX_JOINED:
+                data = head + data
+            else:
+                self._write(head)
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._call_soon(self._flush)
+            return
+        self._write(data)
+
+    def write_whole(self, head: bytes, body: bytes) -> None:
+        """Write a whole response."""
+        self._flush()
+        if len(body) < _MAX_JOINED:
+            self._write(head + body)
+        else:
+            self._transport.writelines((head, body))
+
+    def close(self) -> None:
+        """Write what waits, and close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._write(head)

@@ -1,0 +1,175 @@
+"""Heads of replies that are read once: aiohttp's protocol for clients, without its parser where the result is known.
+
+Most replies of a service have the same head, but for the date and the length. So a head that aiohttp's parser has read
+is kept without these two values. A later reply with the same bytes around them, which arrives whole in one piece, is
+handed over at once. The parser reads all others, and what it refuses is never kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol
+
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpVersion11
+from multidict import CIMultiDict
+
+__all__ = ["GivenBody", "Head", "KnownReplies", "PlainProtocol"]
+
+_MAX_KNOWN: Final = 128
+_MAX_HEAD_BYTES: Final = 4_096
+_MAX_MISSES: Final = 64
+"""Heads in a row that were not known after which no more are kept: each reply of the service has another one."""
+_END: Final = b"\r\n\r\n"
+_VARYING: Final = re.compile(
+    rb"\r\n(?i:content-length): ?([0-9]{1,9})(?=\r\n)"
+    rb"|\r\n(?i:date): ?([A-Za-z0-9](?:[A-Za-z0-9,: +-]{0,38}[A-Za-z0-9])?)(?=\r\n)"
+)
+_LENGTH: Final = "Content-Length"
+_DATE: Final = "Date"
+_WITHOUT_BODY: Final = frozenset({204, 304})
+_FINAL: Final = 200
+
+
+class _ReplyHead(NamedTuple):
+    """A head of a reply (`Head`)."""
+
+    code: int
+    headers: CIMultiDict[str]
+
+
+class _KnownReply(NamedTuple):
+    """A head that was read, and how it writes the names of the two headers that vary."""
+
+    code: int
+    headers: CIMultiDict[str]
+    length_name: str
+    date_name: str
+
+
+class Head(Protocol):
+    """What is read of the head of a reply, by the parser or from those that are known."""
+
+    @property
+    def code(self) -> int: ...
+    @property
+    def headers(self) -> Any: ...
+
+
+class GivenBody:
+    """A body that came with its head, in the form of aiohttp's stream."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def readany(self) -> bytes:
+        """Return the whole body, then nothing."""
+        data, self._data = self._data, b""
+        return data
+
+    def is_eof(self) -> bool:
+        """Return whether the whole body has come."""
+        return True
+
+    def at_eof(self) -> bool:
+        """Return whether the body was read."""
+        return not self._data
+
+    def on_eof(self, act: Callable[[], None]) -> None:
+        """Call `act`, since the whole body has come."""
+        act()
+
+
+class KnownReplies:
+    """The heads that the connections of one client have read."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, ...], _KnownReply] = {}
+        self._misses = 0
+
+    @property
+    def is_learning(self) -> bool:
+        """Whether heads are kept."""
+        return self._misses < _MAX_MISSES
+
+    def find(self, data: bytes) -> tuple[Head, GivenBody] | None:
+        """Return a reply that is whole and has a known head; None for any other."""
+        end = data.find(_END)
+        if not self._known or not 0 < end <= _MAX_HEAD_BYTES:
+            return None
+        key, length, date = _split(data, end)
+        known = self._known.get(key)
+        if known is None or length is None or int(length) != len(data) - end - 4:
+            return None
+        headers = known.headers.copy()
+        headers[known.length_name] = length.decode()
+        if date is not None:
+            headers[known.date_name] = date.decode()
+        self._misses = 0
+        return _ReplyHead(known.code, headers), GivenBody(data[end + 4 :])
+
+    def learn(self, data: bytes, message: Any) -> None:
+        """Keep the head that the parser has read as `message`, if `data` is the whole reply."""
+        self._misses += 1
+        end = data.find(_END)
+        if not 0 < end <= _MAX_HEAD_BYTES or message.should_close or message.chunked or message.compression:
+            return
+        if message.code < _FINAL or message.code in _WITHOUT_BODY or message.version != HttpVersion11:
+            return
+        key, length, date = _split(data, end)
+        headers = CIMultiDict(message.headers)
+        if length is None or int(length) != len(data) - end - 4:
+            return
+        if headers.getall(_LENGTH) != [length.decode()] or len(headers.getall(_DATE, ())) != (date is not None):
+            return
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        names = {name.lower(): name for name in headers}
+        self._known[key] = _KnownReply(message.code, headers, names["content-length"], names.get("date", ""))
+
+
+def _split(data: bytes, end: int) -> tuple[tuple[bytes, ...], bytes | None, bytes | None]:
+    """Return the parts of a head that do not vary, its length and its date. `end` is where its last line ends."""
+    parts: list[Any] = _VARYING.split(data[: end + 2])
+    if len(parts) == 4:
+        return (parts[0], parts[3]), parts[1], None
+    if len(parts) != 7 or (parts[1] is None) == (parts[4] is None):
+        return (), None, None
+    first = b"l" if parts[2] is None else b"d"  # which of both comes first is a part of the key
+    return (parts[0], parts[3], parts[6], first), parts[1] or parts[4], parts[2] or parts[5]
+
+
+class PlainProtocol(ResponseHandler):
+    """aiohttp's protocol for clients. After `expect`, the parser is made only for a reply that is not known."""
+
+    def __init__(self, *, loop: Any, known: KnownReplies) -> None:
+        super().__init__(loop=loop)
+        self._known = known
+        self._expected: dict[str, Any] | None = None
+
+    def expect(self, options: dict[str, Any]) -> None:
+        """Wait for a reply that is parsed with these options (`set_response_params`)."""
+        if options["skip_payload"] or self._tail or self._buffer or self._upgraded:
+            self.set_response_params(**options)
+            return
+        self._parser = None
+        self._expected = options
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over a reply whose head is known; let the parser read any other."""
+        if (options := self._expected) is None:
+            super().data_received(data)
+            return
+        self._expected = None
+        if (found := self._known.find(data)) is not None:
+            self.feed_data(found)  # type: ignore[arg-type]
+            return
+        self.set_response_params(**options)
+        super().data_received(data)
+        if self._known.is_learning and len(self._buffer) == 1 and not self._upgraded:
+            (message, payload), _ = self._buffer[0]
+            if payload.is_eof() and payload.exception() is None:
+                self._known.learn(data, message)

@@ -1,0 +1,110 @@
+"""Heads of plain requests, as aiohttp's session writes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import hdrs
+from multidict import CIMultiDict
+from yarl import URL
+
+from utcp_bridge import __version__
+from utcp_bridge.errors import InvalidArguments
+
+__all__ = ["USER_AGENT", "RequestHeads", "framed", "unwritable"]
+
+USER_AGENT: Final = f"utcp-bridge/{__version__}"
+_AGENT_LINE: Final = f"{hdrs.USER_AGENT}: {USER_AGENT}"
+_AUTOMATIC: Final = tuple(
+    (name.lower(), f"{name}: {value}") for name, value in aiohttp.ClientRequest.DEFAULT_HEADERS.items()
+)
+"""Headers that aiohttp adds if the request has none of the name: what it can decode."""
+_NO_LENGTH: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods whose request says no length if it has no body."""
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_MAX_KEPT: Final = 64
+_MAX_KEPT_LENGTH: Final = 1_024
+
+
+def framed(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
+    """Return headers for the engine, without those that frame the message: the engine sets them itself.
+
+    A Content-Length from the caller could split one request in two. A repeated name keeps its first spelling, because
+    the engine would otherwise drop all but the last.
+
+    :raises InvalidArguments: a name has a character that the engine would not refuse, such as a space.
+    """
+    return CIMultiDict(_fields(headers)[0])
+
+
+def _fields(headers: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Return the headers of `framed`, and the spelling of each name by its lower case."""
+    fields: list[tuple[str, str]] = []
+    spellings: dict[str, str] = {}
+    for name, value in headers:
+        lower = name.lower()
+        if lower not in _FRAMING:
+            if lower not in spellings:
+                if not _HEADER_NAME.fullmatch(name):
+                    raise InvalidArguments("A header name contains a character that is not allowed in it.")
+                spellings[lower] = name
+            fields.append((spellings[lower], value))
+    return fields, spellings
+
+
+class RequestHeads:
+    """Writes requests. It keeps the header lines of its last ones: most requests of a manual have the same."""
+
+    def __init__(self) -> None:
+        self._lines: dict[tuple[str, str, tuple[tuple[str, str], ...], bool], str] = {}
+
+    def written(self, method: str, target: URL, headers: Iterable[tuple[str, str]], body: bytes | None) -> bytes:
+        """Return a plain request as it goes out: the same bytes that aiohttp's session writes.
+
+        `target` has only characters that may be in a request line.
+
+        :raises InvalidArguments: a header has a character that is not allowed in it.
+        """
+        given = tuple(headers)
+        key = method, target.raw_authority, given, body is None
+        lines = self._lines.get(key)
+        if lines is None:
+            lines = _head_lines(method, target, given, has_body=body is not None)
+            if len(lines) <= _MAX_KEPT_LENGTH:
+                if len(self._lines) >= _MAX_KEPT:
+                    self._lines.clear()
+                self._lines[key] = lines
+        if body is None:
+            return f"{method} {target.raw_path_qs} HTTP/1.1\r\n{lines}\r\n".encode()
+        return f"{method} {target.raw_path_qs} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _head_lines(method: str, target: URL, headers: Iterable[tuple[str, str]], *, has_body: bool) -> str:
+    """Return the header lines of a request, but for the length of its body."""
+    fields, names = _fields(headers)
+    host = target.host_port_subcomponent or ""
+    if "host" in names:
+        host = [value for name, value in fields if name == names["host"]][-1]
+        fields = [field for field in fields if field[0] != names["host"]]
+    if _FORBIDDEN.search("".join([host, *[value for _, value in fields]])):
+        raise unwritable(str(target))
+    lines = [f"Host: {host}"]
+    if "user-agent" not in names:
+        lines.append(_AGENT_LINE)
+    lines += [f"{name}: {value}" for name, value in fields]
+    lines += [line for name, line in _AUTOMATIC if name not in names]
+    if not has_body and method not in _NO_LENGTH:
+        lines.append("Content-Length: 0")
+    return "".join([f"{line}\r\n" for line in lines])
+
+
+def unwritable(url: str) -> InvalidArguments:
+    """Return the error of a request that HTTP cannot carry."""
+    host = urlsplit(url).netloc.rpartition("@")[2] or "the upstream"
+    return InvalidArguments(f"The request to {host} cannot be written: a header or the method is not valid.")
