@@ -82,8 +82,10 @@ def test_a_command_that_opens_nothing_loads_no_library_but_its_own(words: list[s
     assert {name.partition(".")[0] for name in loaded} & {*HEAVY, "anyio", "asyncio", "yaml"} == set()
 
 
-def test_help_loads_no_verb() -> None:
-    assert [name for name in modules_of("--help") if name.startswith("utcp_bridge.cli.commands.")] == []
+def test_help_loads_no_verb_and_nothing_that_only_verbs_need() -> None:
+    loaded = modules_of("--help")
+    assert [name for name in loaded if name.startswith("utcp_bridge.cli.commands.")] == []
+    assert {"utcp_bridge.cli.options", "utcp_bridge.errors", "dataclasses", "logging", "pathlib"} & loaded == set()
 
 
 def test_a_call_loads_what_its_tool_needs(tmp_path: Path) -> None:
