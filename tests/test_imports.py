@@ -96,7 +96,7 @@ def test_a_call_loads_what_its_tool_needs(tmp_path: Path) -> None:
     loaded = modules_of("call", "m.a", cwd=tmp_path)
 
     assert "utcp_bridge.client.client" in loaded
-    heavy = {*HEAVY, "starlette", "uvicorn"} - {"pydantic", "jsonschema_rs"}
+    heavy = {*HEAVY, "starlette", "uvicorn", "yaml"} - {"pydantic", "jsonschema_rs"}
     assert {name.partition(".")[0] for name in loaded} & heavy == set()
     others = {
         "catalogue.catalogue",
@@ -114,7 +114,7 @@ def test_a_call_loads_what_its_tool_needs(tmp_path: Path) -> None:
 
 def test_a_worker_that_reads_documents_loads_no_models() -> None:
     loaded = loaded_by("import utcp_bridge.workers.program, utcp_bridge.dialects.worker")
-    assert loaded & {*HEAVY, "click"} == set()
+    assert loaded & {*HEAVY, "click", "yaml"} == set()
 
 
 def test_a_session_over_stdio_loads_no_sdk(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_session_over_stdio_loads_no_sdk(tmp_path: Path) -> None:
 
     assert [sorted(one) for one in answers] == [["id", "jsonrpc", "result"]] * len(requests)
     assert "done" in str(answers[2])
-    heavy = {*HEAVY, "cryptography", "opentelemetry", "starlette", "uvicorn"} - {"pydantic", "jsonschema_rs"}
+    heavy = {*HEAVY, "cryptography", "opentelemetry", "starlette", "uvicorn", "yaml"} - {"pydantic", "jsonschema_rs"}
     assert {name.partition(".")[0] for name in loaded} & heavy == set()
     assert {f"utcp_bridge.server.{name}" for name in ("app", "hot.calls", "stdio", "relay.relay")} & loaded == set()
 
