@@ -82,8 +82,10 @@ def test_a_command_that_opens_nothing_loads_no_library_but_its_own(words: list[s
     assert {name.partition(".")[0] for name in loaded} & {*HEAVY, "anyio", "asyncio", "yaml"} == set()
 
 
-def test_help_loads_no_verb() -> None:
-    assert [name for name in modules_of("--help") if name.startswith("utcp_bridge.cli.commands.")] == []
+def test_help_loads_no_verb_and_nothing_that_only_verbs_need() -> None:
+    loaded = modules_of("--help")
+    assert [name for name in loaded if name.startswith("utcp_bridge.cli.commands.")] == []
+    assert {"utcp_bridge.cli.options", "utcp_bridge.errors", "dataclasses", "logging", "pathlib"} & loaded == set()
 
 
 def test_a_call_loads_what_its_tool_needs(tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_a_call_loads_what_its_tool_needs(tmp_path: Path) -> None:
     loaded = modules_of("call", "m.a", cwd=tmp_path)
 
     assert "utcp_bridge.client.client" in loaded
-    heavy = {*HEAVY, "starlette", "uvicorn"} - {"pydantic", "jsonschema_rs"}
+    heavy = {*HEAVY, "starlette", "uvicorn", "yaml"} - {"pydantic", "jsonschema_rs"}
     assert {name.partition(".")[0] for name in loaded} & heavy == set()
     others = {
         "catalogue.catalogue",
@@ -112,7 +114,7 @@ def test_a_call_loads_what_its_tool_needs(tmp_path: Path) -> None:
 
 def test_a_worker_that_reads_documents_loads_no_models() -> None:
     loaded = loaded_by("import utcp_bridge.workers.program, utcp_bridge.dialects.worker")
-    assert loaded & {*HEAVY, "click"} == set()
+    assert loaded & {*HEAVY, "click", "yaml"} == set()
 
 
 def test_a_session_over_stdio_loads_no_sdk(tmp_path: Path) -> None:
@@ -140,7 +142,7 @@ def test_a_session_over_stdio_loads_no_sdk(tmp_path: Path) -> None:
 
     assert [sorted(one) for one in answers] == [["id", "jsonrpc", "result"]] * len(requests)
     assert "done" in str(answers[2])
-    heavy = {*HEAVY, "cryptography", "opentelemetry", "starlette", "uvicorn"} - {"pydantic", "jsonschema_rs"}
+    heavy = {*HEAVY, "cryptography", "opentelemetry", "starlette", "uvicorn", "yaml"} - {"pydantic", "jsonschema_rs"}
     assert {name.partition(".")[0] for name in loaded} & heavy == set()
     assert {f"utcp_bridge.server.{name}" for name in ("app", "hot.calls", "stdio", "relay.relay")} & loaded == set()
 

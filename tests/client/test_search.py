@@ -16,6 +16,7 @@ from tests.upstreams.embeddings_service import KEY, EmbeddingsService
 from utcp_bridge.client.client import Extensions, UtcpClient
 from utcp_bridge.client.search import _Backlog
 from utcp_bridge.manuals.repository import Change
+from utcp_bridge.search.kept import KEPT_FROM, KeptIndex
 from utcp_bridge.search.lexical import Bm25Strategy
 
 pytestmark = pytest.mark.anyio
@@ -47,6 +48,65 @@ def by_meaning(service, **options):
 async def service():
     async with EmbeddingsService() as running:
         yield running
+
+
+def parcels(count=KEPT_FROM):
+    return [manual("post", {f"tool_{number}": f"Find parcel number {number}." for number in range(count)})]
+
+
+async def test_a_program_keeps_the_index_of_many_tools_and_reads_it_again(tmp_path, monkeypatch):
+    added = []
+
+    class Counting(Bm25Strategy):
+        def add(self, tools):
+            tools = [*tools]
+            added.extend(tools)
+            super().add(tools)
+
+    async def searched(config):
+        added.clear()
+        extensions = Extensions(search_strategy=Counting(), index_folder=tmp_path / "index")
+        async with await UtcpClient.create(config, extensions=extensions) as client:
+            assert await client.prepare_search(["parcel"], patient=True) is None
+            return [hit.tool.name for hit in client.search("parcel 17", limit=1)]
+
+    assert await searched(parcels()) == ["tool_17"]
+    assert len(added) == KEPT_FROM
+    (file,) = (tmp_path / "index").iterdir()
+
+    assert await searched(parcels()) == ["tool_17"]
+    assert added == []
+
+    assert await searched(parcels(KEPT_FROM + 1)) == ["tool_17"]
+    assert len(added) == KEPT_FROM + 1
+
+    file.write_bytes(b"damaged")
+    assert await searched(parcels()) == ["tool_17"]
+    assert len(added) == KEPT_FROM
+    assert file.stat().st_size > KEPT_FROM
+
+
+async def test_a_server_keeps_the_index_that_it_builds_after_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr("utcp_bridge.client.search._INDEX_AFTER", 0.01)
+    written = anyio.Event()
+    loop = asyncio.get_running_loop()
+    write = KeptIndex.write
+
+    def noting(kept, path, data):
+        write(kept, path, data)
+        loop.call_soon_threadsafe(written.set)
+
+    monkeypatch.setattr(KeptIndex, "write", noting)
+    async with await UtcpClient.create(parcels(), extensions=Extensions(index_folder=tmp_path)):
+        with anyio.fail_after(60):
+            await written.wait()
+    assert len([*tmp_path.iterdir()]) == 1
+
+
+async def test_a_library_keeps_no_index_by_itself(own_home):
+    async with await UtcpClient.create(parcels()) as client:
+        await client.prepare_search(["parcel"], patient=True)
+    assert [*own_home.rglob("*.index")] == []
 
 
 async def names(client, query):

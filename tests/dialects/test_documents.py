@@ -4,13 +4,13 @@ from hypothesis import strategies as st
 
 from utcp_bridge.dialects.documents import (
     MAX_DEPTH,
-    YamlProblem,
     count_values,
     form_of,
     parse_document,
     parse_yaml,
     write_document,
 )
+from utcp_bridge.dialects.yaml_text import YamlProblem
 from utcp_bridge.errors import ManualError
 
 JSON_VALUES = st.recursive(

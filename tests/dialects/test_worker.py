@@ -16,6 +16,7 @@ from utcp_bridge.dialects import RawTool, Shape
 from utcp_bridge.dialects.crossing import ToolReader
 from utcp_bridge.dialects.worker import DOCUMENT_JOB, DocumentWork, OneTool
 from utcp_bridge.errors import ManualError
+from utcp_bridge.model import JsonObject
 from utcp_bridge.workers.failures import rebuilt_error
 
 PROGRAM = [sys.executable, "-P", "-c", "from utcp_bridge.workers.program import run; run(2**30)"]
@@ -161,3 +162,24 @@ def test_a_tool_whose_name_begins_with_that_of_its_manual_is_found_by_its_own_na
     work.parse({"tools": [tool_object("peer.one"), tool_object("two")]}, url=None, hint="", jsonc=False)
 
     assert [tool.name for tool in work.manual(ENTRY, "m", OneTool("peer", "one", 9)).tools] == ["peer.one"]
+
+
+@pytest.mark.parametrize(
+    ("others", "wanted", "expected"),
+    [
+        ([{"name": "broken", "inputs": 5}], "one", (["one"], 0, True)),
+        ([{"name": "broken", "inputs": 5}], "broken", (["one", "two"], 1, False)),
+        ([tool_object("one")], "one", (["one"], 1, True)),
+        ([tool_object("peer.one")], "one", (["one", "two", "peer.one"], 0, False)),
+    ],
+    ids=["others are not read", "it cannot be read", "twice", "under two names"],
+)
+def test_only_the_tool_that_is_wanted_is_read_if_its_name_is_there_once(
+    others: list[JsonObject], wanted: str, expected: tuple[list[str], int, bool]
+) -> None:
+    work = DocumentWork(1_000)
+    work.parse({"tools": [tool_object("one"), tool_object("two"), *others]}, url=None, hint="", jsonc=False)
+
+    found = work.manual(ENTRY, "m", OneTool("peer", wanted, 9))
+
+    assert ([tool.name for tool in found.tools], len(found.faults), found.is_narrowed) == expected

@@ -13,8 +13,7 @@ from typing import Any, Final, NoReturn, cast
 import click
 
 from utcp_bridge import __version__
-from utcp_bridge.cli.options import Session
-from utcp_bridge.cli.program import CONTEXT, DEFAULT, REGISTRY, NamedGroup, renamed, started_as, under_name
+from utcp_bridge.cli.program import CONTEXT, DEFAULT, REGISTRY, NamedGroup, Session, renamed, started_as, under_name
 
 __all__ = ["JOURNEY", "bridge", "every_command", "main", "run"]
 

@@ -159,6 +159,7 @@ async def open_loaded(
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.client.client import Extensions, UtcpClient
     from utcp_bridge.net.gate.connection_watch import watched
+    from utcp_bridge.processes.systems import own_folder
     from utcp_bridge.upstream import HostAhead
 
     config, settings = loaded.config, loaded.config.bridge
@@ -184,6 +185,7 @@ async def open_loaded(
         only=only,
         lock_file=loaded.lock_file,
         env_files=loaded.env_files,
+        index_folder=own_folder() / "index" if settings.search_index == "disk" else None,
         host=None if quiet else HostAhead.of_server(settings.transport),
     )
     client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
+from utcp_bridge.cli.program import Session
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_FILES",
     "Options",
-    "Session",
     "client_options",
     "config_options",
     "debug_option",
@@ -39,16 +40,6 @@ _MAX_COMPLETION_SECONDS: Final = 10
 
 Command = Callable[..., Any]
 Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
-
-
-@dataclass(slots=True)
-class Session:
-    """How to report an error (with a traceback or without, as text or as JSON), and whose process this is."""
-
-    debug: bool = False
-    as_json: bool = False
-    is_program: bool = False
-    """Whether this process is the command, and not a program that runs it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,10 @@
-"""The names of the program. Help, completion and messages show the name that the user typed."""
+"""The program: its names, and how it ends. Help, completion and messages show the name that the user typed."""
 
 from __future__ import annotations
 
-import copy
+import os
 import re
 import sys
-from pathlib import Path
 from typing import Final
 
 import click
@@ -16,6 +15,7 @@ __all__ = [
     "NAMES",
     "REGISTRY",
     "NamedGroup",
+    "Session",
     "command_line",
     "renamed",
     "started_as",
@@ -32,6 +32,20 @@ CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 10
 """Settings of the groups that are programs."""
 
 
+class Session:
+    """How to report an error (with a traceback or without, as text or as JSON), and whose process this is.
+
+    With `is_program`, this process is the command, and not a program that runs it.
+    """
+
+    __slots__ = ("as_json", "debug", "is_program")
+
+    def __init__(self, *, is_program: bool = False) -> None:
+        self.debug = False
+        self.as_json = False
+        self.is_program = is_program
+
+
 class NamedGroup(click.Group):
     """A group whose help texts show the program's name that the user typed."""
 
@@ -43,7 +57,7 @@ class NamedGroup(click.Group):
 
 def started_as() -> str:
     """Return the program's name from `sys.argv`: the default for `python -m utcp_bridge` and for other programs."""
-    name = Path(sys.argv[0] if sys.argv else "").name.removesuffix(".exe")
+    name = os.path.basename(sys.argv[0] if sys.argv else "").removesuffix(".exe")  # noqa: PTH119 - for --help, pathlib is slow to import
     return name if name in NAMES else DEFAULT
 
 
@@ -58,6 +72,8 @@ def under_name(command: click.Command, program: str) -> click.Command:
     """Return the command with another program's name in its texts, or the command itself for the default name."""
     if program == DEFAULT:
         return command
+    import copy  # another name is rare
+
     named = copy.copy(command)
     named.help, named.epilog = (text and renamed(text, program) for text in (command.help, command.epilog))
     return named

@@ -100,6 +100,8 @@ class Extensions:
     """The UTCP name of the one tool that is called. A manual that has it loads no other tool; see `widen`."""
     lock_file: Path | None = None
     """Where the hashes of approved tools are kept if the configuration sets `pin`; None: in memory."""
+    index_folder: Path | None = None
+    """Where the search index of many tools is kept for the next start; None: in memory."""
 
 
 class UtcpClient(ReferenceNames):
@@ -116,8 +118,7 @@ class UtcpClient(ReferenceNames):
         self.repository: ToolRepository = extensions.repository or InMemoryToolRepository()
         self.redactor, self.counts = extensions.redactor, CallCounts(is_on=self.settings.metrics)
         learn_configuration(self.redactor, config)
-        self._tasks = Background()
-        self._hearers: list[Hear] = []
+        self._tasks, self._hearers = Background(), list[Hear]()
         self.host_ahead = HostAhead.of(extensions.host)
         self._children: ChildrenHold | None = None
         guard = extensions.guard or Guard()
@@ -141,7 +142,7 @@ class UtcpClient(ReferenceNames):
         )
         self._registration.remapped = lambda name: self._mapped.changed(name)  # noqa: PLW0108 - made late
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
-        self._search = ToolSearch(config, services, self._registration, extensions.search_strategy, self.find)
+        self._search = ToolSearch(config, services, self._registration, extensions, self.find)
         self._limits = Limits(partial(allowance_of, self.settings))
         self._shadowing = Shadowing(self, self._tasks.spawn, ShadowRecord(extensions.lock_file, self.redactor))
         self._breakers = Breakers(self._breaker_rule, self._peer)

@@ -1,8 +1,10 @@
 """The search of one client: the configured strategy, with the live tools in its index.
 
 Neither a call nor the start waits for the index. Many tools are indexed after the start, few at the first search, in
-slices between which other calls run. A search waits until each tool is in the index, in whatever version, and not for
-long: refreshes may change tools faster than they can be indexed. It returns live tools only.
+slices between which other calls run. A program may keep the index of many tools on disk (`search/kept.py`).
+
+A search waits until each tool is in the index, in whatever version, and not for long: refreshes may change tools faster
+than they can be indexed. It returns live tools only.
 
 A strategy with `index` and `prepare` (`SemanticStrategy`) gets its vectors in the background. While its model fails,
 the client tries again with growing pauses.
@@ -18,6 +20,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import anyio
+import anyio.to_thread
 import orjson
 
 from utcp_bridge.dialects.auth_forms import rewrite_auth
@@ -37,6 +40,10 @@ from utcp_bridge.tasks import at_once, in_slices
 from utcp_bridge.transport import Services
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from utcp_bridge.client.client import Extensions
+    from utcp_bridge.search.kept import KeptIndex
     from utcp_bridge.search.semantic import EndpointOptions, SemanticScorer
 
 __all__ = ["FoundTools", "ToolSearch"]
@@ -87,6 +94,15 @@ class _Backlog:
         """The number of tools that are not in the index in any version."""
         return len(self._new)
 
+    def only_new(self) -> list[Tool]:
+        """Return the tools to add if there is nothing else to do."""
+        return [] if self._changed or self._gone else list(self._new.values())
+
+    def clear(self) -> None:
+        """Note that the index is up to date."""
+        for changes in (self._new, self._changed, self._gone):
+            changes.clear()
+
     def note(self, change: Change) -> None:
         """Note a change. A tool that changes again keeps its place, so that each has its turn."""
         added = {tool.qualified_name: tool for tool in change.added}
@@ -131,17 +147,19 @@ class ToolSearch:
         config: UtcpClientConfig,
         services: Services,
         registration: Registration,
-        strategy: ToolSearchStrategy | None,
+        extensions: Extensions,
         find: Callable[[str], Tool | None],
     ) -> None:
         """`find` returns the live tool of a UTCP name."""
         self._config = config
         self._services = services
         self._registration = registration
-        self._strategy = strategy
+        self._strategy = extensions.search_strategy
         self._find = find
         self._backlog = _Backlog()
         self._was_whole = False
+        self._index_folder = extensions.index_folder
+        self._kept: KeptIndex | None = None
         self._news = anyio.Event()
 
     def check(self) -> Fault | None:
@@ -210,6 +228,8 @@ class ToolSearch:
         seconds = inf if patient else _PATIENCE if self._was_whole else _FIRST_PATIENCE
         with anyio.move_on_after(seconds):
             await in_slices(self._updates(whole=False))
+        if patient:
+            await self._keep()
         missing = self._backlog.number_of_missing
         notes = (
             [f"The index of the search lacks {missing:,} new tools. Search again in some seconds."] if missing else []
@@ -240,6 +260,7 @@ class ToolSearch:
             await anyio.sleep(_INDEX_AFTER)
             if len(self._backlog) >= _INDEX_FROM:
                 await in_slices(self._updates())
+            await self._keep()
             await self._news.wait()
 
     def _made(self) -> ToolSearchStrategy:
@@ -253,11 +274,35 @@ class ToolSearch:
         A few changes are not worth a difference.
         """
         strategy, backlog = self._made(), self._backlog
+        if self._index_folder is not None and backlog.number_of_missing >= _INDEX_FROM:
+            yield from self._restore(self._index_folder)
         while backlog.number_of_missing or (backlog and (whole or len(backlog) < _INDEX_FROM)):
             is_added, tool = backlog.pop()
             (strategy.add if is_added else strategy.remove)([tool])
             yield
         self._was_whole = True
+
+    def _restore(self, folder: Path) -> Generator[None, None, None]:
+        """Read the index from the disk if it was kept for these tools, in steps."""
+        from utcp_bridge.search.kept import KeptIndex  # few clients have so many tools
+        from utcp_bridge.search.lexical import Bm25Strategy
+
+        strategy, tools = self._made(), self._backlog.only_new()
+        if not isinstance(strategy, Bm25Strategy) or not strategy.is_empty or not tools:
+            return
+        self._kept = self._kept or KeptIndex(folder)
+        if (yield from self._kept.fill(strategy, tools, lambda: self._backlog.only_new() == tools)):
+            self._backlog.clear()
+
+    async def _keep(self) -> None:
+        """Write the index to the disk if it is whole and not there yet."""
+        from utcp_bridge.search.lexical import Bm25Strategy
+
+        strategy = self._strategy
+        if self._kept is None or self._backlog or not isinstance(strategy, Bm25Strategy):
+            return
+        if (packed := await in_slices(self._kept.pack(strategy))) is not None:
+            await anyio.to_thread.run_sync(self._kept.write, *packed)
 
     async def _keep_up(self, strategy: Prepared) -> None:
         backoff, failing = Backoff(), False

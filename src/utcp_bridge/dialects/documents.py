@@ -4,32 +4,25 @@
 2. YAML means the core schema of YAML 1.2 (`no`, `on` and `2024-01-01` are text), plus the merge key `<<`.
 3. For any bytes the only exception is `ManualError`, with line and column if they are known.
 4. The number of values is limited, before JSON is parsed and while YAML is: a value takes up to 200 bytes of memory.
-
-YAML is built from libyaml's events. PyYAML's own composer recurses in C, so deep nesting ends the process, and its
-constructor follows YAML 1.1 (dates, `no` as false). Building from events is safe and takes half the time.
 """
 
 from __future__ import annotations
 
 import codecs
-import math
 import re
 from collections.abc import Iterable
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal
 
 import orjson
-import yaml
 
 from utcp_bridge.errors import ManualError
 from utcp_bridge.foreign import TooManyValues, has_more_values, is_deeper, most_values
 from utcp_bridge.model import is_list, is_object
 
 __all__ = [
-    "MAX_ALIASED_NODES",
     "MAX_DEPTH",
     "MAX_DOCUMENT_VALUES",
     "Form",
-    "YamlProblem",
     "count_values",
     "decoded",
     "form_of",
@@ -45,29 +38,15 @@ _MAX_SNIFFED: Final = 256 * 1024
 _RAML: Final = "#%RAML"
 """How a RAML description begins, which is YAML, too."""
 _NAME_A_DOCUMENT: Final = "Name a JSON or YAML file."
-MAX_ALIASED_NODES = 1_000_000
-"""The number of nodes that the aliases of a document may stand for in total; more is an alias bomb."""
 MAX_DOCUMENT_VALUES = most_values(16 * 1024 * 1024)
 """The most values of a document of 16 MiB, which is the default of `max_manual_bytes`. The OpenAPI description of
 GitHub, one of the largest, has 12 MB and 420,000 values."""
 
-MAX_ALIASED_TEXT = 64 * 1024 * 1024
-"""The number of characters in the texts that the aliases of a document stand for."""
+_MAX_COUNTED: Final = 2_000_000
+"""Values up to which a document is counted: twice as many as the aliases of a YAML document may stand for."""
 _BACKSLASHES: Final = "Write each backslash twice, or write paths with `/`."
 _FEWER_VALUES: Final = "Split it, or raise `max_manual_bytes`: a document may have one value for each 8 bytes of it."
-_INTEGER = re.compile(r"[-+]?[0-9]{1,4000}")
-_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-_WORDS: dict[str, bool | None] = {
-    "": None, "~": None, "null": None, "Null": None, "NULL": None,
-    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
-}  # fmt: skip
-_NUMBER_STARTS = frozenset("0123456789+-.")
-_TAG = "tag:yaml.org,2002:"
 Form = Literal["json", "yaml"]
-_STARTS = frozenset({"", *"0123456789+-.~nNtTfF"})
-"""The first characters of numbers, booleans and null."""
 _COMMENTS = re.compile(
     r'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)|//[^\n]*|/\*(?:[^*]++|\*(?!/))*+(?:\*/|\Z)|,(?=\s*+[\]}])', re.DOTALL
 )
@@ -150,10 +129,10 @@ def _parse_toml(text: str, where: str) -> Any:
 def count_values(document: Any) -> int:
     """Return the number of members of all objects and lists in a document, where one that is repeated counts each time.
 
-    It stops at twice `MAX_ALIASED_NODES`.
+    It stops at two million.
     """
     found, waiting = 0, [document]
-    while waiting and found < 2 * MAX_ALIASED_NODES:
+    while waiting and found < _MAX_COUNTED:
         value = waiting.pop()
         members: Iterable[Any] = value.values() if is_object(value) else value if is_list(value) else ()
         found += len(value) if members else 0
@@ -229,8 +208,10 @@ def _json_problem(error: orjson.JSONDecodeError, where: str) -> ManualError:
 
 
 def _parse_yaml(text: str, where: str, most: int, *, instead_of: orjson.JSONDecodeError | None = None) -> Any:
+    from utcp_bridge.dialects.yaml_text import YamlProblem, read_yaml  # see parse_yaml
+
     try:
-        return parse_yaml(text, most)
+        return read_yaml(text, most=most, depth=MAX_DEPTH)
     except YamlProblem as problem:
         if instead_of is not None and not problem.is_limit:
             raise _json_problem(instead_of, where) from problem
@@ -251,162 +232,14 @@ _YAML_ADVICE: Final = {
 """What to do, by words of the problem as libyaml has them."""
 
 
-class YamlProblem(Exception):
-    """YAML text that cannot be used. `line` and `column` count from 1. `is_limit`: it is valid but exceeds a limit."""
-
-    def __init__(self, what: str, mark: Any = None, *, is_limit: bool = False) -> None:
-        super().__init__(what)
-        self.what = what
-        self.line: int | None = mark.line + 1 if mark is not None else None
-        self.column: int | None = mark.column + 1 if mark is not None else None
-        self.is_limit = is_limit
-
-
 def parse_yaml(text: str, most: int = MAX_DOCUMENT_VALUES) -> Any:
     """Return the one document in `text`; `most` is the most values (nodes), without those that aliases stand for.
 
     :raises YamlProblem: a syntax error, a duplicate key, an exceeded limit, or more than one document.
     """
-    try:
-        loader: Any = yaml.CSafeLoader(text)
-        return _Builder(loader, most).document()
-    except yaml.MarkedYAMLError as error:
-        raise YamlProblem(error.problem or "it cannot be parsed", error.problem_mark) from error
-    except (yaml.YAMLError, UnicodeEncodeError) as error:
-        raise YamlProblem("it contains characters that YAML does not allow") from error
+    from utcp_bridge.dialects.yaml_text import read_yaml  # PyYAML takes 10 ms to import
 
-
-class _Builder:
-    def __init__(self, loader: Any, most: int) -> None:
-        self._next = loader.get_event
-        self._most = most
-        self._anchors: dict[str, tuple[Any, int, int]] = {}
-        self._open_anchors: set[str] = set()
-        self._nodes = 0
-        self._aliased = 0
-        self._characters = 0
-        self._aliased_characters = 0
-
-    def document(self) -> Any:
-        self._next()  # stream start
-        if isinstance(self._next(), yaml.StreamEndEvent):
-            return None
-        value = self._value(self._next(), 0)
-        self._next()  # document end
-        after = self._next()
-        if not isinstance(after, yaml.StreamEndEvent):
-            raise YamlProblem("it contains more than one document", after.start_mark)
-        return value
-
-    def _value(self, event: Any, depth: int) -> Any:
-        if isinstance(event, yaml.AliasEvent):
-            return self._alias(event)
-        before, written = self._nodes, self._characters
-        self._nodes += 1
-        if self._nodes - self._aliased > self._most:
-            raise YamlProblem(f"it has more than {self._most:,} values", event.start_mark, is_limit=True)
-        if event.anchor:
-            self._open_anchors.add(event.anchor)
-        if isinstance(event, yaml.ScalarEvent):
-            value = _scalar(event)
-            self._characters += len(event.value)
-        elif depth >= MAX_DEPTH:
-            raise YamlProblem(f"it is nested more than {MAX_DEPTH} levels deep", event.start_mark, is_limit=True)
-        elif isinstance(event, yaml.SequenceStartEvent):
-            value = self._sequence(depth + 1)
-        else:
-            value = self._mapping(depth + 1)
-        if event.anchor:
-            self._open_anchors.discard(event.anchor)
-            self._anchors[event.anchor] = (value, self._nodes - before, self._characters - written)
-        return value
-
-    def _alias(self, event: Any) -> Any:
-        name = event.anchor
-        if name in self._open_anchors:
-            raise YamlProblem(f"alias *{name} is inside its own anchor", event.start_mark, is_limit=True)
-        if name not in self._anchors:
-            raise YamlProblem(f"alias *{name} has no anchor", event.start_mark)
-        value, size, characters = self._anchors[name]
-        self._nodes += size
-        self._aliased += size
-        self._characters += characters
-        self._aliased_characters += characters
-        if self._aliased > MAX_ALIASED_NODES or self._aliased_characters > MAX_ALIASED_TEXT:
-            raise YamlProblem("its aliases stand for too many nodes", event.start_mark, is_limit=True)
-        return value
-
-    def _sequence(self, depth: int) -> list[Any]:
-        items: list[Any] = []
-        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
-            items.append(self._value(event, depth))
-        return items
-
-    def _mapping(self, depth: int) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        merged: list[dict[str, Any]] = []
-        while not isinstance(event := self._next(), yaml.MappingEndEvent):
-            key = self._key(event, depth)
-            value = self._value(self._next(), depth)
-            if key == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
-                merged.extend(_mergeable(value, event))
-            elif key in result:
-                raise YamlProblem(f"key {key!r} appears twice", event.start_mark)
-            else:
-                result[key] = value
-        for other in merged:
-            for key, value in other.items():
-                result.setdefault(key, value)
-        return result
-
-    def _key(self, event: Any, depth: int) -> str:
-        """Return a key as text: `200:` is "200", `on:` is "on"."""
-        if isinstance(event, yaml.ScalarEvent):
-            self._value(event, depth)  # counts the node and keeps its anchor
-            return str(event.value)
-        if isinstance(event, yaml.AliasEvent):
-            value = self._alias(event)
-            if isinstance(value, str):
-                return value
-        raise YamlProblem("a key is not plain text", event.start_mark)
-
-
-def _mergeable(value: dict[str, Any] | list[Any], event: Any) -> list[dict[str, Any]]:
-    candidates = value if isinstance(value, list) else [value]
-    if not all(isinstance(candidate, dict) for candidate in candidates):
-        raise YamlProblem("the merge key << must have a mapping or a list of mappings", event.start_mark)
-    return candidates
-
-
-def _scalar(event: Any) -> Any:
-    text: str = event.value
-    tag: str | None = event.tag
-    if tag is None and not event.implicit[0]:
-        return text  # quoted or block text
-    if tag is None or tag in {_TAG + "int", _TAG + "float", _TAG + "bool", _TAG + "null"}:
-        return _plain(text, event)
-    return text  # !!str, !!timestamp, !!binary and foreign tags: the text as written
-
-
-def _plain(text: str, event: Any) -> Any:
-    if text in _WORDS:
-        return _WORDS[text]
-    if text[0] not in _NUMBER_STARTS:
-        return text
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if _BASED.fullmatch(text):
-        return int(text, 0)
-    if _NOT_FINITE.fullmatch(text):
-        _refuse_not_finite(event)
-    if _FLOAT.fullmatch(text):
-        number = float(text)
-        return number if math.isfinite(number) else _refuse_not_finite(event)
-    return text
-
-
-def _refuse_not_finite(event: Any) -> NoReturn:
-    raise YamlProblem("a number is not finite, and JSON has no such numbers", event.start_mark)
+    return read_yaml(text, most=most, depth=MAX_DEPTH)
 
 
 def form_of(name: str) -> Form:
@@ -418,36 +251,6 @@ def write_document(value: Any, form: Form = "json") -> str:
     """Return the text of a document, indented, with a line break at the end; keys keep their order."""
     if form == "json":
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
-    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    return text
+    from utcp_bridge.dialects.yaml_text import write_yaml  # see parse_yaml
 
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes text that YAML 1.2 would not read as text, and writes repeated values in full, without aliases."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        """Return True for everything, because aliases are hard to read and to edit."""
-        del data
-        return True
-
-
-def _write_text(dumper: Any, text: str) -> yaml.ScalarNode:
-    node: yaml.ScalarNode = dumper.represent_scalar(
-        "tag:yaml.org,2002:str", text, style=None if _is_plain(text) else '"'
-    )
-    return node
-
-
-def _is_plain(text: str) -> bool:
-    """Return whether the library may write the text without quotes: `parse_yaml` reads the bare word as text."""
-    if not all(character.isprintable() or character == "\n" for character in text):
-        return False
-    if text[:1] not in _STARTS or "\n" in text:
-        return True
-    try:
-        return isinstance(parse_yaml(text), str | list | dict)
-    except YamlProblem:
-        return False
-
-
-_Dumper.add_representer(str, _write_text)
+    return write_yaml(value)

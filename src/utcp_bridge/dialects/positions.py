@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import orjson
-import yaml
 
 from utcp_bridge.urls import steps_of
 
@@ -50,6 +49,8 @@ def of_pointer(pointer: str) -> Path:
 
 def lines_of(text: str, paths: Iterable[Path]) -> dict[Path, int]:
     """Return the line, from 1, of each path, or of the nearest part around it that the text has."""
+    import yaml  # slow to import, and most documents have no faults
+
     asked = {path: tuple(map(str, path)) for path in paths}
     wanted = {steps[:length] for steps in asked.values() for length in range(len(steps) + 1)}
     found: dict[tuple[str, ...], int] = {(): 1}
@@ -105,6 +106,8 @@ def _json_events(text: str) -> Iterator[_Event]:
 
 
 def _yaml_events(text: str) -> Iterator[_Event]:
+    import yaml  # see lines_of
+
     loader: Any = yaml.CSafeLoader(text)
     while loader.check_event():
         event = loader.get_event()

@@ -13,7 +13,7 @@ from typing import Any, Final
 from utcp_bridge.dialects.crossing import ToolWriter
 from utcp_bridge.dialects.documents import count_values, parse_document
 from utcp_bridge.dialects.manuals import read_manual
-from utcp_bridge.dialects.readings import RawTool
+from utcp_bridge.dialects.readings import ParsedManual, RawTool
 from utcp_bridge.dialects.shapes import Shape, detect
 from utcp_bridge.errors import ManualError, UtcpError
 from utcp_bridge.model import Fault, JsonObject, is_list, is_object
@@ -63,9 +63,22 @@ class OneTool:
 
     def among(self, tools: list[RawTool]) -> list[RawTool]:
         """Return this tool, or all tools if it is not there."""
-        own = f"{self.manual}."
-        found = [tool for tool in tools[: self.most] if tool.name.removeprefix(own) == self.name]
+        found = [tool for tool in tools[: self.most] if self._is(tool.name)]
         return found if len(found) == 1 else tools
+
+    def alone_in(self, manual: Any) -> JsonObject | None:
+        """Return a manual with this tool alone, which is found by names; None if it is not one of the first.
+
+        Reading ten thousand tools takes longer than parsing them.
+        """
+        if not is_object(manual) or not is_list(tools := manual.get("tools")):
+            return None
+        found = [tool for tool in tools if is_object(tool) and self._is(tool.get("name"))]
+        is_used = len(found) == 1 < len(tools) and any(tool is found[0] for tool in tools[: self.most])
+        return {**manual, "tools": found} if is_used else None
+
+    def _is(self, name: Any) -> bool:
+        return isinstance(name, str) and name.removeprefix(f"{self.manual}.") == self.name
 
 
 class DocumentWork:
@@ -114,12 +127,13 @@ class DocumentWork:
 
         `entry` is the manual's own call template.
         """
+        if only is not None and (alone := only.alone_in(self._content)) is not None:
+            found = read_manual(alone, default_template=entry, where=where)
+            if found.tools:
+                return _read_tools(found, found.tools, is_narrowed=True)
         found = read_manual(self._content, default_template=entry, where=where)
         tools = found.tools if only is None else only.among(found.tools)
-        is_narrowed = len(tools) < len(found.tools)
-        return ReadTools(
-            tools, found.faults, found.dialect, found.info, found.auth, found.protocols, found.maps, is_narrowed
-        )
+        return _read_tools(found, tools, is_narrowed=len(tools) < len(found.tools))
 
     def openapi(self, options: JsonObject) -> Generator[None, None, ReadTools]:
         """Return the tools of an OpenAPI description, in steps; `options` are the fields of `ConversionOptions`.
@@ -151,6 +165,12 @@ class DocumentWork:
         from utcp_bridge.dialects.openapi import external_references
 
         return external_references(content, url)
+
+
+def _read_tools(found: ParsedManual, tools: list[RawTool], *, is_narrowed: bool) -> ReadTools:
+    return ReadTools(
+        tools, found.faults, found.dialect, found.info, found.auth, found.protocols, found.maps, is_narrowed
+    )
 
 
 # --- what crosses the border ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 from itertools import accumulate
@@ -41,9 +41,16 @@ class Postings:
     __slots__ = ("_peak", "slots", "weights")
 
     def __init__(self) -> None:
-        self.slots: Final = array("I")
-        self.weights: Final = array("f")
+        self.slots = array("I")
+        self.weights = array("f")
         self._peak: float | None = 0.0
+
+    @classmethod
+    def of(cls, slots: array[int], weights: array[float]) -> Postings:
+        """Return the postings with these slots, which ascend, and weights."""
+        made = cls()
+        made.slots, made.weights, made._peak = slots, weights, None
+        return made
 
     @property
     def peak(self) -> float:
@@ -113,10 +120,28 @@ class InvertedIndex:
         self.tools: Final[list[Tool | None]] = []
         self.postings: Final[dict[str, Postings]] = {}
         self.speller: Final = Speller()
-        self._entries: Final[dict[str, tuple[int, Tool, tuple[str, ...]]]] = {}
+        self._entries: Final[dict[str, tuple[int, Tool, tuple[str, ...] | None]]] = {}
+        """The slot, the tool and its terms. Those of a tool that came with its postings are found when it goes."""
         self._free: Final[list[int]] = []
         self._manuals: Final[dict[str, set[int]]] = {}
         self._names: Final[list[tuple[str, int]]] = []
+
+    @classmethod
+    def of(cls, tools: Sequence[Tool], postings: Mapping[str, Postings]) -> Generator[None, None, InvertedIndex]:
+        """Return the index of these tools, each in the slot of its place, and these postings of theirs, in steps."""
+        index = cls()
+        index.tools.extend(tools)
+        index.postings.update(postings)
+        for slot, tool in enumerate(tools):
+            index._entries[tool.qualified_name] = slot, tool, None
+            index._manuals.setdefault(tool.manual, set()).add(slot)
+            index._names.extend((key, slot) for key in _name_keys(tool))
+            yield
+        index._names.sort()
+        for term in postings:
+            index.speller.add(term)
+            yield
+        return index
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -143,11 +168,11 @@ class InvertedIndex:
         known = self._entries.get(tool.qualified_name)
         if known is None or known[1].name != tool.name:  # `a.b` + `c` and `a` + `b.c` are one qualified name
             return False
-        slot, _, terms = known
+        slot, before, terms = known
         weights = weigh(tool)
         self.tools[slot] = tool
         self._entries[tool.qualified_name] = slot, tool, tuple(weights)
-        self._drop(slot, (term for term in terms if term not in weights))
+        self._drop(slot, (term for term in terms or weigh(before) if term not in weights))
         self._put(slot, weights)
         return True
 
@@ -181,7 +206,7 @@ class InvertedIndex:
             del self._manuals[tool.manual]
         for key in _name_keys(tool):
             del self._names[bisect_left(self._names, (key, slot))]
-        self._drop(slot, terms)
+        self._drop(slot, terms or weigh(tool))
 
     def idf(self, postings: Postings) -> float:
         """Return the inverse document frequency of a term with these postings; it is always above zero."""

@@ -12,13 +12,13 @@ tools that score zero.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Final
 
 from utcp_bridge.model import Tool
 from utcp_bridge.search.fields import gain_of
-from utcp_bridge.search.index import InvertedIndex, QueryTerm, best
+from utcp_bridge.search.index import InvertedIndex, Postings, QueryTerm, best
 from utcp_bridge.search.memory import REMEMBERED, SearchMemory
 from utcp_bridge.search.strategy import Accept, Hit, tool_filter
 from utcp_bridge.search.text import synonyms_of, terms
@@ -45,8 +45,31 @@ class Bm25Strategy:
     """BM25F in pure Python over an `InvertedIndex`."""
 
     def __init__(self) -> None:
-        self._index: Final = InvertedIndex()
+        self._index = InvertedIndex()
         self._lock: Final = Lock()
+
+    @property
+    def size(self) -> int:
+        """The number of tools."""
+        return len(self._index)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no tool was added yet."""
+        return not self._index.tools
+
+    def adopt(self, index: InvertedIndex) -> bool:
+        """Take another index if no tool was added yet; return whether it was taken."""
+        with self._lock:
+            if is_empty := self.is_empty:
+                self._index = index
+        return is_empty
+
+    def content(self) -> tuple[list[Tool], Mapping[str, Postings]]:
+        """Return the tools in the order of their slots, and the postings; nothing if tools were removed."""
+        with self._lock:
+            tools = [tool for tool in self._index.tools if tool is not None]
+            return (tools, self._index.postings) if len(tools) == len(self._index.tools) else ([], {})
 
     def add(self, tools: Iterable[Tool]) -> None:
         for tool in tools:

@@ -349,8 +349,13 @@ class PolicySettings(Frozen):
 
 
 class SearchSettings(Frozen):
-    """What the search learns from use."""
+    """What the search keeps, and what it learns from use."""
 
+    search_index: Literal["memory", "disk"] = Field(
+        default="disk",
+        description="Where the search index of 1,000 tools and more is kept: in a file of the user (`disk`), so that "
+        "the next start need not build it, or in `memory` alone.",
+    )
     search_memory: Literal["off", "session", "disk"] = Field(
         default="session",
         description="Whether a tool that is called after a search is ranked higher for such searches, by the words of "

@@ -144,3 +144,21 @@ def test_a_file_that_is_not_a_manual_is_an_error(command, taught, tmp_path, text
     outcome = command("learned", str(taught), "--into", str(manual))
     assert outcome.code == 2
     assert "manual.json" in outcome.err
+
+
+@pytest.mark.parametrize(("setting", "files"), [("disk", 1), ("memory", 0)])
+def test_the_index_of_many_tools_is_kept_for_the_next_search(command, own_home, tmp_path, setting, files):
+    tools = [{"name": f"find_{number}", "description": f"Find parcel {number}."} for number in range(1_000)]
+    (tmp_path / "manual.json").write_text(json.dumps({"utcp_version": "1.0.1", "tools": tools}))
+    entry = {"name": "post", "call_template_type": "text", "file_path": "manual.json"}
+    (tmp_path / "utcp.json").write_text(json.dumps({"manual_call_templates": [entry]}))
+    words = ("search", "utcp.json", "parcel", "77", "--json", "--set", f"search_index={setting}")
+
+    first = command(*words)
+    kept = [*own_home.rglob("*.index")]
+    second = command(*words)
+
+    assert (first.code, len(kept)) == (0, files)
+    assert json.loads(first.out)[0]["name"] == "post.find_77"
+    assert first.out == second.out
+    assert [*own_home.rglob("*.index")] == kept

@@ -12,8 +12,9 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import opened_for, run_async, wait_for_manuals
-from utcp_bridge.cli.options import Options, Session, config_options, debug_option, manual_names
+from utcp_bridge.cli.options import Options, config_options, debug_option, manual_names
 from utcp_bridge.cli.output import complain, note, print_json, print_line, print_table
+from utcp_bridge.cli.program import Session
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.processes.systems import join_command
 

@@ -9,8 +9,9 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import load, open_loaded, report_failures, run_async, wait_for_manuals
-from utcp_bridge.cli.options import Options, Session, client_options, config_options, debug_option, manual_names
+from utcp_bridge.cli.options import Options, client_options, config_options, debug_option, manual_names
 from utcp_bridge.cli.output import note, print_json, print_table
+from utcp_bridge.cli.program import Session
 from utcp_bridge.cli.sameness import Trials, masked, name_in, of_manuals, print_comparison, trial_options
 
 __all__ = ["compare", "promote", "shadow"]

@@ -12,8 +12,9 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import run_async
-from utcp_bridge.cli.options import Options, Session, debug_option, documents, source_options
+from utcp_bridge.cli.options import Options, debug_option, documents, source_options
 from utcp_bridge.cli.output import complain, note, print_json, print_line, print_table
+from utcp_bridge.cli.program import Session
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import JsonObject, is_object
 

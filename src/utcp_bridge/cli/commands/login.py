@@ -16,9 +16,9 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import opened_for, run_async, wait_for_manuals
-from utcp_bridge.cli.options import Options, Session, client_options, config_options, debug_option, manual_names
+from utcp_bridge.cli.options import Options, client_options, config_options, debug_option, manual_names
 from utcp_bridge.cli.output import note, print_json, print_line, print_table
-from utcp_bridge.cli.program import CONTEXT, NamedGroup
+from utcp_bridge.cli.program import CONTEXT, NamedGroup, Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

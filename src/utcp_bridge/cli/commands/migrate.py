@@ -12,8 +12,9 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import opened, run_async
-from utcp_bridge.cli.options import DEFAULT_FILES, Options, Session, debug_option
+from utcp_bridge.cli.options import DEFAULT_FILES, Options, debug_option
 from utcp_bridge.cli.output import complain, note, print_json, print_line, print_table
+from utcp_bridge.cli.program import Session
 from utcp_bridge.cli.sameness import ignore_option
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import click
 
 from utcp_bridge import __version__
 from utcp_bridge.cli.opening import run_async
-from utcp_bridge.cli.options import Session, debug_option
+from utcp_bridge.cli.options import debug_option
 from utcp_bridge.cli.output import complain, note, print_json, print_table
-from utcp_bridge.cli.program import CONTEXT, NamedGroup
+from utcp_bridge.cli.program import CONTEXT, NamedGroup, Session
 
 if TYPE_CHECKING:
     from utcp_bridge.registry.listing import ListingPage

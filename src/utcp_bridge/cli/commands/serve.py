@@ -16,8 +16,9 @@ import click
 
 from utcp_bridge.cli.log_files import reopen_files
 from utcp_bridge.cli.opening import load_for_server, open_loaded, run_async, wait_for_manuals
-from utcp_bridge.cli.options import Options, Session, config_options, engine_options
+from utcp_bridge.cli.options import Options, config_options, engine_options
 from utcp_bridge.cli.output import note
+from utcp_bridge.cli.program import Session
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient

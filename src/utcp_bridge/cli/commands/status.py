@@ -10,8 +10,9 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import opened_parts, run_async, wait_for_manuals
-from utcp_bridge.cli.options import Options, Session, client_options, config_options, debug_option
+from utcp_bridge.cli.options import Options, client_options, config_options, debug_option
 from utcp_bridge.cli.output import complain, note, print_json, print_line, print_table
+from utcp_bridge.cli.program import Session
 from utcp_bridge.model import JsonObject, is_list, is_object
 
 if TYPE_CHECKING:

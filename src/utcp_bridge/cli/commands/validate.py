@@ -12,8 +12,9 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import run_async
-from utcp_bridge.cli.options import Options, Session, config_options, debug_option
+from utcp_bridge.cli.options import Options, config_options, debug_option
 from utcp_bridge.cli.output import complain, heading, note, print_json, print_line, print_table
+from utcp_bridge.cli.program import Session
 
 if TYPE_CHECKING:
     from utcp_bridge.conformance.running import Implementation, Outcome

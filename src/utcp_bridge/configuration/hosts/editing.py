@@ -138,7 +138,8 @@ def parse_text(text: str, form: FileForm, *, where: str) -> JsonObject:
 
     :raises ConfigError: it cannot be parsed, or is not an object. `where` names it.
     """
-    from utcp_bridge.dialects.documents import YamlProblem, parse_document, parse_yaml
+    from utcp_bridge.dialects.documents import parse_document, parse_yaml
+    from utcp_bridge.dialects.yaml_text import YamlProblem
 
     if form in {"json", "jsonc"} and has_only_comments(text):
         return {}

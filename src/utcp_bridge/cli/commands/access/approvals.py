@@ -9,9 +9,9 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import run_async
-from utcp_bridge.cli.options import Options, Session, config_options, debug_option
+from utcp_bridge.cli.options import Options, config_options, debug_option
 from utcp_bridge.cli.output import complain, note, print_json, print_line
-from utcp_bridge.cli.program import CONTEXT, NamedGroup
+from utcp_bridge.cli.program import CONTEXT, NamedGroup, Session
 
 if TYPE_CHECKING:
     from utcp_bridge.access.approvals import ApprovalOptions, ApprovalRecords

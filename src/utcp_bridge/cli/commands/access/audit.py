@@ -10,9 +10,9 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import run_async
-from utcp_bridge.cli.options import Options, Session, debug_option, source_options
+from utcp_bridge.cli.options import Options, debug_option, source_options
 from utcp_bridge.cli.output import complain, note, print_json, print_line
-from utcp_bridge.cli.program import CONTEXT, NamedGroup
+from utcp_bridge.cli.program import CONTEXT, NamedGroup, Session
 
 if TYPE_CHECKING:
     from utcp_bridge.access.audit_chain import Link
