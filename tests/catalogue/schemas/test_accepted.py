@@ -9,6 +9,14 @@ BIG = 16_384
 STRING = {"type": "string"}
 
 
+class Definitions(dict):
+    """Definitions by name, of which those with a plain type state it."""
+
+    def stated(self, name):
+        kind = self.get(name, {}).get("type")
+        return [kind] if isinstance(kind, str) else None
+
+
 def listed(schema):
     return portable_input(schema, BIG).schema
 
@@ -163,7 +171,7 @@ def test_the_types_of_a_schema_are_those_of_its_branches_and_references(schema, 
         "either": {"anyOf": [STRING, {"type": "null"}]},
         "loop": {"anyOf": [{"$ref": "#/$defs/loop"}]},
     }
-    assert Outlines(definitions).kinds(schema) == expected
+    assert Outlines(Definitions(definitions)).kinds(schema) == expected
 
 
 @pytest.mark.parametrize(

@@ -127,8 +127,8 @@ def test_an_output_schema_keeps_names_and_types_of_its_upper_levels():
 SEEDS = st.integers(0, 2**32)
 
 
-def large_schema(seed):
-    """A schema of some hundred kilobytes over definitions that name one another."""
+def large_schema(seed, *, with_defaults=False):
+    """A schema of some hundred kilobytes over definitions that name one another. Some defaults are of a wrong type."""
     random = Random(seed)
     names = [f"D{number}" for number in range(random.randint(2, 60))]
 
@@ -148,7 +148,8 @@ def large_schema(seed):
         if kind == 3:
             return {"enum": [f"value{number}" for number in range(random.randrange(1, 90))], **about}
         if kind == 4:
-            return {"type": random.choice(["string", "integer", "boolean"]), **about}
+            default = {"default": random.choice(["text", 7])} if with_defaults and random.random() < 0.2 else {}
+            return {"type": random.choice(["string", "integer", "boolean"]), **default, **about}
         return {"$ref": f"#/$defs/{random.choice(names)}", **about}
 
     def whole(depth):
@@ -174,7 +175,7 @@ def test_a_cut_schema_uses_its_bytes_and_is_listed_as_it_is(seed, most_bytes):
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(SEEDS, min_size=2, max_size=4), st.sampled_from([2_000, 16_384]))
 def test_what_other_tools_share_does_not_change_what_is_listed(seeds, most_bytes):
-    parts, schemas = SharedParts(), [large_schema(seed) for seed in seeds]
+    parts, schemas = SharedParts(), [large_schema(seed, with_defaults=True) for seed in seeds]
     for schema in [*schemas, *reversed(schemas)]:
         shared = at_once(input_in_steps(parts.cleaned(schema), most_bytes, parts))
         assert shared == portable_input(schema, most_bytes)

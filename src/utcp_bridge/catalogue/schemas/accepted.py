@@ -24,6 +24,7 @@ __all__ = [
     "Defaults",
     "DefinitionSource",
     "Outlines",
+    "StatedTypes",
     "has_listable_values",
     "joined",
     "short_values",
@@ -77,6 +78,9 @@ def with_values(schema: JsonObject, kinds: list[str]) -> tuple[JsonObject, list[
     if "const" not in schema and "enum" not in schema:
         return schema, kinds
     values = [schema["const"]] if "const" in schema else schema["enum"]
+    if kinds == ["string"] and all(type(one) is str and one for one in values):  # nearly every enumeration
+        rest = {key: one for key, one in schema.items() if key not in {"const", "enum"}}
+        return {**rest, "enum": list(dict.fromkeys(values))}, kinds
     if not kinds and not _BRANCHES & schema.keys():
         kinds = _without_integer(list(dict.fromkeys(map(_kind_of, values))))
     possible = [value for value in values if not kinds or any(_is_of(value, kind) for kind in kinds)]
@@ -129,6 +133,8 @@ def _without_integer(kinds: list[str]) -> list[str]:
 
 
 def _kind_of(value: Any) -> str:
+    if isinstance(value, str):
+        return "string"
     if value is None:
         return "null"
     for types, kind in _KINDS:
@@ -141,7 +147,6 @@ _KINDS: Final[Sequence[tuple[type, str]]] = (
     (bool, "boolean"),
     (int, "integer"),
     (float, "number"),
-    (str, "string"),
     (list, "array"),
 )
 
@@ -196,10 +201,18 @@ class DefinitionSource(Protocol):
         ...
 
 
+class StatedTypes(DefinitionSource, Protocol):
+    """Definitions whose types are known before they are ported."""
+
+    def stated(self, name: str) -> list[str] | None:
+        """Return the type that a definition states. None if it does not state one."""
+        ...
+
+
 class Outlines:
     """The types of the sub-schemas of one schema. Those of each definition are found once."""
 
-    def __init__(self, definitions: DefinitionSource) -> None:
+    def __init__(self, definitions: StatedTypes) -> None:
         self._definitions = definitions
         self._known: dict[str, set[str]] = {}
 
@@ -225,7 +238,9 @@ class Outlines:
             return set()
         if reference not in self._known:
             self._known[reference] = set()  # for a definition that refers to itself
-            self._known[reference] = self._kinds(self._definitions.get(reference.removeprefix(REFERENCE), {}))
+            name = reference.removeprefix(REFERENCE)
+            stated = self._definitions.stated(name)  # to look at it whole means to port it
+            self._known[reference] = self._kinds(self._definitions.get(name, {})) if stated is None else set(stated)
         return self._known[reference]
 
 

@@ -8,8 +8,9 @@ depends on the bytes, not on the size of the schema. A part without room keeps i
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from heapq import heappop, heappush
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -17,6 +18,7 @@ from utcp_bridge.catalogue.schemas.accepted import (
     NOTHING,
     OTHERS,
     Outlines,
+    StatedTypes,
     joined,
     short_values,
     typed_by_content,
@@ -33,6 +35,8 @@ __all__ = ["LaterSchema", "PreparedSchema", "SchemaSource", "filled", "stated_ty
 
 _Place: TypeAlias = tuple[str, str | int | None]
 """The keyword, and the name or number under it."""
+_Outline: TypeAlias = tuple[JsonObject, int]
+"""The types of a part, and their bytes."""
 Filled: TypeAlias = Generator[None, None, tuple[JsonObject, list[str]]]
 _SHORT_TEXT: Final = 120
 _LEAST_TEXT: Final = 40
@@ -44,6 +48,9 @@ _STEP: Final = 24
 _ROUNDS: Final = 5
 _ENOUGH: Final = 0.85
 """The part of the bytes that is used before another round is worth its time."""
+_ENDS_AT: Final = 0.985
+"""The part of the bytes that the first round may count on: joining and typing what went in adds a few bytes, and a
+round that ends above the bytes is lost."""
 _OUTPUT_SHARE: Final = 0.75
 """Output schemas are a third of a large list already: of one that is cut, the upper levels are enough."""
 _REQUIRED: Final = 2
@@ -107,10 +114,10 @@ class _Member:
     rank: int
     room: int
     leaf: PreparedSchema | None
-    outline: tuple[JsonObject, int] | None
+    outline: _Outline | None
 
 
-class SchemaSource(Protocol):
+class SchemaSource(StatedTypes, Protocol):
     """Where the parts of one schema come from."""
 
     @property
@@ -122,24 +129,16 @@ class SchemaSource(Protocol):
         """Return a part, ported."""
         ...
 
-    def stated(self, name: str) -> list[str] | None:
-        """Return the type that a definition states. None if it does not state one."""
-        ...
-
-    def get(self, name: str, default: Any = None, /) -> Any:
-        """Return a definition by its listed name, ported."""
-        ...
-
 
 class _PartNode:
     """A part of the result. Until it is open, `kept` has its types alone."""
 
     __slots__ = ("is_whole", "kept", "members", "prepared", "rank", "size", "source")
 
-    def __init__(self, source: JsonObject, outline: JsonObject, rank: int) -> None:
+    def __init__(self, source: JsonObject, outline: JsonObject, size: int, rank: int) -> None:
         self.source = source
         self.kept = outline
-        self.size = json_size(outline)
+        self.size = size
         self.rank = rank
         self.prepared: PreparedSchema | None = None
         self.is_whole = False
@@ -152,7 +151,7 @@ def filled(root: JsonObject, source: SchemaSource, max_bytes: int, *, is_output:
     It is a generator of steps, between which a program can do other work.
     """
     best: tuple[JsonObject, list[str]] | None = None
-    most, used = int(max_bytes * _OUTPUT_SHARE) if is_output else max_bytes, 0
+    most, used = int(max_bytes * (_OUTPUT_SHARE if is_output else _ENDS_AT)), 0
     for _ in range(_ROUNDS):
         writer = _Writer(source, most, is_output=is_output)
         schema = yield from writer.write(root)
@@ -174,6 +173,7 @@ class _Writer:
         self.cut: dict[str, None] = {}
         self._source = source
         self._outlines = Outlines(source)
+        self._ready = source.prepared
         self._left = max_bytes
         self._least = max(_LEAST_ROOM, max_bytes // _REMAINDER)
         self._is_output = is_output
@@ -181,10 +181,10 @@ class _Writer:
         self._number = 0
         self._definitions: dict[str, _PartNode] = {}
         self._used: dict[str, None] = {}
-        self._known: dict[int, tuple[JsonObject, int]] = {}
+        self._known: dict[int, _Outline] = {}
 
     def write(self, root: JsonObject) -> Generator[None, None, JsonObject]:
-        node = _PartNode(root, {"type": "object"}, 0)
+        node = _PartNode(root, {"type": "object"}, len('{"type":"object"}'), 0)
         self._left -= node.size + len('"properties":{},')
         self._put(0, "open", node)
         count = 0
@@ -224,7 +224,7 @@ class _Writer:
             self._left -= need
             node.kept, node.is_whole = prepared.short, True
             node.size += need
-            for member, (outline, _) in zip(prepared.inner, outlines, strict=True):
+            for member, outline in zip(prepared.inner, outlines, strict=True):
                 self._take(node, member, outline)
             self._define(schema, node.rank)
         else:
@@ -243,7 +243,7 @@ class _Writer:
             need = sum(member.room + size for member, (_, size) in zip(group, outlines, strict=True))
             if need <= self._left:
                 self._left -= need
-                for member, (outline, _) in zip(group, outlines, strict=True):
+                for member, outline in zip(group, outlines, strict=True):
                     self._take(node, member, outline)
         if (reference := prepared.schema.get("$ref")) is not None:
             need = len(reference) + len('"$ref":"",') + self._definition_room(prepared.schema)
@@ -276,8 +276,8 @@ class _Writer:
             return []
         return self._kinds(prepared.schema)
 
-    def _take(self, node: _PartNode, member: _Member, outline: JsonObject) -> None:
-        one = node.members[member.key, member.name] = _PartNode(member.schema, outline, node.rank + member.rank)
+    def _take(self, node: _PartNode, member: _Member, outline: _Outline) -> None:
+        one = node.members[member.key, member.name] = _PartNode(member.schema, *outline, node.rank + member.rank)
         if member.key not in CONDITIONS:
             self._put(one.rank, "open", one)
 
@@ -291,7 +291,7 @@ class _Writer:
             if leaf.sizes[2] > leaf.sizes[0]:
                 one = node.members.get(place)
                 if one is None:
-                    one = node.members[place] = _PartNode(leaf.schema, leaf.short, node.rank)
+                    one = node.members[place] = _PartNode(leaf.schema, leaf.short, leaf.sizes[0], node.rank)
                     one.prepared, one.is_whole = leaf, True
                 self._replace(one, leaf, is_last=is_last)
 
@@ -326,28 +326,28 @@ class _Writer:
         name = definition_of(schema)
         if name is None or name in self._definitions:
             return 0
-        return len(name) + 4 + json_size(self._definition_outline(name)) + (10 if not self._definitions else 0)
+        return len(name) + 4 + self._definition_outline(name)[1] + (10 if not self._definitions else 0)
 
-    def _definition_outline(self, name: str) -> JsonObject:
+    def _definition_outline(self, name: str) -> _Outline:
         kinds = self._source.stated(name)
-        return with_kinds({}, self._kinds(self._source.get(name, {})) if kinds is None else kinds)
+        return _outline_of(self._kinds(self._source.get(name, {})) if kinds is None else kinds)
 
     def _define(self, schema: JsonObject, rank: int) -> None:
         name = definition_of(schema)
         if name is not None and name not in self._definitions:
-            node = self._definitions[name] = _PartNode(self._source.get(name, {}), self._definition_outline(name), rank)
+            outline = self._definition_outline(name)
+            node = self._definitions[name] = _PartNode(self._source.get(name, {}), *outline, rank)
             self._put(rank + _SAME_VALUE, "open", node)
 
     # --- types
 
-    def _outline(self, member: _Member) -> tuple[JsonObject, int]:
-        """Return the types of a member, and their bytes."""
+    def _outline(self, member: _Member) -> _Outline:
+        """Return the types of a member."""
         if member.outline is not None:
             return member.outline
         known = self._known.get(id(member.schema))
         if known is None:
-            outline = with_kinds({}, self._kinds(member.schema))
-            known = self._known[id(member.schema)] = (outline, json_size(outline))
+            known = self._known[id(member.schema)] = _outline_of(self._kinds(member.schema))
         return known
 
     def _kinds(self, schema: JsonObject) -> list[str]:
@@ -362,9 +362,9 @@ class _Writer:
 
     def _prepared(self, schema: JsonObject) -> PreparedSchema:
         key = id(schema), self._is_output
-        known = self._source.prepared.get(key)
+        known = self._ready.get(key)
         if known is None:
-            known = self._source.prepared[key] = _prepare(schema, is_output=self._is_output)
+            known = self._ready[key] = _prepare(schema, is_output=self._is_output)
         return known
 
     # --- the result
@@ -574,8 +574,17 @@ def _member(key: str, name: str | int | None, schema: JsonObject, rank: int, *, 
     is_leaf = not isinstance(schema, LaterSchema) and not _INNER & schema.keys()
     leaf = _prepare(schema, is_output=is_output) if is_leaf else None
     kinds = _stated(schema)
-    outline = None if kinds is None else with_kinds({}, kinds)
-    return _Member(key, name, schema, rank, room, leaf, None if outline is None else (outline, json_size(outline)))
+    return _Member(key, name, schema, rank, room, leaf, None if kinds is None else _outline_of(kinds))
+
+
+def _outline_of(kinds: Sequence[str]) -> _Outline:
+    return _outline_of_kinds(tuple(kinds))
+
+
+@lru_cache(maxsize=256)
+def _outline_of_kinds(kinds: tuple[str, ...]) -> _Outline:
+    outline = with_kinds({}, list(kinds))
+    return outline, json_size(outline)
 
 
 def _groups(members: list[_Member]) -> Iterator[list[_Member]]:

@@ -111,6 +111,8 @@ def _names(value: Any) -> Any:
 def _values(value: Any) -> Any:
     if not is_list(value):
         return ABSENT
+    if all(type(one) is str and one.isascii() for one in value):
+        return list(dict.fromkeys(value)) or ABSENT
     found: dict[bytes, Any] = {}
     for one in value:
         if (copy := json_copy(one)) is not ABSENT:

@@ -24,11 +24,13 @@ _DIGEST_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class SharedPart:
-    """A ported sub-schema: where it comes from, and the references that it needs."""
+    """A ported sub-schema: where it comes from, the references that it needs, and what is to be checked in the end."""
 
     raw: JsonObject
     ported: JsonObject
     references: Sequence[Adopted]
+    has_headers: bool
+    has_defaults: bool
 
 
 class SharedParts:

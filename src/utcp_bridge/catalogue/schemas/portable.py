@@ -361,18 +361,26 @@ class _Porter:
         if made is None:
             known = self._parts.find(raw, depth, is_output=self._is_output)
             shared = known is not None and all(self._adopts(*one) for one in known.references)
-            made = known.ported if known is not None and shared else self._made_of(raw, depth)
+            if known is not None and shared:
+                made = known.ported
+                self._has_headers |= known.has_headers
+                self._has_defaults |= known.has_defaults
+            else:
+                made = self._made_of(raw, depth)
             self._made[id(raw), depth] = made
         return made
 
     def _made_of(self, raw: JsonObject, depth: int) -> JsonObject:
         outer, self._adopted = self._adopted, []
+        found, self._has_headers, self._has_defaults = (self._has_headers, self._has_defaults), False, False
         losses = len(self.cut)
         ported = self._placed(raw, depth)
         references, self._adopted = self._adopted, outer
         if len(self.cut) == losses and all(name == _base_name(ref) for ref, name, _ in references):
-            self._parts.keep(SharedPart(raw, ported, references), depth, is_output=self._is_output)
-        self._has_defaults = self._has_headers = True  # a shared part can have some too
+            part = SharedPart(raw, ported, references, self._has_headers, self._has_defaults)
+            self._parts.keep(part, depth, is_output=self._is_output)
+        self._has_headers |= found[0]
+        self._has_defaults |= found[1]
         return ported
 
     def _adopts(self, ref: str, name: str, target: Any) -> bool:
@@ -511,7 +519,11 @@ class _Porter:
     def _pointed(self, ref: str) -> Any:
         if ref != "#" and not ref.startswith("#/"):
             return self._anchored(ref)
-        target = at_pointer(self.root, ref)
+        plain = ref.removeprefix(REFERENCE)
+        if plain.isidentifier() and is_object(self.root) and is_object(own := self.root.get("$defs")):
+            target = own.get(plain)  # nearly every reference, and there is nothing to unescape in it
+        else:
+            target = at_pointer(self.root, ref)
         return target if is_object(target) or isinstance(target, bool) else ABSENT
 
     def _anchored(self, ref: str) -> Any:
