@@ -56,6 +56,7 @@ __all__ = [
     "TlsOptions",
     "Tool",
     "Trust",
+    "counted",
     "defers",
     "discard",
     "first_few",
@@ -534,6 +535,11 @@ def grouped_faults(faults: Iterable[Fault]) -> list[FaultGroup]:
         place = manual if is_tool else f"{fault.where}:"
         groups.setdefault((place, fault.severity, fault.what, fault.remedy, fault.code), []).append(fault)
     return [FaultGroup(tuple(group)) for group in groups.values()]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 tool`, `2 tools`."""
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
 
 
 _MAX_TOLD: Final = 10

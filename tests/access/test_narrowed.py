@@ -201,7 +201,7 @@ async def test_a_manual_that_failed_shows_only_where_the_profile_may_have_its_to
     for name in profiles:
         server = part(BridgeServer(client), name)
         status = await ask(server, "tools/call", {"name": "bridge_status", "arguments": {}})
-        assert "1 manuals with 1 tools" in status
+        assert "1 manual with 1 tool" in status
         assert "secret" not in status
         assert "shop2" not in status
         hidden = await ask(server, "tools/call", {"name": "secret_x", "arguments": {}})

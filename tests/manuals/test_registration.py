@@ -96,7 +96,7 @@ async def test_a_failed_manual_is_loaded_again_with_growing_pauses_until_it_is_r
         with anyio.fail_after(60), caplog.at_level(logging.INFO):
             await registration.keep_trying(state)
         assert (state.status, state.error, state.tools) == ("ready", None, 1)
-        assert "Manual m is ready again; it has 1 tools." in caplog.text
+        assert "Manual m is ready again; it has 1 tool." in caplog.text
         await registration.keep_trying(state)
 
 

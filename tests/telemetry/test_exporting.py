@@ -175,6 +175,25 @@ def test_one_trace_goes_from_the_host_through_the_bridge_to_a_service_and_a_comm
         assert counted == {"m.post": 1, "m.failing": 1, "m.command": 1}
 
 
+def test_a_span_has_no_text_of_an_error(tmp_path: Path) -> None:
+    """The MCP SDK writes the message of an error into its span, and a message may have a secret."""
+    words = "canary no tool"
+    with peer() as service, peer() as collector:
+        otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        with bridge(tmp_path, service.url, {}, otel) as (base, process):
+            message = {
+                "jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": f"x:{words}", "_meta": META}
+            }  # fmt: skip
+            headers = {**HEADERS, "Mcp-Method": "resources/read", "Mcp-Name": f"x:{words}"}
+            reply = httpx2.post(f"{base}/mcp", json=message, headers=headers, timeout=60)
+            assert "error" in reply.json()
+            process.terminate()
+            assert process.wait() == 0
+        [span] = [span for span in spans(collector) if span.name.startswith("resources/read")]
+        assert (span.status.code, span.status.message) == (2, "")
+        assert "canary" not in str(span)
+
+
 def test_a_call_over_utcp_is_a_trace_as_well_and_the_audit_log_has_its_id(tmp_path: Path) -> None:
     with peer() as service, peer() as collector:
         otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from hmac import compare_digest
 from math import inf
@@ -24,6 +24,7 @@ from utcp_bridge.access.challenges import Challenger, Refused
 from utcp_bridge.access.principals import Principal
 from utcp_bridge.access.tokens import NamedToken, Secret, TokenFile, is_named_token
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.model import matches_glob
 
 if TYPE_CHECKING:
     from utcp_bridge.access.oauth import OAuthTokens
@@ -59,13 +60,16 @@ class Gatekeeper:
         oauth: OAuthTokens | None = None,
         challenger: Challenger | None = None,
         wants_certificate: bool = False,
+        of_certificates: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
+        """`of_certificates` gives the profiles of certificates by globs of their names; without it they have all."""
         self._shared = None if shared is None else shared.encode()
         self._tokens = tokens
         self._oauth = oauth
         self._challenger = challenger or Challenger("")
         self._required = frozenset(self._challenger.scopes)
         self._wants_certificate = wants_certificate
+        self._profiles_of_certificates = of_certificates or {}
         self._wants_token = shared is not None or tokens is not None or oauth is not None
         self._stamp: tuple[int, int, int] | None = None
         self._named: dict[str, tuple[Secret, Admission]] = {}
@@ -155,9 +159,19 @@ class Gatekeeper:
         if found is None:
             if len(self._of_certificates) >= 1_000:
                 self._of_certificates.clear()
-            principal = Principal(f"certificate:{certificate}", "certificate")
+            profiles = self._profiles_of(certificate)
+            principal = Principal(f"certificate:{certificate}", "certificate", profiles=profiles)
             found = self._of_certificates[certificate] = Admission(principal, certificate=certificate)
         return found
+
+    def _profiles_of(self, certificate: str) -> tuple[str, ...] | None:
+        if not self._profiles_of_certificates:
+            return None
+        found: dict[str, None] = {}
+        for glob, profiles in self._profiles_of_certificates.items():
+            if matches_glob(glob, certificate):
+                found |= dict.fromkeys(profiles)
+        return tuple(found)
 
     def _by_name(self, credential: bytes) -> Admission | None:
         if self._tokens is None or (ident := is_named_token(credential)) is None:
@@ -279,6 +293,7 @@ def gatekeeper_for(settings: BridgeSettings, address: str, root: Path) -> Gateke
         oauth=oauth,
         challenger=Challenger(resource, settings.oauth_issuer, settings.required_scopes),
         wants_certificate=settings.tls_client_ca is not None,
+        of_certificates=settings.tls_profiles,
     )
 
 

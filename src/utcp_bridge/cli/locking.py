@@ -151,7 +151,7 @@ async def review(options: Options, *, anew: bool = False) -> Review:
     :raises ConfigError: the configuration is not a file, or its lock file cannot be read.
     """
     async with AsyncExitStack() as stack:
-        loaded = await load(replace(options, settings={**options.settings, "pin": "off"}), stack)
+        loaded = await load(replace(options, settings={**options.settings, "pin": "off"}, calls=False), stack)
         if loaded.lock_file is None:
             raise ConfigError(
                 f"{LOCK_NAME} lies beside a configuration file, and this configuration is not a file.",

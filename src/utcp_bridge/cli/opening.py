@@ -175,7 +175,7 @@ async def open_loaded(
         note(line)
     if settings.check_connections:
         stack.enter_context(watched())
-    sink = stack.enter_context(audit_sink(settings, loaded.root))
+    sink = stack.enter_context(audit_sink(settings, loaded.root)) if loaded.calls else None
     extensions = Extensions(
         redactor=redactor,
         audit=sink,
@@ -223,6 +223,7 @@ async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
     from utcp_bridge.configuration.loading import as_config, load_config
 
     loaded = await load_config(options.found(), overrides=options.settings)
+    loaded.calls = options.calls
     if options.makes_token:
         loaded.config = _with_token(loaded.config)
     if not options.quickstart:

@@ -46,13 +46,15 @@ Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]
 class Options:
     """Where the configuration comes from, and the settings that the command line gives, by their keys.
 
-    With `makes_token`, a random token replaces the value `generate` of the setting `bearer_token`.
+    With `makes_token`, a random token replaces the value `generate` of the setting `bearer_token`. Without `calls`, the
+    command calls no tool, so it does not open the audit log.
     """
 
     sources: tuple[str, ...] = field(default=(), repr=False)
     quickstart: bool = False
     settings: JsonObject = field(default_factory=dict[str, Any], repr=False)
     makes_token: bool = False
+    calls: bool = True
 
     def words(self) -> list[str]:
         """Return the options that name the same sources in another command."""
@@ -62,6 +64,10 @@ class Options:
     def strict(self) -> Options:
         """Return the options with warnings that count like errors."""
         return replace(self, settings={**self.settings, "strict": True, "fail_on_fault": None})
+
+    def without_calls(self) -> Options:
+        """Return the options of a command that calls no tool."""
+        return replace(self, calls=False)
 
     def found(self) -> tuple[str, ...]:
         """Return the named sources, or the first default file in the current folder.

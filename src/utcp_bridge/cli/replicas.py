@@ -29,7 +29,7 @@ from utcp_bridge.cli.opening import env_file_lines
 from utcp_bridge.cli.options import Options
 from utcp_bridge.cli.output import complain, note
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import JsonObject, first_few
+from utcp_bridge.model import JsonObject, counted, first_few
 from utcp_bridge.net.backoff import Backoff
 from utcp_bridge.net.listening import for_url, listen_shared
 from utcp_bridge.processes.child import Child, Launch
@@ -250,7 +250,7 @@ class _Family:
                 await anyio.sleep(_LOOK_SECONDS)
         summary = board.summary(0)
         manuals = summary.get("manuals", {})
-        parts = [f"{summary.get('tools', 0)} tools"]
+        parts = [counted(summary.get("tools", 0), "tool")]
         parts += [
             f"{manuals[status]} of {manuals['total']} manuals {status}"
             for status in ("failed", "loading")

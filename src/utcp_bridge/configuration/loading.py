@@ -88,6 +88,8 @@ class LoadedConfig:
     """Where the hashes of approved tools belong: beside the first source, if that is a file."""
     env_files: tuple[EnvFile, ...] = field(default=(), repr=False)
     """The `.env` next to each source that is a file or a folder. They may be missing."""
+    calls: bool = True
+    """Whether tools are called, so that the audit log is opened."""
 
 
 @dataclass(slots=True)

@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from utcp_bridge.doctor import probes
-from utcp_bridge.doctor.steps import DoctorStep, ManualSteps, StepResult, counted
+from utcp_bridge.doctor.steps import DoctorStep, ManualSteps, StepResult
 from utcp_bridge.errors import AuthRequired, LoginFailed, Rejected, UtcpError, VariableNotFound
-from utcp_bridge.model import JsonObject, Source
+from utcp_bridge.model import JsonObject, Source, counted
 from utcp_bridge.transport import Endpoint, LocalFile, Need, Program
 from utcp_bridge.urls import bare_url
 

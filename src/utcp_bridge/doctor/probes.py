@@ -18,9 +18,9 @@ import anyio
 import anyio.to_thread
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from utcp_bridge.doctor.steps import StepResult, counted
+from utcp_bridge.doctor.steps import StepResult
 from utcp_bridge.errors import Unreachable
-from utcp_bridge.model import Source, TlsOptions, Trust
+from utcp_bridge.model import Source, TlsOptions, Trust, counted
 from utcp_bridge.net.files.local_file import read_local_file
 from utcp_bridge.net.guard import Guard, looks_like_address
 from utcp_bridge.net.http_options import advice_on_proxy

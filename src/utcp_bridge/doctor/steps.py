@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from utcp_bridge.errors import InternalError, Rejected, UtcpError
 
-__all__ = ["DoctorStep", "ManualSteps", "Status", "StepResult", "counted", "not_tried"]
+__all__ = ["DoctorStep", "ManualSteps", "Status", "StepResult", "not_tried"]
 
 _logger = logging.getLogger(__name__)
 _MAX_DETAIL: Final = 300
@@ -90,11 +90,6 @@ class ManualSteps:
 def not_tried(name: str, failed: str) -> DoctorStep:
     """Return a skipped step: the step named `failed` failed before it."""
     return DoctorStep(name, "skipped", f"skipped because {failed} failed.")
-
-
-def counted(number: int, noun: str) -> str:
-    """Return `1 tool`, `2 tools`."""
-    return f"{number} {noun if number == 1 else f'{noun}s'}"
 
 
 def _upstream_detail(error: UtcpError) -> tuple[str, ...]:

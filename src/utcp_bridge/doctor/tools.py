@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from utcp_bridge.catalogue.catalogue import Catalogue, Entry
-from utcp_bridge.doctor.steps import StepResult, counted
+from utcp_bridge.doctor.steps import StepResult
 from utcp_bridge.errors import InvalidArguments, Rejected, Unexplainable, UtcpError
-from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, Tool, is_list, is_object
+from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, Tool, counted, is_list, is_object
 from utcp_bridge.urls import at_pointer
 from utcp_bridge.validate.findings import Findings
 from utcp_bridge.validate.manuals import EMPTY_BODY, check_schema, empty_body

@@ -48,6 +48,7 @@ from utcp_bridge.model import (
     TlsOptions,
     Tool,
     Trust,
+    counted,
     in_seconds,
 )
 from utcp_bridge.net.backoff import pauses
@@ -329,7 +330,7 @@ class Registration:
             await (load or self.load)(state)
             if state.error is None:
                 what = "Manual" if load is None else "Registry"
-                _logger.info("%s %s is ready again; it has %d tools.", what, state.name, state.tools)
+                _logger.info("%s %s is ready again; it has %s.", what, state.name, counted(state.tools, "tool"))
 
     async def refresh(self, name: str) -> None:
         """Discover a manual again; if that fails, its present tools stay."""

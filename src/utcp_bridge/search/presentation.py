@@ -6,7 +6,7 @@ import json
 import unicodedata
 from typing import Any, Final
 
-from utcp_bridge.model import JsonObject, Tool, is_list, is_object
+from utcp_bridge.model import JsonObject, Tool, counted, is_list, is_object
 from utcp_bridge.search.fields import parameters_of
 
 __all__ = ["MAX_NAME", "as_text", "cut", "one_line", "signature", "summary_of"]
@@ -67,7 +67,7 @@ def as_text(result: JsonObject) -> str:
         lines += _result_lines(group)
     if "results" in result:
         lines += _result_lines(result)
-    lines += [f"{provider['name']}: {provider['tools']} tools" for provider in result.get("providers", ())]
+    lines += [f"{provider['name']}: {counted(provider['tools'], 'tool')}" for provider in result.get("providers", ())]
     if "call_with" in result:
         lines.append(f"Call these tools with {result['call_with']}.")
     if "next_cursor" in result:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from utcp_bridge.errors import InvalidArguments
-from utcp_bridge.model import JsonObject, Tool, is_object, matches_glob
+from utcp_bridge.model import JsonObject, Tool, counted, is_object, matches_glob
 from utcp_bridge.search.arguments import (
     MAX_PATTERN,
     SearchArguments,
@@ -87,10 +87,10 @@ def describe_catalogue(counts: Mapping[str, int], budget: int) -> str:
     for shown in range(len(listed), -1, -1):
         rest = len(counts) - shown
         names = listed[:shown] + ([f"{rest:,} {'more ' if shown else ''}providers"] if rest else [])
-        text = f"{total:,} tools from {', '.join(names)}. {_HEADING}"
+        text = f"{counted(total, 'tool')} from {', '.join(names)}. {_HEADING}"
         if len(text) <= budget:
             return text
-    return cut(f"{total:,} tools. {_HEADING}", budget)
+    return cut(f"{counted(total, 'tool')}. {_HEADING}", budget)
 
 
 def search_tools(arguments: Any, context: SearchContext, *, note: str | None = None) -> JsonObject:

@@ -36,7 +36,7 @@ from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError, InvalidArguments, UtcpError
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.manuals.repository import unknown_tool
-from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Result, Tool, is_object, large_reader
+from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Result, Tool, counted, is_object, large_reader
 from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.arguments import SEARCH_TOOLS_INPUT_SCHEMA
 from utcp_bridge.search.memory import remembering
@@ -296,7 +296,7 @@ class MetaTools:
         states = [state for state in self._client.report() if state.status == "ready"]
         down = [*down_parts(self._client)]
         tools = sum(state.tools for state in states)
-        lines = [f"Ready: {len(states):,} manuals with {tools:,} tools."]
+        lines = [f"Ready: {counted(len(states), 'manual')} with {counted(tools, 'tool')}."]
         lines += [f"{one['name']}: {one['state']}. {one['cause']} {one['remedy']}".rstrip() for one in down]
         ready = {"manuals": len(states), "tools": tools}
         shown = {"ready": ready, "down": down[:_MAX_DOWN], "more": max(len(down) - _MAX_DOWN, 0)}

@@ -18,7 +18,7 @@ from utcp_bridge.access.gatekeeper import is_protected
 from utcp_bridge.catalogue.catalogue import Entry, ToolPage, View
 from utcp_bridge.catalogue.render import compact
 from utcp_bridge.catalogue.text import shorten
-from utcp_bridge.model import Emit, JsonObject, Tool, is_object
+from utcp_bridge.model import Emit, JsonObject, Tool, counted, is_object
 from utcp_bridge.search.query import describe_catalogue
 from utcp_bridge.server.changes import Changes, page_in_turns
 from utcp_bridge.server.meta_tools import Caller, MetaTools, ResultBudgets, call_entry
@@ -120,7 +120,10 @@ class Parts:
         counts = self.catalogue.counts()
         names = self.client.settings.meta_tools
         if names.search is None:
-            return f"This server gives access to {sum(counts.values()):,} tools of {len(counts)} providers."
+            return (
+                f"This server gives access to {counted(sum(counts.values()), 'tool')} of "
+                f"{counted(len(counts), 'provider')}."
+            )
         providers = describe_catalogue(counts, _MAX_PROVIDERS_TEXT)
         text = f"This server gives access to the tools of UTCP providers. {providers}"
         text += f" Not every tool may be listed: find tools by what they do with {names.search}."

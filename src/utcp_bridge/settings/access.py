@@ -168,6 +168,11 @@ class TlsSettings(Frozen):
         description="PEM file with the authorities of client certificates. If it is set, each client needs one, except "
         "for `/healthz` and `/readyz`.",
     )
+    tls_profiles: Mapping[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Profiles of clients without a token, by globs of the names in their certificates: "
+        '`{"*.ops.example.com": ["operators"]}`. If it is set, a certificate that nothing matches has no profile.',
+    )
 
 
 ACCESS_GROUPS: Final[Mapping[str, type[BaseModel]]] = {

@@ -27,6 +27,7 @@ _FLUSH_SECONDS: Final = 0.5
 repeats a request, and what ends after it, such as the audit log, needs the rest of the time (`processes/ending.py`)."""
 _FLUSH_MILLISECONDS: Final = int(_FLUSH_SECONDS * 1000)
 _CONSOLE: Final = "console"
+_SDK_SCOPE: Final = "mcp-python-sdk"
 _PROPAGATORS: Final = "OTEL_PROPAGATORS"
 _LOADED: Final = {
     _PROPAGATORS: "opentelemetry_propagator",
@@ -83,7 +84,7 @@ def start(counts: CallCounts, environment: Mapping[str, str]) -> Callable[[], No
             _logger.warning(
                 "Traces and metrics are not exported (%s). Look at the variables OTEL_*.", type(error).__name__
             )
-    trace_context.begin()
+    _begin_spans()
 
     def end() -> None:
         trace_context.end()
@@ -95,6 +96,40 @@ def start(counts: CallCounts, environment: Mapping[str, str]) -> Callable[[], No
             sender.join(max(0.0, until - monotonic()))
 
     return end
+
+
+def _begin_spans() -> None:
+    """Make spans from now on. The texts of errors stay out of those of the MCP SDK: they may have a secret.
+
+    Its spans then have the status and the code of an error, as those of the bridge.
+    """
+    if not trace_context.begin():
+        return
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import Span, SpanProcessor
+    from opentelemetry.trace import Status, StatusCode
+
+    class WithoutTexts(SpanProcessor):
+        """Changes spans when they begin: an exporter may be ahead of us when they end."""
+
+        def on_start(self, span: Span, parent_context: Any = None) -> None:
+            """Leave out what the SDK says of an error."""
+            del parent_context
+            if span.instrumentation_scope is None or span.instrumentation_scope.name != _SDK_SCOPE:
+                return
+            plain = span.set_status
+
+            def set_status(status: Status | StatusCode, description: str | None = None) -> None:
+                del description
+                plain(status.status_code if isinstance(status, Status) else status)
+
+            def record_exception(exception: BaseException, *_: Any, **_named: Any) -> None:
+                span.add_event("exception", {"exception.type": type(exception).__qualname__})
+
+            vars(span).update(set_status=set_status, record_exception=record_exception)
+
+    if (add := getattr(trace.get_tracer_provider(), "add_span_processor", None)) is not None:
+        add(WithoutTexts())
 
 
 def _send_rest(send: Callable[[], None]) -> None:

@@ -194,3 +194,18 @@ def test_the_env_file_is_named_once_and_its_values_never(command, tmp_path):
     assert str(env_file) in listed.err
     for outcome in (shown, found, listed, command("doctor", path)):
         assert "canary-7c" not in outcome.out + outcome.err
+
+
+@pytest.mark.parametrize("verb", ["check", "tools", "status"])
+def test_verbs_that_call_nothing_do_not_write_to_the_audit_log(command, manual, tmp_path, verb):
+    log = tmp_path / "calls.jsonl"
+    (tmp_path / "utcp.json").write_text(json.dumps({"manual_call_templates": [], "bridge": {"audit_log": str(log)}}))
+    assert command(verb, "-c", str(tmp_path / "utcp.json")).code == 0
+    assert not log.exists()
+
+
+def test_a_profile_without_tools_is_a_warning(command, tmp_path):
+    settings = {"access": {"profiles": {"none": {"manuals": "none"}}}}
+    (tmp_path / "utcp.json").write_text(json.dumps({"manual_call_templates": [], "bridge": settings}))
+    outcome = command("check", "-c", str(tmp_path / "utcp.json"))
+    assert "warning: access.profiles, 'none': No tool matches this profile." in outcome.out

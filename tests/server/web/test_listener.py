@@ -114,6 +114,27 @@ async def test_a_client_certificate_is_a_principal_and_without_one_only_probes_a
     await serve(server, work)
 
 
+@pytest.mark.parametrize(
+    ("profiles", "statuses"),
+    [
+        ({}, {"/mcp": 200, "/mcp/p/one": 200, "/mcp/p/two": 200}),
+        ({"a-*": ["one"], "other": ["two"]}, {"/mcp": 200, "/mcp/p/one": 200, "/mcp/p/two": 404}),
+        ({"other": ["two"]}, {"/mcp": 404, "/mcp/p/one": 404, "/mcp/p/two": 404}),
+    ],
+    ids=["not bound", "bound", "bound to none"],
+)
+async def test_a_client_certificate_has_the_profiles_of_its_name(authority, profiles, statuses):
+    async def work(url):
+        call = plain("tools/call", {"name": "m_echo", "arguments": {"n": 1}}, modern=True)
+        async with httpx2.AsyncClient(verify=trusting(authority, client=True), timeout=60) as http:
+            for path, status in statuses.items():
+                reply = await http.post(url.replace("/mcp", path), json=call, headers=CALL)
+                assert (path, reply.status_code) == (path, status), reply.text
+
+    settings = {"tls_client_ca": authority.ca, "tls_profiles": profiles, "profiles": {"one": {}, "two": {}}}
+    await serve(bridge(**tls(authority, **settings)), work)
+
+
 async def test_a_client_certificate_of_another_authority_is_refused(authority, tmp_path_factory):
     stranger = Authority.create(tmp_path_factory.mktemp("stranger"))
 

@@ -76,12 +76,14 @@ def check(options: Options, host: str | None, project: Path | None, strict: bool
 
 
 async def _check(options: Options, as_json: bool) -> int:
-    from utcp_bridge.access.faults import access_faults
+    from utcp_bridge.access.faults import access_faults, empty_profiles
 
     async with AsyncExitStack() as stack:
-        loaded, client = await opened_parts(options, stack, reports=False)
+        loaded, client = await opened_parts(options.without_calls(), stack, reports=False)
         await wait_for_manuals(client)
         of_access = await access_faults(client.settings, client.root)
+        not_loaded = [state.name for state in client.report() if state.status != "ready"]
+        of_access += empty_profiles(client.settings, client.tools(), not_loaded)
         found = _Outcome(client, loaded, [*loaded.faults, *client.faults(), *of_access])
         if as_json:
             print_json(found.as_json())

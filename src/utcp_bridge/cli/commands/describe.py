@@ -40,7 +40,7 @@ def describe(options: Options, words: tuple[str, ...], as_json: bool) -> None:
 async def _describe(options: Options, name: str, as_json: bool) -> None:
     from utcp_bridge.catalogue.catalogue import Catalogue
 
-    async with opened(options, only=name) as client:
+    async with opened(options.without_calls(), only=name) as client:
         await wait_for_manuals(client)
         report_failures(client)
         tool = find_tool(client, name)

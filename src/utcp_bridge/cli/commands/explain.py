@@ -49,7 +49,7 @@ async def _explain(options: Options, name: str, words: list[str], as_json: bool,
     from utcp_bridge.cli.arguments import read_arguments
     from utcp_bridge.errors import InvalidArguments
 
-    async with opened(options, only=name, alone=True) as client:
+    async with opened(options.without_calls(), only=name, alone=True) as client:
         tool = await loaded_tool(client, name)
         if isinstance(tool, int):
             return tool

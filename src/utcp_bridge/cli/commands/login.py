@@ -59,7 +59,7 @@ async def _login(options: Options, words: tuple[str, ...], no_browser: bool, as_
     [manual, *others] = words
     if others:
         raise click.UsageError("Name one manual.")
-    async with opened_for(options, manual) as client:
+    async with opened_for(options.without_calls(), manual) as client:
         await wait_for_manuals(client)
         made = await client.login_desk.log_in(manual, TerminalPerson(browser=not no_browser))
         if as_json:
@@ -90,7 +90,7 @@ async def _logout(options: Options, words: tuple[str, ...], as_json: bool) -> in
     [manual, *others] = words
     if others:
         raise click.UsageError("Name one manual.")
-    async with opened_for(options, manual) as client:
+    async with opened_for(options.without_calls(), manual) as client:
         await wait_for_manuals(client)
         ended = await client.login_desk.log_out(manual)
         if as_json:
@@ -132,7 +132,7 @@ def status(options: Options, as_json: bool) -> int:
 
 
 async def _status(options: Options, as_json: bool) -> int:
-    async with opened_for(options, None) as client:
+    async with opened_for(options.without_calls(), None) as client:
         states = await client.login_desk.states()
         if as_json:
             print_json({"store": client.login_desk.place, "logins": [state.record.public() for state in states]})

@@ -567,7 +567,7 @@ async def _report(configuration: Path, manuals: list[str]) -> None:
     from utcp_bridge.errors import AuthRequired, UtcpError
 
     try:
-        async with opened(Options(sources=(str(configuration),))) as client:
+        async with opened(Options(sources=(str(configuration),), calls=False)) as client:
             await client.wait_loaded(_CHECK_SECONDS)
             for state in client.report():
                 if state.name not in manuals:

@@ -278,8 +278,10 @@ async def _announce(client: UtcpClient, url: str) -> None:
 
 def _print_ready(client: UtcpClient, url: str) -> None:
     """Print the URL, the number of tools and the missing manuals in one line; then the entry for a host."""
+    from utcp_bridge.model import counted
+
     states = client.report()
-    parts = [f"{len(client.tools())} tools"]
+    parts = [counted(len(client.tools()), "tool")]
     for status in ("failed", "loading"):
         names = [state.name for state in states if state.status == status]
         if names:

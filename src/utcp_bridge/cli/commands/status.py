@@ -120,7 +120,7 @@ async def _status(options: Options, as_json: bool) -> int:
 
     hosts = list(_hosts_with(options))
     async with AsyncExitStack() as stack:
-        loaded, client = await opened_parts(options, stack)
+        loaded, client = await opened_parts(options.without_calls(), stack)
         await wait_for_manuals(client)
         states = client.report()
         of_access = await access_faults(client.settings, client.root)

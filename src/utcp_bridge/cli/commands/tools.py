@@ -47,7 +47,7 @@ def tools(options: Options, words: tuple[str, ...], tags: tuple[str, ...], profi
 async def _tools(
     options: Options, patterns: tuple[str, ...], tags: tuple[str, ...], profile: str | None, as_json: bool
 ) -> int:
-    async with opened(options) as client:
+    async with opened(options.without_calls()) as client:
         part = None if profile is None else _part_of(client, profile)
         await wait_for_manuals(client)
         failed = report_failures(client)
@@ -112,7 +112,7 @@ def search(options: Options, words: tuple[str, ...], limit: int, tags: tuple[str
 
 
 async def _search(options: Options, query: str, limit: int, tags: tuple[str, ...], as_json: bool) -> None:
-    async with opened(options) as client:
+    async with opened(options.without_calls()) as client:
         await wait_for_manuals(client)
         report_failures(client)
         if fallback := await client.prepare_search([query], patient=True):

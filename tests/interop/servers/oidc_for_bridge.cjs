@@ -1,0 +1,70 @@
+// oidc-provider, a certified authorization server, for a bridge as its resource: port, resource, another resource.
+// Clients register themselves, except for `machine` with its secret; tokens are JWTs for a resource (RFC 8707).
+// /test/requests has how often each path was asked for; /test/rotate begins a new signing key, and the ones before are
+// no longer published; /test/age?seconds=120 issues tokens that were issued and ended so many seconds ago.
+const { createServer } = require("node:http");
+const { generateKeyPairSync } = require("node:crypto");
+const { pathToFileURL } = require("node:url");
+
+const [port, ...resources] = process.argv.slice(2);
+const scope = "tools:read tools:write";
+const requests = {};
+let age = 0;
+let keys = 0;
+
+function newKey() {
+  const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+  keys += 1;
+  return { ...privateKey.export({ format: "jwk" }), kid: `key-${keys}`, alg: "RS256", use: "sig" };
+}
+
+import(pathToFileURL(require.resolve("oidc-provider")).href).then(({ Provider, errors }) => {
+  const made = () => new Provider(`http://127.0.0.1:${port}`, {
+    clients: [{
+      client_id: "machine", client_secret: "a secret of a machine", scope,
+      grant_types: ["client_credentials"], redirect_uris: [], response_types: [],
+    }],
+    scopes: [...scope.split(" "), "offline_access"],
+    pkce: { required: () => true },
+    jwks: { keys: [newKey()] },
+    rotateRefreshToken: true,
+    issueRefreshToken: async () => true,
+    ttl: { AccessToken: 600, ClientCredentials: 600, RefreshToken: 3600, Session: 3600, Grant: 3600, Interaction: 600 },
+    cookies: { keys: ["interop"] },
+    formats: {
+      customizers: {
+        jwt: async (context, token, parts) => {
+          if (age) Object.assign(parts.payload, { iat: parts.payload.iat - age - 600, exp: parts.payload.iat - age });
+        },
+      },
+    },
+    features: {
+      registration: { enabled: true },
+      revocation: { enabled: true },
+      clientCredentials: { enabled: true },
+      devInteractions: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: () => undefined,
+        useGrantedResource: () => true,
+        getResourceServerInfo: (context, resource) => {
+          if (!resources.includes(resource)) throw new errors.InvalidTarget();
+          return { scope, audience: resource, accessTokenFormat: "jwt" };
+        },
+      },
+    },
+  });
+  let serve = made().callback();
+  createServer((request, response) => {
+    const url = new URL(request.url, "http://127.0.0.1");
+    if (url.pathname.startsWith("/test/")) {
+      if (url.pathname === "/test/rotate") serve = made().callback();
+      if (url.pathname === "/test/age") age = Number(url.searchParams.get("seconds"));
+      response.setHeader("Content-Type", "application/json");
+      response.end(JSON.stringify(requests));
+    } else {
+      requests[url.pathname] = (requests[url.pathname] ?? 0) + 1;
+      serve(request, response);
+    }
+  }).listen(Number(port), "127.0.0.1");
+});
