@@ -159,6 +159,7 @@ async def open_loaded(
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.client.client import Extensions, UtcpClient
     from utcp_bridge.net.gate.connection_watch import watched
+    from utcp_bridge.stores.replicas import shared_store
     from utcp_bridge.upstream import HostAhead
 
     config, settings = loaded.config, loaded.config.bridge
@@ -185,6 +186,7 @@ async def open_loaded(
         lock_file=loaded.lock_file,
         env_files=loaded.env_files,
         host=None if quiet else HostAhead.of_server(settings.transport),
+        shared=None if quiet else shared_store(settings),
     )
     client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
     return await stack.enter_async_context(client)
@@ -204,7 +206,7 @@ def _rules(settings: BridgeSettings, root: Path, redactor: Redactor) -> RulingPo
         from utcp_bridge.access.approvals import ApprovalDesk, ApprovalOptions
 
         options = ApprovalOptions.read(settings.approvals)
-        rules.asker = ApprovalDesk(options, options.open_store(root), redactor)
+        rules.asker = ApprovalDesk(options, options.open_store(root, settings), redactor)
     return rules
 
 
