@@ -390,3 +390,34 @@ async def test_after_a_long_time_an_outage_is_the_first_one(caplog: pytest.LogCa
             world.now += 3600
     assert len(caplog.messages) == 6
     assert not any("outage" in line for line in caplog.messages)
+
+
+# --- news of other bridges ---
+
+
+async def test_bridges_tell_one_another_what_opened_and_closed() -> None:
+    one, other = World(), World()
+    told: list[dict[str, object]] = []
+    one.layer.tell, other.layer.tell = (lambda news: (told.append(news), other.layer.hear(news))), other.layer.hear
+    step, fault = one.around(Step(faults=[Unreachable("away")] * 3)), other.around(Step())
+    await failing(step, 3)
+    with pytest.raises(CircuitOpen):
+        await run(fault)
+    assert [outage.peer for outage in other.layer.report()] == ["http://far"]
+    one.now += 60
+    await run(step)
+    assert [news["open"] for news in told] == [True, False]
+    assert await run(fault) == "done"
+    assert not other.layer.report()
+
+
+async def test_the_news_of_another_bridge_end_its_refusals_no_later_than_the_longest_pause() -> None:
+    world = World()
+    world.layer.hear(
+        {"manual": "shop", "peer": "http://far", "open": True, "rule": [3, 1.0, 30.0], "failures": 3, "seconds": 1e9}
+    )
+    step = world.around(Step())
+    with pytest.raises(CircuitOpen):
+        await run(step)
+    world.now += 30
+    assert await run(step) == "done"

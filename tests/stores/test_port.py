@@ -12,11 +12,13 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.redis_server import redis_server
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.foreign import write_json
+from utcp_bridge.settings import ReplicaSettings
 from utcp_bridge.stores.file import FileStore, file_lock
-from utcp_bridge.stores.opening import open_store
+from utcp_bridge.stores.opening import open_replica_store, open_store
 from utcp_bridge.stores.port import MemoryStore, Store
 
 pytestmark = pytest.mark.anyio
@@ -229,3 +231,17 @@ def test_a_store_whose_package_is_missing_names_its_extra(name: str, monkeypatch
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match=rf"pip install 'utcp-bridge\[{name.partition(':')[0]}\]'"):
         open_store(name, folder=Path("a"), root=Path("b"))
+
+
+async def test_replicas_keep_each_part_apart_in_their_store(tmp_path: Path) -> None:
+    assert open_replica_store(ReplicaSettings(), "approvals") is None
+    with redis_server(tmp_path) as redis:
+        settings = ReplicaSettings(store=redis.url)
+        parts = [open_replica_store(settings, name) for name in ("approvals", "approvals", "search")]
+        one, same, other = (part for part in parts if part is not None)
+        async with one.lock("a"):
+            await one.put("a", {"state": "pending"})
+        assert (await same.get("a"), await other.get("a")) == ({"state": "pending"}, None)
+        assert (await same.keys(), await other.keys()) == (["a"], [])
+        for store in (one, same, other):
+            await store.aclose()

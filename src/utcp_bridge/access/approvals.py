@@ -33,8 +33,8 @@ from utcp_bridge.net.http import HttpPool
 from utcp_bridge.pipeline import canonical_json
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.processes.systems import own_folder
-from utcp_bridge.settings import with_secret_files
-from utcp_bridge.stores.opening import open_store
+from utcp_bridge.settings import ReplicaSettings, with_secret_files
+from utcp_bridge.stores.opening import open_replica_store, open_store
 from utcp_bridge.stores.port import Store
 from utcp_bridge.upstream import HOST, ProtocolError, ask_host
 from utcp_bridge.urls import endpoint_of_url
@@ -80,7 +80,7 @@ class ApprovalOptions(BaseModel):
     key: SecretStr | None = Field(default=None, min_length=16)
     """Signs what is sent to the webhook, and what it replies."""
     store: str = Field(default="file", repr=False)
-    """Where requests and approvals are: as `token_store`."""
+    """Where requests and approvals are: as `token_store`. Replicas with a store keep them there unless this is set."""
 
     @classmethod
     def read(cls, written: Mapping[str, Any]) -> ApprovalOptions:
@@ -101,11 +101,13 @@ class ApprovalOptions(BaseModel):
             raise ConfigError("`access.approvals`: `webhook` needs a `key`.", remedy="Set `key` or `key_file`.")
         return made
 
-    def open_store(self, root: Path) -> Store:
-        """Return the store of requests and approvals.
+    def open_store(self, root: Path, settings: ReplicaSettings) -> Store:
+        """Return the store of requests and approvals. `settings` names the store that replicas share.
 
         :raises ConfigError: `store` does not name one.
         """
+        if "store" not in self.model_fields_set and (shared := open_replica_store(settings, "approvals")):
+            return shared
         return open_store(self.store, folder=own_folder() / "approvals", root=root)
 
 

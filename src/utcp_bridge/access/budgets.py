@@ -7,7 +7,8 @@
     bytes_per_day     the same for 24 hours
 
 Each is a bucket that fills again at a steady rate. State is in memory, and bounded: a meter is forgotten when it is as
-it was at first, and if there are too many, those that were not used for longest go.
+it was at first, and if there are too many, those that were not used for longest go. Bridges that share a store charge a
+call there, too (`stores/limiter.py`). While the store is away, each applies its own meters alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 from typing import Annotated, Any, Final, TypeVar
 
@@ -24,6 +26,7 @@ from utcp_bridge.access.principals import Principal
 from utcp_bridge.dialects.fields import sort_of
 from utcp_bridge.errors import Busy, ConfigError, explain
 from utcp_bridge.model import is_object, matches_glob
+from utcp_bridge.stores.limiter import Bucket, Lease, SharedLimits, Slots, Uncovered
 from utcp_bridge.tasks import loop_time
 
 __all__ = ["MAX_METERS", "Budgets", "CallerBudget", "Meter", "read_budget", "read_budgets", "spending"]
@@ -89,6 +92,11 @@ class _Bucket:
     def __post_init__(self) -> None:
         self.level = self.size
 
+    @property
+    def span(self) -> str:
+        """The time in which an empty bucket of bytes is full again, as a word."""
+        return "minute" if self.size / self.rate <= _MINUTE + 1 else "day"
+
     def fill(self, now: float) -> float:
         """Return the level now."""
         self.level = min(self.size, self.level + (now - self.at) * self.rate)
@@ -97,13 +105,14 @@ class _Bucket:
 
 
 class Meter:
-    """The use of one budget. `name` says in messages whose it is."""
+    """The use of one budget. `name` says in messages whose it is, and `key` names it among bridges."""
 
-    __slots__ = ("_budget", "_bytes", "_calls", "_in_flight", "_name")
+    __slots__ = ("_budget", "_bytes", "_calls", "_in_flight", "_key", "_name")
 
-    def __init__(self, name: str, budget: CallerBudget) -> None:
+    def __init__(self, name: str, budget: CallerBudget, key: str = "") -> None:
         self._name = name
         self._budget = budget
+        self._key = f"budget:{key or name}"
         self._in_flight = 0
         rate = budget.rate
         self._calls = None if rate is None else _Bucket(float(budget.burst or max(ceil(rate), 1)), rate)
@@ -122,15 +131,37 @@ class Meter:
         """
         most = self._budget.concurrency
         if most is not None and self._in_flight >= most:
-            raise _refused(f"{self._name} has {self._in_flight} calls in flight, the most at a time.", 1.0)
+            raise self._has_many(1.0)
         if self._calls is not None and self._calls.fill(now) < 1 - _SLACK:
-            rate = self._calls.rate
-            raise _refused(f"{self._name} may send {rate:g} calls a second.", (1 - self._calls.level) / rate)
+            raise self._too_fast((1 - self._calls.level) / self._calls.rate)
         for bucket in self._bytes:
             if bucket.fill(now) <= 0:
-                span = "minute" if bucket.size / bucket.rate <= _MINUTE + 1 else "day"
-                what = f"{self._name} has used up its {int(bucket.size):,} bytes of results a {span}."
-                raise _refused(what, (1 - bucket.level) / bucket.rate)
+                raise self._used_up(bucket, (1 - bucket.level) / bucket.rate)
+
+    def _has_many(self, seconds: float) -> Busy:
+        return _refused(f"{self._name} has {self._budget.concurrency} calls in flight, the most at a time.", seconds)
+
+    def _too_fast(self, seconds: float) -> Busy:
+        return _refused(f"{self._name} may send {self._budget.rate:g} calls a second.", seconds)
+
+    def _used_up(self, bucket: _Bucket, seconds: float) -> Busy:
+        what = f"{self._name} has used up its {int(bucket.size):,} bytes of results a {bucket.span}."
+        return _refused(what, seconds)
+
+    def wants(self) -> list[tuple[Bucket | Slots, Callable[[float], Busy]]]:
+        """Return what a call needs of the limits that bridges share, each with the error for a call beyond it."""
+        found: list[tuple[Bucket | Slots, Callable[[float], Busy]]] = []
+        if self._budget.concurrency is not None:
+            found.append((Slots(f"{self._key}:slots", self._budget.concurrency), self._has_many))
+        if self._calls is not None:
+            calls = Bucket(f"{self._key}:calls", self._calls.size, self._calls.rate, 1 - _SLACK, 1)
+            found.append((calls, self._too_fast))
+        shared = zip(self.byte_buckets(), self._bytes, strict=True)
+        return [*found, *((bucket, partial(self._used_up, own)) for bucket, own in shared)]
+
+    def byte_buckets(self) -> list[Bucket]:
+        """Return the buckets of bytes that bridges share."""
+        return [Bucket(f"{self._key}:{own.span}", own.size, own.rate, _SLACK) for own in self._bytes]
 
     def enter(self) -> None:
         """Take a call, after `check`."""
@@ -141,6 +172,12 @@ class Meter:
     def leave(self) -> None:
         """Note the end of a call."""
         self._in_flight -= 1
+
+    def take_back(self) -> None:
+        """Undo `enter`: the call was refused."""
+        self._in_flight -= 1
+        if self._calls is not None:
+            self._calls.level += 1
 
     def count(self, size: int) -> None:
         """Note the bytes of a result."""
@@ -185,7 +222,7 @@ class Budgets:
         budget = next((budget for glob, budget in self._budgets if any(matches_glob(glob, one) for one in names)), None)
         self._make_room()
         who = "This caller" if principal.kind in {"anyone", "shared"} else f"{name[:64]!r}"
-        found = self._meters[name] = None if budget is None else Meter(who, budget)
+        found = self._meters[name] = None if budget is None else Meter(who, budget, f"principal {name}")
         return found
 
     def _make_room(self) -> None:
@@ -199,7 +236,12 @@ class Budgets:
             del self._meters[name]
 
 
-async def spending(meters: Sequence[Meter], work: Callable[[], Awaitable[T]], size_of: Callable[[T], int]) -> T:
+async def spending(
+    meters: Sequence[Meter],
+    work: Callable[[], Awaitable[T]],
+    size_of: Callable[[T], int],
+    shared: SharedLimits | None = None,
+) -> T:
     """Return what `work` returns, within budgets. All of them must cover the call, or none is charged.
 
     :raises Busy: one does not cover it.
@@ -209,13 +251,37 @@ async def spending(meters: Sequence[Meter], work: Callable[[], Awaitable[T]], si
         meter.check(now)
     for meter in meters:
         meter.enter()
+    lease = None if shared is None else await _charged(meters, shared)
     try:
         result = await work()
     finally:
         for meter in meters:
             meter.leave()
+        if lease is not None:
+            lease.leave()
     if any(meter.counts_bytes for meter in meters):
         size = size_of(result)
         for meter in meters:
             meter.count(size)
+        if shared is not None:
+            shared.charge([bucket for meter in meters for bucket in meter.byte_buckets()], size)
     return result
+
+
+async def _charged(meters: Sequence[Meter], shared: SharedLimits) -> Lease | None:
+    """Charge a call to the limits that bridges share; None if the store is away.
+
+    :raises Busy: one does not cover it. Then the own meters have the call back.
+    """
+    wants = [want for meter in meters for want in meter.wants()]
+    is_covered = False
+    try:
+        found = await shared.enter([want for want, _ in wants])
+        if isinstance(found, Uncovered):
+            raise wants[found.place][1](found.seconds)
+        is_covered = True
+    finally:
+        if not is_covered:
+            for meter in meters:
+                meter.take_back()
+    return found

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.manuals.registration import ManualState
     from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
+    from utcp_bridge.stores.replicas import SharedStore
 
 __all__ = ["NarrowedClient", "NarrowedUpstream", "PartCatalogue"]
 
@@ -138,6 +139,7 @@ class NarrowedClient:
         self.notes_requesters = whole.notes_requesters
         self.redactor: Redactor = whole.redactor
         self.host_ahead: HostAhead = whole.host_ahead
+        self.shared: SharedStore | None = whole.shared
         self._generation: int | None = None
         self._verdicts: dict[Tool, bool] = {}
         self._tools: tuple[Tool, ...] = ()

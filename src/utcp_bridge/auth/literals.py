@@ -39,7 +39,10 @@ def learn_configuration(redactor: Redactor, config: UtcpClientConfig) -> None:
         redactor.learn([config.bridge.bearer_token.get_secret_value()], is_credential=True)
     if config.bridge.oauth_client_secret is not None:
         redactor.learn([config.bridge.oauth_client_secret.get_secret_value()], is_credential=True)
-    redactor.learn(secrets_in_url(config.bridge.token_store))
+    for url in (config.bridge.token_store, config.bridge.search_store, config.bridge.store or ""):
+        redactor.learn(secrets_in_url(url))
+    if config.bridge.store_password is not None:
+        redactor.learn([config.bridge.store_password.get_secret_value()], is_credential=True)
     for entry in (config.bridge.model_dump(include={"proxy"}), *config.manual_call_templates):
         redactor.learn(secrets_in_url(str(entry.get("proxy") or "")))
         redactor.learn(literal_secrets(entry), is_credential=True)

@@ -160,6 +160,7 @@ async def open_loaded(
     from utcp_bridge.client.client import Extensions, UtcpClient
     from utcp_bridge.net.gate.connection_watch import watched
     from utcp_bridge.processes.systems import own_folder
+    from utcp_bridge.stores.replicas import shared_store
     from utcp_bridge.upstream import HostAhead
 
     config, settings = loaded.config, loaded.config.bridge
@@ -187,6 +188,7 @@ async def open_loaded(
         env_files=loaded.env_files,
         index_folder=own_folder() / "index" if settings.search_index == "disk" else None,
         host=None if quiet else HostAhead.of_server(settings.transport),
+        shared=None if quiet else shared_store(settings),
     )
     client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
     return await stack.enter_async_context(client)
@@ -206,7 +208,7 @@ def _rules(settings: BridgeSettings, root: Path, redactor: Redactor) -> RulingPo
         from utcp_bridge.access.approvals import ApprovalDesk, ApprovalOptions
 
         options = ApprovalOptions.read(settings.approvals)
-        rules.asker = ApprovalDesk(options, options.open_store(root), redactor)
+        rules.asker = ApprovalDesk(options, options.open_store(root, settings), redactor)
     return rules
 
 

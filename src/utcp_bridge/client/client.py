@@ -22,9 +22,10 @@ from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.explaining import Explainer, add_advice, redact_error
-from utcp_bridge.client.reference_names import Arguments, ReferenceKeywords, ReferenceNames
+from utcp_bridge.client.reference_names import Arguments, ReferenceKeywords, ReferenceNames, keyword_parts
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.client.shadowing import Shadowing, ShadowRecord, is_promoted
+from utcp_bridge.client.sharing import share
 from utcp_bridge.client.streaming import StreamingRun, plain_value
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
@@ -57,6 +58,7 @@ from utcp_bridge.search import Hit, ToolSearchStrategy
 from utcp_bridge.search.strategy import Searchable
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.stores.opening import open_user_store
+from utcp_bridge.stores.replicas import SharedStore
 from utcp_bridge.tasks import Background
 from utcp_bridge.telemetry.counting import CallCounts
 from utcp_bridge.transport import Need, Services, Target, Transport
@@ -98,6 +100,8 @@ class Extensions:
     """Answers MCP servers that ask for something during a call. Without it they cannot ask."""
     only: str | None = None
     """The UTCP name of the one tool that is called. A manual that has it loads no other tool; see `widen`."""
+    shared: SharedStore | None = None
+    """What bridges behind one balancer share. The client closes it."""
     lock_file: Path | None = None
     """Where the hashes of approved tools are kept if the configuration sets `pin`; None: in memory."""
     index_folder: Path | None = None
@@ -113,7 +117,7 @@ class UtcpClient(ReferenceNames):
     """
 
     def __init__(self, config: UtcpClientConfig, *, root: Path, extensions: Extensions) -> None:
-        self.config, self.root = config, root
+        self.config, self.root, self.shared = config, root, extensions.shared
         self.settings: BridgeSettings = config.bridge
         self.repository: ToolRepository = extensions.repository or InMemoryToolRepository()
         self.redactor, self.counts = extensions.redactor, CallCounts(is_on=self.settings.metrics)
@@ -143,7 +147,7 @@ class UtcpClient(ReferenceNames):
         self._registration.remapped = lambda name: self._mapped.changed(name)  # noqa: PLW0108 - made late
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions, self.find)
-        self._limits = Limits(partial(allowance_of, self.settings))
+        self._limits = Limits(partial(allowance_of, self.settings), self.shared.limits if self.shared else None)
         self._shadowing = Shadowing(self, self._tasks.spawn, ShadowRecord(extensions.lock_file, self.redactor))
         self._breakers = Breakers(self._breaker_rule, self._peer)
         self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
@@ -224,7 +228,8 @@ class UtcpClient(ReferenceNames):
         :raises ConfigError: the configuration itself cannot be read. If a file is missing, this is also a
             `FileNotFoundError`.
         """
-        root, extensions = _with_keywords(root, extensions or Extensions(), reference)
+        folder, parts = keyword_parts(reference)
+        root, extensions = folder or root, replace(extensions or Extensions(), **parts)
         known_fields = TransportRegistry(extensions.transports).fields
         loaded = await as_config(config, root=root, known_fields=known_fields)
         for text in first_few(loaded.faults, "more faults in the configuration."):
@@ -251,6 +256,8 @@ class UtcpClient(ReferenceNames):
             self._part_faults.append(fault)
         for fault in self._part_faults:
             _logger.warning("%s", fault)
+        if self.shared is not None:
+            self._tasks.spawn(partial(share, self.shared, self._breakers, self.repository, self._upkeep.refresh))
         self._upkeep.begin(self.config)
         await self.wait_loaded(wait)
         self._tasks.spawn(self._search.run)
@@ -275,6 +282,8 @@ class UtcpClient(ReferenceNames):
         await self._registration.aclose()
         await self._http.aclose()
         await self._logins.aclose()
+        if self.shared is not None:
+            await self.shared.aclose()
         if self._children is not None:
             await self._children.release()
 
@@ -680,21 +689,3 @@ class UtcpClient(ReferenceNames):
             self._chains.pop(tool.qualified_name, None)
             self._targets.pop(tool, None)
             self._peers.pop(tool, None)
-
-
-def _with_keywords(
-    root: Path | None, extensions: Extensions, given: ReferenceKeywords
-) -> tuple[Path | None, Extensions]:
-    """Return the folder and the parts of a client, with the keywords of the reference library.
-
-    :raises TypeError: a keyword has another name.
-    """
-    if unknown := set(given) - ReferenceKeywords.__optional_keys__:
-        raise TypeError(f"create() got an unexpected keyword argument {min(unknown)!r}")
-    folder = given.get("root_dir")
-    changed = replace(
-        extensions,
-        repository=given.get("tool_repository") or extensions.repository,
-        search_strategy=given.get("search_strategy") or extensions.search_strategy,
-    )
-    return root if folder is None else Path(folder), changed

@@ -14,13 +14,13 @@ from utcp_bridge.errors import ConfigError
 from utcp_bridge.manuals.registration import ManualState
 from utcp_bridge.manuals.repository import ToolRepository
 from utcp_bridge.manuals.variables_needed import names_in_template, variables_of_tools
-from utcp_bridge.model import Tool
+from utcp_bridge.model import JsonObject, Tool
 from utcp_bridge.search import ToolSearchStrategy
 from utcp_bridge.settings import UtcpClientConfig
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.variables import flat_key
 
-__all__ = ["Arguments", "ReferenceKeywords", "ReferenceNames"]
+__all__ = ["Arguments", "ReferenceKeywords", "ReferenceNames", "keyword_parts"]
 
 Arguments: TypeAlias = Mapping[str, Any] | str | None
 """The arguments of a call: a mapping, or JSON text, as models write it."""
@@ -152,3 +152,18 @@ class ReferenceNames(ABC):
     async def get_required_variables_for_tool(self, tool_name: str | Tool) -> list[str]:
         """Do the same as `get_required_variables_for_registered_tool` (v0.2)."""
         return await self.get_required_variables_for_registered_tool(tool_name)
+
+
+def keyword_parts(given: ReferenceKeywords) -> tuple[Path | None, JsonObject]:
+    """Return the folder of a client and the fields of its `Extensions` that keywords of the reference library give.
+
+    :raises TypeError: a keyword has another name.
+    """
+    if unknown := set(given) - ReferenceKeywords.__optional_keys__:
+        raise TypeError(f"create() got an unexpected keyword argument {min(unknown)!r}")
+    folder = given.get("root_dir")
+    parts: JsonObject = {
+        "repository": given.get("tool_repository"),
+        "search_strategy": given.get("search_strategy"),
+    }
+    return None if folder is None else Path(folder), {name: part for name, part in parts.items() if part}

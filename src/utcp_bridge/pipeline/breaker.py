@@ -25,7 +25,7 @@ from utcp_bridge.errors import (
     ReplyTooLarge,
     Unreachable,
 )
-from utcp_bridge.model import Call, Emit, Outage, Result, Tool, discard, large_reader
+from utcp_bridge.model import Call, Emit, JsonObject, Outage, Result, Tool, discard, large_reader
 from utcp_bridge.pipeline import Next
 from utcp_bridge.tasks import effective_deadline, loop_time
 from utcp_bridge.upstream import CALL_CLOCK, InputRequired, ProtocolError
@@ -178,6 +178,8 @@ class Breakers:
     _known: dict[tuple[str, str], Breaker] = field(default_factory=dict[tuple[str, str], Breaker])
     _journals: dict[tuple[str, str], _Journal] = field(default_factory=dict[tuple[str, str], _Journal])
     """Of each upstream that was left alone once."""
+    tell: Callable[[JsonObject], None] | None = None
+    """Receives what other bridges should know: that a breaker opened, or closed."""
 
     def refusal(self, tool: Tool, inner: Next) -> Next:
         """The outer layer, before the call waits for a slot: it refuses calls while the breaker is open."""
@@ -220,6 +222,21 @@ class Breakers:
         for kept in (self._known, self._journals):
             for key in [key for key in kept if key[0] == manual]:
                 del kept[key]
+
+    def hear(self, news: JsonObject) -> None:
+        """Note that another bridge opened or closed its breaker of an upstream. What it says is what `tell` got."""
+        key = str(news["manual"]), str(news["peer"])
+        known = self._known.get(key)
+        if not news["open"]:
+            if known is not None and known.is_open:
+                self._answered(key, is_news=True)
+            return
+        if known is None or not known.is_open:
+            now = self.clock()
+            breaker = self._known[key] = Breaker(BreakerRule(*news["rule"]))
+            breaker.failures = max(int(news["failures"]), breaker.rule.threshold)
+            breaker.not_before = now + min(float(news["seconds"]), breaker.rule.longest)
+            self._journals.setdefault(key, _Journal()).opened(now, key, breaker)
 
     def report(self) -> list[Outage]:
         """Return the upstream of every open breaker."""
@@ -274,16 +291,23 @@ class Breakers:
 
         return noting
 
-    def _answered(self, key: tuple[str, str]) -> None:
-        """Note an answer, also before the end of its call."""
+    def _answered(self, key: tuple[str, str], *, is_news: bool = False) -> None:
+        """Note an answer, also before the end of its call. It is news if another bridge got it."""
         if self._known and (breaker := self._known.pop(key, None)) is not None and breaker.is_open:
             self._journals[key].closed(self.clock(), key)
+            if self.tell is not None and not is_news:
+                self.tell({"manual": key[0], "peer": key[1], "open": False})
 
     def _failed(self, key: tuple[str, str], rule: BreakerRule, *, probe: bool, began: float = inf) -> None:
         breaker = self._known.setdefault(key, Breaker(rule))
         now = self.clock()
         if breaker.failed(now, probe=probe, began=began):
             self._journals.setdefault(key, _Journal()).opened(now, key, breaker)
+            if self.tell is not None:
+                known = [rule.threshold, rule.first, rule.longest]
+                seconds = breaker.wait(now)
+                news = {"manual": key[0], "peer": key[1], "open": True, "rule": known, "seconds": seconds}
+                self.tell({**news, "failures": breaker.failures})
         elif breaker.is_open and probe:
             self._journals[key].still_open(now, key, breaker)
 

@@ -3,6 +3,9 @@
 A slow upstream fills only its own slots. A call that waits for an answer of its host has no slot meanwhile. A call
 beyond the limits is refused at once, so that the caller can continue. Callers (`model.CALLER`) take turns, so one that
 sends many calls at once does not hold up the others.
+
+Bridges that share a store share the rates, and the slots of manuals whose number the operator set
+(`stores/limiter.py`). Each applies its own gate first, which goes on alone while the store is away.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from random import Random
+from typing import Any, Final
 
 import anyio
 
@@ -18,9 +22,16 @@ from utcp_bridge.errors import Busy, ReplyTooLarge
 from utcp_bridge.model import CALLER, Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.stores.limiter import Bucket, Lease, SharedLimits, Slots, Uncovered
 from utcp_bridge.upstream import CALL_CLOCK
 
 __all__ = ["Allowance", "Limits", "allowance_of"]
+
+_FIRST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 0.25
+"""Seconds between two tries of a call that waits for a slot that another bridge holds."""
+_SLACK: Final = 1e-6
+_random = Random()  # noqa: S311 - spreads tries, guards nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,8 @@ class Allowance:
     queue: int
     rate: float | None = None
     partials: int = 10_000
+    is_shared: bool = False
+    """Whether bridges that share a store share the slots."""
 
 
 @dataclass(slots=True, eq=False)
@@ -135,9 +148,14 @@ class _Gate:
         self.tokens = min(max(rate, 1.0), self.tokens + (now - self.refilled) * rate)
         self.refilled = now
         if self.tokens < 1:
-            seconds = (1 - self.tokens) / rate
-            raise Busy(f"{self.name} allows {rate:g} calls a second.", remedy=f"Try again in {seconds:.1f} seconds.")
+            raise self.too_fast((1 - self.tokens) / rate)
         self.tokens -= 1
+
+    def too_fast(self, seconds: float) -> Busy:
+        return Busy(
+            f"{self.name} allows {self.allowance.rate:g} calls a second.",
+            remedy=f"Try again in {seconds:.1f} seconds.",
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -150,16 +168,22 @@ class _Slot:
     gate: _Gate
     is_held: bool = True
     is_over: bool = False
+    lease: Lease | None = None
+    """The slot among those that bridges share."""
 
     def give_up(self) -> None:
         if self.is_held:
             self.is_held = False
             self.gate.leave()
+            if self.lease is not None:
+                self.lease.leave()
 
     def take_back(self) -> None:
         if not (self.is_held or self.is_over):
             self.is_held = True
             self.gate.free -= 1
+            if self.lease is not None:
+                self.lease.take_back()
 
     def end(self) -> None:
         self.is_over = True
@@ -171,6 +195,7 @@ class Limits:
     """The gates of all manuals; the tools of a manual share its gate."""
 
     allowance: Callable[[Tool], Allowance]
+    shared: SharedLimits | None = None
     gates: dict[str, _Gate] = field(default_factory=dict[str, _Gate])
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
@@ -188,6 +213,8 @@ class Limits:
             if clock is not None:
                 clock.place = slot
             try:
+                if self.shared is not None and (allowance.is_shared or allowance.rate is not None):
+                    slot.lease = await _among_all(self.shared, gate)
                 return await inner(call, _counting(emit, allowance.partials))
             finally:
                 slot.end()
@@ -197,6 +224,23 @@ class Limits:
     def forget(self, manual: str) -> None:
         """Drop the gate of a manual that was deregistered."""
         self.gates.pop(manual, None)
+
+
+async def _among_all(shared: SharedLimits, gate: _Gate) -> Lease | None:
+    """Charge a call to what bridges share, and wait for a slot there; None if the store is away.
+
+    :raises Busy: too many calls were sent in this second.
+    """
+    allowance, rate = gate.allowance, gate.allowance.rate
+    slots = [Slots(f"manual:{gate.name}:slots", allowance.concurrency)] if allowance.is_shared else []
+    rates = [] if rate is None else [Bucket(f"manual:{gate.name}:calls", max(rate, 1.0), rate, 1 - _SLACK, 1)]
+    pause = _FIRST_PAUSE
+    while isinstance(found := await shared.enter([*rates, *slots]), Uncovered):
+        if found.place < len(rates):
+            raise gate.too_fast(found.seconds)
+        await anyio.sleep(pause * _random.uniform(0.5, 1))
+        pause = min(pause * 2, _LONGEST_PAUSE)
+    return found
 
 
 def _counting(emit: Emit, most: int) -> Emit:
@@ -216,6 +260,7 @@ def allowance_of(settings: BridgeSettings, tool: Tool) -> Allowance:
     """Return what the settings and the entry of its manual allow the calls of a tool."""
     limits = tool.limits
     return Allowance(
+        is_shared="concurrency" in limits or "concurrency" in settings.model_fields_set,
         concurrency=limits.get("concurrency", settings.concurrency),
         queue=limits.get("queue", settings.queue),
         rate=limits.get("rate_limit", settings.rate_limit),

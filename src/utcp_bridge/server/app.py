@@ -128,7 +128,13 @@ class BridgeServer(HandlingServer):
         replica.finders[part] = self.budgets.kept.written
         if self.part.owns_workers:  # the others have a part of it
             replica.summary = self.readiness.summary
-        self.meta_tools.fetch, self.readiness.whole = partial(replica.fetch, part), replica.whole
+        here, across = partial(replica.fetch, part), self.meta_tools.fetch
+
+        async def fetch(owner: str, handle: str) -> bytes | None:
+            found = await here(owner, handle)
+            return await across(owner, handle) if found is None and across is not None else found
+
+        self.meta_tools.fetch, self.readiness.whole = fetch, replica.whole
 
     def create_initialization_options(
         self,

@@ -2,7 +2,7 @@
 
 A handle has 128 random bits, belongs to one caller and ends after its lifetime. All kept results share a number of
 bytes, and the oldest go first. Those that a worker made are compressed. They are in the memory of this process, so a
-restart forgets them.
+restart forgets them; bridges that share a store have copies there (`replicas/across.py`).
 """
 
 from __future__ import annotations
@@ -143,6 +143,8 @@ class KeptResults:
         self._kept: OrderedDict[str, tuple[float, KeptResult]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self.size = 0
+        self.copy: Callable[[str, KeptResult], None] | None = None
+        """Receives what is kept, by its handle."""
 
     def keep(self, owner: str, value: Any) -> str | None:
         """Keep a value for its owner and return its handle; None if it is too large."""
@@ -159,6 +161,8 @@ class KeptResults:
         self.size += len(kept.data)
         self._make_room()
         self._wake_at_end()
+        if self.copy is not None:
+            self.copy(handle, kept)
 
     def find(self, owner: str, handle: str) -> KeptResult | None:
         """Return what an owner's handle stands for, and prolong it; None if it is unknown or has ended."""

@@ -22,8 +22,8 @@ import orjson
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.processes.systems import own_folder
 from utcp_bridge.search.memory import SearchMemory, terms_to_learn
-from utcp_bridge.settings import SearchSettings
-from utcp_bridge.stores.opening import open_store
+from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.stores.opening import open_replica_store, open_store
 from utcp_bridge.stores.port import Store
 
 __all__ = ["Lessons", "forget_all", "open_search_store", "store_key", "words_of_all"]
@@ -46,11 +46,13 @@ _READ_SECONDS: Final = 1.0
 _PREFIX: Final = "search memory, "
 
 
-def open_search_store(settings: SearchSettings, root: Path) -> Store:
-    """Return the store of `search_memory: disk`.
+def open_search_store(settings: BridgeSettings, root: Path) -> Store:
+    """Return the store of `search_memory: disk`: `search_store`, or the store of replicas unless that is set.
 
     :raises ConfigError: `search_store` does not name one.
     """
+    if "search_store" not in settings.model_fields_set and (shared := open_replica_store(settings, "search")):
+        return shared
     return open_store(settings.search_store, folder=own_folder() / "search", root=root, setting="search_store")
 
 
@@ -82,7 +84,7 @@ class _Pupil:
 class Lessons:
     """What each client's searches led to."""
 
-    def __init__(self, settings: SearchSettings, root: Path, mask: Callable[[str], str]) -> None:
+    def __init__(self, settings: BridgeSettings, root: Path, mask: Callable[[str], str]) -> None:
         """`mask` hides known secrets in a text.
 
         :raises ConfigError: `search_store` does not name a store.

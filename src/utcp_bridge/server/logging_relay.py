@@ -42,15 +42,25 @@ class LogRelay:
         self._local: weakref.WeakSet[Connection] = weakref.WeakSet()
         """Sessions of the handshake era that are not over HTTP."""
         self.level_set: Callable[[], Awaitable[None]] = _nothing
+        self.told: Callable[[str | None, str], None] | None = None
+        """Receives the id of a session and the level that it set, for other bridges that serve it."""
 
     async def set_level(
         self, ctx: ServerRequestContext[Any, Any], params: types.SetLevelRequestParams
     ) -> types.EmptyResult:
         """Send this session messages of this level and above (handler of `logging/setLevel`)."""
-        self._levels[_connection(ctx)] = params.level
+        connection = _connection(ctx)
+        self._levels[connection] = params.level
+        if self.told is not None:
+            self.told(connection.session_id, params.level)
         self._note(ctx)
         await self.level_set()
         return types.EmptyResult()
+
+    def adopt(self, connection: Connection, level: object) -> None:
+        """Note the level that a session set in another bridge."""
+        if level in _LEVELS:
+            self._levels[connection] = level
 
     def receiver(self, ctx: ServerRequestContext[Any, Any]) -> LogReceiver:
         """Return a function that sends a log message to the client of this request."""

@@ -28,6 +28,7 @@ from utcp_bridge.server.wire.protocol import SERVER_INFO_META_KEY
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.server.replicas.across import ResultsAcross
 
 __all__ = ["NAME", "TITLE", "Parts", "ToolCall", "progress_emitter"]
 
@@ -73,6 +74,13 @@ class Parts:
         self.with_page: Callable[[Tool, JsonObject], JsonObject] = _as_it_is
         """Returns the result of a tool with the URI of its page as hosts read it."""
         self._is_open = False
+        self.copies: ResultsAcross | None = None
+        """The copies of kept results in the store that several bridges share."""
+        if (shared := client.shared) is not None:
+            from utcp_bridge.server.replicas.across import ResultsAcross  # few configurations have a store
+
+            self.copies = ResultsAcross(shared, part.profile_name or "", client.settings.result_lifetime)
+            self.budgets.kept.copy, self.meta_tools.fetch = self.copies.put, self.copies.fetch
 
     def for_anyone(self) -> Parts:
         """Return the parts for callers without a token of their own: these, or those of `default_profile`."""
@@ -150,6 +158,14 @@ class Parts:
         :raises UnknownTool: the name is not that of a tool.
         :raises UtcpError: see `call_entry`.
         """
+        if self.copies is None:
+            return await self._called(call, emit, caller)
+        before = set(self.copies.waiting)
+        result = await self._called(call, emit, caller)
+        await self.copies.written(before)
+        return result
+
+    async def _called(self, call: ToolCall, emit: Emit, caller: Caller) -> JsonObject:
         name, arguments = call.name, call.arguments or {}
         if name in self.meta_tools:
             await (self.readiness.settle if self.meta_tools.is_search(name) else self.readiness.wait)()

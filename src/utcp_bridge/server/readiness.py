@@ -79,4 +79,5 @@ class Readiness:
             "tools": sum(manual.tools for manual in manuals),
             **({"draining": True} if self.is_draining else {}),
             **({} if lost is None else {"audit": {"lost": lost}}),
+            **({} if self._client.shared is None else {"store": self._client.shared.state}),
         }

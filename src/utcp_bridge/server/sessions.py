@@ -3,7 +3,7 @@
 A session holds only what the client said of itself, in a bounded form, and its id carries that too. So the bridge takes
 up a session that it did not open: after a restart, after it forgot an idle one, or opened by another replica. Clients
 of this era do not start again when they get status 404, although the specification says that they should. A session
-that its client ended (DELETE) stays ended.
+that its client ended (DELETE) stays ended. `replicas/across.py` says what bridges behind one balancer tell each other.
 
 A reply is one JSON document. It becomes an event stream if the call sends something before its result, if the call is
 silent for long, or if the client accepts nothing else.
@@ -50,6 +50,7 @@ from utcp_bridge.upstream import APPS
 
 if TYPE_CHECKING:
     from utcp_bridge.server.app import BridgeServer
+    from utcp_bridge.server.replicas.across import SessionsAcross
 
 __all__ = [
     "HandshakeSession",
@@ -188,7 +189,8 @@ Write = Callable[[JsonObject], Awaitable[None]]
 class HandshakeSession:
     """One client: its connection, the requests that it is waiting for, and its event stream."""
 
-    def __init__(self, server: BridgeServer, ident: str | None = None) -> None:
+    def __init__(self, server: BridgeServer, ident: str | None = None, across: SessionsAcross | None = None) -> None:
+        self._server, self._across = server, across
         self.connection: Final = Connection.for_loop(self, session_id=ident)
         self.runner: Final = ServerRunner(server, self.connection, None)
         self.in_flight: Final[dict[types.RequestId, anyio.CancelScope | Stoppable]] = {}
@@ -245,7 +247,7 @@ class HandshakeSession:
         :raises MCPError: the client returned an error, or nothing in time.
         """
         self._asked += 1
-        ident = f"bridge-{self._asked}"
+        ident = f"bridge-{self._asked}" if self._across is None else f"bridge-{self._across.name}-{self._asked}"
         question = self._questions[ident] = _Question()
         seconds = (opts or {}).get("timeout")
         try:
@@ -268,18 +270,40 @@ class HandshakeSession:
         return result if is_object(result) else {}
 
     def answered(self, response: JsonObject) -> None:
-        """Hand a response of the client to the code that asked."""
+        """Hand a response of the client to the code that asked, here or in another bridge."""
+        if not self._answer(response) and self._across is not None:
+            self._across.tell("answer", self.connection.session_id, response)
+
+    def _answer(self, response: JsonObject) -> bool:
         question = self._questions.get(str(response.get("id")))
         if question is not None:
             question.response = response
             question.answered.set()
+        return question is not None
 
     def cancel(self, params: Any) -> None:
-        """Cancel the request that a `notifications/cancelled` names."""
-        ident = as_request_id(params.get("requestId")) if is_object(params) else None
+        """Cancel the request that a `notifications/cancelled` names, here or in another bridge."""
+        if is_object(params) and not self._cancel(params) and self._across is not None:
+            self._across.tell("cancel", self.connection.session_id, params)
+
+    def _cancel(self, params: JsonObject) -> bool:
+        ident = as_request_id(params.get("requestId"))
         scope = None if ident is None else self.in_flight.get(coerce_request_id(ident))
         if scope is not None:
             scope.cancel()
+        return scope is not None
+
+    def deliver(self, what: str, message: JsonObject) -> None:
+        """Take what another bridge got (`SessionHere`). An event for a client that reads too slowly is lost."""
+        if what == "answer":
+            self._answer(message)
+        elif what == "cancel":
+            self._cancel(message)
+        elif what == "level":
+            self._server.logs.adopt(self.connection, message.get("level"))
+        elif what == "push" and self._events is not None:
+            with suppress(anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                self._events.send_nowait(event_of(message))
 
     async def listen(
         self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]], *, resumes: bool = False
@@ -331,6 +355,8 @@ class HandshakeSession:
         if self._events is not None:
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the stream ended meanwhile
                 await self._events.send(event_of(message))
+        elif self._across is not None:  # another bridge may have the stream
+            self._across.tell("push", self.connection.session_id, message)
 
 
 @dataclass(slots=True)
@@ -396,6 +422,13 @@ class HandshakeSessions:
         self._sessions: OrderedDict[str, HandshakeSession] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._replies: set[McpReply] = set()
+        self._across: SessionsAcross | None = None
+        if (store := server.client.shared) is not None:
+            from utcp_bridge.server.replicas.across import SessionsAcross  # few configurations have a store
+
+            part = server.part.profile_name or ""
+            self._across = SessionsAcross(store, part, self._sessions.get, self._end_here)
+            server.logs.told = self._across.has_level
 
     async def keep_alive(self) -> None:
         """Send a sign of life on silent replies, and forget idle sessions, for as long as the server runs."""
@@ -469,11 +502,16 @@ class HandshakeSessions:
             return session
         is_other = ident in self._ended or not _is_of(ident, _named(admission))
         stated = None if is_other else read_session_id(ident, version)
-        if stated is None:
+        noted = {} if stated is None or self._across is None else await self._across.about(ident)
+        if stated is None or noted.get("ended"):
             raise Refusal(404, "This Mcp-Session-Id matches no session. Send `initialize` to start one.")
-        session = HandshakeSession(self._server, ident)
+        if (taken := self._sessions.get(ident)) is not None:  # another request took it up meanwhile
+            taken.admission = admission
+            return taken
+        session = HandshakeSession(self._server, ident, self._across)
         session.take_up(stated)
         session.admission = admission
+        self._server.logs.adopt(session.connection, noted.get("level"))
         await self._keep(ident, session)
         return session
 
@@ -482,13 +520,19 @@ class HandshakeSessions:
 
         :raises Refusal: the id matches no session.
         """
-        session = await self.find(ident, version, admission)
-        ident = str(ident)
-        del self._sessions[ident]
+        await self.find(ident, version, admission)
+        if self._across is not None:
+            self._across.has_ended(str(ident))
+        await self._end_here(str(ident))
+
+    async def _end_here(self, ident: str) -> None:
+        """End a session that ended in this or another bridge."""
+        session = self._sessions.pop(ident, None)
         self._ended[ident] = None
         while len(self._ended) > _MAX_ENDED:
             self._ended.popitem(last=False)
-        await session.close()
+        if session is not None:
+            await session.close()
 
     async def post(self, message: Any, ident: str | None, version: str | None, reply: McpReply) -> None:
         """Serve one message, or a batch of them as in 2025-03-26.
@@ -515,7 +559,7 @@ class HandshakeSessions:
         known = self._sessions.get(ident or "")
         if known is not None and not _is_of(str(ident), principal):
             known = None
-        session = known or HandshakeSession(self._server)
+        session = known or HandshakeSession(self._server, across=self._across)
         session.admission = admission
         response = await self._serve(session, message, reply)
         if response is not None and "result" in response:

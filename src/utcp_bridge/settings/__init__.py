@@ -35,6 +35,7 @@ from utcp_bridge.settings.groups import (
     MetaToolNames,
     PolicySettings,
     ProcessSettings,
+    ReplicaSettings,
     ResilienceSettings,
     SearchSettings,
     Seconds,
@@ -47,9 +48,9 @@ from utcp_bridge.settings.groups import (
 __all__ = [
     "FILE_SETTINGS", "GENERATED_TOKEN", "GROUPS", "SEE_SETTINGS", "AccessSettings", "ArgumentCheck", "BridgeSettings",
     "Exposure", "ExposureLimits", "ExposureSettings", "GeneratedToken", "LimitSettings", "LogSettings",
-    "ManualOptions", "MetaToolNames", "PolicySettings", "ProcessSettings", "ResilienceSettings", "SearchSettings",
-    "ServerSettings", "SettingSpelling", "TelemetrySettings", "TimeoutSettings", "UtcpClientConfig", "expectation",
-    "explain", "flat_settings", "grouped_name", "merged_settings", "nearest_setting", "setting_named",
+    "ManualOptions", "MetaToolNames", "PolicySettings", "ProcessSettings", "ReplicaSettings", "ResilienceSettings",
+    "SearchSettings", "ServerSettings", "SettingSpelling", "TelemetrySettings", "TimeoutSettings", "UtcpClientConfig",
+    "expectation", "explain", "flat_settings", "grouped_name", "merged_settings", "nearest_setting", "setting_named",
     "settings_fault", "spellings", "unknown_setting", "with_secret_files",
 ]  # fmt: skip
 
@@ -57,7 +58,7 @@ SEE_SETTINGS: Final = "`utcp-bridge help settings` lists the settings."
 """The remedy for a wrong setting."""
 _SECRETS: Final = (
     "audit_key", "bearer_token", "metrics_token", "oauth_client_secret", "proxy", "search_store", "state_key",
-    "token_store",
+    "store", "store_password", "token_store",
 )  # fmt: skip
 FILE_SETTINGS: Final = {f"{name}_file": name for name in _SECRETS}
 """The settings that name a file with a secret, and the secret setting that each gives."""
@@ -77,6 +78,7 @@ GROUPS: Final[Mapping[str, type[BaseModel]]] = {
     "telemetry": TelemetrySettings,
     **ACCESS_GROUPS,
     "processes": ProcessSettings,
+    "replicas": ReplicaSettings,
 }
 """The groups by their names. At most 12 settings each."""
 
@@ -95,6 +97,7 @@ class BridgeSettings(
     OAuthSettings,
     TlsSettings,
     ProcessSettings,
+    ReplicaSettings,
 ):  # the order of `GROUPS`
     """The bridge's own settings, each with a default that suits a newcomer.
 

@@ -26,6 +26,7 @@ __all__ = [
     "MetaToolNames",
     "PolicySettings",
     "ProcessSettings",
+    "ReplicaSettings",
     "ResilienceSettings",
     "SearchSettings",
     "Seconds",
@@ -423,3 +424,26 @@ class ProcessSettings(Frozen):
     """How many processes serve."""
 
     workers: int = Field(default=1, ge=1, le=64, description="Processes that serve one address together (http).")
+
+
+class ReplicaSettings(Frozen):
+    """What several bridges behind one balancer share."""
+
+    store: Annotated[str, Field(pattern=r"^(rediss?|unix)://")] | None = Field(
+        default=None,
+        repr=False,
+        description="URL of the Redis or Valkey that several bridges share (`redis://`, `rediss://` for TLS, "
+        "`unix://`): limits, kept results, approvals, what the search learned, and news of changes. Needs the extra "
+        "`redis`.",
+    )
+    store_password: Annotated[SecretStr, AfterValidator(_token)] | None = Field(
+        default=None, description="Password of the store, if its URL has none."
+    )
+    store_prefix: str = Field(
+        default="utcp-replicas",
+        pattern=r"^[A-Za-z0-9._:-]{1,64}$",
+        description="Beginning of the names of all keys in the store. Bridges with the same one share their state.",
+    )
+    store_timeout: Seconds = Field(
+        default=0.25, description="Seconds for one call of the store. Without a reply, the bridge goes on without it."
+    )

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.processes.systems import own_folder
+from utcp_bridge.settings import ReplicaSettings
 from utcp_bridge.stores.port import MemoryStore, Store
 
-__all__ = ["open_store", "open_user_store"]
+__all__ = ["open_replica_store", "open_store", "open_user_store"]
 
 
 def open_user_store(name: str, *, root: Path) -> Store:
@@ -17,6 +18,18 @@ def open_user_store(name: str, *, root: Path) -> Store:
     :raises ConfigError: the name is unknown, or the package of the store is not installed.
     """
     return open_store(name, folder=own_folder() / "logins", root=root)
+
+
+def open_replica_store(settings: ReplicaSettings, part: str) -> Store | None:
+    """Return the store of one part of what replicas share, such as `approvals`; None if they share none.
+
+    :raises ConfigError: the URL is wrong, or its package is not installed.
+    """
+    if settings.store is None:
+        return None
+    from utcp_bridge.stores.redis import RedisStore
+
+    return RedisStore(settings.store, "store", f"{settings.store_prefix}:{part}", settings.store_password)
 
 
 def open_store(name: str, *, folder: Path, root: Path, setting: str = "token_store") -> Store:

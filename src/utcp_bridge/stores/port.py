@@ -12,10 +12,14 @@ import anyio
 
 from utcp_bridge.model import JsonObject
 
-__all__ = ["MAX_LOCK_SECONDS", "MemoryStore", "Store"]
+__all__ = ["MAX_LOCK_SECONDS", "MemoryStore", "Store", "StoreAway"]
 
 MAX_LOCK_SECONDS: Final = 60.0
 """For one owner of a lock, and for those who wait for it."""
+
+
+class StoreAway(Exception):
+    """The store that bridges share does not answer now. The message has no secrets."""
 
 
 class Store(ABC):

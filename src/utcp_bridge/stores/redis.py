@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, Final
 
 import orjson
+from pydantic import SecretStr
 
 from utcp_bridge.errors import ConfigError, MissingExtra
 from utcp_bridge.foreign import write_json
@@ -17,14 +18,17 @@ from utcp_bridge.urls import bare_url
 
 __all__ = ["RedisStore"]
 
-_PREFIX: Final = "utcp-bridge:"
-_LOCK_PREFIX: Final = "utcp-bridge-lock:"
+_PREFIX: Final = "utcp-bridge"
+_SECONDS: Final = 5.0
+"""For one command."""
 
 
 class RedisStore(Store):
-    """Objects below the prefix `utcp-bridge:`. The operator's URL is connected to as it is written."""
+    """Objects below a prefix. The operator's URL is connected to as it is written; `password` is for one without."""
 
-    def __init__(self, url: str, setting: str = "token_store") -> None:
+    def __init__(
+        self, url: str, setting: str = "token_store", prefix: str = _PREFIX, password: SecretStr | None = None
+    ) -> None:
         try:
             library: Any = import_module("redis.asyncio")
             self._faults: Any = import_module("redis.exceptions")
@@ -34,8 +38,12 @@ class RedisStore(Store):
                 remedy=f"Install it with: {MissingExtra.install_line('redis')}",
             ) from None
         self.place = bare_url(url)
+        self._prefix, self._lock_prefix = f"{prefix}:", f"{prefix}-lock:"
+        given: JsonObject = {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS}
+        if password is not None:
+            given["password"] = password.get_secret_value()
         try:
-            self._redis: Any = library.Redis.from_url(url, decode_responses=False)
+            self._redis: Any = library.Redis.from_url(url, decode_responses=False, **given)
         except ValueError:
             raise ConfigError(f"`{setting}` is not a Redis URL.", remedy="Write redis://host:port/0.") from None
 
@@ -45,7 +53,7 @@ class RedisStore(Store):
         :raises ConfigError: Redis cannot be reached, or refuses the command.
         """
         with self._errors():
-            data = await self._redis.get(f"{_PREFIX}{key}")
+            data = await self._redis.get(f"{self._prefix}{key}")
         try:
             found = orjson.loads(data) if data else None
         except orjson.JSONDecodeError:
@@ -58,23 +66,25 @@ class RedisStore(Store):
         :raises ConfigError: Redis cannot be reached, or refuses the command.
         """
         with self._errors():
-            await self._redis.set(f"{_PREFIX}{key}", write_json(value))
+            await self._redis.set(f"{self._prefix}{key}", write_json(value))
 
     async def delete(self, key: str) -> bool:
         """Forget the object of a key; False if the key is unknown."""
         with self._errors():
-            return bool(await self._redis.delete(f"{_PREFIX}{key}"))
+            return bool(await self._redis.delete(f"{self._prefix}{key}"))
 
     async def keys(self) -> list[str]:
         """Return every key, sorted."""
         with self._errors():
-            found = [key async for key in self._redis.scan_iter(match=f"{_PREFIX}*")]
-        return sorted(key.decode().removeprefix(_PREFIX) for key in found)
+            found = [key async for key in self._redis.scan_iter(match=f"{self._prefix}*")]
+        return sorted(key.decode().removeprefix(self._prefix) for key in found)
 
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncGenerator[None]:
         """Hold a lock of Redis, which ends by itself if its owner does not come back."""
-        held = self._redis.lock(f"{_LOCK_PREFIX}{key}", timeout=MAX_LOCK_SECONDS, blocking_timeout=MAX_LOCK_SECONDS)
+        held = self._redis.lock(
+            f"{self._lock_prefix}{key}", timeout=MAX_LOCK_SECONDS, blocking_timeout=MAX_LOCK_SECONDS
+        )
         with self._errors():
             if not await held.acquire():
                 message = f"Another program has held a lock of {self.place} for {MAX_LOCK_SECONDS:g} seconds."

@@ -22,6 +22,7 @@ from utcp_bridge.server.callers import principal_of
 from utcp_bridge.server.meta_tools import catalogue_with_meta_tools, meta_tool_entries
 from utcp_bridge.server.relay.subscribers import Subscribers
 from utcp_bridge.server.reply_workers import ReplyWorkers
+from utcp_bridge.stores.limiter import SharedLimits
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
@@ -66,6 +67,10 @@ class ServedPart:
         return [meter for meter in (own, self.meter) if meter is not None]
 
     @property
+    def _shared(self) -> SharedLimits | None:
+        return None if self.whole.shared is None else self.whole.shared.limits
+
+    @property
     def spend(self) -> Callable[[ServerRequestContext[Any, Any], Callable[[], Awaitable[JsonObject]]], Any] | None:
         """What runs the work of a request within its budgets; None if there are no budgets."""
         return None if self.budgets is None and self.meter is None else self._spend
@@ -74,7 +79,7 @@ class ServedPart:
         self, ctx: ServerRequestContext[Any, Any], work: Callable[[], Awaitable[JsonObject]]
     ) -> Awaitable[JsonObject]:
         meters = self.meters(principal_of(ctx))
-        return spending(meters, work, size_of) if meters else work()
+        return spending(meters, work, size_of, self._shared) if meters else work()
 
     async def within(self, principal: Principal, work: Callable[[], Awaitable[T]], size_of: Callable[[T], int]) -> T:
         """Return what `work` returns, within the budgets of a principal.
@@ -82,7 +87,7 @@ class ServedPart:
         :raises Busy: a budget does not cover it.
         """
         meters = self.meters(principal)
-        return await (spending(meters, work, size_of) if meters else work())
+        return await (spending(meters, work, size_of, self._shared) if meters else work())
 
 
 def size_of(result: JsonObject) -> int:
@@ -106,5 +111,9 @@ def whole_part(client: UtcpClient) -> ServedPart:
 def _narrowed(part: ServedPart, profile: Profile) -> ServedPart:
     client = NarrowedClient(part.whole, profile)
     catalogue = PartCatalogue(part.names, client, partial(meta_tool_entries, client.settings))
-    meter = None if profile.budget is None else Meter(f"Profile {profile.name!r}", profile.budget)
+    meter = (
+        None
+        if profile.budget is None
+        else Meter(f"Profile {profile.name!r}", profile.budget, f"profile {profile.name}")
+    )
     return replace(part, client=client.as_client(), catalogue=catalogue, profile=profile, meter=meter)

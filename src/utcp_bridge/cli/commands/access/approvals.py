@@ -97,7 +97,7 @@ async def _records(options: Options) -> tuple[ApprovalOptions, ApprovalRecords]:
 
     loaded = await load_config(options.found(), overrides=options.settings)
     found = ApprovalOptions.read(loaded.config.bridge.approvals)
-    return found, ApprovalRecords(found.open_store(loaded.root))
+    return found, ApprovalRecords(found.open_store(loaded.root, loaded.config.bridge))
 
 
 async def _waiting(options: Options) -> list[JsonObject]:

@@ -1,0 +1,293 @@
+"""What several bridges share in one Redis or Valkey: values that end by themselves, and news that all of them hear.
+
+Each call of the store has a bounded time. After two failures in a row no call is sent until the store answers a ping,
+so callers learn at once that it is away (`StoreAway`) and go on without it. The extra `redis` brings the client.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from importlib import import_module
+from math import inf
+from secrets import token_hex
+from typing import Any, Final, TypeVar
+
+import anyio
+import orjson
+
+from utcp_bridge.errors import ConfigError, MissingExtra
+from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.settings import ReplicaSettings
+from utcp_bridge.stores.limiter import SharedLimits
+from utcp_bridge.stores.port import StoreAway
+from utcp_bridge.tasks import OwnTasks, loop_time
+from utcp_bridge.urls import bare_url
+
+__all__ = ["SharedStore", "shared_store"]
+
+T = TypeVar("T")
+_logger = logging.getLogger(__name__)
+_MAX_CONNECTIONS: Final = 8
+_MAX_FAILURES: Final = 2
+"""In a row, after which the store is taken to be away."""
+_PAUSE_SECONDS: Final = 0.5
+"""Between two tries of a store that is away."""
+_TICK_SECONDS: Final = 1.0
+_QUIET_SECONDS: Final = 5.0
+"""After which a silent connection for news is asked for a sign of life."""
+_MAX_WAITING: Final = 1_000
+"""News that wait to be sent."""
+_MAX_MESSAGE: Final = 1024 * 1024
+_END_SECONDS: Final = 1.0
+
+
+def shared_store(settings: ReplicaSettings) -> SharedStore | None:
+    """Return the store that `store` names; None if there is none.
+
+    :raises ConfigError: the URL is wrong, or its package is not installed.
+    """
+    return None if settings.store is None else SharedStore(settings.store, settings)
+
+
+class SharedStore:
+    """Values and news below one prefix. `name` is that of this process among those that share the store."""
+
+    def __init__(self, url: str, settings: ReplicaSettings) -> None:
+        try:
+            library: Any = import_module("redis.asyncio")
+            self._faults: Any = import_module("redis.exceptions")
+            retry: Any = import_module("redis.asyncio.retry").Retry
+            no_pause: Any = import_module("redis.backoff").NoBackoff
+        except ImportError:
+            raise ConfigError(
+                "`store` is a Redis URL, and its package is not installed.",
+                remedy=f"Install it with: {MissingExtra.install_line('redis')}",
+            ) from None
+        self.name: Final = token_hex(4)
+        self.place: Final = bare_url(url)
+        self.prefix: Final = f"{settings.store_prefix}:"
+        self._seconds = settings.store_timeout
+        given: JsonObject = {"socket_connect_timeout": self._seconds, "retry": retry(no_pause(), 1)}
+        if settings.store_password is not None:
+            given["password"] = settings.store_password.get_secret_value()
+        try:
+            pool: Any = library.BlockingConnectionPool.from_url(
+                url, max_connections=_MAX_CONNECTIONS, timeout=self._seconds, socket_timeout=self._seconds, **given
+            )
+            self._listening: Any = library.Redis.from_url(url, socket_timeout=None, **given)
+        except (ValueError, TypeError):
+            raise ConfigError("`store` is not a Redis URL.", remedy="Write redis://host:port/0.") from None
+        self._redis: Any = library.Redis(connection_pool=pool)
+        self._not_before = 0.0
+        self._failures, self._failed_at = 0, -inf
+        self._lost_at: float | None = None
+        self._hearers: dict[str, Callable[[JsonObject], None]] = {}
+        self._news, self._sent = anyio.create_memory_object_stream[bytes](_MAX_WAITING)
+        self._tasks = OwnTasks()
+        self._runs = False
+        self.hears = anyio.Event()
+        """Set while news of the others arrive."""
+        self.limits: Final = SharedLimits(self)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether calls failed, and no ping was answered since."""
+        return self._lost_at is not None
+
+    @property
+    def state(self) -> str:
+        """The state in one word, for probes: `ready` or `away`."""
+        return "away" if self.is_away else "ready"
+
+    def script(self, text: str) -> Any:
+        """Return a script that Redis runs in one step. A function that calls it is passed to `run`."""
+        return self._redis.register_script(text)
+
+    async def run(self, command: Callable[[Any], Awaitable[T]], *, seconds: float | None = None) -> T:
+        """Return what a command returns, within `store_timeout` or `seconds`. It receives the client of Redis.
+
+        :raises StoreAway: Redis does not answer in time, refuses the command, or failed a moment ago.
+        """
+        if (began := loop_time()) < self._not_before:
+            raise self._away()
+        try:
+            with anyio.fail_after(seconds or self._seconds):
+                result = await command(self._redis)
+        except (self._faults.RedisError, OSError) as error:
+            self._failed(error, began)
+            raise self._away() from None
+        self._failures = 0
+        if self._lost_at is not None:
+            self._found()
+        return result
+
+    async def get(self, key: str, *, seconds: float | None = None) -> bytes | None:
+        """Return the value of a key; None if there is none, or it has ended.
+
+        :raises StoreAway: see `run`.
+        """
+        return await self.run(lambda redis: redis.get(self.prefix + key), seconds=seconds)
+
+    async def put(self, key: str, value: bytes, lifetime: float, *, seconds: float | None = None) -> None:
+        """Keep a value for `lifetime` seconds.
+
+        :raises StoreAway: see `run`.
+        """
+        milliseconds = max(int(lifetime * 1000), 1)
+        await self.run(lambda redis: redis.set(self.prefix + key, value, px=milliseconds), seconds=seconds)
+
+    async def check(self) -> None:
+        """Ask for a sign of life.
+
+        :raises StoreAway: see `run`.
+        """
+        self._not_before = 0.0
+        await self.run(lambda redis: redis.ping())
+
+    def start(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run a few commands in the background. If the store is away, they are left out."""
+
+        async def attempt() -> None:
+            with suppress(StoreAway):
+                await work()
+
+        self._tasks.start(attempt())
+
+    # --- news ---
+
+    def on_news(self, topic: str, hear: Callable[[JsonObject], None]) -> None:
+        """Call `hear` with each message of the others about a topic."""
+        self._hearers[topic] = hear
+
+    def tell(self, topic: str, message: Mapping[str, Any]) -> None:
+        """Send a message to the others, in order. It is lost if the store is away, or too many wait to be sent."""
+        if not self._runs:
+            return
+        with suppress(anyio.WouldBlock, anyio.ClosedResourceError, TypeError):
+            data = orjson.dumps({"from": self.name, "topic": topic, **message})
+            if len(data) <= _MAX_MESSAGE:
+                self._news.send_nowait(data)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        """Hear and send news, and look after the store, until the end of the context."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.serve)
+            try:
+                yield
+            finally:
+                group.cancel_scope.cancel()
+
+    async def serve(self) -> None:
+        """Do what `open` does, until the task is cancelled."""
+        self._runs = True
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._send)
+                group.start_soon(self._hear)
+                group.start_soon(self._tick)
+        finally:
+            self._runs = False
+
+    async def aclose(self) -> None:
+        """Wait for what runs in the background, and close the connections."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(_END_SECONDS):
+            await self._tasks.ended()
+        self._news.close()
+        self._sent.close()
+        for one in (self._redis, self._listening):
+            with suppress(self._faults.RedisError, OSError):
+                await one.aclose()
+                await one.connection_pool.disconnect()
+
+    async def _send(self) -> None:
+        async for data in self._sent:
+            with suppress(StoreAway):
+                await self.run(partial(self._publish, data))
+
+    async def _publish(self, data: bytes, redis: Any) -> None:
+        await redis.publish(f"{self.prefix}news", data)
+
+    async def _hear(self) -> None:
+        while True:
+            try:
+                await self._hear_once()
+            except (self._faults.RedisError, OSError) as error:
+                _logger.debug("The news of the store ended (%s).", type(error).__name__)
+            if self.hears.is_set():
+                self.hears = anyio.Event()
+            await anyio.sleep(_PAUSE_SECONDS)
+
+    async def _hear_once(self) -> None:
+        is_asked = False
+        async with self._listening.pubsub() as channel:
+            await channel.subscribe(f"{self.prefix}news")
+            while True:
+                message = await channel.get_message(timeout=_QUIET_SECONDS)
+                if message is None:
+                    if is_asked:
+                        return
+                    is_asked = True
+                    await channel.ping()
+                    continue
+                is_asked = False
+                if message["type"] == "message":
+                    self._hear_one(message["data"])
+                elif message["type"] == "subscribe":
+                    self.hears.set()
+
+    def _hear_one(self, data: bytes) -> None:
+        try:
+            message: Any = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return
+        if not is_object(message) or message.get("from") == self.name:
+            return
+        hear = self._hearers.get(str(message.get("topic")))
+        if hear is not None:
+            try:
+                hear(message)
+            except Exception as error:  # noqa: BLE001 - one message must not end the news
+                _logger.debug("News of the store cannot be read (%s).", type(error).__name__)
+
+    async def _tick(self) -> None:
+        while True:
+            with suppress(StoreAway):
+                await self.check()
+                await self.limits.renew()
+            await anyio.sleep(_PAUSE_SECONDS if self.is_away else _TICK_SECONDS)
+
+    # --- whether it answers ---
+
+    def _away(self) -> StoreAway:
+        return StoreAway(f"The store {self.place} does not answer.")
+
+    def _failed(self, error: BaseException, began: float) -> None:
+        """Count a failure. Calls that failed together count once, so a moment in which this process stood still is not
+        taken for a store that is away.
+        """
+        now = loop_time()
+        if began >= self._failed_at:
+            self._failed_at = now
+            self._failures += 1
+        if self._failures >= _MAX_FAILURES:
+            self._lost(error)
+
+    def _lost(self, error: BaseException) -> None:
+        self._not_before = inf if self._runs else loop_time() + _PAUSE_SECONDS
+        if self._lost_at is None:
+            self._lost_at = loop_time()
+            _logger.warning(
+                "The store %s does not answer (%s). Until it does, each bridge applies its limits alone, and has only"
+                " its own kept results.",
+                self.place,
+                type(error).__name__,
+            )
+
+    def _found(self) -> None:
+        lost_at, self._lost_at, self._not_before = self._lost_at, None, 0.0
+        if lost_at is not None:
+            _logger.info("The store %s answers again after %.1f s.", self.place, loop_time() - lost_at)

@@ -1,0 +1,82 @@
+"""A real Redis for tests: on loopback, without files, which a test stops, restarts and halts."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import anyio
+import pytest
+from tests.interop.serving import free_port, serving
+from tests.interop.software import Debian
+
+from utcp_bridge.settings import ReplicaSettings
+from utcp_bridge.stores.replicas import SharedStore, shared_store
+
+REDIS = Debian("redis-server")
+
+
+class RedisServer:
+    """Redis at one port, whose processes come and go."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self._stack = ExitStack()
+        self._process: Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [REDIS.command, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        server = serving(command, port=self.port, environment=REDIS.environment, folder=self._folder)
+        self._process = self._stack.enter_context(server)
+
+    def stop(self) -> None:
+        self._stack.close()
+
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """Let it accept connections and not reply, during the block."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[RedisServer]:
+    """Yield a Redis that runs. A test without one is skipped."""
+    if not REDIS.present:
+        pytest.skip("redis-server is not installed; `scripts/interop` unpacks it")
+    server = RedisServer(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+async def until(holds: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Wait for what another process or bridge does."""
+    with anyio.fail_after(60):
+        while not (found if isinstance(found := holds(), bool) else await found):  # noqa: ASYNC110 - it is not in this process
+            await anyio.sleep(0.02)
+
+
+@asynccontextmanager
+async def opened_store(server: RedisServer, **settings: Any) -> AsyncGenerator[SharedStore]:
+    """Yield a store that serves and hears. It is patient, because test machines stand still at times."""
+    store = shared_store(ReplicaSettings(**{"store": server.url, "store_timeout": 5.0, **settings}))
+    assert store is not None
+    try:
+        async with store.open():
+            await store.hears.wait()
+            yield store
+    finally:
+        await store.aclose()
