@@ -152,9 +152,7 @@ async def open_loaded(
 ) -> UtcpClient:
     """Return a client for a loaded configuration; `stack` closes it. `guard` replaces the client's address policy.
 
-    `only` is that of `Extensions`.
-
-    With `reports`, the faults of the configuration and the `.env` files are reported on stderr.
+    `only` is that of `Extensions`. With `reports`, the faults of the configuration and the `.env` files are reported on stderr.
     """
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.client.client import Extensions, UtcpClient
@@ -170,10 +168,11 @@ async def open_loaded(
     stack.enter_context(log_file(settings.log_file, loaded.root))
     stack.enter_context(unblocked_stderr(serving=not quiet))
     rest = "more faults in the configuration. `utcp-bridge check` lists them."
-    for fault in () if not reports else loaded.faults if quiet else first_few(loaded.faults, rest):
-        complain(str(fault))
-    for line in env_file_lines(loaded) if reports else ():
-        note(line)
+    if reports:
+        for fault in loaded.faults if quiet else first_few(loaded.faults, rest):
+            complain(str(fault))
+        for line in env_file_lines(loaded):
+            note(line)
     if settings.check_connections:
         stack.enter_context(watched())
     sink = stack.enter_context(audit_sink(settings, loaded.root)) if loaded.calls else None
