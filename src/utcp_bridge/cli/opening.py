@@ -34,6 +34,7 @@ __all__ = [
     "opened_for",
     "opened_parts",
     "report_failures",
+    "rules_of",
     "run_async",
     "show_progress",
     "wait_for_manuals",
@@ -178,7 +179,7 @@ async def open_loaded(
     extensions = Extensions(
         redactor=redactor,
         audit=sink,
-        ruling=_rules(settings, loaded.root, redactor),
+        ruling=rules_of(settings, loaded.root, redactor),
         guard=guard,
         documents=loaded.documents,
         only=only,
@@ -190,7 +191,7 @@ async def open_loaded(
     return await stack.enter_async_context(client)
 
 
-def _rules(settings: BridgeSettings, root: Path, redactor: Redactor) -> RulingPort | None:
+def rules_of(settings: BridgeSettings, root: Path, redactor: Redactor) -> RulingPort | None:
     """Return the rules of a configuration. A short command imports them only if there are some.
 
     :raises ConfigError: a rule, or an option of approvals, is wrong.

@@ -62,6 +62,8 @@ class Options:
     quickstart: bool = False
     settings: JsonObject = field(default_factory=dict[str, Any], repr=False)
     makes_token: bool = False
+    parent: int | None = None
+    """The number of the process that started this one as one of several that serve."""
 
     def words(self) -> list[str]:
         """Return the options that name the same sources in another command."""

@@ -22,7 +22,8 @@ from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.explaining import Explainer, add_advice, redact_error
-from utcp_bridge.client.reference_names import Arguments, ReferenceKeywords, ReferenceNames
+from utcp_bridge.client.reconfiguring import Reconfiguring
+from utcp_bridge.client.reference_names import Arguments, ReferenceKeywords, ReferenceNames, with_keywords
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.client.shadowing import Shadowing, ShadowRecord, is_promoted
 from utcp_bridge.client.streaming import StreamingRun, plain_value
@@ -110,6 +111,9 @@ class UtcpClient(ReferenceNames):
     manual has a tool of this name.
     """
 
+    configuration: JsonObject | None = None
+    """What `/readyz` says of the configuration that is in use, if a program follows it."""
+
     def __init__(self, config: UtcpClientConfig, *, root: Path, extensions: Extensions) -> None:
         self.config, self.root = config, root
         self.settings: BridgeSettings = config.bridge
@@ -129,10 +133,8 @@ class UtcpClient(ReferenceNames):
         loaders, loader_faults = load_variable_loaders(config.load_variables_from, root=root)
         processors, processor_faults = read_post_processors(config.post_processing)
         self._part_faults = [*loader_faults, *processor_faults]
-        all_loaders = (*extensions.variable_loaders, *loaders)
-        self._variables = Variables(
-            config.variables, all_loaders, on_resolved=self._learn, env_files=extensions.env_files
-        )
+        loaders[:0] = extensions.variable_loaders
+        self._variables = Variables(config.variables, loaders, on_resolved=self._learn, env_files=extensions.env_files)
         self._registry = TransportRegistry(extensions.transports)
         tokens = TokenCache(self._http, on_token=self._learn_secret, logins=self._logins)
         binder = Binder(self._variables, tokens, self._learn_secret)
@@ -140,9 +142,9 @@ class UtcpClient(ReferenceNames):
             services, self._registry, binder, self.repository, extensions.documents, extensions.lock_file
         )
         self._registration.remapped = lambda name: self._mapped.changed(name)  # noqa: PLW0108 - made late
-        self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
+        self._limits, registration = Limits(partial(allowance_of, self.settings)), self._registration
+        self._upkeep = Upkeep(services, registration, self._tasks, self.redactor, self._limits.left, self._forget)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy, self.find)
-        self._limits = Limits(partial(allowance_of, self.settings))
         self._shadowing = Shadowing(self, self._tasks.spawn, ShadowRecord(extensions.lock_file, self.redactor))
         self._breakers = Breakers(self._breaker_rule, self._peer)
         self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
@@ -223,7 +225,7 @@ class UtcpClient(ReferenceNames):
         :raises ConfigError: the configuration itself cannot be read. If a file is missing, this is also a
             `FileNotFoundError`.
         """
-        root, extensions = _with_keywords(root, extensions or Extensions(), reference)
+        root, extensions = with_keywords(root, extensions or Extensions(), reference)
         known_fields = TransportRegistry(extensions.transports).fields
         loaded = await as_config(config, root=root, known_fields=known_fields)
         for text in first_few(loaded.faults, "more faults in the configuration."):
@@ -304,17 +306,23 @@ class UtcpClient(ReferenceNames):
     async def deregister_manual(self, name: str) -> bool:
         """Remove a manual and its tools. Return False if no manual has this name."""
         self._limits.forget(name)
-        self._breakers.forget(name)
-        self._retry.forget(name)
+        self._forget(name)
         return await self._upkeep.deregister(name)
 
-    async def reconfigure(self, config: UtcpClientConfig) -> None:
-        """Take over the manuals and the variables of a configuration that was read again; the rest stays as it was."""
-        learn_configuration(self.redactor, config)
-        self._variables.reconfigure(config.variables)
-        self._targets.clear()
-        before, self.config = self.config, config
-        await self._upkeep.reconfigure(before, config)
+    async def reconfigure(self, config: UtcpClientConfig, also: Reconfiguring | None = None) -> None:
+        """Take over the manuals and the variables of a configuration that was read again, and what `also` says.
+
+        Calls in flight go on with what they began with. Manuals that have not changed keep all that they have.
+        """
+        also = also or Reconfiguring()
+        before, self.config = self.config, await also.apply(config, self._variables, self._rules, self.redactor)
+        for known in (self._targets, self._peers, *((self._chains,) if also.settings else ())):
+            known.clear()
+        for renew in self.on_settings if also.settings else ():
+            renew()
+        await self._upkeep.reconfigure(before, config, has_new_values=also.has_new_values)
+        if also.settings and isinstance(self.repository, InMemoryToolRepository):
+            self.repository.touch()
 
     async def refresh(self, name: str) -> None:
         """Read a manual again. Its present tools stay until the new ones are there."""
@@ -351,6 +359,11 @@ class UtcpClient(ReferenceNames):
         return partial(self._hearers.remove, hear)
 
     # What only some programs need is imported when it is needed.
+
+    @cached_property
+    def on_settings(self) -> list[Callable[[], object]]:
+        """Functions to call when the settings have taken over other values."""
+        return []
 
     @cached_property
     def _mapped(self) -> MappedOffers:
@@ -629,10 +642,7 @@ class UtcpClient(ReferenceNames):
         return peer
 
     def _breaker_rule(self, tool: Tool) -> BreakerRule:
-        settings, longest = self.settings, self._registration.transport(tool.kind).longest_pause
-        maximum = settings.breaker_max_pause if longest is None else min(settings.breaker_max_pause, longest)
-        threshold = int(tool.limits.get("breaker_failures", settings.breaker_failures))
-        return BreakerRule(threshold, min(settings.breaker_pause, maximum), maximum)
+        return BreakerRule.of(self.settings, tool, self._registration.transport(tool.kind).longest_pause)
 
     def _heard(self, upstream: Upstream, method: str, params: JsonObject) -> None:
         for hear in tuple(self._hearers):
@@ -673,27 +683,16 @@ class UtcpClient(ReferenceNames):
     def _retries(self, tool: Tool) -> int:
         return int(tool.limits.get("retries", self.settings.retries))
 
+    def _forget(self, manual: str) -> None:
+        """Drop what was learned of a manual before its entry changed."""
+        self._breakers.forget(manual)
+        self._retry.forget(manual)
+        self._targets = {tool: one for tool, one in self._targets.items() if tool.manual != manual}
+        self._peers = {tool: one for tool, one in self._peers.items() if tool.manual != manual}
+
     def _on_change(self, change: Change) -> None:
         self._search.changed(change)
         for tool in (*change.removed, *change.added):
             self._chains.pop(tool.qualified_name, None)
             self._targets.pop(tool, None)
             self._peers.pop(tool, None)
-
-
-def _with_keywords(
-    root: Path | None, extensions: Extensions, given: ReferenceKeywords
-) -> tuple[Path | None, Extensions]:
-    """Return the folder and the parts of a client, with the keywords of the reference library.
-
-    :raises TypeError: a keyword has another name.
-    """
-    if unknown := set(given) - ReferenceKeywords.__optional_keys__:
-        raise TypeError(f"create() got an unexpected keyword argument {min(unknown)!r}")
-    folder = given.get("root_dir")
-    changed = replace(
-        extensions,
-        repository=given.get("tool_repository") or extensions.repository,
-        search_strategy=given.get("search_strategy") or extensions.search_strategy,
-    )
-    return root if folder is None else Path(folder), changed

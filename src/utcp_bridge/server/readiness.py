@@ -79,4 +79,5 @@ class Readiness:
             "tools": sum(manual.tools for manual in manuals),
             **({"draining": True} if self.is_draining else {}),
             **({} if lost is None else {"audit": {"lost": lost}}),
+            **({} if self._client.configuration is None else {"configuration": self._client.configuration}),
         }
