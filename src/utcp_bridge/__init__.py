@@ -25,7 +25,8 @@ __version__ = "0.1.0"
 """The version of the distribution; the build reads it from here."""
 
 if TYPE_CHECKING:
-    from utcp_bridge.client.client import Extensions, UtcpClient
+    from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.client.extensions import Extensions
     from utcp_bridge.client.sync import SyncUtcpClient, ToolInfo, UTCPClient
     from utcp_bridge.convert import openapi_to_utcp
     from utcp_bridge.errors import (

@@ -283,5 +283,12 @@ class Transport(ABC, Generic[TemplateT]):
         """Close what is kept for one manual, which was deregistered."""
         del manual
 
+    async def retire(self, manual: str, target: Target[TemplateT]) -> None:
+        """Close what is kept for one manual and what its entry, which was changed, does not use any more.
+
+        `target` is that of the entry as it is now. No call uses what belongs to the entry before.
+        """
+        del manual, target
+
     async def aclose(self) -> None:
         """Close what is kept for all manuals."""

@@ -12,7 +12,8 @@ from tests.upstreams.registry_service import Answers, served
 from utcp_bridge.catalogue.catalogue import Catalogue
 from utcp_bridge.catalogue.exposure import exposure_for
 from utcp_bridge.catalogue.naming import _qualified, assign_names
-from utcp_bridge.client.client import Extensions, UtcpClient
+from utcp_bridge.client.client import UtcpClient
+from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.errors import StaleCursor, UnknownTool
 from utcp_bridge.settings import BridgeSettings, ExposureLimits, MetaToolNames, UtcpClientConfig
 

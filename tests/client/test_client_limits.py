@@ -8,7 +8,7 @@ import pytest
 from tests.upstreams.http_service import HttpService
 
 from utcp_bridge import UtcpClient
-from utcp_bridge.client.client import Extensions
+from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.errors import DeadlineExceeded, Rejected
 from utcp_bridge.model import JsonObject
 

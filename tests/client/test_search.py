@@ -13,7 +13,8 @@ from tests.support.tools import make_tool
 from tests.upstreams.editions_service import EditionsService
 from tests.upstreams.embeddings_service import KEY, EmbeddingsService
 
-from utcp_bridge.client.client import Extensions, UtcpClient
+from utcp_bridge.client.client import UtcpClient
+from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.client.search import _Backlog
 from utcp_bridge.manuals.repository import Change
 from utcp_bridge.search.kept import KEPT_FROM, KeptIndex

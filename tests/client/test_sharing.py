@@ -22,7 +22,7 @@ from tests.upstreams.registry_service import served
 from utcp_bridge import UtcpClient
 from utcp_bridge.access.budgets import Budgets, CallerBudget, Meter, spending
 from utcp_bridge.access.principals import Principal
-from utcp_bridge.client.client import Extensions
+from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.errors import Busy
 from utcp_bridge.model import Call, Emit
 from utcp_bridge.pipeline.limits import Allowance, Limits

@@ -10,7 +10,8 @@ from tests.upstreams.faulty import answer, faulty_server
 from tests.upstreams.http_service import API_KEY, HttpService
 from tests.upstreams.socket_service import UdpService
 
-from utcp_bridge.client.client import Extensions, UtcpClient
+from utcp_bridge.client.client import UtcpClient
+from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.doctor import diagnose
 from utcp_bridge.doctor.examination import Examination, RemainingNeeds, result_of
 from utcp_bridge.doctor.steps import ManualSteps, StepResult

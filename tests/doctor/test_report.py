@@ -8,7 +8,8 @@ import pytest
 from tests.upstreams.http_service import HttpService
 from tests.upstreams.registry_service import Answers, served
 
-from utcp_bridge.client.client import Extensions, UtcpClient
+from utcp_bridge.client.client import UtcpClient
+from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.doctor import TrialCall, diagnose
 from utcp_bridge.errors import UnknownTool, Unreachable
 from utcp_bridge.net.guard import Guard

@@ -37,7 +37,7 @@ class Running:
     async def list(self, session, client=None, cursor=None):
         view = self.catalogue.view(client)
         page = await page_in_turns(view, view.position(cursor), composed=False)
-        self.changes.given(session, view, page)
+        self.changes.given(session, client, view, page)
         return page
 
     async def settle(self):
@@ -126,7 +126,7 @@ async def test_a_change_while_the_list_is_made_is_said(running):
     page = view.page()
     running.client.add("m", "second")
     await running.settle()
-    running.changes.given(session, view, page)
+    running.changes.given(session, None, view, page)
     await running.settle()
     assert session.told == 1
 
@@ -208,9 +208,7 @@ class Streams:
         group.start_soon(self._serve, running, client)
 
     async def _serve(self, running, client):
-        view = running.catalogue.view(client)
-        streams = running.changes._streams_of(view)
-        with running.changes._opened(streams, view):
+        with running.changes._opened(client) as streams:
             streams.bus.subscribe(self.heard.append)
             self.opened.set()
             await anyio.sleep_forever()

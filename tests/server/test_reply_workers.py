@@ -20,7 +20,7 @@ from aiohttp import web
 from mcp import Client
 
 from utcp_bridge import UtcpClient
-from utcp_bridge.client.client import Extensions
+from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.model import discard
 from utcp_bridge.server import reply_workers
 from utcp_bridge.server.app import BridgeServer

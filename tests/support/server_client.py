@@ -44,6 +44,8 @@ class StandIn:
     generation: int = 1
     search_note: str | None = None
     audit_lost: int | None = None
+    configuration: dict[str, Any] | None = None
+    on_settings: list[Any] = field(default_factory=list)
     notes_requesters: bool = False
     root: Path = field(default_factory=Path)
     config: UtcpClientConfig = field(default_factory=UtcpClientConfig)

@@ -212,6 +212,11 @@ class Budgets:
     def __len__(self) -> int:
         return len(self._meters)
 
+    def renew(self, budgets: Budgets | None) -> None:
+        """Have the budgets of others from now on. What was used of those before is forgotten."""
+        self._budgets = () if budgets is None else budgets._budgets  # noqa: SLF001 - of the same class
+        self._meters.clear()
+
     def of(self, principal: Principal) -> Meter | None:
         """Return the meter of a principal; None if no budget is for it."""
         name = principal.name

@@ -133,10 +133,9 @@ class NarrowedClient:
 
     def __init__(self, whole: UtcpClient, profile: Profile) -> None:
         self.whole: Final = whole
-        self.profile: Final = profile
+        self.profile = profile
         self.settings: BridgeSettings = whole.settings
         self.root = whole.root
-        self.notes_requesters = whole.notes_requesters
         self.redactor: Redactor = whole.redactor
         self.host_ahead: HostAhead = whole.host_ahead
         self.shared: SharedStore | None = whole.shared
@@ -146,6 +145,22 @@ class NarrowedClient:
         self._counts: dict[str, int] = {}
         self._of_servers: dict[tuple[str, str | None], int] = {}
         self._parts: dict[int, NarrowedUpstream] = {}
+
+    def narrow_to(self, profile: Profile) -> None:
+        """Have what a profile has, which has changed, from now on."""
+        self.profile, self._generation = profile, None
+        self._verdicts, self._parts = {}, {}
+        self.tools()
+
+    @property
+    def notes_requesters(self) -> bool:
+        """Whether a server should say who each call comes from. See `UtcpClient.notes_requesters`."""
+        return self.whole.notes_requesters
+
+    @property
+    def configuration(self) -> JsonObject | None:
+        """What `/readyz` says of the configuration. See `UtcpClient.configuration`."""
+        return self.whole.configuration
 
     def as_client(self) -> UtcpClient:
         """Return this object as what servers take. A member that it does not have raises `AttributeError`."""

@@ -16,7 +16,8 @@ from utcp_bridge.catalogue.budget import allowance_for
 from utcp_bridge.catalogue.catalogue import Catalogue, Entry
 from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering, compact, render_error, render_result
-from utcp_bridge.client.client import Extensions, UtcpClient
+from utcp_bridge.client.client import UtcpClient
+from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.client.sync import UTCPClient
 from utcp_bridge.configuration.loading import ConfigLike
 from utcp_bridge.errors import MissingExtra, UnknownTool

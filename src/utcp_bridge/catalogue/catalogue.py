@@ -583,6 +583,8 @@ class Catalogue:
     def _note(self, change: Change) -> None:
         """Note a change: names depend on which tools there are, not on their definitions."""
         self._noted += 1
+        if not change.manual:
+            self._of_tool, self._needs_names = {}, True
         if self._needs_names:
             return
         added = {tool.name: tool for tool in change.added}

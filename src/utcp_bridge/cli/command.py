@@ -56,6 +56,7 @@ JOURNEY: Final[dict[str, dict[str, str]]] = {
         "approve": "Approve tools as they are now, in utcp.lock.",
     },
     "Control": {
+        "reload": "Let a running bridge read its configuration again.",
         "audit": "Check that nobody changed the audit log.",
         "approvals": "Decide about calls that wait for an approval.",
     },

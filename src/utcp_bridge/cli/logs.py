@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RepeatedLines",
     "audit_sink",
+    "change_level",
     "configure_logging",
     "discard_stderr",
     "log_file",
@@ -156,6 +157,11 @@ def configure_logging(level: str, style: str, redactor: Redactor) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger(_OURS).setLevel(level.upper())
     logging.captureWarnings(style == "json")
+
+
+def change_level(level: str) -> None:
+    """Log lines of this package from another level on."""
+    logging.getLogger(_OURS).setLevel(level.upper())
 
 
 _LOGGERS_OF_SDK: Final = frozenset({"client", "server"})

@@ -34,6 +34,7 @@ __all__ = [
     "opened_for",
     "opened_parts",
     "report_failures",
+    "rules_of",
     "run_async",
     "show_progress",
     "wait_for_manuals",
@@ -152,10 +153,11 @@ async def open_loaded(
 ) -> UtcpClient:
     """Return a client for a loaded configuration; `stack` closes it. `guard` replaces the client's address policy.
 
-    `only` is that of `Extensions`. With `reports`, the faults of the configuration and the `.env` files are reported on stderr.
+    `only` is that of `Extensions`. With `reports`, stderr has the faults of the configuration and the `.env` files.
     """
     from utcp_bridge.auth.redaction import Redactor
-    from utcp_bridge.client.client import Extensions, UtcpClient
+    from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.client.extensions import Extensions
     from utcp_bridge.net.gate.connection_watch import watched
     from utcp_bridge.processes.systems import own_folder
     from utcp_bridge.stores.replicas import shared_store
@@ -179,7 +181,7 @@ async def open_loaded(
     extensions = Extensions(
         redactor=redactor,
         audit=sink,
-        ruling=_rules(settings, loaded.root, redactor),
+        ruling=rules_of(settings, loaded.root, redactor),
         guard=guard,
         documents=loaded.documents,
         only=only,
@@ -193,7 +195,7 @@ async def open_loaded(
     return await stack.enter_async_context(client)
 
 
-def _rules(settings: BridgeSettings, root: Path, redactor: Redactor) -> RulingPort | None:
+def rules_of(settings: BridgeSettings, root: Path, redactor: Redactor) -> RulingPort | None:
     """Return the rules of a configuration. A short command imports them only if there are some.
 
     :raises ConfigError: a rule, or an option of approvals, is wrong.

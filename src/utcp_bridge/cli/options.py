@@ -55,6 +55,8 @@ class Options:
     settings: JsonObject = field(default_factory=dict[str, Any], repr=False)
     makes_token: bool = False
     calls: bool = True
+    parent: int | None = None
+    """The number of the process that started this one as one of several that serve."""
 
     def words(self) -> list[str]:
         """Return the options that name the same sources in another command."""

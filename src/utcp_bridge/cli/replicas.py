@@ -138,7 +138,7 @@ def _given(options: Options, settings: BridgeSettings, port: int) -> JsonObject:
         shared["bearer_token"] = settings.bearer_token.get_secret_value()
     if settings.state_key is None:
         shared["state_key"] = secrets.token_urlsafe(32)
-    return {"sources": options.found(), "settings": {**options.settings, **shared}}
+    return {"sources": options.found(), "settings": {**options.settings, **shared}, "parent": os.getpid()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +361,8 @@ def meet_parent() -> tuple[Options, Replica]:
         one.setblocking(False)
     outboxes, listeners = opened[:count], _grouped(opened[count:], told["groups"])
     links = Links(board, socket.socket(fileno=inbox), outboxes, listeners)
-    return Options(tuple(told["sources"]), settings=told["settings"]), Replica(ProcessPlace(index, count), links)
+    options = Options(tuple(told["sources"]), settings=told["settings"], parent=told["parent"])
+    return options, Replica(ProcessPlace(index, count), links)
 
 
 def _heard(parent: socket.socket) -> tuple[JsonObject, Sequence[int]]:

@@ -235,7 +235,8 @@ async def tools_of_files(loaded: LoadedConfig) -> list[Tool]:
     """Return the tools of the manuals that are files or texts of this machine. Nothing is fetched or started."""
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.cli.logs import configure_logging
-    from utcp_bridge.client.client import Extensions, UtcpClient
+    from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.client.extensions import Extensions
 
     entries = tuple(one for one in loaded.config.manual_call_templates if one.get("call_template_type") in _READ_HERE)
     if not entries:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from operator import attrgetter
 from pathlib import Path
@@ -18,10 +18,12 @@ import anyio.to_thread
 
 from utcp_bridge.auth.literals import learn_configuration, literal_secrets
 from utcp_bridge.auth.login.logins import Logins
-from utcp_bridge.auth.redaction import Redactor, secrets_in_url
+from utcp_bridge.auth.redaction import secrets_in_url
 from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.explaining import Explainer, add_advice, redact_error
+from utcp_bridge.client.extensions import Extensions
+from utcp_bridge.client.reconfiguring import Reconfiguring
 from utcp_bridge.client.reference_names import Arguments, ReferenceKeywords, ReferenceNames, keyword_parts
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.client.shadowing import Shadowing, ShadowRecord, is_promoted
@@ -34,7 +36,7 @@ from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration, certain_tool
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
 from utcp_bridge.manuals.upkeep import Upkeep
-from utcp_bridge.model import Call, Document, Emit, Fault, JsonObject, Outage, Result, Tool, Trust, discard, first_few
+from utcp_bridge.model import Call, Emit, Fault, JsonObject, Outage, Result, Tool, Trust, discard, first_few
 from utcp_bridge.net.files.local_file import FileRoots
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
@@ -46,66 +48,32 @@ from utcp_bridge.pipeline.cleaning import cleaning
 from utcp_bridge.pipeline.deadline import Deadline, LargeReplies
 from utcp_bridge.pipeline.files import FileArguments, OutputPath
 from utcp_bridge.pipeline.limits import Limits, allowance_of
-from utcp_bridge.pipeline.metrics import Metrics, MetricsHook, tracing
-from utcp_bridge.pipeline.policy import Policy, Rule
+from utcp_bridge.pipeline.metrics import Metrics, tracing
+from utcp_bridge.pipeline.policy import Policy
 from utcp_bridge.pipeline.post_processing import PostProcessing, PostProcessor, read_post_processors
 from utcp_bridge.pipeline.reading import as_arguments
 from utcp_bridge.pipeline.retry import Retry
-from utcp_bridge.pipeline.ruling import RulingPort, Rulings
+from utcp_bridge.pipeline.ruling import Rulings
 from utcp_bridge.pipeline.validation import validation
 from utcp_bridge.processes.children import ChildrenHold
 from utcp_bridge.search import Hit, ToolSearchStrategy
 from utcp_bridge.search.strategy import Searchable
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.stores.opening import open_user_store
-from utcp_bridge.stores.replicas import SharedStore
 from utcp_bridge.tasks import Background
 from utcp_bridge.telemetry.counting import CallCounts
-from utcp_bridge.transport import Need, Services, Target, Transport
+from utcp_bridge.transport import Need, Services, Target
 from utcp_bridge.transports.registry import TransportRegistry
-from utcp_bridge.upstream import CallingHost, Hear, HostAhead, Offers, ServerState, Upstream
-from utcp_bridge.variables import EnvFile, VariableLoader, Variables, load_variable_loaders, names_credential
+from utcp_bridge.upstream import Hear, HostAhead, Offers, ServerState, Upstream
+from utcp_bridge.variables import Variables, load_variable_loaders, names_credential
 
 if TYPE_CHECKING:
     from utcp_bridge.client.logins import LoginDesk
     from utcp_bridge.client.mapped import MappedOffers
 
-__all__ = ["Extensions", "UtcpClient"]
+__all__ = ["UtcpClient"]
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Extensions:
-    """Parts that an embedding program may supply. The default of each is the built-in part."""
-
-    repository: ToolRepository | None = None
-    search_strategy: ToolSearchStrategy | None = None
-    transports: tuple[type[Transport[Any]], ...] = ()
-    guard: Guard | None = None
-    rules: Sequence[Rule] = ()
-    ruling: RulingPort | None = None
-    """What enforces `access.rules` of the configuration: `utcp_bridge.access.rules.open_rules` returns it."""
-    metrics: Sequence[MetricsHook] = ()
-    audit: Callable[[bytes], None] | None = None
-    redactor: Redactor = field(default_factory=Redactor)
-    post_processors: Sequence[PostProcessor] = ()
-    variable_loaders: Sequence[VariableLoader] = ()
-    """The client asks these before the loaders of the configuration."""
-    documents: Mapping[str, Document] = field(default_factory=dict[str, Document], repr=False)
-    """Manuals that were fetched already, by URL. Each is used once, for an entry that has only this URL."""
-    env_files: Sequence[EnvFile] = field(default=(), repr=False)
-    """The client asks these after all other sources of variables."""
-    host: CallingHost | HostAhead | None = None
-    """Answers MCP servers that ask for something during a call. Without it they cannot ask."""
-    only: str | None = None
-    """The UTCP name of the one tool that is called. A manual that has it loads no other tool; see `widen`."""
-    shared: SharedStore | None = None
-    """What bridges behind one balancer share. The client closes it."""
-    lock_file: Path | None = None
-    """Where the hashes of approved tools are kept if the configuration sets `pin`; None: in memory."""
-    index_folder: Path | None = None
-    """Where the search index of many tools is kept for the next start; None: in memory."""
 
 
 class UtcpClient(ReferenceNames):
@@ -115,6 +83,9 @@ class UtcpClient(ReferenceNames):
     the event loop that created it. A tool is a `Tool`, its UTCP name (`manual.tool`), or its own name if only one
     manual has a tool of this name.
     """
+
+    configuration: JsonObject | None = None
+    """What `/readyz` says of the configuration that is in use, if a program follows it."""
 
     def __init__(self, config: UtcpClientConfig, *, root: Path, extensions: Extensions) -> None:
         self.config, self.root, self.shared = config, root, extensions.shared
@@ -134,10 +105,8 @@ class UtcpClient(ReferenceNames):
         loaders, loader_faults = load_variable_loaders(config.load_variables_from, root=root)
         processors, processor_faults = read_post_processors(config.post_processing)
         self._part_faults = [*loader_faults, *processor_faults]
-        all_loaders = (*extensions.variable_loaders, *loaders)
-        self._variables = Variables(
-            config.variables, all_loaders, on_resolved=self._learn, env_files=extensions.env_files
-        )
+        loaders[:0] = extensions.variable_loaders
+        self._variables = Variables(config.variables, loaders, on_resolved=self._learn, env_files=extensions.env_files)
         self._registry = TransportRegistry(extensions.transports)
         tokens = TokenCache(self._http, on_token=self._learn_secret, logins=self._logins)
         binder = Binder(self._variables, tokens, self._learn_secret)
@@ -145,9 +114,10 @@ class UtcpClient(ReferenceNames):
             services, self._registry, binder, self.repository, extensions.documents, extensions.lock_file
         )
         self._registration.remapped = lambda name: self._mapped.changed(name)  # noqa: PLW0108 - made late
-        self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
-        self._search = ToolSearch(config, services, self._registration, extensions, self.find)
         self._limits = Limits(partial(allowance_of, self.settings), self.shared.limits if self.shared else None)
+        registration = self._registration
+        self._upkeep = Upkeep(services, registration, self._tasks, self.redactor, self._limits.left, self._forget)
+        self._search = ToolSearch(config, services, registration, extensions, self.find)
         self._shadowing = Shadowing(self, self._tasks.spawn, ShadowRecord(extensions.lock_file, self.redactor))
         self._breakers = Breakers(self._breaker_rule, self._peer)
         self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
@@ -314,17 +284,23 @@ class UtcpClient(ReferenceNames):
     async def deregister_manual(self, name: str) -> bool:
         """Remove a manual and its tools. Return False if no manual has this name."""
         self._limits.forget(name)
-        self._breakers.forget(name)
-        self._retry.forget(name)
+        self._forget(name)
         return await self._upkeep.deregister(name)
 
-    async def reconfigure(self, config: UtcpClientConfig) -> None:
-        """Take over the manuals and the variables of a configuration that was read again; the rest stays as it was."""
-        learn_configuration(self.redactor, config)
-        self._variables.reconfigure(config.variables)
-        self._targets.clear()
-        before, self.config = self.config, config
-        await self._upkeep.reconfigure(before, config)
+    async def reconfigure(self, config: UtcpClientConfig, also: Reconfiguring | None = None) -> None:
+        """Take over the manuals and the variables of a configuration that was read again, and what `also` says.
+
+        Calls in flight go on with what they began with. Manuals that have not changed keep all that they have.
+        """
+        also = also or Reconfiguring()
+        before, self.config = self.config, await also.apply(config, self._variables, self._rules, self.redactor)
+        for known in (self._targets, self._peers, *((self._chains,) if also.settings else ())):
+            known.clear()
+        for renew in self.on_settings if also.settings else ():
+            renew()
+        await self._upkeep.reconfigure(before, config, has_new_values=also.has_new_values)
+        if also.settings and isinstance(self.repository, InMemoryToolRepository):
+            self.repository.touch()
 
     async def refresh(self, name: str) -> None:
         """Read a manual again. Its present tools stay until the new ones are there."""
@@ -361,6 +337,11 @@ class UtcpClient(ReferenceNames):
         return partial(self._hearers.remove, hear)
 
     # What only some programs need is imported when it is needed.
+
+    @cached_property
+    def on_settings(self) -> list[Callable[[], object]]:
+        """Functions to call when the settings have taken over other values."""
+        return []
 
     @cached_property
     def _mapped(self) -> MappedOffers:
@@ -639,10 +620,7 @@ class UtcpClient(ReferenceNames):
         return peer
 
     def _breaker_rule(self, tool: Tool) -> BreakerRule:
-        settings, longest = self.settings, self._registration.transport(tool.kind).longest_pause
-        maximum = settings.breaker_max_pause if longest is None else min(settings.breaker_max_pause, longest)
-        threshold = int(tool.limits.get("breaker_failures", settings.breaker_failures))
-        return BreakerRule(threshold, min(settings.breaker_pause, maximum), maximum)
+        return BreakerRule.of(self.settings, tool, self._registration.transport(tool.kind).longest_pause)
 
     def _heard(self, upstream: Upstream, method: str, params: JsonObject) -> None:
         for hear in tuple(self._hearers):
@@ -682,6 +660,13 @@ class UtcpClient(ReferenceNames):
 
     def _retries(self, tool: Tool) -> int:
         return int(tool.limits.get("retries", self.settings.retries))
+
+    def _forget(self, manual: str) -> None:
+        """Drop what was learned of a manual before its entry changed."""
+        self._breakers.forget(manual)
+        self._retry.forget(manual)
+        self._targets = {tool: one for tool, one in self._targets.items() if tool.manual != manual}
+        self._peers = {tool: one for tool, one in self._peers.items() if tool.manual != manual}
 
     def _on_change(self, change: Change) -> None:
         self._search.changed(change)

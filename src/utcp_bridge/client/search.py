@@ -42,7 +42,7 @@ from utcp_bridge.transport import Services
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from utcp_bridge.client.client import Extensions
+    from utcp_bridge.client.extensions import Extensions
     from utcp_bridge.search.kept import KeptIndex
     from utcp_bridge.search.semantic import EndpointOptions, SemanticScorer
 

@@ -15,7 +15,8 @@ from typing import Any, Self, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
-from utcp_bridge.client.client import Extensions, UtcpClient
+from utcp_bridge.client.client import UtcpClient
+from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.configuration.loading import ConfigLike, Template, load_config
 from utcp_bridge.errors import CallerError, ConfigError, ManualError
 from utcp_bridge.model import JsonObject, Result, Tool, is_object

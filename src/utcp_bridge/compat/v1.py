@@ -11,7 +11,8 @@ import orjson
 from pydantic import ValidationError
 
 from utcp_bridge.auth.literals import without_literals
-from utcp_bridge.client.client import Extensions, UtcpClient
+from utcp_bridge.client.client import UtcpClient
+from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.compat import v1_models as models
 from utcp_bridge.compat.models import (
     ApiKey,

@@ -90,6 +90,8 @@ class LoadedConfig:
     """The `.env` next to each source that is a file or a folder. They may be missing."""
     calls: bool = True
     """Whether tools are called, so that the audit log is opened."""
+    files: tuple[Path, ...] = ()
+    """Further files that were read: those with secret settings, and that of `providers_file_path`."""
 
 
 @dataclass(slots=True)
@@ -107,6 +109,7 @@ class _Gathered:
     faults: Faults = field(default_factory=Faults)
     env_files: tuple[EnvFile, ...] = ()
     documents: dict[str, Document] = field(default_factory=dict[str, Document])
+    files: list[Path] = field(default_factory=list[Path])
 
     def add_document(self, document: Any, *, where: str, folder: Path | None, shape: Shape | None = None) -> None:
         """Add a configuration or a host's file; `shape` is what `detect` says of it, if that is known."""
@@ -215,7 +218,13 @@ async def load_config(
     for file in gathered.env_files:
         gathered.faults.extend(file.check())
     return LoadedConfig(
-        config, root, gathered.faults.faults, gathered.documents, await _lock_of(sources), gathered.env_files
+        config,
+        root,
+        gathered.faults.faults,
+        gathered.documents,
+        await _lock_of(sources),
+        gathered.env_files,
+        files=tuple(gathered.files),
     )
 
 
@@ -400,6 +409,7 @@ async def _add_providers_file(gathered: _Gathered, root: Path) -> None:
     path = gathered.client.pop("providers_file_path", None)
     if path:
         place = str(root / str(path))
+        gathered.files.append(Path(place))
         known = len(gathered.faults.faults)
         if not await _add_sources(gathered, [place]):
             fault = gathered.faults.faults[known]
@@ -484,7 +494,9 @@ def _build(
     if not reads_env_file(settings):
         gathered.env_files = ()
     try:
-        bridge = BridgeSettings.model_validate(with_secret_files(_filled_in(settings, gathered, root, environ, places)))
+        filled = _filled_in(settings, gathered, root, environ, places)
+        gathered.files += [Path(str(filled[key])).expanduser() for key in FILE_SETTINGS if key in filled]
+        bridge = BridgeSettings.model_validate(with_secret_files(filled))
     except ValidationError as error:
         raise settings_fault(error, lambda key: places.get(key, places.get(f"{key}_file", ""))) from None
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -122,6 +123,8 @@ class ManualState:
     """Where its live tools are."""
     is_narrowed: bool = False
     """Whether it has more tools than the one that was wanted."""
+    replaces: ManualState | None = field(default=None, repr=False)
+    """The state whose place it takes once it is loaded: that of the same manual before its entry was changed."""
 
     @property
     def is_loading(self) -> bool:
@@ -259,6 +262,8 @@ class Registration:
         list of tools depends on the others."""
         self.remapped: Callable[[str], object] = lambda _manual: None
         """Receives the name of each manual whose resources or prompts have changed."""
+        self.exchanged: Callable[[str], object] = lambda _manual: None
+        """Receives the name of each manual whose changed entry is in use from now on."""
 
     @property
     def settings(self) -> BridgeSettings:
@@ -290,6 +295,24 @@ class Registration:
         state.maps = read_maps(entry.template, MapFaults(name))
         return state
 
+    def prepare(self, entry: ManualEntry, before: ManualState) -> ManualState:
+        """Return the state of a manual whose entry has changed. `before` serves until it is loaded."""
+        state = ManualState(before.name, entry.kind, entry=entry, repository=self._repository, replaces=before)
+        state.maps, state.turn = before.maps, before.turn
+        return state
+
+    def _is_wanted(self, state: ManualState) -> bool:
+        return any(known is state or known is state.replaces for known in self.states())
+
+    def _takes_place(self, state: ManualState) -> bool:
+        """Return whether a state that is loaded is that of its manual, from now on if it was prepared."""
+        known = self._states.get(state.name)
+        if known is not state and known is not None and known is state.replaces:
+            self._states[state.name], state.replaces, state.arrived = state, None, known.arrived
+            self.exchanged(state.name)
+            known = state
+        return known is state
+
     async def load(self, state: ManualState) -> Change | None:
         """Discover a manual and make its tools live. Return what has changed.
 
@@ -320,7 +343,7 @@ class Registration:
         `load` replaces `self.load` for a registry.
         """
         growing = pauses(_FIRST_PAUSE)
-        while state.status == "failed" and self._states.get(state.name) is state:
+        while state.status == "failed" and self._is_wanted(state):
             if not _may_recover(state.error):
                 return
             pause = max(next(growing), _wished_pause(state.error))
@@ -347,16 +370,36 @@ class Registration:
 
     async def deregister(self, name: str) -> bool:
         """Remove a manual, its tools and all that its transport keeps for it; False if there is no such manual."""
+        if not self.withdraw(name):
+            return False
+        for transport in self._transports.values():
+            await transport.forget(name)
+        await self._services.http.close_session(name)
+        return True
+
+    def withdraw(self, name: str) -> bool:
+        """Remove a manual and its tools, and leave its connections to calls in flight, until `release`."""
         state = self._states.pop(name, None)
         if state is None:
             return False
         self._repository.remove(name)
         if state.maps:
             self.remapped(name)
-        for transport in self._transports.values():
-            await transport.forget(name)
-        await self._services.http.close_session(name)
         return True
+
+    async def release(self, name: str) -> None:
+        """Close the connections of a manual that its present entry does not use; all of them if it was removed."""
+        state = self._states.get(name)
+        own = None if state is None or state.kind == REGISTRY else self.transport(state.kind)
+        used = {tool.source for tool in self._repository.tools() if tool.manual == name}
+        if state is not None and own is not None:
+            with suppress(UtcpError):  # nobody knows what it will use, before someone corrects the entry
+                source, target = self._open(state.entry, own)
+                used.add(source)
+                await own.retire(name, target)
+        for transport in [one for one in self._transports.values() if one is not own]:
+            await transport.forget(name)
+        await self._services.http.close_session(name, keep=used)
 
     def outages(self) -> list[Outage]:
         """Return the upstreams that the transports themselves leave alone for now."""
@@ -385,7 +428,10 @@ class Registration:
         :raises VariableNotFound: a variable is not set.
         :raises UtcpError: the call template is not valid, or its target is refused.
         """
-        return self._builder.target(tool, self._states[tool.manual].entry.template)
+        state = self._states.get(tool.manual)
+        if state is None:
+            raise UnknownTool(f"Manual {tool.manual!r} was removed.")
+        return self._builder.target(tool, state.entry.template)
 
     def reach(self, entry: ManualEntry) -> tuple[Source, Target[Any]]:
         """Return source and target of an entry without loading it: for a registry, or for diagnosis.
@@ -471,7 +517,7 @@ class Registration:
             live = await in_slices(_kept(self._repository, built.tools))
             tools, withheld = await self._pins.kept(live, state.approved, document_line(source, found.digest))
             lock = await self._pins.state()
-            if self._states.get(state.name) is not state:
+            if not self._takes_place(state):
                 return None
             state.dialect, state.title, state.description = manual.dialect, manual.title, manual.description
             mapped = MapFaults(state.name)

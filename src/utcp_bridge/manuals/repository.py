@@ -31,7 +31,10 @@ _MAX_LISTED: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one replacement changed. A tool with a changed definition is in both tuples."""
+    """What one replacement changed. A tool with a changed definition is in both tuples.
+
+    Without a manual, the same tools are shown in another way, since settings have changed.
+    """
 
     manual: str
     added: tuple[Tool, ...] = ()
@@ -150,6 +153,12 @@ class InMemoryToolRepository:
         if self._ordered is None:
             self._ordered = tuple(tool for _, tool in sorted(self._by_name.items()))
         return self._ordered
+
+    def touch(self) -> None:
+        """Note that the same tools are shown in another way: listeners hear of a change of no manual."""
+        self.generation += 1
+        for listener in tuple(self._listeners):
+            listener(Change(""))
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         self._listeners.append(listener)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from functools import cached_property
+from collections.abc import Awaitable, Callable, Iterable
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -12,7 +13,7 @@ from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.manuals.registration import REGISTRY, ManualState, Registration, as_manual_entry
-from utcp_bridge.model import first_few
+from utcp_bridge.model import Fault, JsonObject, first_few
 from utcp_bridge.settings import UtcpClientConfig
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Services
@@ -26,13 +27,31 @@ _logger = logging.getLogger(__name__)
 
 
 class Upkeep:
-    """Schedules loading, retry and refresh of manuals and registries. Holds no state."""
+    """Schedules loading, retry, refresh and exchange of manuals and registries."""
 
-    def __init__(self, services: Services, registration: Registration, tasks: Background, redactor: Redactor) -> None:
+    def __init__(
+        self,
+        services: Services,
+        registration: Registration,
+        tasks: Background,
+        redactor: Redactor,
+        left: Callable[[str], Awaitable[None]] | None = None,
+        exchanged: Callable[[str], object] = lambda _manual: None,
+    ) -> None:
+        """`left` returns when the calls of a manual that are in flight have ended; by default at once.
+
+        `exchanged` receives the name of each manual whose changed entry is in use from now on.
+        """
         self._registration = registration
         self._services = services
         self._tasks = tasks
         self._redactor = redactor
+        self._running: dict[str, Callable[[], None]] = {}
+        """What ends the task that loads and maintains each manual."""
+        self._prepared: dict[str, ManualState] = {}
+        """The manuals whose changed entries are not in use yet."""
+        self._left, self._on_exchange = left, exchanged
+        registration.exchanged = self._exchanged
 
     @cached_property
     def _registries(self) -> Registries:
@@ -54,23 +73,74 @@ class Upkeep:
         for state in announced:
             self._start(state)
 
-    async def reconfigure(self, before: UtcpClientConfig, after: UtcpClientConfig) -> None:
-        """Load the manuals that are new or changed, and remove those that are gone.
+    async def reconfigure(
+        self, before: UtcpClientConfig, after: UtcpClientConfig, *, has_new_values: bool = False
+    ) -> None:
+        """Load the manuals and registries that are new or changed, and remove those that are gone.
 
-        Manuals that only the operator could repair are loaded again, because the operator may have done so elsewhere.
+        A changed manual serves as before until its tools are loaded. Connections that nothing uses any more are closed
+        when the calls in flight have ended. Manuals that only the operator could repair are loaded again, because the
+        operator may have done so elsewhere. `has_new_values`: variables may have other values, so manuals that use
+        some are read again.
         """
-        old = {safe_name(str(entry.get("name"))): entry for entry in before.manual_call_templates}
-        new = {safe_name(str(entry.get("name"))): entry for entry in after.manual_call_templates}
-        for name in (name for name in old if new.get(name) != old[name]):
-            await self.deregister(name)
+        old = {*_named(before.manual_call_templates), *_named(before.registries)}
+        manuals, registries = _named(after.manual_call_templates), _named(after.registries)
         states = {state.name: state for state in self._registration.states()}
-        changed = [entry for name, entry in new.items() if name not in states]
-        self.begin(after.model_copy(update={"manual_call_templates": tuple(changed), "registries": ()}))
-        for state in states.values():
+        for name in old - {*manuals, *registries}:
+            await self._remove(name, states.get(name))
+        for name, entry in _named(before.registries).items():
+            if name in registries and registries[name] != entry:
+                await self._remove(name, states.pop(name, None))
+        for name, entry in manuals.items():
+            if (state := states.get(name)) is not None:
+                await self._renew(state, entry, has_new_values=has_new_values)
+        fresh = tuple(entry for name, entry in manuals.items() if name not in states)
+        asked = tuple(entry for name, entry in registries.items() if name not in states)
+        self.begin(after.model_copy(update={"manual_call_templates": fresh, "registries": asked}))
+        self._tasks.tell()
+
+    async def _remove(self, name: str, state: ManualState | None) -> None:
+        self._stop(name)
+        self._prepared.pop(name, None)
+        if state is None:
+            return
+        if state.kind == REGISTRY:
+            await self.deregister(name)
+            return
+        self._registration.withdraw(name)
+        self._tasks.spawn(partial(self._release, name))
+
+    async def _renew(self, state: ManualState, written: JsonObject, *, has_new_values: bool) -> None:
+        """Bring a manual that is known up to its entry."""
+        entry, prepared = as_manual_entry(written), self._prepared.get(state.name)
+        if entry.template == state.entry.template:
+            if prepared is not None:  # the change was taken back
+                del self._prepared[state.name]
+                self._stop(state.name)
+                _forget_fault(state)
+                self._start(state, loads=False)
             if state.status == "failed" and state.next_try is None:
                 self._start(state)
-        _logger.info("The configuration was read again; it has %d manuals.", len(new))
-        self._tasks.tell()
+            elif has_new_values and state.status == "ready" and "$" in str(entry.template):
+                self._tasks.spawn(partial(self._refreshed_and_released, state.name))
+        elif state.status != "ready" and prepared is None:
+            await self._remove(state.name, state)
+            self._start(self._registration.announce(entry))
+        elif has_new_values or prepared is None or prepared.entry.template != entry.template:
+            _forget_fault(state)
+            fresh = self._prepared[state.name] = self._registration.prepare(entry, state)
+            self._start(fresh)
+
+    async def _refreshed_and_released(self, name: str) -> None:
+        await self.refresh(name)
+        await self._release(name)
+
+    async def _release(self, name: str) -> None:
+        """Close what no entry uses any more, once the calls in flight have ended."""
+        if self._left is not None:
+            with anyio.move_on_after(self._services.settings.stream_timeout):
+                await self._left(name)
+        await self._registration.release(name)
 
     def keep(self, state: ManualState) -> None:
         """Retry and refresh a manual that was loaded already."""
@@ -91,14 +161,26 @@ class Upkeep:
             await self._registries.forget(name)
         return await self._registration.deregister(name)
 
-    def _start(self, state: ManualState) -> None:
-        self._tasks.spawn(lambda: self._load_and_maintain(state))
+    def _start(self, state: ManualState, *, loads: bool = True) -> None:
+        """Load and maintain a manual, instead of what was under way for it."""
+        self._stop(state.name)
+        work = self._load_and_maintain if loads else self._maintain
+        self._running[state.name] = self._tasks.spawn(partial(work, state))
+
+    def _stop(self, name: str) -> None:
+        if (stop := self._running.pop(name, None)) is not None:
+            stop()
 
     async def _load_and_maintain(self, state: ManualState) -> None:
+        before = state.replaces
         await (self._registries if state.kind == REGISTRY else self._registration).load(state)
         self._tasks.tell()
         if state.error is not None:
             _logger.warning("%s %s: %s", _noun(state), state.name, self._redactor(str(state.error)))
+        if before is not None and state.replaces is not None:
+            what = f"its changed entry is not in use yet: {state.error}"
+            _forget_fault(before)
+            before.faults = [*before.faults, Fault(_where(state), what, "The entry before it serves until then.")]
         rest = f"more faults in {_noun(state).lower()} {state.name}. `utcp-bridge check` lists them."
         for text in first_few(state.faults, rest):
             _logger.warning("%s", self._redactor(text))
@@ -111,6 +193,24 @@ class Upkeep:
             await anyio.sleep(float(seconds))
             await self.refresh(state.name)
 
+    def _exchanged(self, name: str) -> None:
+        """Note that the changed entry of a manual is in use."""
+        self._prepared.pop(name, None)
+        self._on_exchange(name)
+        self._tasks.spawn(partial(self._release, name))
+
 
 def _noun(state: ManualState) -> str:
     return "Registry" if state.kind == REGISTRY else "Manual"
+
+
+def _where(state: ManualState) -> str:
+    return f"entry {state.name}"
+
+
+def _forget_fault(state: ManualState) -> None:
+    state.faults = [fault for fault in state.faults if fault.where != _where(state)]
+
+
+def _named(entries: Iterable[JsonObject]) -> dict[str, JsonObject]:
+    return {safe_name(str(entry.get("name"))): entry for entry in entries}

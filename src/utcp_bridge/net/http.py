@@ -5,6 +5,7 @@ Importing this module is cheap. The first session loads the engine (aiohttp, a t
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from utcp_bridge.model import Source
@@ -52,9 +53,12 @@ class HttpPool:
         self._guard.check_token_url(url, source)
         return self.session(source).transport
 
-    async def close_session(self, name: str) -> None:
-        """Close the connections of the manual `name`. Calls in flight end as ConnectionLost."""
-        for source in [source for source in self._sessions if source.name == name]:
+    async def close_session(self, name: str, *, keep: Collection[Source] = ()) -> None:
+        """Close the connections of the manual `name`, but not those of the sources in `keep`.
+
+        Calls in flight end as ConnectionLost.
+        """
+        for source in [source for source in self._sessions if source.name == name and source not in keep]:
             await self._sessions.pop(source).aclose()
 
     async def aclose(self) -> None:

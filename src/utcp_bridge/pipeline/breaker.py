@@ -27,6 +27,7 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import Call, Emit, JsonObject, Outage, Result, Tool, discard, large_reader
 from utcp_bridge.pipeline import Next
+from utcp_bridge.settings import ResilienceSettings
 from utcp_bridge.tasks import effective_deadline, loop_time
 from utcp_bridge.upstream import CALL_CLOCK, InputRequired, ProtocolError
 
@@ -54,6 +55,13 @@ class BreakerRule:
     threshold: int = 5
     first: float = 1.0
     longest: float = 30.0
+
+    @classmethod
+    def of(cls, settings: ResilienceSettings, tool: Tool, longest: float | None) -> BreakerRule:
+        """Return the rule for a tool. `longest` is the longest pause that its transport wants; None: any."""
+        maximum = settings.breaker_max_pause if longest is None else min(settings.breaker_max_pause, longest)
+        threshold = int(tool.limits.get("breaker_failures", settings.breaker_failures))
+        return cls(threshold, min(settings.breaker_pause, maximum), maximum)
 
 
 @dataclass(slots=True)

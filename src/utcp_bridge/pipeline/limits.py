@@ -190,6 +190,19 @@ class _Slot:
         self.give_up()
 
 
+@dataclass(slots=True, eq=False)
+class _Cohort:
+    """The calls of a manual that began since the manual was last exchanged, and what waits for their end."""
+
+    running: int = 0
+    left: anyio.Event | None = None
+
+    def leave(self) -> None:
+        self.running -= 1
+        if not self.running and self.left is not None:
+            self.left.set()
+
+
 @dataclass(slots=True)
 class Limits:
     """The gates of all manuals; the tools of a manual share its gate."""
@@ -197,6 +210,7 @@ class Limits:
     allowance: Callable[[Tool], Allowance]
     shared: SharedLimits | None = None
     gates: dict[str, _Gate] = field(default_factory=dict[str, _Gate])
+    cohorts: dict[str, _Cohort] = field(default_factory=dict[str, _Cohort])
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
         allowance, manual = self.allowance(tool), tool.manual
@@ -212,11 +226,14 @@ class Limits:
             slot, clock = _Slot(gate), CALL_CLOCK.get()
             if clock is not None:
                 clock.place = slot
+            cohort = self.cohorts.get(manual) or self.cohorts.setdefault(manual, _Cohort())
+            cohort.running += 1
             try:
                 if self.shared is not None and (allowance.is_shared or allowance.rate is not None):
                     slot.lease = await _among_all(self.shared, gate)
                 return await inner(call, _counting(emit, allowance.partials))
             finally:
+                cohort.leave()
                 slot.end()
 
         return limited
@@ -224,6 +241,13 @@ class Limits:
     def forget(self, manual: str) -> None:
         """Drop the gate of a manual that was deregistered."""
         self.gates.pop(manual, None)
+
+    async def left(self, manual: str) -> None:
+        """Return when the calls of a manual that run now have ended. Later calls are not waited for."""
+        cohort = self.cohorts.pop(manual, None)
+        if cohort is not None and cohort.running:
+            cohort.left = anyio.Event()
+            await cohort.left.wait()
 
 
 async def _among_all(shared: SharedLimits, gate: _Gate) -> Lease | None:

@@ -65,9 +65,9 @@ class RulingPort(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rulings:
-    """The layer; it leaves itself out for a tool without rules."""
+    """The layer; it leaves itself out for a tool without rules. `ruling` may be exchanged: later calls have the new."""
 
     ruling: RulingPort | None = None
 

@@ -225,7 +225,8 @@ class BridgeServer(HandlingServer):
         except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
             raise internal_error("tools/list", error) from None
         if not modern:
-            self.changes.given(ctx.session._connection, view, page)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to a session's lifetime
+            connection = ctx.session._connection  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to a session's lifetime
+            self.changes.given(connection, client_name(ctx), view, page)
         result: JsonObject = await self.relay.desk.masked({"tools": self.relay.apps.listed(page.tools)})
         if page.next_cursor is not None:
             result["nextCursor"] = page.next_cursor
@@ -235,7 +236,7 @@ class BridgeServer(HandlingServer):
         self, ctx: ServerRequestContext[None, Any], params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
         async with self.relay.listening(params):
-            return await self.changes.listen(ctx, params, self.catalogue.view(client_name(ctx)))
+            return await self.changes.listen(ctx, params, client_name(ctx))
 
     async def call_tool(
         self, ctx: ServerRequestContext[None, Any], params: ToolCall | types.CallToolRequestParams

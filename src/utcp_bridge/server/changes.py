@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import anyio
 
 from utcp_bridge.catalogue.catalogue import Catalogue, ToolPage, View
-from utcp_bridge.catalogue.exposure import ListedPart
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.tasks import in_slices
 
@@ -51,18 +50,21 @@ class GivenSession(Protocol):
 
 
 class _Given:
-    """The pages that a session was given, by their places, and the changed page that it has heard of."""
+    """The pages that a session was given, by their places, and the changed page that it has heard of.
 
-    __slots__ = ("announced", "pages", "part")
+    `client` is the name of its host: what is listed to it may change with the settings.
+    """
 
-    def __init__(self, part: ListedPart) -> None:
-        self.part = part
+    __slots__ = ("announced", "client", "pages")
+
+    def __init__(self, client: str | None) -> None:
+        self.client = client
         self.pages: dict[int, bytes] = {}
         self.announced: tuple[int, bytes] | None = None
 
 
 class _Streams:
-    """The open listen streams of one part, and the list that they start from. None: that of the first load."""
+    """The open listen streams of hosts of one name, and the list that they start from. None: that of the first load."""
 
     def __init__(self) -> None:
         from mcp.server.subscriptions import (  # the SDK: only who listens needs it
@@ -83,17 +85,17 @@ class Changes:
         self._catalogue = catalogue
         self._readiness = readiness
         self._sessions: weakref.WeakKeyDictionary[GivenSession, _Given] = weakref.WeakKeyDictionary()
-        self._streams: dict[ListedPart, _Streams] = {}
+        self._streams: dict[str | None, _Streams] = {}
         self._changed = anyio.Event()
         self._has_loaded = False
         self.also: Callable[[Callable[[ServerEvent], Awaitable[None]]], Awaitable[None]] = _nothing_else
         """Announces what else may have changed. It receives a function that publishes an event on every stream."""
 
-    def given(self, session: GivenSession, view: View, page: ToolPage) -> None:
-        """Note that a session of the handshake era receives this page of this view."""
+    def given(self, session: GivenSession, client: str | None, view: View, page: ToolPage) -> None:
+        """Note that a session of the handshake era receives this page of this view. `client` is its host's name."""
         given = self._sessions.get(session)
-        if given is None or page.start == 0 or given.part != view.part:
-            given = self._sessions[session] = _Given(view.part)
+        if given is None or page.start == 0 or given.client != client:
+            given = self._sessions[session] = _Given(client)
         given.pages[page.start] = page.digest
         if not self._catalogue.is_current(view):  # it changed while the page was made
             self.mark()
@@ -105,11 +107,10 @@ class Changes:
             self._sessions[after] = given
 
     async def listen(
-        self, ctx: ServerRequestContext[Any, Any], params: types.SubscriptionsListenRequestParams, view: View
+        self, ctx: ServerRequestContext[Any, Any], params: types.SubscriptionsListenRequestParams, client: str | None
     ) -> types.SubscriptionsListenResult:
-        """Serve one stream of a client that sees this view (`subscriptions/listen`)."""
-        streams = self._streams_of(view)
-        with self._opened(streams, view):
+        """Serve one stream of a client of this name (`subscriptions/listen`)."""
+        with self._opened(client) as streams:
             return await streams.listen(ctx, params)
 
     def mark(self) -> None:
@@ -138,21 +139,21 @@ class Changes:
         for streams in self._streams.values():
             streams.listen.close()
 
-    def _streams_of(self, view: View) -> _Streams:
-        known = self._streams.get(view.part)
-        if known is None:
-            known = self._streams[view.part] = _Streams()
-        return known
-
     @contextmanager
-    def _opened(self, streams: _Streams, view: View) -> Generator[None]:
-        if not streams.open:
+    def _opened(self, client: str | None) -> Generator[_Streams]:
+        """Yield the streams of a client's name, which are forgotten with the last one that is open."""
+        view = self._catalogue.view(client)
+        streams = self._streams.get(client)
+        if streams is None:
+            streams = self._streams[client] = _Streams()
             streams.known = view if self._has_loaded else None
         streams.open += 1
         try:
-            yield
+            yield streams
         finally:
             streams.open -= 1
+            if not streams.open and self._streams.get(client) is streams:
+                del self._streams[client]
 
     async def _attempt(self, step: Callable[[], Awaitable[None]]) -> None:
         """Run a step. `tools/list` itself reports what is wrong with a list, and later changes still count."""
@@ -164,13 +165,13 @@ class Changes:
     async def _start_streams(self) -> None:
         self._has_loaded = True
         await self.also(self.publish)
-        for part, streams in self._streams.items():
-            streams.known = self._catalogue.view_of(part)
+        for client, streams in self._streams.items():
+            streams.known = self._catalogue.view(client)
 
     async def _tell(self) -> None:
-        for part, streams in list(self._streams.items()):
+        for client, streams in list(self._streams.items()):
             if streams.open:
-                view, before = self._catalogue.view_of(part), streams.known
+                view, before = self._catalogue.view(client), streams.known
                 streams.known = view
                 from mcp.server.subscriptions import ToolsListChanged
 
@@ -183,7 +184,7 @@ class Changes:
 
     async def _differs(self, given: _Given) -> bool:
         """Return whether a session would get other bytes than it was given, and has not heard so yet."""
-        view = self._catalogue.view_of(given.part)
+        view = self._catalogue.view(given.client)
         for start, digest in sorted(given.pages.items()):
             page = await page_in_turns(view, start, composed=False)
             if page.digest != digest:

@@ -121,6 +121,10 @@ class ResultBudgets:
             known = self._budgets[caller] = self._make(caller)
         return known
 
+    def renew(self) -> None:
+        """Make each budget again: settings may have changed."""
+        self._budgets.clear()
+
     def _make(self, caller: Caller) -> Budget:
         settings = self._settings
         allowance = allowance_for(settings, caller.client)

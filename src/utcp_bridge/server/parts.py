@@ -96,7 +96,7 @@ class Parts:
             yield
             return
         self._is_open = True
-        unsubscribe = self.client.on_change(self.changes.mark)
+        unsubscribe = self.client.on_change(self._note_change)
         try:
             workers = self.workers.open() if self.part.owns_workers else nullcontext()
             async with workers, self.meta_tools.lessons.open(), anyio.create_task_group() as group:
@@ -107,6 +107,10 @@ class Parts:
         finally:
             self._is_open = False
             unsubscribe()
+
+    def _note_change(self) -> None:
+        self.budgets.renew()
+        self.changes.mark()
 
     @property
     def ttl_ms(self) -> int:

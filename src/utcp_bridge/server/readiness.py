@@ -80,4 +80,5 @@ class Readiness:
             **({"draining": True} if self.is_draining else {}),
             **({} if lost is None else {"audit": {"lost": lost}}),
             **({} if self._client.shared is None else {"store": self._client.shared.state}),
+            **({} if self._client.configuration is None else {"configuration": self._client.configuration}),
         }

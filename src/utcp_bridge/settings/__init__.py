@@ -11,7 +11,7 @@ for `bearer_token`, `proxy_file` for `proxy`.
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -46,9 +46,10 @@ from utcp_bridge.settings.groups import (
 )
 
 __all__ = [
-    "FILE_SETTINGS", "GENERATED_TOKEN", "GROUPS", "SEE_SETTINGS", "AccessSettings", "ArgumentCheck", "BridgeSettings",
-    "Exposure", "ExposureLimits", "ExposureSettings", "GeneratedToken", "LimitSettings", "LogSettings",
-    "ManualOptions", "MetaToolNames", "PolicySettings", "ProcessSettings", "ReplicaSettings", "ResilienceSettings",
+    "FILE_SETTINGS", "GENERATED_TOKEN", "GROUPS", "LIVE_SETTINGS", "SEE_SETTINGS", "AccessSettings", "ArgumentCheck",
+    "BridgeSettings", "Exposure", "ExposureLimits", "ExposureSettings", "GeneratedToken", "LimitSettings",
+    "LogSettings", "ManualOptions", "MetaToolNames", "PolicySettings", "ProcessSettings", "ReplicaSettings",
+    "ResilienceSettings",
     "SearchSettings", "ServerSettings", "SettingSpelling", "TelemetrySettings", "TimeoutSettings", "UtcpClientConfig",
     "expectation", "explain", "flat_settings", "grouped_name", "merged_settings", "nearest_setting", "setting_named",
     "settings_fault", "spellings", "unknown_setting", "with_secret_files",
@@ -65,6 +66,15 @@ FILE_SETTINGS: Final = {f"{name}_file": name for name in _SECRETS}
 GENERATED_TOKEN: Final = "generate"  # noqa: S105 - asks for a token
 """The value of `bearer_token` for which `serve` makes a token."""
 _MAX_SECRET_BYTES: Final = 64 * 1024
+LIVE_SETTINGS: Final = frozenset({
+    "exposure", "exposure_limits", "exposure_by_client", "pinned", "naming", "aliases", "list_status", "page_size",
+    "structured_content", "max_schema_bytes", "follow_configuration",
+    "startup_settle", "drain_seconds", "discovery_timeout", "call_timeout", "stream_timeout", "idle_timeout",
+    "max_result_bytes", "max_result_bytes_by_client", "max_stream_events", "concurrency", "queue", "rate_limit",
+    "retries", "breaker_failures", "breaker_pause", "breaker_max_pause", "validation", "log_level",
+    "profiles", "budgets", "access_rules", "approvals", "rule_timeout", "spotlight",
+})  # fmt: skip
+"""The settings that a running server takes over when its configuration changes (docs/live.md)."""
 
 GROUPS: Final[Mapping[str, type[BaseModel]]] = {
     "server": ServerSettings,
@@ -113,6 +123,19 @@ class BridgeSettings(
             return with_secret_files(flat_settings(values))
         except ConfigError as error:
             raise ValueError(str(error)) from None
+
+    def take_over(self, other: BridgeSettings, keys: Iterable[str]) -> None:
+        """Take some values of other settings, for a running server whose configuration has changed.
+
+        Many parts hold these settings, and read a value when they need it. So all of them have the new one at once,
+        which copies could not promise. Nothing else changes settings.
+        """
+        for key in keys:
+            object.__setattr__(self, key, getattr(other, key))
+            if key in other.model_fields_set:
+                self.__pydantic_fields_set__.add(key)
+            else:
+                self.__pydantic_fields_set__.discard(key)
 
 
 class ShadowOptions(BaseModel):

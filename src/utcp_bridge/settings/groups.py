@@ -166,10 +166,11 @@ class ExposureSettings(Frozen):
         "it in any case: searches without a result and errors about unknown tools name it when a manual has failed. So "
         "it costs no tokens while all is well.",
     )
-    follow_configuration: bool = Field(
+    follow_configuration: bool | Annotated[float, Field(ge=0.1, le=3_600)] = Field(
         default=True,
-        description="`serve` reads its configuration again when one of its files, or `.env`, changes: manuals are "
-        "added, replaced and removed without a restart. Settings take effect at the next start.",
+        description="`serve` looks at the files of its configuration, once a second or every so many seconds, and "
+        "takes over what has changed without a restart (docs/live.md). false: only after SIGHUP and "
+        "`utcp-bridge reload`.",
     )
     page_size: int | None = Field(
         default=None,

@@ -34,7 +34,8 @@ import anyio
 import pytest
 import yaml
 
-from utcp_bridge.client.client import Extensions, UtcpClient
+from utcp_bridge.client.client import UtcpClient
+from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.errors import ConnectionLost, MalformedReply, ReplyTooLarge, Unreachable, UtcpError
 from utcp_bridge.model import Document, Emit, JsonObject, Result, discard
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Final
 
 import uvicorn
 
-from utcp_bridge.client.client import Extensions, UtcpClient
+from utcp_bridge.client.client import UtcpClient
+from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.client.sync import UTCPClient
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import Call, Document, Emit, JsonObject, Result, Tool, discard

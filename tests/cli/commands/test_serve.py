@@ -12,17 +12,13 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
 import pytest
 
-from utcp_bridge.cli.commands.serve import _read_again, _Survivors, following, frozen_when_loaded, paused
-from utcp_bridge.cli.opening import opened_parts
-from utcp_bridge.cli.options import Options
+from utcp_bridge.cli.commands.serve import _Survivors, frozen_when_loaded, paused
 from utcp_bridge.client.client import UtcpClient
-from utcp_bridge.processes.ending import Ending
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 
 SERVE = [sys.executable, "-m", "utcp_bridge", "serve"]
@@ -296,121 +292,3 @@ def test_an_error_while_serving_restores_the_collector() -> None:
         raise RuntimeError("port taken")
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
-
-
-# --- a configuration that changes while it is served ----------------------------------------------
-
-
-def _entry(name, **more):
-    tools = [{"name": "t", "description": "d", "tool_call_template": {"call_template_type": "text", "content": "x"}}]
-    content = {"utcp_version": "1.0.1", "manual_version": "1", "tools": tools}
-    return {"name": name, "call_template_type": "text", "content": content, **more}
-
-
-def _write(path, *entries, **more):
-    path.write_text(json.dumps({"manual_call_templates": list(entries), **more}))
-    return path
-
-
-def _states(client):
-    return {state.name: state.status for state in client.report()}
-
-
-async def _until(client, states):
-    with anyio.fail_after(60):
-        while _states(client) != states:
-            await client.next_loaded()
-
-
-@pytest.mark.anyio
-async def test_manuals_are_added_replaced_and_removed_when_the_configuration_changes(tmp_path):
-    path = _write(tmp_path / "utcp.json", _entry("kept"), _entry("gone"), _entry("other"))
-    options = Options(sources=(str(path),))
-    async with AsyncExitStack() as stack:
-        loaded, client = await opened_parts(options, stack)
-        await client.wait_loaded(60)
-        before = {tool.qualified_name: tool for tool in client.tools()}
-        await stack.enter_async_context(following(options, loaded, client, Ending()))
-        _write(path, _entry("kept"), _entry("new"), _entry("other", base_url="http://127.0.0.1:9"))
-        await _until(client, {"kept": "ready", "new": "ready", "other": "ready"})
-        after = {tool.qualified_name: tool for tool in client.tools()}
-    assert after.keys() == {"kept.t", "new.t", "other.t"}
-    assert after["kept.t"] is before["kept.t"], "a manual that has not changed is left alone"
-    assert after["other.t"] is not before["other.t"]
-
-
-@pytest.mark.anyio
-async def test_a_line_added_to_the_env_file_repairs_a_manual_without_a_restart(tmp_path):
-    (tmp_path / "tools.json").write_text(json.dumps(_entry("x")["content"]))
-    entry = {"name": "keyed", "call_template_type": "file", "file_path": "${PLACE}"}
-    path = _write(tmp_path / "utcp.json", entry)
-    options = Options(sources=(str(path),))
-    async with AsyncExitStack() as stack:
-        loaded, client = await opened_parts(options, stack)
-        await client.wait_loaded(60)
-        assert _states(client) == {"keyed": "failed"}
-        await stack.enter_async_context(following(options, loaded, client, Ending()))
-        (tmp_path / ".env").write_text(f"PLACE={tmp_path}/tools.json\n")
-        await _until(client, {"keyed": "ready"})
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("settings", [{"transport": "http"}, {"log_file": "bridge.log"}], ids=["http", "a log file"])
-async def test_a_hangup_reads_the_configuration_again(tmp_path, monkeypatch, settings):
-    monkeypatch.chdir(tmp_path)
-    path = _write(tmp_path / "utcp.json", _entry("old"))
-    options = Options(sources=(str(path),), settings={"follow_configuration": False, **settings})
-    ending = Ending()
-    async with AsyncExitStack() as stack:
-        loaded, client = await opened_parts(options, stack)
-        await client.wait_loaded(60)
-        await stack.enter_async_context(following(options, loaded, client, ending))
-        _write(path, _entry("new"))
-        ending.receive(signal.SIGHUP)
-        await _until(client, {"new": "ready"})
-    assert ending.asked_by is None
-
-
-@pytest.mark.anyio
-async def test_a_hangup_asks_a_server_on_stdio_without_files_for_the_end(tmp_path):
-    options = Options(sources=(str(_write(tmp_path / "utcp.json", _entry("old"))),))
-    ending, asked = Ending(), []
-    async with AsyncExitStack() as stack:
-        loaded, client = await opened_parts(options, stack)
-        await stack.enter_async_context(following(options, loaded, client, ending))
-        stack.enter_context(ending.stops(lambda: asked.append("end")))
-        ending.receive(signal.SIGHUP)
-    assert asked == ["end"]
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{ broken",
-        '{"manual_call_templates": [{"name": "kept", "call_template_type": "htpp"}]}',
-        '{"manual_call_templates": [], "bridge": {"prot": 1}}',
-        '{"manual_call_templates": [], "variables": {"A": [1]}}',
-    ],
-)
-async def test_a_broken_edit_is_logged_and_changes_nothing(tmp_path, capfd, text):
-    path = _write(tmp_path / "utcp.json", _entry("kept"))
-    options = Options(sources=(str(path),), settings={"log_level": "warning"})
-    async with AsyncExitStack() as stack:
-        loaded, client = await opened_parts(options, stack)
-        await client.wait_loaded(60)
-        path.write_text(text)
-        assert await _read_again(options, loaded, client) is loaded
-        assert "The changed configuration is not used: " in capfd.readouterr().err
-        assert _states(client) == {"kept": "ready"}
-
-
-@pytest.mark.anyio
-async def test_a_changed_setting_is_named_as_one_that_needs_a_new_start(tmp_path, capfd):
-    path = _write(tmp_path / "utcp.json", _entry("kept"))
-    options = Options(sources=(str(path),), settings={"log_level": "warning"})
-    async with AsyncExitStack() as stack:
-        loaded, client = await opened_parts(options, stack)
-        _write(path, _entry("kept"), bridge={"retries": 0})
-        assert await _read_again(options, loaded, client) is not loaded
-        assert "take effect at the next start" in capfd.readouterr().err

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from utcp_bridge.server.replicas.replica import Replica
     from utcp_bridge.settings import BridgeSettings
 
-__all__ = ["following", "frozen_when_loaded", "paused", "serve"]
+__all__ = ["frozen_when_loaded", "paused", "serve"]
 
 _logger = logging.getLogger(__name__)
 _GROWTH: Final = 1.5
@@ -122,10 +122,22 @@ async def _serve(options: Options, replica: Replica | None) -> int:
                 client = await open_loaded(loaded, stack, quiet=False, reports=replica is None)
                 await stack.enter_async_context(frozen_when_loaded(client))
                 if not options.quickstart:
-                    await stack.enter_async_context(following(options, loaded, client, ending))
+                    await _follow(options, loaded, client, ending, stack)
                 with _reopening_files(ending, client.settings), _exporting(client):
                     await _serve_client(client, ending, loaded.faults, replica)
     return 0
+
+
+async def _follow(
+    options: Options, loaded: LoadedConfig, client: UtcpClient, ending: Ending, stack: AsyncExitStack
+) -> None:
+    """Follow the configuration, and open the door for `utcp-bridge reload`, until `stack` ends."""
+    from utcp_bridge.cli.live.doors import listening_door
+    from utcp_bridge.cli.live.following import following
+
+    survives = client.settings.transport == "http" or _has_files(client.settings)
+    follower = await stack.enter_async_context(following(options, loaded, client, ending, survives=survives))
+    await stack.enter_async_context(listening_door(follower, options.found(), options.parent))
 
 
 async def _serve_client(client: UtcpClient, ending: Ending, faults: Sequence[Fault], replica: Replica | None) -> None:
@@ -137,76 +149,6 @@ async def _serve_client(client: UtcpClient, ending: Ending, faults: Sequence[Fau
         await _serve_http(client, replica)
     else:
         await _serve_stdio(client)
-
-
-@asynccontextmanager
-async def following(options: Options, loaded: LoadedConfig, client: UtcpClient, ending: Ending) -> AsyncGenerator[None]:
-    """Read the configuration again when one of its files changes, and at each SIGHUP that does not ask for the end. A
-    broken edit is logged, and changes nothing.
-    """
-    import anyio
-
-    from utcp_bridge.configuration.loading import files_of
-    from utcp_bridge.net.files.local_file import FileWatcher
-    from utcp_bridge.tasks import spawning_in
-
-    changes = anyio.Event()
-
-    def changed(_path: str = "") -> None:
-        changes.set()
-
-    async def follow() -> None:
-        nonlocal changes, loaded
-        while True:
-            await changes.wait()
-            changes = anyio.Event()
-            loaded = await _read_again(options, loaded, client)
-            watch()
-
-    def watch() -> None:
-        if not settings.follow_configuration:
-            return
-        with suppress(OSError):  # a folder may be gone for a moment
-            for path in files_of(sources):
-                if str(path) not in watched:
-                    watched.add(str(path))
-                    watcher.watch(str(path), path)
-
-    settings, sources, watched = client.settings, options.found(), set[str]()
-    survives = settings.transport == "http" or _has_files(settings)
-    hangups = ending.at_hangup(changed) if survives else nullcontext()
-    async with anyio.create_task_group() as group:
-        watcher = FileWatcher(changed, spawning_in(group))
-        watch()
-        group.start_soon(follow)
-        with hangups:
-            yield
-        group.cancel_scope.cancel()
-
-
-async def _read_again(options: Options, before: LoadedConfig, client: UtcpClient) -> LoadedConfig:
-    """Return the configuration that is in use from now on: the new one, or the one before if the new one is worse."""
-    from utcp_bridge.configuration.loading import load_config
-    from utcp_bridge.errors import UtcpError
-
-    try:
-        after = await load_config(options.found(), overrides=options.settings)
-        worse = next((one for one in after.faults if one.severity == "error" and one not in before.faults), None)
-        if worse is None:
-            await client.reconfigure(after.config)
-    except UtcpError as error:
-        _logger.warning("The changed configuration is not used: %s", client.redactor(str(error)))
-        return before
-    if worse is not None:
-        _logger.warning("The changed configuration is not used: %s", client.redactor(str(worse)))
-        return before
-    kept = {"manual_call_templates", "variables"}
-    old, new = (one.config.model_dump(exclude=kept | {"bridge"}) for one in (before, after))
-    settings = [one.config.bridge.model_dump(exclude={"bearer_token"}) for one in (before, after)]
-    if old != new or settings[0] != settings[1]:
-        _logger.warning("Changes of settings, registries, loaders and post-processing take effect at the next start.")
-    _logger.info("The configuration was read again.")
-    return after
 
 
 @contextmanager

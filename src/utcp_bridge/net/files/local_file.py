@@ -25,7 +25,10 @@ from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.tasks import Spawn
 
-__all__ = ["FileRoots", "FileWatcher", "read_file_now", "read_local_file", "resolve_in_scope", "resolve_within"]
+__all__ = [
+    "FileRoots", "FileWatcher", "Stamp", "read_file_now", "read_local_file", "resolve_in_scope", "resolve_within",
+    "stamp_of",
+]  # fmt: skip
 
 Stamp: TypeAlias = tuple[int, int, int]
 
@@ -304,7 +307,7 @@ class FileWatcher:
 
     def watch(self, name: str, path: Path) -> None:
         """Watch `path` as the file of `name`, instead of the file before."""
-        self._watched[name] = _Watched(path, _stamp(path))
+        self._watched[name] = _Watched(path, stamp_of(path))
         if self._stop is None:
             self._stop = self._spawn(self._look)
 
@@ -333,10 +336,11 @@ class FileWatcher:
 
 
 def _stamps(paths: dict[str, Path]) -> dict[str, Stamp | None]:
-    return {name: _stamp(path) for name, path in paths.items()}
+    return {name: stamp_of(path) for name, path in paths.items()}
 
 
-def _stamp(path: Path) -> Stamp | None:
+def stamp_of(path: Path) -> Stamp | None:
+    """Return what changes when a file is written or replaced, also behind a link; None if there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -429,7 +429,7 @@ class EarlyFront:
             cursor = (call.request.params or {}).get("cursor")
             view, page = await self._parts.page(call.caller.client, cursor or None, modern=modern)
             if self._host is not None:
-                self._parts.changes.given(self._connection or self._host, view, page)
+                self._parts.changes.given(self._connection or self._host, call.caller.client, view, page)
             result: JsonObject = await masked_partial({"tools": page.tools}, self._parts.client.redactor)
         except StaleCursor as error:
             raise _RefusedError(INVALID_PARAMS, str(error)) from None

@@ -104,12 +104,23 @@ def whole_part(client: UtcpClient) -> ServedPart:
     profiles = read_profiles(settings)
     names = catalogue_with_meta_tools(client)
     workers = ReplyWorkers(settings.max_reply_bytes)
-    part = ServedPart(client, names, workers, profiles, client, names, budgets=read_budgets(settings.budgets))
+    budgets = read_budgets(settings.budgets)
+    if budgets is not None:
+        client.on_settings.append(lambda: budgets.renew(read_budgets(settings.budgets)))
+    part = ServedPart(client, names, workers, profiles, client, names, budgets=budgets)
     return part if profiles.fixed is None else _narrowed(part, profiles.fixed)
 
 
 def _narrowed(part: ServedPart, profile: Profile) -> ServedPart:
     client = NarrowedClient(part.whole, profile)
+
+    def renew() -> None:
+        """Take over what the profile has now. A budget of its own is a part of the server, and stays."""
+        for one in read_profiles(part.whole.settings):
+            if one.name == client.profile.name and one != client.profile:
+                client.narrow_to(one)
+
+    part.whole.on_settings.append(renew)
     catalogue = PartCatalogue(part.names, client, partial(meta_tool_entries, client.settings))
     meter = (
         None

@@ -292,6 +292,9 @@ class Replica:
             whole |= {"ready": False, "draining": True}
         if "audit" in summary:
             whole["audit"] = {"lost": sum(one.get("audit", {}).get("lost", 0) for one in summaries)}
+        found = [one for one in (one.get("configuration") for one in summaries) if one]
+        if found:
+            whole["configuration"] = next((one for one in found if one["state"] != "current"), found[0])
         return {**whole, "workers": {"total": self.place.count, "ready": sum(ready), "lost": states.count(State.LOST)}}
 
 

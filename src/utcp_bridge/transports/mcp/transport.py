@@ -28,6 +28,7 @@ from utcp_bridge.processes.inherited import inherited_environment
 from utcp_bridge.processes.systems import merge_environment
 from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
 from utcp_bridge.transports.mcp.servers import (
+    McpServer,
     McpTemplate,
     check_trust,
     message_to,
@@ -167,6 +168,12 @@ class McpTransport(Transport[McpTemplate]):
             await self._sessions.pop(key).close()
         self._gatherings.pop(manual, None)
 
+    async def retire(self, manual: str, target: Target[McpTemplate]) -> None:
+        """End the sessions with servers that the template does not have, or has no longer in the same form."""
+        used = {_key(manual, name, server) for name, server in target.template.servers.items()}
+        for key in [key for key in self._sessions if key[0] == manual and key not in used]:
+            await self._sessions.pop(key).close()
+
     async def aclose(self) -> None:
         """End every session."""
         for manual in {key[0] for key in self._sessions}:
@@ -191,7 +198,7 @@ class McpTransport(Transport[McpTemplate]):
         if server is None:
             raise Rejected(f"The call template has no MCP server {name!r}.", status="unknown server")
         check_trust(target.source, server, len(target.template.servers))
-        key = (target.source.name, write_json([name, server.model_dump(mode="json")]))
+        key = _key(target.source.name, name, server)
         session = self._sessions.get(key)
         if session is None:
             gathering = self._gathering(target.source.name)
@@ -199,6 +206,10 @@ class McpTransport(Transport[McpTemplate]):
                 self.services, target, name, server, gathering.note, gathering.changed
             )
         return session
+
+
+def _key(manual: str, name: str, server: McpServer) -> tuple[str, bytes]:
+    return manual, write_json([name, server.model_dump(mode="json")])
 
 
 class Gathering:
