@@ -1,4 +1,4 @@
-"""What is wrong with the settings of who may call, before a client finds out: for `check`, `status` and `doctor`."""
+"""What is wrong with the settings of a server, before a client finds out: for `check`, `status` and `doctor`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from utcp_bridge.access.tokens import TokenFile, others_may_read
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import Fault
 from utcp_bridge.net.tls import ListenerTls
+from utcp_bridge.stores.replicas import store_faults
 
 if TYPE_CHECKING:
     from utcp_bridge.settings import BridgeSettings
@@ -22,13 +23,15 @@ _SECONDS = 10.0
 
 
 async def access_faults(settings: BridgeSettings, root: Path) -> list[Fault]:
-    """Return the faults of tokens, OAuth and TLS. The authorization server is asked for its keys.
+    """Return the faults of tokens, OAuth, TLS and the store. The authorization server is asked for its keys.
 
     Relative files are in `root`, the folder of the configuration.
     """
     faults = await anyio.to_thread.run_sync(_of_files, settings, root)
     if settings.oauth_issuer is not None:
         faults += await _of_issuer(settings)
+    if settings.store is not None:
+        faults += await store_faults(settings)
     return faults
 
 
