@@ -1,4 +1,4 @@
-"""What is wrong with the settings of who may call, before a client finds out: for `check`, `status` and `doctor`."""
+"""What is wrong with the settings of a server, before a client finds out: for `check`, `status` and `doctor`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from utcp_bridge.access.tokens import NamedToken, TokenFile, others_may_read
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import Fault, Tool
 from utcp_bridge.net.tls import ListenerTls
+from utcp_bridge.stores.replicas import store_faults
 
 if TYPE_CHECKING:
     from utcp_bridge.settings import BridgeSettings
@@ -27,13 +28,15 @@ _PLACES_WITHOUT_FILE = frozenset({"-", "syslog"})
 
 
 async def access_faults(settings: BridgeSettings, root: Path) -> list[Fault]:
-    """Return the faults of profiles, tokens, OAuth, TLS and the audit log.
+    """Return the faults of profiles, tokens, OAuth, TLS, the audit log and the store.
 
     The authorization server is asked for its keys. Relative files are in `root`, the folder of the configuration.
     """
     faults = await anyio.to_thread.run_sync(_of_files, settings, root)
     if settings.oauth_issuer is not None:
         faults += await _of_issuer(settings)
+    if settings.store is not None:
+        faults += await store_faults(settings)
     return faults
 
 

@@ -7,7 +7,7 @@ so callers learn at once that it is away (`StoreAway`) and go on without it. The
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib import import_module
@@ -19,14 +19,14 @@ import anyio
 import orjson
 
 from utcp_bridge.errors import ConfigError, MissingExtra
-from utcp_bridge.model import JsonObject, is_object
-from utcp_bridge.settings import ReplicaSettings
+from utcp_bridge.model import Fault, JsonObject, is_object
+from utcp_bridge.settings import BridgeSettings, ReplicaSettings
 from utcp_bridge.stores.limiter import SharedLimits
 from utcp_bridge.stores.port import StoreAway
 from utcp_bridge.tasks import OwnTasks, loop_time
 from utcp_bridge.urls import bare_url
 
-__all__ = ["SharedStore", "shared_store"]
+__all__ = ["SharedStore", "shared_store", "store_faults"]
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
@@ -38,8 +38,10 @@ _PAUSE_SECONDS: Final = 0.5
 _TICK_SECONDS: Final = 1.0
 _QUIET_SECONDS: Final = 5.0
 """After which a silent connection for news is asked for a sign of life."""
-_MAX_WAITING: Final = 1_000
-"""News that wait to be sent."""
+_MAX_WAITING: Final = 20_000
+"""News that wait to be sent: a change may concern each of `max_sessions`."""
+_AT_ONCE: Final = 256
+"""News in one round trip."""
 _MAX_MESSAGE: Final = 1024 * 1024
 _END_SECONDS: Final = 1.0
 
@@ -50,6 +52,31 @@ def shared_store(settings: ReplicaSettings) -> SharedStore | None:
     :raises ConfigError: the URL is wrong, or its package is not installed.
     """
     return None if settings.store is None else SharedStore(settings.store, settings)
+
+
+async def store_faults(settings: BridgeSettings) -> list[Fault]:
+    """Return what is wrong with the store that `store` names; it is asked for a sign of life.
+
+    A fault of the place `replicas.store` says that it cannot be used.
+    """
+    try:
+        store = shared_store(settings)
+    except ConfigError as error:
+        return [Fault("replicas.store", error.message, error.remedy or "", code=error.code)]
+    if store is None:
+        return []
+    found: list[Fault] = []
+    try:
+        await store.check()
+    except StoreAway as error:
+        remedy = "Check that Redis runs there, and its user and password. Until then each replica goes on alone."
+        found.append(Fault("replicas.store", str(error), remedy, "warning"))
+    finally:
+        await store.aclose()
+    if settings.transport == "http" and settings.state_key is None:
+        what = "Each replica makes a `state_key` of its own, so none can read the `requestState` of another one."
+        found.append(Fault("server.state_key", what, "Set the same `state_key` for all of them.", "warning"))
+    return found
 
 
 class SharedStore:
@@ -111,10 +138,14 @@ class SharedStore:
 
         :raises StoreAway: Redis does not answer in time, refuses the command, or failed a moment ago.
         """
-        if (began := loop_time()) < self._not_before:
+        if loop_time() < self._not_before:
             raise self._away()
+        return await self._run(command, seconds or self._seconds)
+
+    async def _run(self, command: Callable[[Any], Awaitable[T]], seconds: float) -> T:
+        began = loop_time()
         try:
-            with anyio.fail_after(seconds or self._seconds):
+            with anyio.fail_after(seconds):
                 result = await command(self._redis)
         except (self._faults.RedisError, OSError) as error:
             self._failed(error, began)
@@ -140,12 +171,11 @@ class SharedStore:
         await self.run(lambda redis: redis.set(self.prefix + key, value, px=milliseconds), seconds=seconds)
 
     async def check(self) -> None:
-        """Ask for a sign of life.
+        """Ask for a sign of life, also if the store was away a moment ago.
 
         :raises StoreAway: see `run`.
         """
-        self._not_before = 0.0
-        await self.run(lambda redis: redis.ping())
+        await self._run(lambda redis: redis.ping(), self._seconds)
 
     def start(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run a few commands in the background. If the store is away, they are left out."""
@@ -205,11 +235,18 @@ class SharedStore:
 
     async def _send(self) -> None:
         async for data in self._sent:
+            waiting = [data]
+            with suppress(anyio.WouldBlock):
+                while len(waiting) < _AT_ONCE:
+                    waiting.append(self._sent.receive_nowait())
             with suppress(StoreAway):
-                await self.run(partial(self._publish, data))
+                await self.run(partial(self._publish, waiting))
 
-    async def _publish(self, data: bytes, redis: Any) -> None:
-        await redis.publish(f"{self.prefix}news", data)
+    async def _publish(self, waiting: Sequence[bytes], redis: Any) -> None:
+        async with redis.pipeline(transaction=False) as pipeline:
+            for data in waiting:
+                pipeline.publish(f"{self.prefix}news", data)
+            await pipeline.execute()
 
     async def _hear(self) -> None:
         while True:

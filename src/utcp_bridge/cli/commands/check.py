@@ -126,7 +126,7 @@ class _Outcome:
         return first or (exits.CONFIGURATION if counts else exits.OK)
 
     def as_json(self) -> JsonObject:
-        """Return {status, faults, env_files, manuals, outages}."""
+        """Return {status, faults, env_files, manuals, outages}, and `store` if replicas share one."""
         redact, code = self.client.redactor, self.exit_code()
         failed = [state for state in self.states if state.status == "failed"]
         is_lost = bool(failed) and len(failed) == len(self.states)
@@ -136,7 +136,14 @@ class _Outcome:
             "env_files": [str(file.path) for file in self.loaded.env_files if file.names()],
             "manuals": [self._manual(state) for state in self.states],
             "outages": [asdict(replace(one, peer=redact(one.peer))) for one in self.client.outages()],
+            **({} if self.store is None else {"store": self.store}),
         }
+
+    @property
+    def store(self) -> str | None:
+        """The state of the store that replicas share, in one word; None without one."""
+        is_away = any(fault.where == "replicas.store" for fault in self.faults)
+        return None if self.client.settings.store is None else "away" if is_away else "ready"
 
     def _codes_of(self, state: ManualState) -> Iterator[int]:
         """Yield the exit code of each part that a manual has lost."""
@@ -220,6 +227,8 @@ def _print(found: _Outcome) -> None:
         print_line(f"note: {line}")
     for outage in client.outages():
         print_line(f"note: {client.redactor(str(outage))}")
+    if found.store == "ready":
+        print_line("note: The store of the replicas answers.")
 
 
 def _print_faults(faults: list[Fault], redact: Redactor, manual: str = "") -> None:
