@@ -303,7 +303,7 @@ async def test_a_person_who_opens_the_address_reads_what_it_is():
         status, _, body = await exchange(url, "GET", "/elsewhere", browser)
         assert (status, json.loads(body)["message"]) == (404, "The MCP endpoint of this server is /mcp.")
 
-    await serve(server_of(), work)
+    await serve(server_of(console="off"), work)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ JOURNEY: Final[dict[str, dict[str, str]]] = {
     "Look": {
         "list": "List the manuals of the configuration with kind and source.",
         "status": "Show how each manual is now, and which hosts start this configuration.",
+        "console": "Show a page about CONFIG in a browser, with its manuals and tools.",
         "tools": "List the tools by name.",
         "search": "Find tools by what they do.",
         "learned": "Show the words of past searches that led to each tool, or forget them.",
@@ -97,6 +98,7 @@ _TOGETHER: Final = {
     "conformance": "validate",
     "audit": "access.audit",
     "approvals": "access.approvals",
+    "console": "console.console",
 }
 """The module of each verb that shares one with its counterpart."""
 

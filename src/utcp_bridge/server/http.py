@@ -63,6 +63,7 @@ from utcp_bridge.server.replies import (
 )
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal
 from utcp_bridge.server.utcp_routes import UtcpRoutes
+from utcp_bridge.server.web.console_door import ConsoleDoor, console_door, missing_console
 from utcp_bridge.server.web.discovery import CATALOG_PATH, card_path, serve_document, serve_json
 from utcp_bridge.server.web.doors import Doors
 from utcp_bridge.server.web.listener import following, listener_tls, refuse_open_door
@@ -121,14 +122,16 @@ def _assemble(
         lifespan=lambda _: _lifespan(ways, keeper),
         exception_handlers={404: partial(_not_found, settings.path)},
     )
+    doors = Doors(settings)
     front = HttpFront(
         cast("AsgiApp", app),
         server.readiness,
         keeper,
-        doors=Doors(settings),
+        doors=doors,
         path=settings.path,
         at_end=ways.end_streams,
     )
+    front.console = console_door(server.part.whole, server.readiness, doors, keeper)
     if settings.metrics:
         front.metrics = MetricsPage(server.part.whole, server.readiness)
     outermost: Any = front
@@ -389,6 +392,8 @@ class HttpFront:
         self._path = _bare(path)
         self._documents = frozenset({CATALOG_PATH, card_path(path)})
         self.end_streams: Final = at_end
+        self.console: ConsoleDoor | None = None
+        """Serves the page at `/`. It has visitors of its own."""
         self.metrics: MetricsPage | None = None
         """Answers `/metrics`. It has a token of its own."""
         self._open: dict[Callable[[], object], tuple[Admission | None, bool]] = {}
@@ -429,6 +434,8 @@ class HttpFront:
             await self._probe(scope, self.closing(send))
         elif self.metrics is not None and scope["path"] == METRICS_PATH:
             await self._measure(self.metrics, scope, self.closing(send))
+        elif self.console is not None and self.console.takes(scope):
+            await self._visit(self.console, scope, receive, send)
         elif scope["path"] in self._documents or self._is_metadata(scope["path"]):
             await self._describe(scope, self.closing(send))
         elif self._keeper is None or await self._recognises(self._keeper, scope, send):
@@ -441,6 +448,14 @@ class HttpFront:
             await respond(send, *refused)
         else:
             await page.serve(scope, send)
+
+    async def _visit(self, console: ConsoleDoor, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the console. At `/`, a bridge without it has its usual start page."""
+        scope["headers"] = _stripped(scope["headers"])
+        if console.site is None and scope["path"] == "/":
+            await _welcome(scope, self.closing(send), self._path, f"\n{missing_console()}\n")
+        elif not await console.refuses(scope, self.closing(send)):
+            await self.serve(scope, receive, send, console)
 
     async def _describe(self, scope: Scope, send: Send) -> None:
         """Serve the card or the catalog, to a page of any origin. Their addresses have a Host that was checked."""
@@ -602,13 +617,13 @@ def _is_visit(scope: Scope, path: str) -> bool:
     return not read_accept(value for name, value in headers if name == b"accept").names_events
 
 
-async def _welcome(scope: Scope, send: Send, path: str) -> None:
+async def _welcome(scope: Scope, send: Send, path: str, more: str = "") -> None:
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
     text = (
         f"This is utcp-bridge {__version__}, a server for MCP clients. It is running.\n\n"
         f"Give an MCP client (a host such as an IDE or an agent) this address:\n{scope.get('scheme', 'http')}://{host}{path}\n"
     )
-    data = text.encode()
+    data = f"{text}{more}".encode()
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(data)).encode()),

@@ -419,6 +419,11 @@ class TelemetrySettings(Frozen):
     metrics_token: Annotated[SecretStr, AfterValidator(_token)] | None = Field(
         default=None, description="Token that a reader of `/metrics` must send, instead of being on the same machine."
     )
+    console: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="The console at `/` (http): for browsers on the same machine (`auto`), also for principals with "
+        "the right to it from elsewhere (`on`), or none (`off`). Needs the extra `console`.",
+    )
 
 
 class ProcessSettings(Frozen):

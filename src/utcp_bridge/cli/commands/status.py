@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +13,8 @@ from utcp_bridge.cli.opening import opened_parts, run_async, wait_for_manuals
 from utcp_bridge.cli.options import Options, client_options, config_options, debug_option
 from utcp_bridge.cli.output import complain, note, print_json, print_line, print_table
 from utcp_bridge.cli.program import Session
-from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.manuals.states import shown_place, source_of, word_of
+from utcp_bridge.model import JsonObject
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -50,11 +51,11 @@ async def _list(options: Options, as_json: bool) -> int:
     for fault in loaded.faults:
         complain(str(fault))
     rows = [
-        {"name": str(entry.get("name")), "kind": str(entry.get("call_template_type")), "source": _source_of(entry)}
+        {"name": str(entry.get("name")), "kind": str(entry.get("call_template_type")), "source": source_of(entry)}
         for entry in loaded.config.manual_call_templates
     ]
     rows += [
-        {"name": str(one.get("name")), "kind": "registry", "source": _shown(one.get("registry"))}
+        {"name": str(one.get("name")), "kind": "registry", "source": shown_place(one.get("registry"))}
         for one in loaded.config.registries
     ]
     if as_json:
@@ -64,35 +65,6 @@ async def _list(options: Options, as_json: bool) -> int:
     else:
         note("The configuration has no manuals. `utcp-bridge add` adds one.")
     return exits.first_fault_code(loaded.faults)
-
-
-def _source_of(entry: JsonObject) -> str:
-    """Return where a manual comes from: a URL without its query, a file, the program of a command, or its servers."""
-    for key in ("url", "server_url", "file_path", "host", "signaling_server"):
-        if isinstance(entry.get(key), str):
-            return _shown(entry[key])
-    for key in ("command", "command_name"):
-        if entry.get(key):
-            return _program(entry[key])
-    config = entry.get("config")
-    servers = config.get("mcpServers") if is_object(config) else None
-    if is_object(servers):
-        return ", ".join(map(str, servers))
-    return "the configuration"
-
-
-def _shown(place: Any) -> str:
-    from utcp_bridge.configuration.places import is_url
-    from utcp_bridge.urls import bare_url
-
-    text = str(place)
-    return bare_url(text) if is_url(text) or text.startswith(("ws://", "wss://")) else text
-
-
-def _program(command: Any) -> str:
-    """Return the first word of a command, because its arguments may contain secrets."""
-    words = command if is_list(command) else str(command).split()
-    return str(words[0]) if words else ""
 
 
 @click.command(
@@ -137,7 +109,13 @@ async def _status(options: Options, as_json: bool) -> int:
 
 def _print(client: UtcpClient, states: list[ManualState], hosts: list[JsonObject]) -> None:
     rows = [
-        (state.name, _word(client, state), str(state.tools), _source_of(state.entry.template), _remark(client, state))
+        (
+            state.name,
+            word_of(state, client.servers()),
+            str(state.tools),
+            source_of(state.entry.template),
+            _remark(client, state),
+        )
         for state in states
     ]
     if rows:
@@ -148,14 +126,6 @@ def _print(client: UtcpClient, states: list[ManualState], hosts: list[JsonObject
         print_line("Started by " + ", ".join(f"{one['title']} ({one['entry']})" for one in hosts) + ".")
     else:
         note("No host on this machine starts this configuration. `utcp-bridge install HOST` changes that.")
-
-
-def _word(client: UtcpClient, state: ManualState) -> str:
-    """Return `ready`, `failed`, `loading`, `degraded` for one that lost tools, or `disabled` if all servers are off."""
-    if {one.status for one in client.servers() if one.manual == state.name} == {"disabled"}:
-        return "disabled"
-    lost = any(fault.severity == "error" for fault in state.faults)
-    return "degraded" if state.status == "ready" and lost else state.status
 
 
 def _remark(client: UtcpClient, state: ManualState) -> str:
@@ -172,10 +142,10 @@ def _as_json(client: UtcpClient, state: ManualState) -> JsonObject:
     return {
         "name": state.name,
         "kind": state.kind,
-        "state": _word(client, state),
+        "state": word_of(state, client.servers()),
         "tools": state.tools,
         "title": state.title,
-        "source": _source_of(state.entry.template),
+        "source": source_of(state.entry.template),
         "error": error,
         "faults": len(state.faults),
     }

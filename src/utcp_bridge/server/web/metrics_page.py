@@ -15,6 +15,7 @@ import anyio
 from utcp_bridge.errors import MissingExtra
 from utcp_bridge.net.listening import is_loopback
 from utcp_bridge.server.replies import Header, Scope, Send, respond
+from utcp_bridge.server.web.console_door import passed_on
 from utcp_bridge.telemetry.counting import EXTRA, Gauges, exposition
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["PATH", "MetricsPage"]
 
 PATH: Final = "/metrics"
-_PASSED_ON: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
 
 
 class MetricsPage:
@@ -69,7 +69,7 @@ class MetricsPage:
             refusal = {"error": "unauthorized", "message": message, "setting": "metrics_token"}
             return 401, refusal, [(b"www-authenticate", b'Bearer realm="utcp-bridge metrics"')]
         address: tuple[str, int] | None = scope.get("client")
-        if address is None or not is_loopback(address[0]) or any(name in _PASSED_ON for name, _ in headers):
+        if address is None or not is_loopback(address[0]) or passed_on(scope):
             message = "Without `metrics_token`, only programs on the same machine can read the metrics."
             return 403, {"error": "not allowed", "message": message, "setting": "metrics_token"}, []
         return None

@@ -1,0 +1,1 @@
+"""Verbs that show a running bridge: in a browser, or in a terminal."""

@@ -1,0 +1,217 @@
+"""What the console shows and does, as JSON: the answers of the admin API, which the page is made of too.
+
+Texts of manuals, tools and errors come from other programs. They are clean and masked here; whoever shows them still
+has to write them as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from utcp_bridge import __version__
+from utcp_bridge.auth.results import masked_result
+from utcp_bridge.catalogue.fitting import Budget
+from utcp_bridge.catalogue.render import Rendering, render_error, render_result
+from utcp_bridge.catalogue.text import clean, clean_line, clean_schema
+from utcp_bridge.errors import ConfigError, UnknownTool
+from utcp_bridge.manuals.states import source_of, word_of
+from utcp_bridge.model import REQUESTER, JsonObject, Requester, grouped_faults
+from utcp_bridge.tasks import loop_time, setting
+from utcp_bridge.upstream import InputRequired, ProtocolError
+
+if TYPE_CHECKING:
+    from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.manuals.registration import ManualState
+    from utcp_bridge.model import Tool
+
+__all__ = ["MAX_PAGE", "Admin"]
+
+MAX_PAGE: Final = 200
+"""Most tools of one answer."""
+_MAX_TEXT: Final = 4_000
+_MAX_NAME: Final = 256
+_MAX_FAULTS: Final = 50
+_MAX_RESULT: Final = 200_000
+"""Bytes of a result that the page shows. A larger one is cut as for a host."""
+_OPTION: Final = "--show-values shows them."
+"""What a note of an explanation says about the command's option."""
+_REMEDIES: Final = {
+    "needs login": "Log in to it: `utcp-bridge login {manual}`.",
+    "lost": "The next call connects again. Retry to connect now.",
+    "waiting": "It is started at its first use, or tried again by itself. Retry to connect now.",
+}
+
+
+class Admin:
+    """The state of one client, and what an operator may do with it.
+
+    `summary` returns the counts of the readiness probe.
+    """
+
+    def __init__(self, client: UtcpClient, summary: Callable[[], JsonObject]) -> None:
+        self.client = client
+        self._summary = summary
+
+    # --- state ---
+
+    def status(self) -> JsonObject:
+        """Return the counts of `/readyz`, the version, and the faults of the configuration."""
+        faults = [self._fault(str(group.faults[0].severity), group) for group in grouped_faults(self.client.faults())]
+        return {"version": __version__, **self._summary(), "faults": faults[:_MAX_FAULTS]}
+
+    def manuals(self) -> list[JsonObject]:
+        """Return each manual with its state, and with cause and remedy where something is wrong."""
+        servers = self.client.servers()
+        return [self._manual(state, servers) for state in self.client.report()]
+
+    def _manual(self, state: ManualState, servers: list[Any]) -> JsonObject:
+        error = None
+        if state.error is not None:
+            error = {
+                "code": state.error.code,
+                "cause": self._text(state.error.message),
+                "remedy": self._text(state.error.remedy or f"`utcp-bridge doctor {state.name}` shows the step."),
+            }
+        groups = grouped_faults(state.faults)
+        pause = None if state.next_try is None else round(max(0.0, state.next_try - loop_time()), 1)
+        return {
+            "name": state.name,
+            "kind": state.kind,
+            "state": word_of(state, servers),
+            "title": clean_line(state.title, _MAX_NAME),
+            "source": self._line(source_of(state.entry.template)),
+            "tools": state.tools,
+            "seconds": round(state.seconds, 3),
+            "retries_in": pause,
+            "error": error,
+            "faults": [self._fault(group.faults[0].severity, group) for group in groups[:_MAX_FAULTS]],
+            "more_faults": max(0, len(groups) - _MAX_FAULTS),
+            "servers": [self._server(one) for one in servers if one.manual == state.name],
+        }
+
+    def _server(self, server: Any) -> JsonObject:
+        remedy = _REMEDIES.get(server.status, "").format(manual=server.manual)
+        return {
+            "name": clean_line(server.shown, _MAX_NAME),
+            "state": server.status,
+            "tools": server.tools,
+            "cause": self._text(server.failure),
+            "remedy": remedy,
+        }
+
+    def _fault(self, severity: str, group: Any) -> JsonObject:
+        first = group.faults[0]
+        return {
+            "severity": severity,
+            "where": self._line(group.where),
+            "what": self._text(first.what),
+            "remedy": self._text(first.remedy),
+        }
+
+    def marks(self) -> dict[str, int]:
+        """Return a number for each part of the page that changes when the part does."""
+        states = [(one.name, one.status, one.tools, str(one.error), len(one.faults)) for one in self.client.report()]
+        servers = [(one.manual, one.name, one.status, one.failure) for one in self.client.servers()]
+        return {"manuals": hash((*states, *servers)), "tools": self.client.generation}
+
+    async def retry(self, name: str) -> JsonObject:
+        """Load a manual again, and return its state afterwards.
+
+        :raises ConfigError: no manual has this name.
+        """
+        if not any(state.name == name for state in self.client.report()):
+            raise ConfigError(f"There is no manual {clean_line(name, _MAX_NAME)!r}.")
+        with anyio.move_on_after(self.client.settings.discovery_timeout + 5):
+            await self.client.refresh(name)
+        return next((one for one in self.manuals() if one["name"] == name), {"name": name, "state": "gone"})
+
+    # --- tools ---
+
+    def tools(self, query: str = "", manual: str = "", *, offset: int = 0, limit: int = 50) -> JsonObject:
+        """Return a page of the tools: those of a manual if one is named, best first for a query, else by name."""
+        limit = max(1, min(limit, MAX_PAGE))
+        of_manual = {manual} if manual else None
+        if query.strip():
+            hits = self.client.search(query.strip()[:512], limit=MAX_PAGE, providers=of_manual)
+            found = [hit.tool for hit in hits]
+        else:
+            found = [tool for tool in self.client.tools() if of_manual is None or tool.manual == manual]
+        page = found[max(0, offset) : max(0, offset) + limit]
+        return {"total": len(found), "offset": max(0, offset), "tools": [self._listed(tool) for tool in page]}
+
+    def _listed(self, tool: Tool) -> JsonObject:
+        return {
+            "name": tool.qualified_name,
+            "manual": tool.manual,
+            "kind": tool.kind,
+            "title": clean_line(tool.title, _MAX_NAME),
+            "description": clean_line(self.client.redactor(tool.description), 240),
+            "deprecated": tool.deprecated,
+        }
+
+    def tool(self, name: str) -> JsonObject:
+        """Return one tool with its schemas.
+
+        :raises UnknownTool: no tool has this name.
+        """
+        tool = self._find(name)
+        return {
+            **self._listed(tool),
+            "description": clean(self.client.redactor(tool.description), _MAX_TEXT),
+            "tags": [clean_line(tag, _MAX_NAME) for tag in tool.tags],
+            "hints": dict(tool.annotations),
+            "inputs": clean_schema(tool.inputs),
+            "outputs": None if tool.outputs is None else clean_schema(tool.outputs, is_output=True),
+        }
+
+    def _find(self, name: str) -> Tool:
+        found = self.client.find(name)
+        if found is None:
+            raise UnknownTool(f"There is no tool {clean_line(name, _MAX_NAME)!r}.")
+        return found
+
+    async def explain(self, name: str, arguments: JsonObject) -> JsonObject:
+        """Return the request that a call would send, and what the rules would decide about it.
+
+        :raises UnknownTool: no tool has this name.
+        :raises UtcpError: the call could not be made.
+        """
+        tool = self._find(name)
+        request = await self.client.explain(tool, arguments)
+        rules = await self.client.explain_rules(tool, arguments)
+        shown = request.as_json()
+        shown["notes"] = [note.replace(_OPTION, "").strip() for note in shown["notes"]]
+        return {"tool": tool.qualified_name, "text": request.as_text(), **shown, "rules": rules}
+
+    async def call(self, name: str, arguments: JsonObject, requester: Requester) -> JsonObject:
+        """Call a tool for `requester`, and return {seconds, result}: the result as a host gets it, without secrets.
+
+        A failed call is a result with `isError`.
+
+        :raises UnknownTool: no tool has this name.
+        """
+        tool = self._find(name)
+        started = loop_time()
+        result = await self._called(tool, arguments, requester)
+        return {"seconds": round(loop_time() - started, 4), "result": result}
+
+    async def _called(self, tool: Tool, arguments: JsonObject, requester: Requester) -> JsonObject:
+        client = self.client
+        try:
+            with setting(REQUESTER, requester):
+                found = await client.call(tool, arguments)
+            return render_result(await masked_result(found, client.redactor), Rendering(Budget(_MAX_RESULT)))
+        except (InputRequired, ProtocolError):
+            message = "The tool asks something of its host. The console cannot answer; call it from an MCP host."
+            return render_error(ConfigError(message))
+        except Exception as error:  # noqa: BLE001 - an error of any kind is a result, as for hosts
+            return render_error(error)
+
+    def _text(self, text: str) -> str:
+        return clean(self.client.redactor(text), _MAX_TEXT)
+
+    def _line(self, text: str) -> str:
+        return clean_line(self.client.redactor(text), _MAX_NAME)

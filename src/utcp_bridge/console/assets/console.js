@@ -1,0 +1,131 @@
+// The script of the console. The server makes the HTML; this fetches parts of it again, and sends what forms say.
+"use strict";
+
+const HEADERS = { "x-utcp-console": "1", "content-type": "application/json" };
+const said = document.getElementById("said");
+
+function say(text) {
+  said.textContent = text;
+}
+
+async function send(path, body, method = "POST") {
+  const reply = await fetch(path, { method, headers: HEADERS, body: JSON.stringify(body), credentials: "same-origin" });
+  if (reply.status === 401 && path !== "/console/session") location.reload();
+  return reply;
+}
+
+async function problemOf(reply) {
+  try {
+    const problem = await reply.json();
+    return [problem.message, problem.remedy].filter(Boolean).join(" ");
+  } catch {
+    return `The bridge replied with status ${reply.status}.`;
+  }
+}
+
+// Put new HTML in place, with the focus, the open details and the texts of forms as they were.
+function exchange(place, html) {
+  const active = place.contains(document.activeElement) ? document.activeElement : null;
+  const open = [...place.querySelectorAll("details[open][id]")].map((one) => one.id);
+  const typed = active && "value" in active && active.tagName !== "BUTTON" ? active.value : null;
+  const start = typed !== null && active.selectionStart;
+  place.innerHTML = html;
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  const again = active?.id && document.getElementById(active.id);
+  if (!again) return;
+  again.focus({ preventScroll: true });
+  if (typed !== null) {
+    again.value = typed;
+    if (again.type === "search" || again.type === "text") again.setSelectionRange(start, start);
+  }
+}
+
+async function load(path, place) {
+  const reply = await fetch(path, { credentials: "same-origin" });
+  if (reply.status === 401) location.reload();
+  if (reply.ok) exchange(place, await reply.text());
+  else say(await problemOf(reply));
+  return reply.ok;
+}
+
+const queries = {};
+
+function refresh(part) {
+  const place = document.querySelector(`[data-part="${part}"] [data-body]`);
+  return place && load(`/console/parts/${part}${queries[part] ?? location.search}`, place);
+}
+
+async function post(button) {
+  button.disabled = true;
+  say("Working …");
+  const reply = await send(button.dataset.post, JSON.parse(button.dataset.json));
+  const answer = reply.ok ? await reply.json() : null;
+  const state = answer?.state ? ` is ${answer.state}` : "";
+  say(reply.ok ? `${button.dataset.said}${state}.` : await problemOf(reply));
+  button.disabled = false;
+  button.focus({ preventScroll: true });
+  for (const part of button.dataset.parts.split(" ")) await refresh(part);
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-post]");
+  if (button) return post(button);
+  if (event.target.closest("[data-sign-out]")) {
+    await send("/console/session", {}, "DELETE");
+    location.assign("/");
+  }
+  const copied = event.target.closest("[data-copy]");
+  if (copied) {
+    await navigator.clipboard.writeText(document.getElementById(copied.dataset.copy).textContent);
+    say("Copied.");
+  }
+  const link = event.target.closest("a[data-load]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const into = link.dataset.into;
+  const place = document.querySelector(`[data-part="${into}"] [data-body]`) ?? document.getElementById(into);
+  if (await load(link.dataset.load, place)) document.getElementById(into).focus();
+});
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  event.preventDefault();
+  if ("signIn" in form.dataset) return signIn(form.secret.value, form.querySelector("[data-problem]"));
+  if (form.dataset.search) {
+    queries[form.dataset.search] = `?${new URLSearchParams(new FormData(form))}`;
+    return refresh(form.dataset.search);
+  }
+  if (!form.dataset.try) return;
+  const fields = Object.fromEntries([...form.querySelectorAll("[data-field]")].map((one) => [one.dataset.field, one.value]));
+  const place = form.parentElement.querySelector("[data-result]");
+  place.setAttribute("aria-busy", "true");
+  const body = { tool: form.dataset.try, what: event.submitter?.value ?? "call", fields, json: form.json.value };
+  const reply = await send("/console/try", body);
+  place.removeAttribute("aria-busy");
+  if (reply.ok) exchange(place, await reply.text());
+  else say(await problemOf(reply));
+});
+
+let pause;
+document.addEventListener("input", (event) => {
+  const form = event.target.closest("[data-search]");
+  if (!form) return;
+  clearTimeout(pause);
+  pause = setTimeout(() => form.requestSubmit(), 250);
+});
+
+async function signIn(secret, problem) {
+  const reply = await send("/console/session", { secret });
+  if (reply.ok) return location.replace("/");
+  problem.textContent = await problemOf(reply);
+  problem.hidden = false;
+}
+
+const form = document.querySelector("[data-sign-in]");
+if (form) {
+  const code = new URLSearchParams(location.hash.slice(1)).get("code");
+  history.replaceState(null, "", "/");
+  if (code) signIn(code, form.querySelector("[data-problem]"));
+} else {
+  new EventSource("/console/events").addEventListener("changed", (event) => JSON.parse(event.data).forEach(refresh));
+}

@@ -1,0 +1,110 @@
+"""The pages of the console, made from what the admin API returns. Jinja escapes every value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from utcp_bridge.model import JsonObject, is_list, is_object
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["ASSETS", "PARTS", "asset", "render", "shown_result"]
+
+PARTS: Final = {"manuals": "Manuals", "tools": "Tools"}
+"""The sections of the page, by their ids."""
+_HERE: Final = Path(__file__).parent
+ASSETS: Final = {"console.css": "text/css; charset=utf-8", "console.js": "text/javascript; charset=utf-8",
+                 "icon.svg": "image/svg+xml"}  # fmt: skip
+_STATES: Final = {
+    "ready": "good", "failed": "bad", "degraded": "warn", "loading": "busy", "connecting": "busy", "lost": "warn",
+    "needs login": "warn", "waiting": "quiet", "disabled": "quiet", "ok": "good", "approved": "good", "denied": "bad",
+}  # fmt: skip
+"""How each state looks. Its word is always shown too."""
+
+
+@lru_cache
+def asset(name: str) -> bytes:
+    """Return a script or a style sheet."""
+    return (_HERE / "assets" / name).read_bytes()
+
+
+@lru_cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["tone"] = lambda state: _STATES.get(state, "bad")
+    made.filters["ticks"] = _with_code
+    made.filters["pretty"] = _pretty
+    made.filters["seconds"] = _seconds
+    return made
+
+
+def render(template: str, values: Mapping[str, Any]) -> bytes:
+    """Return a page or a part of one as UTF-8.
+
+    :raises ImportError: Jinja is not installed.
+    """
+    return _environment().get_template(template).render(**values).encode("utf-8", "replace")
+
+
+def shown_result(result: JsonObject) -> JsonObject:
+    """Return what a person sees of an MCP result: {failed, texts, structured}."""
+    content = result.get("content")
+    texts = [_shown_block(one) for one in content if is_object(one)] if is_list(content) else []
+    structured = result.get("structuredContent")
+    return {
+        "failed": result.get("isError") is True,
+        "texts": texts,
+        "structured": None if structured is None else _pretty(structured),
+    }
+
+
+def _shown_block(block: JsonObject) -> str:
+    text = block.get("text")
+    if isinstance(text, str):
+        return _pretty_text(text)
+    data = block.get("data")
+    if isinstance(data, str):
+        return f"[{block.get('type')}, {block.get('mimeType', 'no type')}, {len(data) * 3 // 4:,} bytes]"
+    return _pretty(block)
+
+
+def _pretty_text(text: str) -> str:
+    """Return JSON with indents; any other text as it is."""
+    if not text.startswith(("{", "[")):
+        return text
+    try:
+        return _pretty(json.loads(text))
+    except (ValueError, RecursionError):
+        return text
+
+
+def _with_code(text: str) -> Any:
+    """Return a text with its parts in backticks as code, as markup. Every part is escaped."""
+    from markupsafe import Markup, escape
+
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a backtick that nothing closes
+        return escape(text)
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(part) if place % 2 else escape(part) for place, part in enumerate(parts))
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2, default=str)
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"

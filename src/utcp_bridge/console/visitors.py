@@ -1,0 +1,180 @@
+"""Who may use the console, and how a browser shows that.
+
+A request comes from a program on this machine, if the bridge has no tokens; from a principal with the right to the
+console; or from a browser that exchanged a code or a token for a cookie. A code is good for one exchange. Cookies hold
+a random number that means nothing elsewhere, and end with the process.
+
+A page of another site must not act for the operator. Host is checked by the server (`server/web/doors.py`). Here, a
+request with the Origin of another site is refused, and one that changes something needs a header that a form cannot
+send.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from utcp_bridge.access.admissions import Admission
+from utcp_bridge.access.challenges import Refused
+from utcp_bridge.access.gatekeeper import Gatekeeper
+from utcp_bridge.access.principals import ANYONE, Principal
+from utcp_bridge.tasks import loop_time
+
+__all__ = ["HEADER", "SCOPE", "Visitor", "Visitors", "foreign_request"]
+
+HEADER: Final = "x-utcp-console"
+"""A request that changes something has this header. A page of another site cannot send it without being asked for."""
+SCOPE: Final = "console"
+"""The scope of a token whose principal may use the console. The one `bearer_token` may do everything."""
+_COOKIE: Final = "utcp_console"
+_CODE_SECONDS: Final = 600.0
+_SESSION_SECONDS: Final = 12 * 3_600.0
+_MAX_SESSIONS: Final = 100
+_MAX_FAILURES: Final = 10
+_FAILURE_SECONDS: Final = 60.0
+_MAX_SECRET: Final = 16_384
+_SAFE: Final = frozenset({"GET", "HEAD"})
+_ELSEWHERE: Final = (b"cross-site", b"same-site")
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who uses the console in one request."""
+
+    principal: Principal
+    admission: Admission | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    visitor: Visitor
+    ends: float
+
+
+class Visitors:
+    """Recognises the visitors of one console. With `needs_code`, only those with a code."""
+
+    def __init__(self, keeper: Gatekeeper | None = None, *, needs_code: bool = False) -> None:
+        self._keeper = keeper
+        self._needs_code = needs_code
+        self._codes: dict[bytes, float] = {}
+        self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
+        self._failures: list[float] = []
+
+    @property
+    def secret(self) -> str | None:
+        """What a visitor has to present: `code`, `token`, or nothing."""
+        return "code" if self._needs_code else None if self._keeper is None else "token"
+
+    def new_code(self) -> str:
+        """Return a code that can be exchanged once, within ten minutes."""
+        code = secrets.token_urlsafe(24)
+        self._codes[_digest(code)] = loop_time() + _CODE_SECONDS
+        return code
+
+    async def find(self, scope: Mapping[str, Any]) -> Visitor | None:
+        """Return the visitor of a request; None if it has to sign in."""
+        if self.secret is None:
+            return Visitor(ANYONE)
+        session = self._sessions.get(_digest(_cookie(scope)))
+        if session is not None:
+            return session.visitor if self._holds(session, scope) else None
+        if self._keeper is None or not any(name == b"authorization" for name, _ in scope["headers"]):
+            return None
+        return await self._by_token(self._keeper, scope["headers"], scope)
+
+    async def enter(self, secret: str, scope: Mapping[str, Any]) -> str | None:
+        """Return the value of `Set-Cookie` for a code or a token; None if it is not valid, or too many were not."""
+        now = loop_time()
+        self._failures = [at for at in self._failures if now - at < _FAILURE_SECONDS]
+        if len(self._failures) >= _MAX_FAILURES or len(secret) > _MAX_SECRET:
+            return None
+        visitor = await self._visitor_with(secret, scope)
+        if visitor is None:
+            self._failures.append(now)
+            return None
+        value = secrets.token_urlsafe(32)
+        while len(self._sessions) >= _MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        self._sessions[_digest(value)] = _Session(visitor, now + _SESSION_SECONDS)
+        return f"{_name(scope)}={value}; {_attributes(scope)}"
+
+    def leave(self, scope: Mapping[str, Any]) -> str:
+        """End the session of a request; return the value of `Set-Cookie` that removes it."""
+        self._sessions.pop(_digest(_cookie(scope)), None)
+        return f"{_name(scope)}=; Max-Age=0; {_attributes(scope)}"
+
+    async def _visitor_with(self, secret: str, scope: Mapping[str, Any]) -> Visitor | None:
+        if self._needs_code:
+            ends = self._codes.pop(_digest(secret), None)
+            return None if ends is None or ends < loop_time() else Visitor(ANYONE)
+        if self._keeper is None:
+            return None
+        try:
+            header = b"Bearer " + secret.strip().encode("ascii")
+        except UnicodeEncodeError:
+            return None
+        return await self._by_token(self._keeper, [(b"authorization", header)], scope)
+
+    @staticmethod
+    async def _by_token(keeper: Gatekeeper, headers: Headers, scope: Mapping[str, Any]) -> Visitor | None:
+        try:
+            admission = await keeper.recognise(headers, scope)
+        except Refused:
+            return None
+        principal = admission.principal
+        return Visitor(principal, admission) if principal.kind == "shared" or SCOPE in principal.scopes else None
+
+    def _holds(self, session: _Session, scope: Mapping[str, Any]) -> bool:
+        if session.ends < loop_time():
+            return False
+        admission, keeper = session.visitor.admission, self._keeper
+        return admission is None or keeper is None or keeper.still(admission, keeper.certificate_of(scope))
+
+
+def foreign_request(scope: Mapping[str, Any]) -> str | None:
+    """Return why a request may be made by a page of another site; None if it is not."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    origins = [value for name, value in headers if name == b"origin"]
+    host = next((value for name, value in headers if name == b"host"), b"").lower()
+    own = (b"http://" + host, b"https://" + host)
+    if len(origins) > 1 or any(origin.lower() not in own for origin in origins):
+        return "A page of another site cannot use the console."
+    site = next((value for name, value in headers if name == b"sec-fetch-site"), b"")
+    is_visit = scope["method"] in _SAFE and scope["path"] == "/"  # a link leads here; the page shows nothing to others
+    if site in _ELSEWHERE and not is_visit:
+        return "A page of another site cannot use the console."
+    if scope["method"] not in _SAFE and not any(name == HEADER.encode() for name, _ in headers):
+        return f"A request that changes something needs the header `{HEADER}: 1`."
+    return None
+
+
+def _digest(secret: str) -> bytes:
+    return sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _name(scope: Mapping[str, Any]) -> str:
+    """Return the cookie's name. Browsers send a cookie to every port, so each bridge has its own name."""
+    server = scope.get("server")
+    return f"{_COOKIE}_{server[1]}" if server and server[1] else _COOKIE
+
+
+def _cookie(scope: Mapping[str, Any]) -> str:
+    wanted = _name(scope)
+    for name, value in scope["headers"]:
+        if name == b"cookie":
+            for part in value.decode("latin-1").split(";"):
+                key, _, given = part.strip().partition("=")
+                if key == wanted:
+                    return str(given)
+    return ""
+
+
+def _attributes(scope: Mapping[str, Any]) -> str:
+    secure = "; Secure" if scope.get("scheme") == "https" else ""
+    return f"Path=/; HttpOnly; SameSite=Strict{secure}"

@@ -1,0 +1,110 @@
+"""The door of the console (`console/`): which requests reach it, before it asks who the visitor is.
+
+With `console: auto`, they come from this machine, and no proxy passed them on. With `on`, they may come from elsewhere
+too, if the bridge recognises its callers. Host is checked for all.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from utcp_bridge.console.site import takes
+from utcp_bridge.errors import ConfigError, MissingExtra
+from utcp_bridge.net.listening import is_loopback
+from utcp_bridge.server.replies import Receive, Scope, Send, respond
+
+if TYPE_CHECKING:
+    from utcp_bridge.access.gatekeeper import Gatekeeper
+    from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.console.site import ConsoleSite
+    from utcp_bridge.console.visitors import Visitors
+    from utcp_bridge.server.readiness import Readiness
+    from utcp_bridge.server.web.doors import Doors
+
+__all__ = ["EXTRA", "ConsoleDoor", "console_door", "missing_console", "open_site", "passed_on"]
+
+EXTRA: Final = "console"
+_PASSED_ON: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
+
+
+class ConsoleDoor:
+    """Passes requests to the site, or refuses them. Without Jinja, the site is None."""
+
+    def __init__(self, site: ConsoleSite | None, doors: Doors, *, path: str = "", everywhere: bool = False) -> None:
+        self.site = site
+        self._doors = doors
+        self._path = path
+        self._everywhere = everywhere
+
+    def takes(self, scope: Scope) -> bool:
+        """Return whether a request is for the console. The path of the MCP endpoint never is."""
+        return takes(scope) and scope["path"] != self._path
+
+    async def refuses(self, scope: Scope, send: Send) -> bool:
+        """Answer a request that must not reach the site; return whether this was one."""
+        if (refused := self._doors.refusal([one for one in scope["headers"] if one[0] != b"origin"])) is not None:
+            await respond(send, *refused)
+            return True
+        if not self._everywhere and not _is_here(scope):
+            message = "The console is for browsers on the machine of the bridge."
+            remedy = "Set `telemetry.console` to `on`, to let in principals with the right to it from elsewhere."
+            await respond(send, 403, {"error": "not allowed", "message": message, "remedy": remedy})
+            return True
+        if self.site is None:
+            await respond(send, 501, {"error": "not installed", "message": missing_console()})
+            return True
+        return False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request that was let in."""
+        if self.site is not None:
+            await self.site(scope, receive, send)
+
+
+def console_door(
+    client: UtcpClient, readiness: Readiness, doors: Doors, keeper: Gatekeeper | None
+) -> ConsoleDoor | None:
+    """Return the door of the console that the settings describe; None if they turn it off.
+
+    Several processes behind one address have no console: each knows only its own calls.
+
+    :raises ConfigError: the setting says `on`, and Jinja is not installed, or there are several processes.
+    """
+    settings = client.settings
+    is_wanted = settings.console == "on"
+    if settings.console == "off" or (settings.workers > 1 and not is_wanted):
+        return None
+    if settings.workers > 1:
+        raise ConfigError("`telemetry.console: on` needs one process.", remedy="Set `processes.workers` to 1.")
+    is_installed = find_spec("jinja2") is not None
+    if is_wanted and not is_installed:
+        raise ConfigError("The console needs packages that are not installed.", remedy=missing_console())
+    site = open_site(client, readiness, keeper) if is_installed else None
+    return ConsoleDoor(site, doors, path=settings.path, everywhere=is_wanted and keeper is not None)
+
+
+def open_site(
+    client: UtcpClient, readiness: Readiness, keeper: Gatekeeper | None = None, *, visitors: Visitors | None = None
+) -> ConsoleSite:
+    """Return the site of a client. `visitors` replaces those that the gatekeeper recognises."""
+    from utcp_bridge.console.admin import Admin
+    from utcp_bridge.console.site import ConsoleSite
+    from utcp_bridge.console.visitors import Visitors
+
+    return ConsoleSite(Admin(client, readiness.summary), visitors or Visitors(keeper))
+
+
+def missing_console() -> str:
+    """Return the sentence that says how to install the console."""
+    return f"Install the console with: {MissingExtra.install_line(EXTRA)}"
+
+
+def passed_on(scope: Scope) -> bool:
+    """Return whether a proxy passed a request on, so that its address is not that of the client."""
+    return any(name in _PASSED_ON for name, _ in scope["headers"])
+
+
+def _is_here(scope: Scope) -> bool:
+    address: tuple[str, int] | None = scope.get("client")
+    return address is not None and is_loopback(address[0]) and not passed_on(scope)

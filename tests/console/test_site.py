@@ -1,0 +1,182 @@
+"""The page and the admin API of a running bridge: what they show, and whom they refuse."""
+
+import json
+
+import anyio
+import pytest
+from tests.console.conftest import WEATHER, text_manual
+
+pytestmark = pytest.mark.anyio
+TOKEN = "a-token-of-some-length"
+
+
+async def test_the_page_shows_manuals_and_tools_and_writes_foreign_text_as_text(serving):
+    async def work(served):
+        page = await served.ask("/?tool=weather.get")
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
+        assert "<script>alert" not in page.text
+        assert 'data-field="city"' in page.text
+        assert "<b>weather" not in (await served.ask("/console/tool?name=weather.get")).text
+        tried = await served.act("/console/try", {"tool": "weather.get", "what": "call", "fields": {"city": "Paris"}})
+        assert "&lt;img src=x onerror=alert(2)&gt;" in tried.text
+        assert "<img" not in tried.text
+        assert "Nothing is sent" in tried.text
+
+    await serving(work, text_manual("weather", WEATHER))
+
+
+async def test_every_reply_forbids_scripts_of_others_frames_and_stores(serving):
+    async def work(served):
+        replies = [
+            await served.ask(path)
+            for path in (
+                "/",
+                "/console/parts/tools",
+                "/admin/api/status",
+                "/admin/api/none",
+                "/console/assets/console.js",
+            )
+        ]
+        assert [one.status_code for one in replies] == [200, 200, 200, 404, 200]
+        for reply in replies:
+            policy = reply.headers["content-security-policy"]
+            assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+            assert "unsafe" not in policy
+            assert "frame-ancestors 'none'" in policy
+            assert reply.headers["x-frame-options"] == "DENY"
+            assert reply.headers["referrer-policy"] == "no-referrer"
+            assert reply.headers["x-content-type-options"] == "nosniff"
+            assert reply.headers["cache-control"] in {"no-store", "no-cache"}
+        assert "style=" not in replies[0].text
+        assert "<style" not in replies[0].text
+        assert "onclick" not in replies[0].text
+
+    await serving(work, text_manual("weather", WEATHER))
+
+
+async def test_a_page_of_another_site_reads_nothing_and_changes_nothing(serving):
+    body = {"tool": "weather.get", "arguments": {"city": "x"}}
+
+    async def work(served):
+        own = served.url
+        assert (await served.ask("/", host="evil.example")).status_code == 421
+        assert (await served.ask("/admin/api/status", host="evil.example:80")).status_code == 421
+        for origin in ("https://evil.example", "http://127.0.0.1:1", "null"):
+            assert (await served.ask("/admin/api/status", origin=origin)).status_code == 403
+            assert (await served.act("/admin/api/call", body, origin=origin)).status_code == 403
+        assert (await served.ask("/admin/api/call", body, origin=own)).status_code == 403
+        assert (await served.ask("/admin/api/call", body)).status_code == 403
+        assert (await served.act("/admin/api/call", body, sec_fetch_site="same-site")).status_code == 403
+        assert (await served.ask("/admin/api/status", sec_fetch_site="cross-site")).status_code == 403
+        assert (await served.act("/admin/api/call", body, content_type="text/plain")).status_code == 415
+        assert (await served.ask("/", sec_fetch_site="cross-site")).status_code == 200
+        done = await served.act("/admin/api/call", body, origin=own, sec_fetch_site="same-origin")
+        assert (done.status_code, done.json()["result"]["content"][0]["text"]) == (200, "<img src=x onerror=alert(2)>")
+
+    await serving(work, text_manual("weather", WEATHER), allowed_browser_origins=["https://evil.example"])
+
+
+async def test_a_program_behind_a_proxy_is_not_on_this_machine(serving):
+    async def work(served):
+        reply = await served.ask("/", x_forwarded_for="192.0.2.7")
+        assert (reply.status_code, "telemetry.console" in reply.json()["remedy"]) == (403, True)
+
+    await serving(work, text_manual("weather", WEATHER))
+
+
+async def test_a_bridge_with_a_token_shows_nothing_until_it_is_given(serving):
+    async def work(served):
+        page = await served.ask("/")
+        assert (page.status_code, "weather" in page.text, "bearer token" in page.text) == (401, False, True)
+        for path in ("/admin/api/status", "/admin/api/openapi.json", "/console/parts/manuals", "/console/events"):
+            assert (await served.ask(path)).status_code == 401
+        assert (await served.act("/admin/api/retry", {"manual": "weather"})).status_code == 401
+        assert (await served.act("/console/session", {"secret": "wrong"})).status_code == 401
+        assert (await served.ask("/console/session", {"secret": TOKEN})).status_code == 403
+        assert (await served.ask("/admin/api/status", authorization=f"Bearer {TOKEN}")).status_code == 200
+        entered = await served.act("/console/session", {"secret": TOKEN})
+        cookie = entered.headers["set-cookie"]
+        assert (entered.status_code, "HttpOnly; SameSite=Strict" in cookie, TOKEN in cookie) == (204, True, False)
+        assert "weather" in (await served.ask("/")).text  # the client keeps the cookie, as a browser does
+        assert (await served.ask("/admin/api/status", origin="https://evil.example")).status_code == 403
+        left = await served._http.request("DELETE", "/console/session", headers={"x-utcp-console": "1"})
+        assert left.status_code == 204
+        assert (await served.ask("/admin/api/status")).status_code == 401
+
+    await serving(work, text_manual("weather", WEATHER), bearer_token=TOKEN)
+
+
+async def test_a_console_that_is_off_leaves_the_start_page(serving):
+    async def work(served):
+        assert (await served.ask("/")).headers["content-type"] == "text/plain; charset=utf-8"
+        assert (await served.ask("/admin/api/status")).status_code == 404
+
+    await serving(work, text_manual("weather", WEATHER), console="off")
+
+
+async def test_a_bridge_without_jinja_says_what_to_install(serving, monkeypatch):
+    monkeypatch.setattr("utcp_bridge.server.web.console_door.find_spec", lambda _name: None)
+
+    async def work(served):
+        page = await served.ask("/")
+        assert (page.status_code, "utcp-bridge[console]" in page.text) == (200, True)
+        assert (await served.ask("/admin/api/status")).status_code == 501
+
+    await serving(work, text_manual("weather", WEATHER))
+
+
+async def test_a_broken_manual_shows_its_cause_and_is_ready_after_repair_and_retry(serving, tmp_path):
+    file = tmp_path / "late.json"
+
+    async def work(served):
+        part = (await served.ask("/console/parts/manuals")).text
+        assert "failed" in part
+        assert "late.json" in part
+        assert (await served.act("/admin/api/retry", {"manual": "late"})).json()["state"] == "failed"
+        file.write_text(json.dumps({"utcp_version": "1.0.1", "tools": [WEATHER]}))
+        assert (await served.act("/admin/api/retry", {"manual": "late"})).json()["state"] == "ready"
+        assert (await served.ask("/admin/api/tool?name=late.get")).json()["name"] == "late.get"
+
+    await serving(work, {"name": "late", "call_template_type": "text", "file_path": "late.json"})
+
+
+async def test_changes_of_the_state_are_events(serving, tmp_path):
+    file = tmp_path / "late.json"
+
+    async def work(served):
+        async with served._http.stream("GET", "/console/events") as events:
+            lines = events.aiter_lines()
+            assert await anext(lines) == ": here"
+            file.write_text(json.dumps({"utcp_version": "1.0.1", "tools": [WEATHER]}))
+            await served.client.refresh("late")
+            with anyio.fail_after(30):
+                async for line in lines:
+                    if line.startswith("data: "):
+                        assert set(json.loads(line.removeprefix("data: "))) == {"manuals", "tools"}
+                        break
+
+    await serving(work, {"name": "late", "call_template_type": "text", "file_path": "late.json"})
+
+
+async def test_wrong_requests_get_one_sentence(serving):
+    async def work(served):
+        cases = [
+            (await served.act("/admin/api/call", {"tool": "none.at_all"}), 404, "There is no tool"),
+            (await served.act("/admin/api/call", {"tool": "weather.get", "arguments": []}), 400, "must be an object"),
+            (await served.act("/admin/api/retry", {}), 400, "`manual`"),
+            (await served.act("/admin/api/retry", {"manual": "none"}), 400, "no manual 'none'"),
+            (await served.act("/admin/api/retry", [1]), 400, "JSON object"),
+            (await served.act("/admin/api/status", {}), 405, "Use GET"),
+            (await served.ask("/admin/api/tools?limit=x"), 400, "`limit`"),
+            (await served.ask("/console/parts/none"), 404, "no such part"),
+            (await served.act("/admin/api/call", {"tool": "x" * 1_100_000}), 413, "more than"),
+        ]
+        for reply, status, words in cases:
+            assert (reply.status_code, words in reply.json()["message"]) == (status, True), reply.text
+        tried = await served.act("/console/try", {"tool": "weather.get", "fields": {"city": "x", "days": "many"}})
+        assert "days: write a whole number" in tried.text
+        tried = await served.act("/console/try", {"tool": "weather.get", "json": "[1]"})
+        assert "must be a JSON object" in tried.text
+
+    await serving(work, text_manual("weather", WEATHER))

@@ -1,0 +1,60 @@
+// A browser without a window that does what it is told: program of Chromium. Each line on stdin is a step, a JSON list
+// of its name and its arguments; the reply is one line of JSON, {value} or {error}.
+const fs = require("fs");
+const readline = require("readline");
+const puppeteer = require("puppeteer-core");
+
+const TIMEOUT = { timeout: 30000 };
+
+const steps = {
+  goto: async (page, url) => (await page.goto(url, TIMEOUT))?.status() ?? null,
+  click: async (page, selector) => (await page.waitForSelector(selector, { ...TIMEOUT, visible: true })).click(),
+  type: async (page, selector, text) => (await page.waitForSelector(selector, TIMEOUT)).type(text),
+  choose: async (page, selector, value) => void (await page.select(selector, value)),
+  press: async (page, key) => page.keyboard.press(key),
+  // wait until the text of an element contains a text
+  see: async (page, selector, text) =>
+    void (await page.waitForFunction(
+      (where, what) => [...document.querySelectorAll(where)].some((one) => one.textContent.includes(what)),
+      TIMEOUT, selector, text,
+    )),
+  text: async (page, selector) => page.$eval(selector, (one) => one.textContent),
+  focused: async (page) => page.evaluate(() => document.activeElement.outerHTML.slice(0, 200)),
+  count: async (page, selector) => (await page.$$(selector)).length,
+  url: async (page) => page.url(),
+  cookies: async (page) => page.browserContext().cookies(),
+  overflow: async (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
+  size: async (page, width, height) => page.setViewport({ width, height }),
+  scheme: async (page, value) => page.emulateMediaFeatures([{ name: "prefers-color-scheme", value }]),
+  shot: async (page, path, whole) => void (await page.screenshot({ path, fullPage: whole })),
+  // what axe-core finds: the rule, and the elements that break it
+  axe: async (page) => {
+    await page.evaluate(fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf-8"));
+    const found = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
+    return found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)]);
+  },
+  dialogs: async () => dialogs,
+  complaints: async () => complaints,
+};
+const dialogs = [];
+const complaints = [];
+
+(async () => {
+  const options = { executablePath: process.argv[2], headless: true, args: ["--no-sandbox", "--disable-gpu"] };
+  const browser = await puppeteer.launch(options);
+  const page = await browser.newPage();
+  page.on("dialog", (dialog) => { dialogs.push(dialog.message()); dialog.dismiss(); });
+  page.on("console", (message) => { if (message.type() === "error") complaints.push(message.text()); });
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    const [name, ...rest] = JSON.parse(line);
+    let reply;
+    try {
+      reply = { value: (await steps[name](page, ...rest)) ?? null };
+    } catch (error) {
+      reply = { error: `${name} ${JSON.stringify(rest)}: ${error.message}` };
+    }
+    process.stdout.write(`${JSON.stringify(reply)}\n`);
+  }
+  await browser.close();
+})();

@@ -1,0 +1,159 @@
+"""The console in a real browser: tasks of an operator, with the mouse and the keyboard, and what axe-core finds."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.interop.software import Debian, Npm
+
+BROWSER = Npm("puppeteer-core@24 axe-core@4")
+CHROMIUM = Debian("chromium", light=False)
+PROGRAM = Path(__file__).parent / "servers" / "console_browser.cjs"
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+
+pytestmark = [pytest.mark.timeout(400), pytest.mark.needs(BROWSER, CHROMIUM)]
+
+
+def tool(name: str, content: str = "sunny", **fields: Any) -> dict[str, Any]:
+    inputs = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
+    return {
+        "name": name,
+        "description": f"The weather of a city. {HOSTILE}",
+        "inputs": {**inputs, "required": ["city"]},
+        "tool_call_template": {"call_template_type": "text", "content": content},
+        **fields,
+    }
+
+
+def manual(*tools: dict[str, Any]) -> str:
+    return json.dumps({"utcp_version": "1.0.1", "tools": list(tools)})
+
+
+def configure(folder: Path, **bridge: Any) -> None:
+    entries = [
+        {"name": "late", "call_template_type": "text", "file_path": "late.json"},
+        {"name": "weather", "call_template_type": "text", "file_path": "weather.json"},
+    ]
+    (folder / "weather.json").write_text(manual(tool("get", f"sunny {HOSTILE}")), encoding="utf-8")
+    (folder / "utcp.json").write_text(json.dumps({"manual_call_templates": entries, "bridge": bridge}))
+
+
+class Page:
+    """A page of a browser without a window. Each call is a step of `console_browser.cjs`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def __call__(self, *step: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{json.dumps(step)}\n")
+        self._process.stdin.flush()
+        reply = json.loads(self._process.stdout.readline())
+        assert "error" not in reply, reply["error"]
+        return reply["value"]
+
+
+@contextmanager
+def page_of(folder: Path, *arguments: str) -> Iterator[Page]:
+    """Start a console, and open the address that it prints."""
+    command = [sys.executable, "-m", "utcp_bridge", "console", "utcp.json", "--no-browser", *arguments]
+    environment = {**CHROMIUM.environment, "NODE_PATH": BROWSER.environment["NODE_PATH"]}
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as console:
+        assert console.stderr is not None
+        try:
+            console.stderr.readline()
+            address = re.search(r"http://\S+", console.stderr.readline())
+            assert address is not None
+            program = [BROWSER.command, PROGRAM, CHROMIUM.command]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            with subprocess.Popen(program, env=environment, **pipes) as browser:  # type: ignore[call-overload]
+                page = Page(browser)
+                page("goto", address[0])
+                page("see", "h2", "Manuals")
+                assert page("url").endswith("/")
+                yield page
+                assert page("dialogs") == []
+                complaints = [one for one in page("complaints") if "401" not in one]  # the page of the sign-in
+                assert complaints == []
+        finally:
+            console.terminate()
+            console.communicate(timeout=60)
+
+
+def test_an_operator_reads_the_cause_repairs_a_manual_retries_and_tries_its_tool(tmp_path: Path) -> None:
+    configure(tmp_path)
+    with page_of(tmp_path) as page:
+        page("see", ".note.bad", "late.json")
+        (tmp_path / "late.json").write_text(manual(tool("soon", "rain")), encoding="utf-8")
+        page("click", "#retry-late")
+        page("see", "#said", "late is ready.")
+        page("see", ".list .name", "late.soon")
+        page("type", "#query", "weather soon")
+        page("see", ".list .name", "late.soon")
+        page("click", 'a[data-load*="late.soon"]')
+        page("see", "#tool h3", "late.soon")
+        page("click", "#tool button[value=call]")
+        page("see", ".note.bad", "city")
+        page("type", '[data-field="city"]', "Paris")
+        page("press", "Enter")
+        page("see", "#result-title", "ok")
+        page("see", "[data-result] pre", "rain")
+        page("see", "#request-title", "Request")
+
+
+def test_hostile_texts_are_text(tmp_path: Path) -> None:
+    configure(tmp_path)
+    with page_of(tmp_path) as page:
+        page("click", 'a[data-load*="weather.get"]')
+        page("see", "#tool .description", HOSTILE)
+        page("type", '[data-field="city"]', HOSTILE)
+        page("click", "#tool button[value=call]")
+        page("see", "[data-result] pre", HOSTILE)
+        assert page("count", "img") == 0
+        assert page("count", "script") == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_and_a_phone_does_not_scroll_sideways(tmp_path: Path, scheme: str) -> None:
+    configure(tmp_path)
+    with page_of(tmp_path) as page:
+        page("scheme", scheme)
+        page("click", 'a[data-load*="weather.get"]')
+        page("see", "#tool h3", "weather.get")
+        page("type", '[data-field="city"]', "Paris")
+        page("click", "#tool button[value=call]")
+        page("see", "#result-title", "ok")
+        assert page("axe") == []
+        page("size", 360, 740)
+        assert page("overflow") == 0
+        assert page("axe") == []
+
+
+def test_the_keyboard_alone_does_a_task(tmp_path: Path) -> None:
+    configure(tmp_path)
+    with page_of(tmp_path) as page:
+        page("press", "Tab")
+        assert "skip" in page("focused")
+        for _ in range(40):
+            page("press", "Tab")
+            if 'id="query"' in page("focused"):
+                break
+        page("type", "#query", "weather")
+        for _ in range(40):
+            page("press", "Tab")
+            if "data-load" in page("focused"):
+                break
+        page("press", "Enter")
+        page("see", "#tool h3", "weather.get")
+        assert 'id="tool"' in page("focused")
+        page("press", "Tab")
+        assert 'data-field="city"' in page("focused")
