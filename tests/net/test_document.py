@@ -179,7 +179,7 @@ async def test_json_that_is_not_a_manual_says_what_to_point_at(server: FaultySer
     ("content", "media_type", "words"),
     [
         (b'syntax = "proto3";\nservice S {}\n', "text/plain", ("a Protocol Buffers file (.proto)", "`proto_files`")),
-        (b'{"asyncapi": "3.0.0", "info": {}}', "application/json", ("an AsyncAPI 3 description", "`websocket`")),
+        (b'{"arazzo": "1.0.0", "info": {}}', "application/json", ("an Arazzo description", "`sourceDescriptions`")),
         (b'<definitions xmlns="http://schemas.xmlsoap.org/wsdl/"/>', "text/xml", ("a WSDL 1.1", "no SOAP transport")),
         (b"type Query {\n  a: Int\n}\n", "application/json", ("a GraphQL schema", '"call_template_type": "graphql"')),
     ],

@@ -19,7 +19,7 @@ from utcp_bridge.auth.literals import without_literals
 from utcp_bridge.configuration.hosts.files import host_configuration
 from utcp_bridge.configuration.hosts.reading import as_configuration
 from utcp_bridge.configuration.places import STDIN, Placed, is_url, read_place
-from utcp_bridge.convert.discovery import is_discovery, openapi_of_discovery
+from utcp_bridge.convert.foreign import foreign_manual
 from utcp_bridge.convert.outcome import LEFT_OUT, UTCP_VERSION, Converted, Wishes, new_manual
 from utcp_bridge.convert.sources import mcp_manual, openapi_manual, servers_of
 from utcp_bridge.convert.targets import portable as for_other_clients
@@ -57,9 +57,10 @@ async def convert(
 ) -> Converted:
     """Convert every input and return one document.
 
-    `places` are files, URLs and `-` for stdin: OpenAPI descriptions, UTCP documents of any version, configuration files
-    of MCP hosts. `mcp_servers` are one-line forms: `mcp+stdio:COMMAND`, `mcp+https://…`. `progress` receives a text for
-    each step, without secrets from URLs and command lines.
+    `places` are files, URLs and `-` for stdin: OpenAPI descriptions, other descriptions with a converter
+    (`convert.foreign`), UTCP documents of any version, configuration files of MCP hosts. `mcp_servers` are one-line
+    forms: `mcp+stdio:COMMAND`, `mcp+https://…`. `progress` receives a text for each step, without secrets from URLs
+    and command lines.
 
     :raises ConfigError: an input is of an unknown kind, or the inputs do not fit together.
     :raises UtcpError: an input cannot be fetched, or a server does not answer.
@@ -154,11 +155,8 @@ async def _converted(placed: Placed, name: str, wishes: Wishes) -> Converted:
     document, shape = placed.document, detect(placed.document)
     if shape is Shape.OPENAPI:
         return await openapi_manual(document, url=placed.url, name=name, wishes=wishes)
-    if is_discovery(document):
-        description, notes = openapi_of_discovery(document, placed.shown)
-        converted = await openapi_manual(description, url=placed.url, name=name, wishes=wishes)
-        converted.notes[:0] = notes
-        return converted
+    if (foreign := await foreign_manual(placed, name, wishes)) is not None:
+        return foreign
     path = Path(placed.url) if placed.url and not is_url(placed.url) else None
     host = as_configuration(document) if path is None else host_configuration(document, path)
     if host is not None and _ENTRIES.isdisjoint(host.rest):

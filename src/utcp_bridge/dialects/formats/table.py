@@ -40,10 +40,7 @@ _GRAPHQL: Final = f"{GRAPHQL_ENTRY} If the service allows no introspection, name
 _GRPC_ENTRY: Final = (
     'Add a `grpc` entry with the service\'s address: {"call_template_type": "grpc", "host": …, "port": …}.'
 )
-_ASYNC: Final = (
-    "Write a manual with a tool for each operation, with the template `websocket`, `sse` or `http`: "
-    "`utcp-bridge help transports`."
-)
+_CONVERT: Final = "Make a manual of it with `utcp-bridge convert`, and use that."
 _MCP: Final = (
     "Give the server itself: `utcp-bridge add URL` for one of its `remotes`, or `utcp-bridge add 'COMMAND'` for one of "
     "its `packages`, such as 'npx -y PACKAGE'."
@@ -120,22 +117,18 @@ FORMATS: Final[tuple[ForeignFormat, ...]] = (
     ForeignFormat("an XML schema", _NOT_AN_API, root=("schema", "XMLSchema")),
     ForeignFormat("an XML document", _NOT_AN_API, root=("*", "")),
     # --- descriptions of APIs, as data -----------------------------------------------------------
-    ForeignFormat("an AsyncAPI 2 description", _ASYNC, {"asyncapi": r"[12]\."}),
-    ForeignFormat("an AsyncAPI 3 description", _ASYNC, {"asyncapi": r"3\."}),
-    ForeignFormat("an AsyncAPI description", _ASYNC, {"asyncapi": object}),
+    ForeignFormat("an AsyncAPI 2 description", _CONVERT, {"asyncapi": r"[12]\."}),
+    ForeignFormat("an AsyncAPI 3 description", _CONVERT, {"asyncapi": r"3\."}),
+    ForeignFormat("an AsyncAPI description", _CONVERT, {"asyncapi": object}),
     ForeignFormat(
         "a Swagger 1 resource listing",
-        f"Convert it and its API declarations to OpenAPI, for example with swagger-converter, {_OPENAPI}",
+        "Make a manual of it and its API declarations with `utcp-bridge convert`, and use that.",
         {"swaggerVersion": r"1\.", "apis": list, "basePath": type(None)},
     ),
-    ForeignFormat(
-        "a Swagger 1 API declaration",
-        f"Convert it, with its resource listing, to OpenAPI, for example with swagger-converter, {_OPENAPI}",
-        {"swaggerVersion": r"1\."},
-    ),
+    ForeignFormat("a Swagger 1 API declaration", _CONVERT, {"swaggerVersion": r"1\."}),
     ForeignFormat(
         "a Google API Discovery document",
-        "Make a manual of it with `utcp-bridge convert`, and use that.",
+        _CONVERT,
         {"kind": r"discovery#restDescription"},
     ),
     ForeignFormat(
@@ -179,11 +172,11 @@ FORMATS: Final[tuple[ForeignFormat, ...]] = (
                     "file_descriptor_response")
     ),
     # --- collections of requests -----------------------------------------------------------------
-    ForeignFormat("a Postman collection 2", _REQUESTS, {"info": dict, "item": list}),
-    ForeignFormat("a Postman collection 2", _REQUESTS, {"collection.info": dict, "collection.item": list}),
+    ForeignFormat("a Postman collection 2", _CONVERT, {"info": dict, "item": list}),
+    ForeignFormat("a Postman collection 2", _CONVERT, {"collection.info": dict, "collection.item": list}),
     ForeignFormat(
         "a Postman collection 1",
-        f"Convert it to version 2.1 with postman-collection-transformer, and then to OpenAPI, {_OPENAPI}",
+        "Convert it to version 2.1 with postman-collection-transformer, and that with `utcp-bridge convert`.",
         {"requests": list, "order": list},
     ),
     ForeignFormat(

@@ -171,10 +171,12 @@ class Connection:
         """Return whether a call waits for frames."""
         return self._first is None and bool(self._inboxes)
 
-    def inbox(self, key: str = "") -> Inbox:
-        """Receive frames of this key from now on. A greeting that was not read is dropped."""
+    def inbox(self, key: str = "", *, with_early: bool = False) -> Inbox:
+        """Receive frames of this key from now on. A greeting that was not read is dropped, except `with_early`."""
         if self._first is not None:
             first, self._first = self._first, None
+            if with_early:
+                return first
             first.close()
         send, receive = anyio.create_memory_object_stream[Frame | _Coming](_BUFFER)
         if self._has_ended:

@@ -173,21 +173,23 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         )
 
     async def call(self, target: Target[WebSocketTemplate], call: Call, emit: Emit) -> Result:
-        """Send one message and collect the replies."""
+        """Send one message, if there is one, and collect the replies."""
         template = target.template
         wire, url, headers = self._way(target, call)
         if wire == "envelope" and template.message is None:
             return await self._call_shared(target, call, url, headers, emit)
         message = _rendered(template, call)
         streams = template.expected_responses != 1
-        keep = wire == "raw" and template.keep_alive and not template.close_after_response and not streams
+        sends = message != ""  # the server may have sent what is wanted before the call has an inbox of its own
+        keep = wire == "raw" and template.keep_alive and not template.close_after_response and not streams and sends
         reader = _reader(template, message)
         async with self._pool.lease(
             _key(target, url, headers), lambda: self._open(target, url, headers, _everything), keep=keep
         ) as connection:
-            inbox = connection.inbox()
+            inbox = connection.inbox(with_early=not sends)
             try:
-                await connection.send(message_text(message))
+                if sends:
+                    await connection.send(message_text(message))
                 return await self._gather(inbox, target, reader, emit)
             finally:
                 inbox.close()
@@ -202,7 +204,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         if wire == "envelope" and template.message is None:
             message = envelope(call.tool.name, _left(template, call), "1")
             notes = ("Each call has its own `id`.",)
-        messages = [message_text(one) for one in (template.auth_message, message) if one is not None]
+        messages = [message_text(one) for one in (template.auth_message, message) if one is not None and one != ""]
         return socket_request(url, [*headers, *own], target.credentials, messages, notes)
 
     def _way(self, target: Target[WebSocketTemplate], call: Call) -> tuple[Wire, str, tuple[tuple[str, str], ...]]:
