@@ -70,7 +70,7 @@ async def _console(options: Options, port: int, browser: bool) -> int:
         loaded = await load_for_server(options, stack)
         client = await open_loaded(loaded, stack)
         if not options.quickstart:
-            await stack.enter_async_context(following(options, loaded, client, ending))
+            await stack.enter_async_context(following(options, loaded, client, ending, survives=False))
         await _serve(client, port, browser)
     return exits.OK
 
