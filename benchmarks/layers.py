@@ -94,7 +94,7 @@ async def profiled(bench: Bench, folder: Path, profile: Profile, arguments: argp
     file = folder / f"{profile.transport}-{profile.era}.txt"
     command = (arguments.python, "-m", "benchmarks.harness.sampled", str(file), "serve")
     server = replace(BRIDGE, command=command)
-    async with bench.serving(server, profile.transport, profile.era, TOOLS) as (running, client):
+    async with bench.serving(server, profile.transport, profile.era, TOOLS, arguments.path) as (running, client):
         await list_tools(client)
         await client.exchange("tools/call", {"name": "search_tools", "arguments": {"query": "tea"}})
         load = Load(profile.era, server.tool(TOOLS - 1), ARGUMENTS, MARK)
@@ -145,6 +145,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--python", default=sys.executable, help="an interpreter that has another version")
     parser.add_argument("--seconds", type=int, default=6, help="how long each way is sampled")
     parser.add_argument("--in-flight", type=int, default=16, help="calls in flight")
+    parser.add_argument("--path", choices=("small", "large"), default="small", help="the reply of the upstream")
     parser.add_argument("--functions", type=int, default=0, help="also list this number of functions")
     arguments = parser.parse_args(given)
     with contextlib.suppress(ImportError):

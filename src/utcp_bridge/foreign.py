@@ -43,6 +43,7 @@ __all__ = [
     "escape_line_ends",
     "has_more_values",
     "is_charset",
+    "is_clean_data",
     "is_clean_json",
     "is_deeper",
     "is_heavy",
@@ -52,12 +53,14 @@ __all__ = [
     "load_json",
     "most_values",
     "outer_id",
+    "plainly_written",
     "values_of",
     "visible",
     "visible_json",
     "visible_json_steps",
     "visible_steps",
     "write_json",
+    "written_within",
 ]
 
 MAX_DEPTH: Final = 254
@@ -326,16 +329,23 @@ def _marks(data: bytes | str) -> int:
 def is_deeper(value: Any, levels: int) -> bool:
     """Return whether a value of JSON is nested more than `levels` deep, at most 254.
 
-    The value is wrapped in lists until a value at the limit can just be written. Trying to write it is seven times
-    faster than walking it.
+    Trying to write it is seven times faster than walking it.
     """
-    for _ in range(MAX_DEPTH - levels):
+    return written_within(value, levels) is None
+
+
+def written_within(value: Any, levels: int) -> bytes | None:
+    """Return a value that was read from JSON as compact JSON; None if it is nested more than `levels` deep.
+
+    `levels` is at most 254. The value is wrapped in lists until a value at the limit can just be written.
+    """
+    around = MAX_DEPTH - levels
+    for _ in range(around):
         value = [value]
     try:
-        orjson.dumps(value)
+        return orjson.dumps(value)[around : -around or None]
     except TypeError:
-        return True
-    return False
+        return None
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -623,10 +633,20 @@ def _shows_all(text: str) -> bool:
 
 def is_clean_json(value: Any) -> bool:
     """Return whether nothing is to be removed from a JSON-shaped value. False if that is not certain."""
+    data = plainly_written(value)
+    return data is not None and is_clean_data(data)
+
+
+def plainly_written(value: Any) -> bytes | None:
+    """Return a JSON-shaped value as compact JSON; None if it has something that is not of a plain type."""
     try:
-        data = orjson.dumps(value, option=_JSON_OPTIONS)
+        return orjson.dumps(value, option=_JSON_OPTIONS)
     except TypeError:
-        return False
+        return None
+
+
+def is_clean_data(data: bytes) -> bool:
+    """Return whether nothing is to be removed from compact JSON. False if that is not certain."""
     if b"\\" in data and _JSON_CONTROL.search(data):
         return False
     return b"\x7f" not in data if data.isascii() else _shows_all(data.decode())

@@ -56,6 +56,7 @@ __all__ = [
     "TlsOptions",
     "Tool",
     "Trust",
+    "Written",
     "counted",
     "defers",
     "discard",
@@ -400,6 +401,24 @@ def _json_in(text: str) -> Any:
     return value if is_usual and not isinstance(value, str) else text
 
 
+class Written:
+    """A value of JSON with its compact form, so that a large one is written once on its way to a client.
+
+    `data` is what orjson writes of `value`, which nobody may change. `is_exact` says that reading `data` gives an equal
+    value: it has no number that JSON cannot represent.
+    """
+
+    __slots__ = ("data", "is_exact", "value")
+
+    def __init__(self, value: Any, data: bytes, *, is_exact: bool = False) -> None:
+        self.value = value
+        self.data = data
+        self.is_exact = is_exact
+
+    def __repr__(self) -> str:
+        return f"<Written {len(self.data)} bytes>"
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """The final value of a call.
@@ -407,12 +426,20 @@ class Result:
     `value` is JSON-shaped data, `str`, `Binary`, a list of partial results for streams, or `ContentBlocks`; `Deferred`
     only where the caller set `large_reader`. `truncated` says in words which limit cut it, or which error: then
     `failure` is that error, and `value` has what came before it. `meta` is for the host (HTTP status, links).
+    `written` is the value in its compact form, if `written.value` is this value.
     """
 
     value: Any
     truncated: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
     failure: UtcpError | None = field(default=None, compare=False)
+    written: Written | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def data(self) -> Written | None:
+        """The value with its compact form, if that is known. A layer that replaces the value needs not care."""
+        written = self.written
+        return written if written is not None and written.value is self.value else None
 
 
 Work: TypeAlias = Callable[..., Any]

@@ -157,6 +157,12 @@ def test_invalid_json_is_malformed_and_the_message_has_no_query(body):
 
 
 def test_nesting_up_to_the_limit_is_accepted():
+    for size in (0, 1_000):  # the depth of a longer body is looked at by writing its value
+        filler = b'"%b"' % (b"x" * size)
+        most = b"[" * MAX_JSON_DEPTH + filler + b"]" * MAX_JSON_DEPTH
+        assert reply(most, "application/json").value()
+        with pytest.raises(MalformedReply, match="200 levels"):
+            reply(b"[%b]" % most, "application/json").value()
     deep = b"[" * MAX_JSON_DEPTH + b"]" * MAX_JSON_DEPTH
     assert orjson.dumps(parse_json(deep, "x")) == deep
     objects = '{"a":' * MAX_JSON_DEPTH + '"["' + "}" * MAX_JSON_DEPTH

@@ -7,7 +7,7 @@ import pytest
 from tests.support.tools import make_tool
 
 from utcp_bridge.errors import ConfigError, MalformedReply
-from utcp_bridge.model import Binary, Call, ContentBlocks, Result, discard
+from utcp_bridge.model import Binary, Call, ContentBlocks, Result, Written, discard
 from utcp_bridge.pipeline.post_processing import PostProcessing, compile_projection, read_post_processors
 
 pytestmark = pytest.mark.anyio
@@ -99,6 +99,23 @@ async def test_a_projection_comes_first_and_a_failing_one_is_an_error():
     assert await through(value, (LIMIT, {"limit": 1}), tool=tool) == ["a", "d"]
     with pytest.raises(MalformedReply, match="does not fit"):
         await through({"items": 5}, tool=make_tool("echo", projection="length(items)"))
+
+
+async def test_a_processor_that_changes_the_value_itself_leaves_no_old_bytes():
+    class Careless:
+        applies = staticmethod(lambda tool: True)
+
+        def process(self, value):
+            value["a"] = 2
+            return value
+
+    async def inner(_call, _emit):
+        value = {"a": 1}
+        return Result(value, written=Written(value, b'{"a":1}'))
+
+    tool = make_tool("echo")
+    result = await PostProcessing([Careless()])(tool, inner)(Call(tool, {}), discard)
+    assert (result.value, result.data) == ({"a": 2}, None)
 
 
 def test_the_layer_leaves_itself_out_if_nothing_applies():

@@ -10,7 +10,8 @@ from tests.support.mcp_context import MODERN_META
 from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.errors import Rejected
-from utcp_bridge.model import Binary, ContentBlocks, Result
+from utcp_bridge.foreign import plainly_written
+from utcp_bridge.model import Binary, ContentBlocks, Result, Written
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.settings import BridgeSettings
 
@@ -37,6 +38,9 @@ TOOLS = [
     "m_shaped",
     "m_meta",
     "m_number",
+    "m_large",
+    "m_large_shaped",
+    "m_large_misfit",
     "m_none",
     "search_tools",
 ]
@@ -80,6 +84,16 @@ async def _number(_arguments, _emit):
     return {"big": 2**80, "small": 1e-9, "half": "\ud83d"}
 
 
+async def _large(arguments, _emit):
+    """Return a value that was written on its way, as the pipeline gives it to the server."""
+    text = '"row" \\ é \u2028 😀'
+    rows = [{"n": number, "text": text, "of": [None, 1e22, 1e-7, True]} for number in range(90)]
+    value = {"n": 1, "rows": rows, "given": [*arguments.values()]}
+    data = plainly_written(value)
+    known = None if data is None else Written(value, data, is_exact=not arguments)
+    return Result(value, meta={"status": 200}, written=known)
+
+
 def stand_in(**settings) -> StandIn:
     """Return a client with a tool for each kind of result."""
     client = StandIn(BridgeSettings(port=0, **settings))
@@ -92,7 +106,10 @@ def stand_in(**settings) -> StandIn:
     client.add("m", "shaped", _shaped, outputs=output)
     client.add("m", "meta", _meta)
     client.add("m", "number", _number, outputs={"type": "object"})
-    client.manuals = [Manual("m", "ready", 8)]
+    client.add("m", "large", _large)
+    client.add("m", "large_shaped", _large, outputs=output)
+    client.add("m", "large_misfit", _large, outputs={"type": "object", "properties": {"n": {"type": "string"}}})
+    client.manuals = [Manual("m", "ready", 11)]
     return client
 
 

@@ -204,7 +204,7 @@ class _Personal(_Step):
             raise _refused(self.entry, call.tool, f"The result has data of the kind {', '.join(sorted(seen))}.")
         if seen:
             _note(self.entry.name, "redact", kinds=sorted(seen))
-        return replace(result, value=value, truncated=cut, meta=meta) if seen else result
+        return replace(result, value=value, truncated=cut, meta=meta, written=None) if seen else result
 
     async def mask(self, text: str) -> str:
         return str(await self._masked(text, set()))

@@ -56,13 +56,18 @@ async def masked_result(result: Result, redactor: Redactor) -> Result:
     """Return a result without credentials. It takes small steps if the result is large."""
     if not redactor.has_credentials:
         return result
-    value = await masked_partial(result.value, redactor)
+    value = await masked_partial(result.value, redactor, None if result.data is None else result.data.data)
     return result if value is result.value else replace(result, value=value)
 
 
-async def masked_partial(value: Any, redactor: Redactor) -> Any:
-    """Return a value, such as one partial result, without credentials; the same object if it has none."""
-    return await in_slices(_masked(value, redactor.credential_forms())) if redactor.has_credentials else value
+async def masked_partial(value: Any, redactor: Redactor, written: bytes | None = None) -> Any:
+    """Return a value, such as one partial result, without credentials; the same object if it has none.
+
+    `written` is the value as compact JSON, if that is known.
+    """
+    if not redactor.has_credentials:
+        return value
+    return await in_slices(_masked(value, redactor.credential_forms(), written))
 
 
 def masked_arguments(value: Any, redactor: Redactor, key: str = "") -> Any:
@@ -103,7 +108,8 @@ def masked_in_steps(value: Any, forms: list[str]) -> Generator[None, None, Any]:
     return _masked(value, tuple(map(Form.of, forms)))
 
 
-def _masked(value: Any, forms: tuple[Form, ...]) -> Generator[None, None, Any]:
+def _masked(value: Any, forms: tuple[Form, ...], written: bytes | None = None) -> Generator[None, None, Any]:
+    """Return a value without these credentials, in steps. `written` is its compact form, if that is known."""
     if is_list(value) and any(isinstance(one, Binary | ContentBlocks) for one in value):
         masked = value
         for number, one in enumerate(value):
@@ -113,7 +119,7 @@ def _masked(value: Any, forms: tuple[Form, ...]) -> Generator[None, None, Any]:
         return masked
     parts = [value.content, value.structured, value.meta] if isinstance(value, ContentBlocks) else value
     is_plain = isinstance(parts, str | Binary)
-    data = parts.data if isinstance(parts, Binary) else _bytes(parts)
+    data = parts.data if isinstance(parts, Binary) else _bytes(parts) if written is None else written
     present: list[str] = []
     size = _STEP_BYTES if data is None else len(data)
     searched = 0

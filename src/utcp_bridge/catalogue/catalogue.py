@@ -31,6 +31,7 @@ from utcp_bridge.catalogue.schemas.portable import (
     output_in_steps,
     portable_input,
 )
+from utcp_bridge.catalogue.spliced import ListedTools
 from utcp_bridge.catalogue.text import clean, clean_line
 from utcp_bridge.errors import AuthRequired, LoginFailed, StaleCursor, UnknownTool, UtcpError
 from utcp_bridge.foreign import visible_json
@@ -81,7 +82,7 @@ class ToolPage:
     __slots__ = ("digest", "end", "next_cursor", "start", "tools")
 
     def __init__(self, tools: list[JsonObject], start: int, end: int, next_cursor: str | None, digest: bytes) -> None:
-        self.tools = tools
+        self.tools = ListedTools(tools)
         self.start = start
         self.end = end
         self.next_cursor = next_cursor

@@ -35,10 +35,11 @@ import orjson
 from utcp_bridge.catalogue.fitting import TRUNCATED, Budget, fitted, json_size
 from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.schemas.conforming import Conformer
+from utcp_bridge.catalogue.spliced import SPLICED_FROM, SplicedText
 from utcp_bridge.catalogue.text import clean, clean_line
 from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.foreign import visible, visible_json
-from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, is_list, is_object
+from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, Written, is_list, is_object
 
 __all__ = [
     "Rendering",
@@ -107,7 +108,7 @@ def render_result(result: Result, rendering: Rendering) -> JsonObject:
     ):
         rendered = _blocks_result(value if is_list(value) else [value], rendering)
     else:
-        rendered, plain = _plain(value, rendering), value
+        rendered, plain = _plain(value, rendering, result.data), value
         is_small = _surely_fits(rendered, value, rendering.budget.max_bytes)
     if result.truncated:
         _announce_cut(rendered, clean(result.truncated, 500))
@@ -163,12 +164,24 @@ def compact(value: Any) -> str:
         return _tolerant(value)
 
 
-def _plain(value: Any, rendering: Rendering) -> JsonObject:
+def _plain(value: Any, rendering: Rendering, written: Written | None) -> JsonObject:
+    if written is not None and len(written.data) >= SPLICED_FROM:
+        return _spliced(written, rendering)
     if not rendering.structured:
         return text_result(compact(value))
     text, safe = _text_and_value(value)
     result = text_result(text)
     result["structuredContent"] = _structured(safe, rendering)
+    return result
+
+
+def _spliced(written: Written, rendering: Rendering) -> JsonObject:
+    """Return the result of a large value whose compact form is known."""
+    if not written.is_exact and rendering.structured and b"null" in written.data:
+        written = Written(orjson.loads(written.data), written.data)
+    result = text_result(SplicedText.of(written))
+    if rendering.structured:
+        result["structuredContent"] = _structured(written.value, rendering)
     return result
 
 
@@ -191,6 +204,9 @@ def _surely_fits(rendered: JsonObject, value: Any, limit: int) -> bool:
     if _MAX_GROWTH * len(text) <= limit:
         return True
     structured = rendered.get("structuredContent")
+    if isinstance(text, SplicedText):
+        data = b"" if structured is None else text.structure(structured)
+        return data is not None and len(text.escaped) + len(data) + _MAX_FRAME <= limit
     if isinstance(value, str) or (structured is not None and structured is not value):
         return False
     size = len(text) if text.isascii() else len(text.encode())

@@ -20,8 +20,8 @@ from urllib.parse import urljoin
 import orjson
 
 from utcp_bridge.errors import MalformedReply, Rejected, ReplyTooLarge
-from utcp_bridge.foreign import MAX_VALUES, TooManyValues, decode, is_deeper, load_json, most_values, visible
-from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject
+from utcp_bridge.foreign import MAX_VALUES, TooManyValues, decode, load_json, most_values, visible, written_within
+from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject, Written
 from utcp_bridge.net.multipart import parameter, split_parts
 from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of
 from utcp_bridge.urls import bare_url
@@ -75,6 +75,8 @@ _MAX_MULTIPART_DEPTH = 4
 _MAX_BLOCKS = 1000
 _MAX_COLOURED = 1_048_576
 """Characters of JSON in colour: in a longer text, terminal sequences are not looked for to find JSON in it."""
+_WRITTEN_FROM = 512
+"""Bytes of JSON from which the value is written at once. The marks of a shorter one are counted in less time."""
 _HEAD = 1024
 _LOCATED = (str, Binary)
 _READ_HEADERS = ("Content-Type", "Content-Location")
@@ -88,10 +90,10 @@ _DECLARED = re.compile(
 class Reply:
     """A complete reply. `headers` are case-insensitive, `body` is decoded, `url` is the URL after redirects.
 
-    `max_bytes` is the most bytes that it could have: its values are limited by that too.
+    `max_bytes` is the most bytes that it could have: its values are limited by that too. Reading JSON sets `written`.
     """
 
-    __slots__ = ("body", "headers", "max_bytes", "status", "url")
+    __slots__ = ("body", "headers", "max_bytes", "status", "url", "written")
 
     def __init__(
         self, status: int, headers: Mapping[str, str], body: bytes, url: str, max_bytes: int | None = None
@@ -101,6 +103,7 @@ class Reply:
         self.headers = headers
         self.body = body
         self.url = url
+        self.written: Written | None = None
 
     def __repr__(self) -> str:
         return f"<Reply {self.status} {len(self.body)} bytes>"
@@ -192,7 +195,10 @@ class Reply:
     def _json(self) -> Any:
         where = _BareUrl(self.url)
         try:
-            return parse_json(self.body, where, self.charset, max_bytes=self.max_bytes)
+            value, data = _parsed(self.body, where, self.charset, self.max_bytes, writes=True)
+            if data is not None and isinstance(value, dict | list):  # text is shown as it is
+                self.written = Written(value, data, is_exact=True)  # JSON has no other numbers
+            return value
         except MalformedReply:
             if not is_web_page(self.body):
                 raise
@@ -290,6 +296,16 @@ def parse_json(body: bytes | str, where: object, charset: str | None = None, *, 
     :raises MalformedReply: it cannot be parsed, or it is nested too deeply.
     :raises ReplyTooLarge: it has too many values.
     """
+    return _parsed(body, where, charset, max_bytes, writes=False)[0]
+
+
+def _parsed(
+    body: bytes | str, where: object, charset: str | None, max_bytes: int | None, *, writes: bool
+) -> tuple[Any, bytes | None]:
+    """Return what `parse_json` returns, and if `writes`, a value of some size as compact JSON.
+
+    Its depth is checked by writing it.
+    """
     most = MAX_VALUES if max_bytes is None else most_values(max_bytes)
     if not body:
         raise MalformedReply(f"{where} returned an empty body instead of JSON.")
@@ -299,9 +315,13 @@ def parse_json(body: bytes | str, where: object, charset: str | None = None, *, 
         raise ReplyTooLarge(f"{where} returned JSON of more than {most:,} values.", remedy=_FEWER_VALUES) from None
     except orjson.JSONDecodeError as error:
         raise MalformedReply(f"{where} returned invalid JSON: {error.msg} at position {error.pos}.") from None
-    if _opening_brackets(body) > MAX_JSON_DEPTH and is_deeper(value, MAX_JSON_DEPTH):
+    writes = writes and len(body) >= _WRITTEN_FROM
+    if not writes and _opening_brackets(body) <= MAX_JSON_DEPTH:
+        return value, None
+    data = written_within(value, MAX_JSON_DEPTH)
+    if data is None:
         raise MalformedReply(f"{where} returned JSON that is nested more than {MAX_JSON_DEPTH} levels deep.")
-    return value
+    return value, data if writes else None
 
 
 def decode_reply(template: SocketTemplate, data: bytes, max_bytes: int | None = None) -> Any:

@@ -163,7 +163,7 @@ class _Lines:
         }
         if given is not None:
             record["bytes_in"] = len(given)
-        if result is not None and (size := _size(result.value)) is not None:
+        if result is not None and (size := _size_of(result)) is not None:
             record["bytes_out"] = size
         if (trace := _trace_id()) is not None:
             record["trace"] = trace
@@ -207,6 +207,10 @@ def _json(value: Any) -> bytes | None:
         return orjson.dumps(value, option=_OPTIONS)
     except (TypeError, ValueError):
         return None
+
+
+def _size_of(result: Result) -> int | None:
+    return _size(result.value) if result.data is None else len(result.data.data)
 
 
 def _size(value: Any) -> int | None:

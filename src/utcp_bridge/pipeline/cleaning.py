@@ -12,8 +12,20 @@ from time import perf_counter
 from typing import Any, Final
 
 from utcp_bridge.errors import Rejected, UtcpError
-from utcp_bridge.foreign import is_clean_json, visible, visible_json_steps
-from utcp_bridge.model import Binary, Call, ContentBlocks, Deferred, Emit, Result, Tool, discard, is_list, is_object
+from utcp_bridge.foreign import is_clean_data, is_clean_json, plainly_written, visible, visible_json_steps
+from utcp_bridge.model import (
+    Binary,
+    Call,
+    ContentBlocks,
+    Deferred,
+    Emit,
+    Result,
+    Tool,
+    Written,
+    discard,
+    is_list,
+    is_object,
+)
 from utcp_bridge.pipeline import Next
 from utcp_bridge.tasks import (
     HeavyWork,
@@ -28,6 +40,8 @@ from utcp_bridge.tasks import (
 __all__ = ["clean_error_in_steps", "clean_in_steps", "cleaning"]
 
 _LARGE: Final = 65_536
+_KEPT_BYTES: Final = 4_096
+"""From this size on, the compact form of a value is kept: to write a shorter one again takes as long as to keep it."""
 _COUNTED_SECONDS: Final = 0.0002
 """A look at a clean value that takes less is not counted as work in slices: counting would take as long."""
 
@@ -56,18 +70,20 @@ async def _cleaned(inner: Next, call: Call, emit: Emit) -> Result:
         raise
     if result.failure is not None:
         await in_slices(clean_error_in_steps(result.failure))
+    written = result.data
     if isinstance(result.value, Deferred):
         value: Any = result.value.then(clean_in_steps)
     else:
         if is_heavy_turn():
             await pause_if_heavy()
-        value = await _clean(result.value)
+        value, written = await _cleaned_value(result.value, written)
     if result.meta and not _is_status(result.meta):
         given = dict(result.meta)
         meta = await _clean(given)
         if meta is not given:
-            return replace(result, value=value, meta=meta)
-    return result if value is result.value else replace(result, value=value)
+            return replace(result, value=value, meta=meta, written=written)
+    same = value is result.value and written is result.written
+    return result if same else replace(result, value=value, written=written)
 
 
 def _is_status(meta: Mapping[str, Any]) -> bool:
@@ -84,21 +100,31 @@ def _cleaning_emit(emit: Emit) -> Emit:
 
 async def _clean(value: Any) -> Any:
     """Return what `clean_in_steps` returns, in slices. A short, clean value costs one look at it."""
+    return (await _cleaned_value(value, None))[0]
+
+
+async def _cleaned_value(value: Any, written: Written | None) -> tuple[Any, Written | None]:
+    """Return what `_clean` returns, and its compact form if it was clean and is not short. `written` is known of it."""
     if isinstance(value, str):
-        return visible(value) if len(value) < _LARGE else await in_slices(visible_json_steps(value))
+        return (visible(value) if len(value) < _LARGE else await in_slices(visible_json_steps(value))), None
     if not is_object(value):
         if isinstance(value, ContentBlocks) or _has_blocks(value):
-            return await in_slices(clean_in_steps(value))
+            return await in_slices(clean_in_steps(value)), None
         if not is_list(value):
-            return value
+            return value, None
     began = perf_counter()
-    is_clean = is_clean_json(value)
+    data = plainly_written(value) if written is None else written.data
+    is_clean = data is not None and is_clean_data(data)
     seconds = perf_counter() - began
+    if data is not None and written is None and len(data) >= _KEPT_BYTES:
+        written = Written(value, data)
     if is_clean and seconds < _COUNTED_SECONDS:
-        return value
+        return value, written
     slices = Slices()
     await slices.spent(seconds)
-    return value if is_clean else await in_slices(visible_json_steps(value, is_checked=True), slices)
+    if is_clean:
+        return value, written
+    return await in_slices(visible_json_steps(value, is_checked=True), slices), None
 
 
 def _has_blocks(value: Any) -> bool:

@@ -120,7 +120,7 @@ class PostProcessing:
                 return replace(
                     result, value=result.value.then(process, projection=tool.projection, processors=described)
                 )
-            return replace(result, value=_through(result.value, steps))
+            return replace(result, value=_through(result.value, steps), written=None)
 
         return processed
 

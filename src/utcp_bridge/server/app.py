@@ -227,7 +227,8 @@ class BridgeServer(HandlingServer):
         if not modern:
             connection = ctx.session._connection  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to a session's lifetime
             self.changes.given(connection, client_name(ctx), view, page)
-        result: JsonObject = await self.relay.desk.masked({"tools": self.relay.apps.listed(page.tools)})
+        tools = self.relay.apps.listed(page.tools.asked())
+        result: JsonObject = {"tools": await self.parts.masked_tools(tools)}
         if page.next_cursor is not None:
             result["nextCursor"] = page.next_cursor
         return self.parts.stamped(result, self.server_info_stamp) if modern else result

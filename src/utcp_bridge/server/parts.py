@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import anyio
 
 from utcp_bridge.access.gatekeeper import is_protected
+from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.catalogue.catalogue import Entry, ToolPage, View
 from utcp_bridge.catalogue.render import compact
+from utcp_bridge.catalogue.spliced import ListedTools
 from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.model import Emit, JsonObject, Tool, counted, is_object
 from utcp_bridge.search.query import describe_catalogue
@@ -149,6 +151,12 @@ class Parts:
         await self.readiness.settle()
         view = self.catalogue.view(client)
         return view, await page_in_turns(view, view.position(cursor), composed=modern)
+
+    async def masked_tools(self, tools: list[JsonObject]) -> list[JsonObject]:
+        """Return the tools of a page without the operator's credentials: an upstream may repeat them."""
+        written = tools.data if isinstance(tools, ListedTools) else None
+        masked: list[JsonObject] = await masked_partial(tools, self.client.redactor, written)
+        return masked
 
     def stamped(self, result: JsonObject, stamp: JsonObject) -> JsonObject:
         """Return a page as the result of 2026-07-28. `stamp` names the server."""

@@ -12,6 +12,7 @@ import anyio
 import orjson
 from starlette.requests import Request
 
+from utcp_bridge.catalogue.spliced import spliced_message
 from utcp_bridge.foreign import escape_line_ends, json_line
 from utcp_bridge.net.heads.ahead import WriteWhole
 from utcp_bridge.tasks import loop_time
@@ -106,7 +107,7 @@ def _allows(qualities: dict[str, bool], ranges: Iterable[str]) -> bool:
 def encode(message: Any) -> bytes:
     """Return a message as JSON on one line."""
     try:
-        return orjson.dumps(message)
+        return orjson.dumps(spliced_message(message))
     except TypeError:  # an integer above 64 bits, or half of a surrogate pair
         return json_line(json.dumps(message, separators=(",", ":")))
 

@@ -32,6 +32,7 @@ from mcp.shared.message import SessionMessage
 from mcp.shared.transport_context import TransportContext
 from pydantic_core import from_json
 
+from utcp_bridge.catalogue.spliced import spliced
 from utcp_bridge.foreign import escape_line_ends, json_line
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.server.app import BridgeServer
@@ -465,7 +466,7 @@ class HotLines:
 
     async def _write(self, ident: types.RequestId, result: JsonObject) -> None:
         try:
-            line = escape_line_ends(orjson.dumps({"jsonrpc": "2.0", "id": ident, "result": result}))
+            line = escape_line_ends(orjson.dumps({"jsonrpc": "2.0", "id": ident, "result": spliced(result)}))
         except TypeError:  # an integer above 64 bits, or half of a surrogate pair
             self._in_flight.started()
             await self._writer.send(SessionMessage(types.JSONRPCResponse(jsonrpc="2.0", id=ident, result=result)))

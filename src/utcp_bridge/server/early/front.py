@@ -37,6 +37,7 @@ from pydantic_core import from_json, to_json
 from utcp_bridge.access.principals import ANYONE
 from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.catalogue.render import fault_result, render_error
+from utcp_bridge.catalogue.spliced import spliced
 from utcp_bridge.errors import StaleCursor, UnknownTool
 from utcp_bridge.foreign import escape_line_ends, json_line
 from utcp_bridge.model import REQUESTER, JsonObject, LogMessage, discard, is_object, log_receiver
@@ -430,7 +431,7 @@ class EarlyFront:
             view, page = await self._parts.page(call.caller.client, cursor or None, modern=modern)
             if self._host is not None:
                 self._parts.changes.given(self._connection or self._host, call.caller.client, view, page)
-            result: JsonObject = await masked_partial({"tools": page.tools}, self._parts.client.redactor)
+            result: JsonObject = {"tools": await self._parts.masked_tools(page.tools.asked())}
         except StaleCursor as error:
             raise _RefusedError(INVALID_PARAMS, str(error)) from None
         except Exception as error:  # noqa: BLE001 - its text may have what clients must not read
@@ -489,11 +490,10 @@ class EarlyFront:
             await self._send({"jsonrpc": "2.0", "method": method, "params": params})
 
     async def _respond(self, ident: RequestId, result: JsonObject) -> None:
-        message = {"jsonrpc": "2.0", "id": ident, "result": result}
         try:
-            line = orjson.dumps(message)
+            line = orjson.dumps({"jsonrpc": "2.0", "id": ident, "result": spliced(result)})
         except TypeError:  # an integer above 64 bits, or half of a surrogate pair
-            await self._send(message)
+            await self._send({"jsonrpc": "2.0", "id": ident, "result": result})
             return
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             await self._wire.send_line(escape_line_ends(line) + b"\n")

@@ -11,7 +11,7 @@ from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 from mcp.server.subscriptions import PromptsListChanged, ResourcesListChanged, ServerEvent
 
-from utcp_bridge.auth.results import masked_partial, shown_to_hosts
+from utcp_bridge.auth.results import shown_to_hosts
 from utcp_bridge.model import REQUESTER, Emit, JsonObject, Requester, Tool, discard
 from utcp_bridge.server.hosts.interaction import Interaction
 from utcp_bridge.server.readiness import Readiness
@@ -123,11 +123,6 @@ class Desk:
     ) -> JsonObject:
         """Send a host's request to an upstream and return its result. See `requests.ask`."""
         return await ask(self.client, owner[0], method, {**params, **passed_meta(ctx.params)}, emit)
-
-    async def masked(self, listed: JsonObject) -> JsonObject:
-        """Return a list of visible texts without the operator's credentials: an upstream may repeat them."""
-        masked: JsonObject = await masked_partial(listed, self.client.redactor)
-        return masked
 
     async def shown(self, listed: JsonObject) -> JsonObject:
         """Return a list of what upstreams offer as hosts may see it."""

@@ -1,0 +1,101 @@
+"""Large results are written once: their text and their structured content are spliced into messages as bytes.
+
+A text that shows a value of JSON remembers the bytes that were written of it (`model.Written`). A result stays a plain
+dict for everything that reads or changes it: only the bytes of what is still the same object are spliced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, Final, Self
+
+import orjson
+
+from utcp_bridge.model import JsonObject, Written, is_list, is_object
+
+__all__ = ["SPLICED_FROM", "ListedTools", "SplicedText", "spliced", "spliced_message"]
+
+SPLICED_FROM: Final = 4_096
+"""Bytes of a value from which splicing saves time."""
+_LOOKED_AT: Final = 2
+"""Blocks of content that may have the text: before it, there is at most a mark."""
+
+
+class SplicedText(str):
+    """The text of a result that is a value as compact JSON, with what is written of both in a message."""
+
+    __slots__ = ("_written", "escaped")
+
+    escaped: bytes
+    """The text as a string of JSON."""
+    _written: Written
+
+    @classmethod
+    def of(cls, written: Written) -> Self:
+        """Return the text of a value."""
+        text = written.data.decode()
+        made = cls(text)
+        made.escaped = orjson.dumps(text)
+        made._written = written
+        return made
+
+    def structure(self, structured: Any) -> bytes | None:
+        """Return structured content as JSON, if it is the same value, by itself or as the one member `result`."""
+        written = self._written
+        if structured is written.value:
+            return written.data
+        if is_object(structured) and len(structured) == 1 and structured.get("result") is written.value:
+            return b'{"result":%b}' % written.data
+        return None
+
+
+class ListedTools(list[JsonObject]):
+    """The tools of one page of `tools/list`, which nobody changes. Their bytes are kept when a second client asks."""
+
+    __slots__ = ("_data", "_is_asked")
+
+    def __init__(self, tools: Iterable[JsonObject]) -> None:
+        super().__init__(tools)
+        self._is_asked = False
+        self._data: bytes | None = None
+
+    def asked(self) -> Self:
+        """Return this list, for one more client. Its bytes would double the memory of a page that is read once."""
+        if self._is_asked and self._data is None:
+            with suppress(TypeError):  # what orjson refuses has another way
+                self._data = orjson.dumps(self)
+        self._is_asked = True
+        return self
+
+    @property
+    def data(self) -> bytes | None:
+        """The list as JSON, if that is kept."""
+        return self._data
+
+
+def spliced(result: Any) -> Any:
+    """Return a result for orjson, with what is known of its large parts as bytes; `result` itself if it has none."""
+    if not is_object(result):
+        return result
+    tools: Any = result.get("tools")
+    if isinstance(tools, ListedTools) and tools.data is not None:
+        return {**result, "tools": orjson.Fragment(tools.data)}
+    content: Any = result.get("content")
+    for number, block in enumerate(content[:_LOOKED_AT] if is_list(content) else ()):
+        text = block.get("text") if is_object(block) else None
+        if isinstance(text, SplicedText):
+            blocks = content.copy()
+            blocks[number] = {**block, "text": orjson.Fragment(text.escaped)}
+            parts = {**result, "content": blocks}
+            if (data := text.structure(result.get("structuredContent"))) is not None:
+                parts["structuredContent"] = orjson.Fragment(data)
+            return parts
+    return result
+
+
+def spliced_message(message: Any) -> Any:
+    """Return a message for orjson: that of `spliced`, if it is the response of a result."""
+    result = message.get("result") if is_object(message) else None
+    parts = spliced(result)
+    return message if parts is result else {**message, "result": parts}
