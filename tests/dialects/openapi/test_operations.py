@@ -205,3 +205,13 @@ def test_the_identity_of_a_document_does_not_move_its_servers():
         {"/s": {"get": {"responses": {}}}}, servers=[{"url": "v1"}], **{"$self": "https://id.example.org/x/y"}
     )
     assert made.tools[0].template["url"] == "https://docs.example.com/v1/s"
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"), [({}, []), ({"enum": ["a/b"]}, []), ({"enum": ["a/b", "c/d"]}, ["Accept"])]
+)
+def test_the_accept_header_of_2_0_comes_from_produces(conversion, accept, expected):
+    parameter = {"name": "Accept", "in": "header", "type": "string", "required": True, **accept}
+    operation = {"parameters": [parameter], "produces": ["application/vnd.x+json"], "responses": {"200": {}}}
+    [tool] = conversion({}, version="2.0", paths={"/a": {"get": operation}}).tools
+    assert list(tool.inputs["properties"]) == expected

@@ -107,7 +107,12 @@ class OperationReader:
         path = _plain_placeholders(path, parameters)
         if self._family == "2.0":
             body = upgrade_body(parameters, node, self._media_types(node, "consumes"))
-            kept = [upgrade_parameter(p) for p in parameters if p.value.get("in") not in {"body", "formData"}]
+            has_types = bool(self._media_types(node, "produces"))
+            kept = [
+                upgrade_parameter(p)
+                for p in parameters
+                if p.value.get("in") not in {"body", "formData"} and not (has_types and _is_plain_accept(p))
+            ]
             parameters = [p for p in kept if not (body and p.value["name"].lower() == "content-type")]
         else:
             body = self._body(node)
@@ -195,6 +200,13 @@ def _plain_placeholders(path: str, parameters: list[Located]) -> str:
 def _is_ignored(parameter: Located) -> bool:
     """Return whether OpenAPI 3 says to ignore this parameter (Parameter Object: three header names)."""
     return parameter.value.get("in") == "header" and parameter.value["name"].lower() in _IGNORED_HEADERS
+
+
+def _is_plain_accept(parameter: Located) -> bool:
+    """Return whether a 2.0 parameter is the `Accept` header without a choice: `produces` says what to accept."""
+    value = parameter.value
+    is_header = value.get("in") == "header" and str(value.get("name")).lower() == "accept"
+    return is_header and len(as_array(value.get("enum"))) < 2
 
 
 def _servers(node: Located, item: Located) -> Located | None:
