@@ -337,3 +337,32 @@ async def test_a_default_replaces_a_null_that_the_schema_does_not_allow() -> Non
 @pytest.mark.parametrize("inputs", [ORDER, {"type": "object", "properties": {"item": {}}}])
 async def test_a_name_that_is_not_a_plain_one_is_not_repeated(inputs: JsonObject, name: str) -> None:
     assert name not in str(await refusal(inputs, {"item": "tea", name: 1}))
+
+
+PLAN = {
+    "parameters": [{"argument": "id__path", "name": "id", "in": "path", "required": True}],
+    "body": {"media_type": "application/json", "members": ["id", "name"], "read_only": ["created", "id__path"]},
+}
+CHANGE = {
+    "type": "object",
+    "properties": {"id__path": {"type": "string"}, "id": {"type": "string"}, "name": {"type": "string"}},
+    "required": ["id__path"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            {"id": "7", "name": "b", "created": "2026"},
+            {"id": "7", "name": "b", "id__path": "7"},
+        ),
+        ({"id__path": "7", "id": "8"}, {"id__path": "7", "id": "8"}),
+        ({"body": {"id": "7", "created": 1}}, {"id": "7", "id__path": "7"}),
+        ({"id__path": "7"}, {"id__path": "7"}),
+    ],
+)
+async def test_an_object_that_was_read_can_be_sent_back(arguments: JsonObject, expected: JsonObject) -> None:
+    template = {"call_template_type": "http", "url": "http://127.0.0.1:9/{id__path}", "request_plan": PLAN}
+    assert await received(CHANGE, arguments, template=template, body_members=("id", "name")) == expected

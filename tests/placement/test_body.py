@@ -238,3 +238,8 @@ def test_the_error_names_an_argument_that_cannot_be_a_file(value):
 )
 def test_a_range_of_media_types_becomes_the_type_of_the_bytes(declared, data, concrete):
     assert concrete_media_type(declared, data) == concrete
+
+
+def test_a_form_that_is_described_as_text_is_sent_as_it_is():
+    media_type = "application/x-www-form-urlencoded"
+    assert write({"body": "a=b&a=%20"}, media_type=media_type) == (media_type, b"a=b&a=%20")

@@ -45,10 +45,10 @@ _ODD_NAME = "a name is not declared"
 def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> Next:
     """Check arguments, and repair mistakes that clients are known to make.
 
-    Repairs for every value of `check`: `{"body": {...}}` if the tool's body was flattened into its arguments; missing
-    arguments that have a default of a template or of the operator. With `strict` and `warn`, arguments that do not fit
-    are read leniently. What then still does not fit is refused (`strict`), or logged and sent (`warn`). `off` sends
-    arguments without a check.
+    Repairs for every value of `check`: `{"body": {...}}` if the tool's body was flattened into its arguments; an object
+    that was read and is sent back; missing arguments that have a default of a template or of the operator. With
+    `strict` and `warn`, arguments that do not fit are read leniently. What then still does not fit is refused
+    (`strict`), or logged and sent (`warn`). `off` sends arguments without a check.
 
     Arguments that the tool does not declare (`declared.py`) are refused with `strict`. `warn` and `off` leave them out,
     with one log line.
@@ -61,11 +61,13 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
     if unchecked and not defaults and not tool.body_members and names is None:
         return inner
     checks = _Checks(tool, defaults, names, is_refusing=check == "strict")
+    sent_back = _SentBack(tool)
 
     def validated(call: Call, emit: Emit) -> Awaitable[Result]:
         arguments = call.arguments
         if tool.body_members and "body" in arguments:
             arguments = _flatten_body(tool, arguments)
+        arguments = sent_back.repaired(arguments)
         if defaults:
             arguments = {**defaults, **arguments}
         if not unchecked:
@@ -77,6 +79,36 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
         return inner(call, emit)
 
     return validated
+
+
+class _SentBack:
+    """An object that was read with one call and is sent back with another, changed.
+
+    It still has its readOnly members, which OpenAPI does not want in a request (3.0.4, Schema Object). They are
+    dropped. It also has the id that the path takes. If the body has a member of this name, the argument of the path has
+    another name, so it is filled in: servers expect both to be equal.
+    """
+
+    def __init__(self, tool: Tool) -> None:
+        plan = tool.template.get("request_plan")
+        plan = plan if is_object(plan) else {}
+        body = plan.get("body")
+        declared = _properties(tool.inputs)
+        names = body.get("read_only") if is_object(body) else None
+        self._dropped = _strings(names) - declared.keys()
+        self._filled: dict[str, str] = {}
+        parameters = plan.get("parameters")
+        for one in parameters if is_list(parameters) and tool.body_members else ():
+            name, argument = (one.get("name"), one.get("argument")) if is_object(one) else (None, None)
+            if one.get("in") == "path" and argument != name and name in tool.body_members:
+                self._filled[str(argument)] = str(name)
+
+    def repaired(self, arguments: JsonObject) -> JsonObject:
+        """Return the arguments, as the same object if there is nothing to repair."""
+        if self._dropped and not self._dropped.isdisjoint(arguments):
+            arguments = {name: value for name, value in arguments.items() if name not in self._dropped}
+        more = {to: arguments[of] for to, of in self._filled.items() if to not in arguments and of in arguments}
+        return {**arguments, **more} if more else arguments
 
 
 class _Checks:

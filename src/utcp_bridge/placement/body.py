@@ -137,6 +137,8 @@ def _binary(plan: BodyPlan, value: Json) -> EncodedBody:
 
 
 def _form(plan: BodyPlan, value: Json) -> EncodedBody:
+    if isinstance(value, str):  # a form that is described as text is the text itself
+        return EncodedBody(plan.media_type, _utf8(value, plan.argument))
     return EncodedBody(plan.media_type, encode_form(_object(plan, value), plan.encoding).encode("ascii"))
 
 

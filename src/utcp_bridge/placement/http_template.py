@@ -18,11 +18,12 @@ A value that the template fixes wins: no argument adds another value to a name i
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.model import JsonObject, is_object
@@ -191,6 +192,7 @@ def _body_names(body: _Body | None) -> frozenset[str]:
 
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "POST", "PUT", "PATCH", "DELETE"})
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _NULL_IS_EMPTY = BeforeValidator(lambda value: {} if value is None else value)
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PUT", "DELETE"})
 _READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
@@ -206,6 +208,9 @@ class HttpFamilyTemplate(CallTemplate):
     """
 
     url: str = Field(min_length=1, repr=False)
+    request_plan: JsonObject | None = Field(default=None, repr=False)
+    """Placement by OpenAPI's rules; the OpenAPI converter writes it. It replaces the other placement fields, except for
+    `headers`, which are sent besides."""
     http_method: str = Field(default="GET", validation_alias=AliasChoices("http_method", "method"))
     content_type: str = "application/json"
     headers: Annotated[Mapping[str, Any], _NULL_IS_EMPTY] = Field(default_factory=dict[str, Any], repr=False)
@@ -214,16 +219,16 @@ class HttpFamilyTemplate(CallTemplate):
     query_params: Mapping[str, Any] | None = Field(default=None, repr=False)
     body_template: Any = Field(default=None, repr=False, validation_alias=AliasChoices("body_template", "body"))
     cookies: Annotated[Mapping[str, Any], _NULL_IS_EMPTY] = Field(default_factory=dict[str, Any], repr=False)
-    request_plan: JsonObject | None = Field(default=None, repr=False)
-    """Placement by OpenAPI's rules; the OpenAPI converter writes it. It replaces the other placement fields, except for
-    `headers`, which are sent besides."""
     auth_tools: JsonObject | None = Field(default=None, repr=False)
     verify_ssl: bool = True
 
     @field_validator("http_method")
     @classmethod
-    def _known_method(cls, method: str) -> str:
-        if (upper := method.upper()) not in METHODS:
+    def _known_method(cls, method: str, info: ValidationInfo) -> str:
+        """OpenAPI 3.2 describes operations with other methods, too. Anywhere else they are a slip."""
+        if (upper := method.upper()) in METHODS:
+            return upper
+        if info.data.get("request_plan") is None or _TOKEN.fullmatch(method) is None or upper == "CONNECT":
             raise ValueError(f"must be one of {', '.join(sorted(METHODS))}")
         return upper
 

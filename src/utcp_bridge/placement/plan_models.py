@@ -54,6 +54,8 @@ class BodyPlan(_PlanModel):
     argument: str = "body"
     members: tuple[str, ...] | None = None
     required: bool = False
+    read_only: tuple[str, ...] = ()
+    """Properties of the object that a caller reads and sends back, which are not sent (`pipeline.validation`)."""
     empty_object: bool = False
     """A required whole body that is missing is sent as `{}`."""
     binary: bool = False

@@ -215,6 +215,21 @@ async def test_tools_on_http_send_requests_and_read_events(service, tmp_path, po
     assert service.seen == [("PUT", "/v2/orders/3?dry=true", {"event": "ask"})]
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("has_servers", [True, False])
+async def test_a_base_url_replaces_or_adds_the_server(service, tmp_path, has_servers):
+    document = socket_document("talk.example.com")
+    if not has_servers:
+        document["servers"] = {}
+        del document["channels"]["talk"]["servers"]
+    place = tmp_path / "api.json"
+    place.write_text(json.dumps(document), encoding="utf-8")
+    made = await convert([str(place)], Wishes(portable=False, base_url=f"ws://{service.host}/v1"))
+    async with await client_of(made) as client:
+        asked = await client.call_tool("api.askIt", {"room": "a", "event": "ask"})
+    assert asked == {"event": "told", "id": 2}
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

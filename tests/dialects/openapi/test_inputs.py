@@ -1,4 +1,7 @@
 import pytest
+from tests.upstreams.faulty import answer, faulty_server
+
+from utcp_bridge.client.client import UtcpClient
 
 PET = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name"]}
 
@@ -325,3 +328,40 @@ def test_parameters_written_as_in_2_0_work_in_a_3_x_document(read):
     assert schema == {"type": "integer", "minimum": 1}
     assert read()[0] == {}
     assert read(schema=False, description="d")[0] == {"not": {}, "description": "d"}
+
+
+@pytest.mark.anyio
+async def test_an_object_that_was_read_is_changed_and_sent_back():
+    thing = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "integer", "readOnly": True},
+            "made": {"type": "string", "readOnly": True},
+            "name": {"type": "string"},
+        },
+        "required": ["id", "name"],
+        "additionalProperties": False,
+    }
+    place = {"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}}
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}
+    async with faulty_server() as server:
+        server.answers["/things/5"] = answer(b'{"id": 5, "made": "today", "name": "a"}')
+        document = {
+            "openapi": "3.1.0",
+            "info": {"title": "t", "version": "1"},
+            "servers": [{"url": server.url}],
+            "paths": {
+                "/things/{id}": {
+                    "parameters": [place],
+                    "get": {"operationId": "read", "responses": {"200": {"description": "ok", "content": content}}},
+                    "put": {"operationId": "change", "requestBody": {"required": True, "content": content}},
+                }
+            },
+            "components": {"schemas": {"Thing": thing}},
+        }
+        entry = {"name": "a", "call_template_type": "text", "content": document}
+        async with await UtcpClient.create({"manual_call_templates": [entry]}) as client:
+            found = await client.call_tool("a.read", {"id": 5})
+            await client.call_tool("a.change", {**found, "name": "b"})
+    [_, changing] = server.requests
+    assert (changing.method, changing.target, changing.body) == ("PUT", "/things/5", b'{"name":"b"}')

@@ -1,5 +1,7 @@
 import pytest
+from tests.upstreams.faulty import answer, faulty_server
 
+from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
 from utcp_bridge.placement.openapi_plan import compile_plan, read_plan
 
@@ -11,15 +13,49 @@ def plan(tool):
 
 def test_every_method_of_every_path_is_found(conversion):
     methods = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
+    more = {"COPY": {}, "m-search": {}, "odd name": {}, "X": 5, "POST": {}, "CONNECT": {}}
     paths = {
-        "/a": {**{method: {} for method in methods}, "additionalOperations": {"COPY": {}, "odd name": {}, "X": 5}},
+        "/a": {**{method: {} for method in methods}, "additionalOperations": more},
         "x-internal": {"get": {}},
         "/b": None,
         "/c": {"get": "odd", "summary": "s"},
     }
     made = conversion({}, paths=paths)
     found = [tool.template["http_method"] for tool in made.tools]
-    assert found == [*(method.upper() for method in methods), "COPY"]
+    assert found == [*(method.upper() for method in methods), "COPY", "M-SEARCH"]
+    assert [fault.what for fault in made.faults if "additionalOperations" in fault.what] == [
+        "the key in `additionalOperations` is not a method that can be sent",
+        "the method POST has a field of its own and cannot be in `additionalOperations`",
+        "the key in `additionalOperations` is not a method that can be sent",
+    ]
+
+
+@pytest.mark.anyio
+async def test_query_and_other_methods_reach_the_server():
+    schema = {"type": "object", "properties": {"q": {"type": "string"}}}
+    body = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    item = {
+        "query": {"operationId": "find", **body},
+        "additionalOperations": {"COPY": {"operationId": "copy", **body}, "Lock": {"operationId": "lock"}},
+    }
+    async with faulty_server() as server:
+        server.answers["/a"] = answer(b'{"ok": 1}')
+        document = {
+            "openapi": "3.2.0",
+            "info": {"title": "t", "version": "1"},
+            "servers": [{"url": server.url}],
+            "paths": {"/a": item},
+        }
+        entry = {"name": "a", "call_template_type": "text", "content": document}
+        async with await UtcpClient.create({"manual_call_templates": [entry]}) as client:
+            results = [await client.call_tool(f"a.{name}", {"q": "x"}) for name in ("find", "copy")]
+            results.append(await client.call_tool("a.lock", {}))
+    assert results == [{"ok": 1}] * 3
+    assert [(seen.method, seen.body) for seen in server.requests] == [
+        ("QUERY", b'{"q":"x"}'),
+        ("COPY", b'{"q":"x"}'),
+        ("LOCK", b""),
+    ]
 
 
 def test_an_operations_parameter_overrides_the_paths_parameter(plan):
@@ -169,3 +205,13 @@ def test_the_identity_of_a_document_does_not_move_its_servers():
         {"/s": {"get": {"responses": {}}}}, servers=[{"url": "v1"}], **{"$self": "https://id.example.org/x/y"}
     )
     assert made.tools[0].template["url"] == "https://docs.example.com/v1/s"
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"), [({}, []), ({"enum": ["a/b"]}, []), ({"enum": ["a/b", "c/d"]}, ["Accept"])]
+)
+def test_the_accept_header_of_2_0_comes_from_produces(conversion, accept, expected):
+    parameter = {"name": "Accept", "in": "header", "type": "string", "required": True, **accept}
+    operation = {"parameters": [parameter], "produces": ["application/vnd.x+json"], "responses": {"200": {}}}
+    [tool] = conversion({}, version="2.0", paths={"/a": {"get": operation}}).tools
+    assert list(tool.inputs["properties"]) == expected

@@ -86,7 +86,7 @@ def test_no_requirement_sends_nothing(auth, security):
 def test_a_scheme_that_cannot_be_used_is_a_fault(conversion, scheme):
     operation = {"security": [{scheme: []}]}
     made = conversion(operation, components={"securitySchemes": SCHEMES})
-    assert any("unknown or incomplete" in fault.what for fault in made.faults)
+    assert any("unknown, incomplete or of a kind" in fault.what for fault in made.faults)
 
 
 def test_alternatives_and_combinations_of_schemes_are_kept(auth):
@@ -233,3 +233,12 @@ def test_a_relative_token_url_starts_at_the_documents_url_or_else_at_its_server(
 def test_a_token_url_without_a_host_is_a_fault_and_costs_the_flow_only(auth, tool):
     made = auth({"m": []}, schemes=MACHINE, servers=[{"url": "/v1"}], url=None)
     assert made == key("M_TOKEN")
+
+
+def test_a_scheme_that_answers_challenges_is_a_fault_and_sends_no_token(conversion):
+    components = {"securitySchemes": {"d": {"type": "http", "scheme": "Digest"}}}
+    made = conversion({"security": [{"d": []}]}, components=components)
+    assert "auth" not in made.tools[0].template
+    assert [fault.what for fault in made.faults] == [
+        "security scheme 'd' is unknown, incomplete or of a kind that the bridge does not send"
+    ]

@@ -57,7 +57,10 @@ async def _postman(document: JsonObject, placed: Placed, name: str, wishes: Wish
 
 
 async def _asyncapi(document: JsonObject, placed: Placed, name: str, wishes: Wishes) -> Converted:
-    made = openapi_of_asyncapi(document, placed.shown)
+    base = wishes.base_url
+    made = openapi_of_asyncapi(document, placed.shown, base)
+    as_http = base.replace("ws", "http", 1) if base and base.lower().startswith(("ws://", "wss://")) else base
+    wishes = replace(wishes, base_url=as_http)  # the description has addresses of HTTP until its tools are placed
     converted = await openapi_manual(made.openapi, url=placed.url, name=name, wishes=wishes)
     tools = [on_transport(tool, made.ways[str(tool["name"])]) for tool in converted.tools]
     notes = [*made.faults, *converted.notes]

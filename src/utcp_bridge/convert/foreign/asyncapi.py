@@ -73,14 +73,16 @@ def is_asyncapi(document: Any) -> bool:
     return is_object(document) and str(document.get("asyncapi", "")).startswith(("2.", "3."))
 
 
-def openapi_of_asyncapi(document: JsonObject, name: str) -> AsyncDescription:
+def openapi_of_asyncapi(document: JsonObject, name: str, base_url: str | None = None) -> AsyncDescription:
     """Return the OpenAPI description of a document, with the way of each operation.
+
+    `base_url` is the server of a document that names none; its scheme says which protocol it speaks.
 
     :raises ManualError: the document is not an AsyncAPI description, or the bridge can call none of its operations.
     """
     if not is_asyncapi(document):
         raise ManualError(f"{name} is not an AsyncAPI description of version 2 or 3.")
-    return _AsyncApi(document, name).described()
+    return _AsyncApi(document, name, base_url).described()
 
 
 def on_transport(tool: JsonObject, way: AsyncWay) -> JsonObject:
@@ -120,9 +122,11 @@ def _default(schema: Any) -> str:
 
 
 class _AsyncApi:
-    def __init__(self, document: JsonObject, name: str) -> None:
+    def __init__(self, document: JsonObject, name: str, base_url: str | None) -> None:
         self._document = document
         self._name = name
+        scheme, _, rest = (base_url or "").partition("://")
+        self._given: Mapping[str, Any] = {"protocol": scheme.lower(), "host": rest, "url": base_url} if rest else {}
         self._is_old = str(document["asyncapi"]).startswith("2.")
         self._made = AsyncDescription({})
         self._schemes: dict[str, JsonObject] = {}
@@ -211,9 +215,10 @@ class _AsyncApi:
         if not isinstance(operation.address, str):
             self._fault(where, "its channel has no address, so this operation is left out.")
             return
-        server = next((one for one in operation.servers if str(one.get("protocol")).lower() in _PROTOCOLS), None)
+        servers = operation.servers or ([self._given] if self._given else [])
+        server = next((one for one in servers if str(one.get("protocol")).lower() in _PROTOCOLS), None)
         if server is None:
-            said = ", ".join(sorted({str(one.get("protocol")) for one in operation.servers}))
+            said = ", ".join(sorted({str(one.get("protocol")) for one in servers}))
             what = f"the bridge has no transport for {said}" if said else "the document names no server for it"
             self._fault(where, f"{what}, so this operation is left out.")
             return

@@ -81,6 +81,7 @@ class BodyShape:
 class _FlatObject:
     properties: dict[str, Located]
     required: list[str]
+    read_only: tuple[str, ...] = ()
 
 
 class BodyReader:
@@ -128,6 +129,8 @@ class BodyReader:
             for name, place in flat.properties.items()
         }
         plan["members"] = list(arguments)
+        if flat.read_only:
+            plan["read_only"] = list(flat.read_only)
         if encoding:
             plan["encoding"] = encoding
         return BodyShape(arguments, plan)
@@ -254,7 +257,8 @@ class BodyReader:
         undescribed = [name for name in flat.required if name not in flat.properties]
         if kept:
             kept |= dict.fromkeys(undescribed, Located({}, "", ""))
-        return _FlatObject(kept, [name for name in flat.required if name not in undescribed])
+        read_only = tuple(name for name in flat.properties if name not in kept)
+        return _FlatObject(kept, [name for name in flat.required if name not in undescribed], read_only)
 
     def _is_read_only(self, place: Located) -> bool:
         node = as_object(place.value)

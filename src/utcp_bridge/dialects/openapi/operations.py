@@ -20,6 +20,7 @@ __all__ = ["OpenApiOperation", "OperationReader"]
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 _IGNORED_HEADERS = frozenset({"accept", "content-type", "authorization"})
 _GREEDY = re.compile(r"\{([^{}+*]+)[+*]\}|\{\+([^{}+*]+)\}")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _LOCATIONS = frozenset({"path", "query", "header", "cookie", "querystring"})
 
 
@@ -64,10 +65,23 @@ class OperationReader:
                 if (node := self._operation(item.at(method))) is not None:
                     yield method.upper(), path, node, item
             for method in as_object(as_object(item.value).get("additionalOperations")):
-                if method.isalpha() and method.isascii():
-                    node = self._operation(item.at("additionalOperations", method))
-                    if node is not None:
-                        yield method.upper(), path, node, item
+                node = self._operation(item.at("additionalOperations", method))
+                if node is not None and self._may_be_additional(method, node):
+                    yield method.upper(), path, node, item
+
+    def _may_be_additional(self, method: str, node: Located) -> bool:
+        """Return whether a key of `additionalOperations` is a method without a field of its own (3.2, Path Item).
+
+        It is sent in capitals, as the HTTP engine writes every method, and as all registered methods are.
+        """
+        if method.lower() in _METHODS:
+            what = f"the method {method} has a field of its own and cannot be in `additionalOperations`"
+        elif _TOKEN.fullmatch(method) is None or method.upper() == "CONNECT":
+            what = "the key in `additionalOperations` is not a method that can be sent"
+        else:
+            return True
+        self._faults.add(node.pointer, what, "The operation was left out.", severity="error")
+        return False
 
     def _operation(self, node: Located) -> Located | None:
         """Return an operation. One that is only a reference is followed: published documents are written so."""
@@ -93,7 +107,12 @@ class OperationReader:
         path = _plain_placeholders(path, parameters)
         if self._family == "2.0":
             body = upgrade_body(parameters, node, self._media_types(node, "consumes"))
-            kept = [upgrade_parameter(p) for p in parameters if p.value.get("in") not in {"body", "formData"}]
+            has_types = bool(self._media_types(node, "produces"))
+            kept = [
+                upgrade_parameter(p)
+                for p in parameters
+                if p.value.get("in") not in {"body", "formData"} and not (has_types and _is_plain_accept(p))
+            ]
             parameters = [p for p in kept if not (body and p.value["name"].lower() == "content-type")]
         else:
             body = self._body(node)
@@ -181,6 +200,13 @@ def _plain_placeholders(path: str, parameters: list[Located]) -> str:
 def _is_ignored(parameter: Located) -> bool:
     """Return whether OpenAPI 3 says to ignore this parameter (Parameter Object: three header names)."""
     return parameter.value.get("in") == "header" and parameter.value["name"].lower() in _IGNORED_HEADERS
+
+
+def _is_plain_accept(parameter: Located) -> bool:
+    """Return whether a 2.0 parameter is the `Accept` header without a choice: `produces` says what to accept."""
+    value = parameter.value
+    is_header = value.get("in") == "header" and str(value.get("name")).lower() == "accept"
+    return is_header and len(as_array(value.get("enum"))) < 2
 
 
 def _servers(node: Located, item: Located) -> Located | None:

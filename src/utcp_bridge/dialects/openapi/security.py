@@ -29,6 +29,8 @@ __all__ = ["SecurityReader", "legacy_numbers"]
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MAX_OPTIONS = 16
+_CHALLENGED = frozenset({"digest", "negotiate", "ntlm", "scram-sha-1", "scram-sha-256"})
+"""Schemes of HTTP that answer a challenge of the server. No token by itself does."""
 _METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "PATCH"})
 _FLOWS = frozenset({"authorizationCode", "clientCredentials", "accessCode", "application"})
 
@@ -147,7 +149,9 @@ class SecurityReader:
         made = read(name, scheme, [scope for scope in scopes if isinstance(scope, str)]) if read else None
         if made is None:
             self._faults.add(
-                f"#/security/{name}", f"security scheme {name!r} is unknown or incomplete", "The scheme is not used."
+                f"#/security/{name}",
+                f"security scheme {name!r} is unknown, incomplete or of a kind that the bridge does not send",
+                "It is not used.",
             )
             return None
         return [_with_aliases(member, legacy) for member in made]
@@ -166,7 +170,7 @@ class SecurityReader:
         if kind.lower() == "basic":
             user, password = self._variable(name, "USERNAME", scheme), self._variable(name, "PASSWORD", scheme)
             return [{"auth_type": "basic", "username": f"${{{user}}}", "password": f"${{{password}}}"}]
-        if not _TOKEN.fullmatch(kind or "Bearer"):
+        if not _TOKEN.fullmatch(kind or "Bearer") or kind.lower() in _CHALLENGED:
             return None
         return [self._token(name, scheme, "Bearer" if kind.lower() in {"bearer", ""} else kind)]
 
