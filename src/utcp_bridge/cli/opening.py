@@ -159,7 +159,7 @@ async def open_loaded(
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.client.client import Extensions, UtcpClient
     from utcp_bridge.net.gate.connection_watch import watched
-    from utcp_bridge.stores.replicas import shared_store
+    from utcp_bridge.stores.replicas import shared_store, stores_of
     from utcp_bridge.upstream import HostAhead
 
     config, settings = loaded.config, loaded.config.bridge
@@ -174,7 +174,7 @@ async def open_loaded(
     for line in env_file_lines(loaded) if reports else ():
         note(line)
     if settings.check_connections:
-        stack.enter_context(watched())
+        stack.enter_context(watched(stores_of(settings)))
     sink = stack.enter_context(audit_sink(settings, loaded.root))
     extensions = Extensions(
         redactor=redactor,
