@@ -5,6 +5,7 @@ import sys
 
 import anyio
 import pytest
+from tests.support.redis_server import redis_server
 from tests.support.server_client import StandIn
 
 from utcp_bridge.errors import ConfigError, UpstreamError
@@ -160,3 +161,13 @@ async def test_the_store_has_at_most_sixty_four_clients(tmp_path):
 def test_a_store_that_does_not_exist_is_an_error_that_names_the_setting(tmp_path):
     with pytest.raises(ConfigError, match="`search_store` does not name a store"):
         Lessons(BridgeSettings(search_memory="disk", search_store="nowhere"), tmp_path, str)
+
+
+async def test_replicas_learn_from_one_another_in_their_store(tmp_path):
+    with redis_server(tmp_path) as redis:
+        first, second = (server_of(tmp_path, search_memory="disk", store=redis.url) for _ in range(2))
+        async with first.meta_tools.lessons.open():
+            await teach(first)
+        async with second.meta_tools.lessons.open():
+            assert await finds(second)
+            assert not await finds(second, BEN)

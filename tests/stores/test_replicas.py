@@ -14,7 +14,7 @@ from utcp_bridge.errors import ConfigError
 from utcp_bridge.settings import BridgeSettings, ReplicaSettings
 from utcp_bridge.stores.limiter import Bucket, Lease, Slots, Uncovered
 from utcp_bridge.stores.port import StoreAway
-from utcp_bridge.stores.replicas import SharedStore, shared_store
+from utcp_bridge.stores.replicas import SharedStore, shared_store, stores_of
 
 pytestmark = pytest.mark.anyio
 PATIENCE = 60
@@ -150,6 +150,19 @@ async def test_a_password_has_a_setting_of_its_own(redis: RedisServer) -> None:
 async def test_a_wrong_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="`store` is not a Redis URL"):
         shared_store(ReplicaSettings(store=url))
+
+
+def test_the_watch_behind_the_gate_lets_connections_to_the_stores_through() -> None:
+    number = stores_of(BridgeSettings(store="rediss://:canary@192.0.2.1:7000/0"))
+    assert number("192.0.2.1", 7000)
+    assert not number("192.0.2.2", 7000)
+    assert not number("192.0.2.1", 443)
+    name = stores_of(BridgeSettings(token_store="redis://store.example/0"))
+    assert name("store.example", 0)
+    assert name("192.0.2.1", 6379)
+    assert not name("other.example", 0)
+    assert not stores_of(BridgeSettings())("192.0.2.1", 6379)
+    assert not stores_of(BridgeSettings(store="redis://store.example:port/0"))("store.example", 0)
 
 
 # --- limits ---

@@ -160,7 +160,7 @@ async def open_loaded(
     from utcp_bridge.client.extensions import Extensions
     from utcp_bridge.net.gate.connection_watch import watched
     from utcp_bridge.processes.systems import own_folder
-    from utcp_bridge.stores.replicas import shared_store
+    from utcp_bridge.stores.replicas import shared_store, stores_of
     from utcp_bridge.upstream import HostAhead
 
     config, settings = loaded.config, loaded.config.bridge
@@ -169,14 +169,10 @@ async def open_loaded(
     configure_logging(level, settings.log_format, redactor)
     stack.enter_context(log_file(settings.log_file, loaded.root))
     stack.enter_context(unblocked_stderr(serving=not quiet))
-    rest = "more faults in the configuration. `utcp-bridge check` lists them."
     if reports:
-        for fault in loaded.faults if quiet else first_few(loaded.faults, rest):
-            complain(str(fault))
-        for line in env_file_lines(loaded):
-            note(line)
+        _report(loaded, quiet=quiet)
     if settings.check_connections:
-        stack.enter_context(watched())
+        stack.enter_context(watched(stores_of(settings)))
     sink = stack.enter_context(audit_sink(settings, loaded.root)) if loaded.calls else None
     extensions = Extensions(
         redactor=redactor,
@@ -193,6 +189,14 @@ async def open_loaded(
     )
     client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
     return await stack.enter_async_context(client)
+
+
+def _report(loaded: LoadedConfig, *, quiet: bool) -> None:
+    rest = "more faults in the configuration. `utcp-bridge check` lists them."
+    for fault in loaded.faults if quiet else first_few(loaded.faults, rest):
+        complain(str(fault))
+    for line in env_file_lines(loaded):
+        note(line)
 
 
 def rules_of(settings: BridgeSettings, root: Path, redactor: Redactor) -> RulingPort | None:

@@ -11,9 +11,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib import import_module
+from ipaddress import ip_address
 from math import inf
 from secrets import token_hex
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import orjson
@@ -26,10 +28,11 @@ from utcp_bridge.stores.port import StoreAway
 from utcp_bridge.tasks import OwnTasks, loop_time
 from utcp_bridge.urls import bare_url
 
-__all__ = ["SharedStore", "shared_store", "store_faults"]
+__all__ = ["SharedStore", "shared_store", "store_faults", "stores_of"]
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
+_PORT: Final = 6379
 _MAX_CONNECTIONS: Final = 8
 _MAX_FAILURES: Final = 2
 """In a row, after which the store is taken to be away."""
@@ -52,6 +55,38 @@ def shared_store(settings: ReplicaSettings) -> SharedStore | None:
     :raises ConfigError: the URL is wrong, or its package is not installed.
     """
     return None if settings.store is None else SharedStore(settings.store, settings)
+
+
+def stores_of(settings: BridgeSettings) -> Callable[[str, int], bool]:
+    """Return whether a connection to this host and port, or the look-up of this host (port 0), is one to a store of the
+    operator, which needs no address gate. Behind a name, it may be any address with the port of the store.
+    """
+    urls = [url for url in (settings.store, settings.token_store, settings.search_store) if url and "://" in url]
+    ends = {end for end in map(_end_of, urls) if end is not None}
+    names = {host for host, _ in ends if not _is_number(host)}
+    ports = {port for host, port in ends if host in names}
+
+    def is_store(host: str, port: int) -> bool:
+        return (host, port) in ends or port in ports or (not port and host in names)
+
+    return is_store
+
+
+def _end_of(url: str) -> tuple[str, int] | None:
+    """Return the host and the port of a store; None if its URL is wrong, which opening it reports."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname or "localhost", parts.port or _PORT
+    except ValueError:
+        return None
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 async def store_faults(settings: BridgeSettings) -> list[Fault]:
@@ -111,6 +146,7 @@ class SharedStore:
         self._not_before = 0.0
         self._failures, self._failed_at = 0, -inf
         self._lost_at: float | None = None
+        self._has_answered = False
         self._hearers: dict[str, Callable[[JsonObject], None]] = {}
         self._news, self._sent = anyio.create_memory_object_stream[bytes](_MAX_WAITING)
         self._tasks = OwnTasks()
@@ -127,7 +163,7 @@ class SharedStore:
     @property
     def state(self) -> str:
         """The state in one word, for probes: `ready` or `away`."""
-        return "away" if self.is_away else "ready"
+        return "ready" if self._has_answered and not self.is_away else "away"
 
     def script(self, text: str) -> Any:
         """Return a script that Redis runs in one step. A function that calls it is passed to `run`."""
@@ -150,7 +186,7 @@ class SharedStore:
         except (self._faults.RedisError, OSError) as error:
             self._failed(error, began)
             raise self._away() from None
-        self._failures = 0
+        self._failures, self._has_answered = 0, True
         if self._lost_at is not None:
             self._found()
         return result

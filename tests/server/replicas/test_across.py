@@ -217,7 +217,7 @@ async def test_a_handle_of_another_bridge_gets_a_clear_sentence_while_the_store_
 
 async def test_the_probe_names_the_state_of_the_store(redis: RedisServer) -> None:
     async with two(redis) as (one, _):
-        assert one.server.readiness.summary()["store"] == "ready"
+        await until(lambda: one.server.readiness.summary()["store"] == "ready")
         redis.stop()
         await until(lambda: one.store.is_away)
         assert one.server.readiness.summary()["store"] == "away"
