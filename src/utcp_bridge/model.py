@@ -298,16 +298,16 @@ class Tool:
     """`icons`, `execution` and `_meta` of an MCP server's tool, for hosts."""
     projection: str | None = None
     """A JMESPath expression of the operator that is applied to the result. The tool then has no output schema."""
+    qualified_name: str = field(init=False)
+    """The UTCP name, `manual.tool`: one text, which is a key in several tables."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "qualified_name", f"{self.source.name}.{self.name}")
 
     @property
     def manual(self) -> str:
         """The name of the tool's manual."""
         return self.source.name
-
-    @property
-    def qualified_name(self) -> str:
-        """The UTCP name, `manual.tool`."""
-        return f"{self.source.name}.{self.name}"
 
     @property
     def tool_call_template(self) -> JsonObject:

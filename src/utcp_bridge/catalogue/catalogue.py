@@ -14,6 +14,7 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Final
 
 from utcp_bridge.catalogue.exposure import ListedPart, listed_part_for
@@ -115,16 +116,25 @@ class _Recent:
 class _Share:
     """How much work the listed schemas of one manual may still take together, and the last of them."""
 
-    __slots__ = ("nodes", "parts", "recent")
+    __slots__ = ("hints", "nodes", "parts", "recent")
 
     def __init__(self) -> None:
+        self.hints: dict[tuple[tuple[str, bool], ...], JsonObject] = {}
         self.nodes = _MAX_MANUAL_NODES
         self.parts = SharedParts()
         self.recent = _Recent()
 
 
 class Entry:
-    """One tool under its MCP name. Its listed parts are made when they are first needed."""
+    """One tool under its MCP name. Its listed parts are made when they are first needed, and `...` before that.
+
+    There are as many entries as tools, so they have slots: a table of each one's members would double their memory.
+    """
+
+    __slots__ = (
+        "_composed", "_composed_weight", "_conform", "_has_headers", "_input", "_inputs", "_listed",
+        "_max_schema_bytes", "_nodes", "_output", "_share", "_weight", "_with_output", "name", "rendering", "tool",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -145,29 +155,42 @@ class Entry:
         self._with_output = with_output
         self.rendering: tuple[Any, ...] | None = None
         """How its last result was rendered, with what that depends on: most results of a tool go to one caller."""
+        self._input: PortableInput | EllipsisType = ...
+        self._output: PortableOutput | EllipsisType | None = ...
+        self._has_headers: bool | EllipsisType = ...
+        self._conform: Conformer | EllipsisType | None = ...
+        self._listed: JsonObject | EllipsisType = ...
+        self._composed: JsonObject | EllipsisType = ...
+        self._weight: tuple[int, bytes] | EllipsisType = ...
+        self._composed_weight: tuple[int, bytes] | EllipsisType = ...
 
-    @cached_property
+    @property
     def input(self) -> PortableInput:
         """The listed input schema."""
-        return at_once(self._input_in_steps())
+        if self._input is ...:
+            self._input = at_once(self._input_in_steps())
+        return self._input
 
-    @cached_property
+    @property
     def has_headers(self) -> bool:
         """Whether the listed input schema may have an `x-mcp-header`. The SDK walks such a schema with each call."""
-        return HEADER_KEY.encode() in json_bytes(self.input.schema)
+        if self._has_headers is ...:
+            self._has_headers = HEADER_KEY.encode() in json_bytes(self.input.schema)
+        return self._has_headers
 
-    @cached_property
+    @property
     def output(self) -> PortableOutput | None:
         """The listed output schema, if there is one."""
-        return at_once(self._output_in_steps())
+        if self._output is ...:
+            self._output = at_once(self._output_in_steps())
+        return self._output
 
     def steps(self) -> Generator[None, None, None]:
         """Make the listed schemas, in steps between which a server can do other work."""
-        made = self.__dict__  # where `cached_property` keeps them
-        if "input" not in made:
-            made["input"] = yield from self._input_in_steps()
-        if "output" not in made:
-            made["output"] = yield from self._output_in_steps()
+        if self._input is ...:
+            self._input = yield from self._input_in_steps()
+        if self._output is ...:
+            self._output = yield from self._output_in_steps()
 
     def forget_parts(self) -> None:
         """Forget what the schemas of the manual's tools have in common: a page of them is made."""
@@ -209,14 +232,21 @@ class Entry:
         self._share.recent.keep(outputs, made, is_output=True)
         return made
 
-    @cached_property
+    @property
     def conform(self) -> Conformer | None:
         """Fits structured results to the listed output schema. None if no output schema is listed."""
-        return None if self.output is None else Conformer(self.output.schema)
+        if self._conform is ...:
+            self._conform = None if self.output is None else Conformer(self.output.schema)
+        return self._conform
 
-    @cached_property
+    @property
     def listed(self) -> JsonObject:
         """The entry of `tools/list`, for every protocol version."""
+        if self._listed is ...:
+            self._listed = self._make_listed()
+        return self._listed
+
+    def _make_listed(self) -> JsonObject:
         tool = self.tool
         description = clean(tool.description)
         if tool.deprecated:
@@ -235,7 +265,7 @@ class Entry:
         if self.output is not None:
             entry["outputSchema"] = self.output.schema
         if hints := {key: tool.annotations[key] for key in _HINTS if isinstance(tool.annotations.get(key), bool)}:
-            entry["annotations"] = hints
+            entry["annotations"] = self._share.hints.setdefault(tuple(hints.items()), hints)
         if icons := [icon for icon in tool.extras.get("icons", ()) if self.refuse_link(icon["src"]) is None]:
             entry["icons"] = visible_json(icons)
         if "execution" in tool.extras:
@@ -243,22 +273,27 @@ class Entry:
         entry["_meta"] = {**upstream_meta(tool.extras.get("_meta")), **meta}
         return entry
 
-    @cached_property
+    @property
     def composed(self) -> JsonObject:
         """The entry for protocol versions whose input schemas may have combinators at the root."""
-        if self.input.composed is self.input.schema:
-            return self.listed
-        return {**self.listed, "inputSchema": self.input.composed}
+        if self._composed is ...:
+            is_same = self.input.composed is self.input.schema
+            self._composed = self.listed if is_same else {**self.listed, "inputSchema": self.input.composed}
+        return self._composed
 
-    @cached_property
+    @property
     def weight(self) -> tuple[int, bytes]:
         """The bytes of `listed` as JSON: how many, and their digest."""
-        return _weighed(self.listed)
+        if self._weight is ...:
+            self._weight = _weighed(self.listed)
+        return self._weight
 
-    @cached_property
+    @property
     def composed_weight(self) -> tuple[int, bytes]:
         """The bytes of `composed` as JSON: how many, and their digest."""
-        return self.weight if self.composed is self.listed else _weighed(self.composed)
+        if self._composed_weight is ...:
+            self._composed_weight = self.weight if self.composed is self.listed else _weighed(self.composed)
+        return self._composed_weight
 
     def refuse_link(self, uri: str) -> str | None:
         """Return why a link in a result of the tool is not passed on; None if it is."""

@@ -57,6 +57,14 @@ class BuiltTools:
     """Variables that some tools need and no source has, with the remedy for each."""
     exempt: set[str] = field(default_factory=set[str])
     """`host:port` of the endpoints that the operator wrote."""
+    hints: dict[frozenset[tuple[str, Any]], JsonObject] = field(default_factory=dict[Any, JsonObject], repr=False)
+    """Each set of hints once: most tools have the same few."""
+
+    def one_of(self, hints: JsonObject) -> JsonObject:
+        """Return hints as one object for all tools that have the same."""
+        if not all(isinstance(value, bool) for value in hints.values()):
+            return hints
+        return self.hints.setdefault(frozenset(hints.items()), hints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +208,7 @@ class ToolBuilder:
             if endpoint is not None and source.trust is Trust.OPERATOR:
                 built.exempt |= endpoint_pair(endpoint)
         known = hints_of_template(transport, template)
-        hints = {**stated_hints(raw, source, transport, template, known), **raw.decided}
+        hints = built.one_of({**stated_hints(raw, source, transport, template, known), **raw.decided})
         is_local = template is not None and source.trust is Trust.OPERATOR and transport.starts_program(template)
         return _Judged(kind, hints, is_repeatable(raw, source, known), is_local)
 
