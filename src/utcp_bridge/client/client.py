@@ -23,7 +23,7 @@ from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.explaining import Explainer, add_advice, redact_error
 from utcp_bridge.client.reconfiguring import Reconfiguring
-from utcp_bridge.client.reference_names import Arguments, ReferenceKeywords, ReferenceNames, with_keywords
+from utcp_bridge.client.reference_names import Arguments, ReferenceKeywords, ReferenceNames, parts_of_keywords
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.client.shadowing import Shadowing, ShadowRecord, is_promoted
 from utcp_bridge.client.streaming import StreamingRun, plain_value
@@ -225,7 +225,8 @@ class UtcpClient(ReferenceNames):
         :raises ConfigError: the configuration itself cannot be read. If a file is missing, this is also a
             `FileNotFoundError`.
         """
-        root, extensions = with_keywords(root, extensions or Extensions(), reference)
+        root, parts = parts_of_keywords(root, reference)
+        extensions = replace(extensions or Extensions(), **parts)
         known_fields = TransportRegistry(extensions.transports).fields
         loaded = await as_config(config, root=root, known_fields=known_fields)
         for text in first_few(loaded.faults, "more faults in the configuration."):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict
+from typing import Any, Self, TypeAlias, TypedDict
 
 import anyio
 
@@ -21,10 +20,7 @@ from utcp_bridge.settings import UtcpClientConfig
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.variables import flat_key
 
-if TYPE_CHECKING:
-    from utcp_bridge.client.client import Extensions
-
-__all__ = ["Arguments", "ReferenceKeywords", "ReferenceNames", "with_keywords"]
+__all__ = ["Arguments", "ReferenceKeywords", "ReferenceNames", "parts_of_keywords"]
 
 Arguments: TypeAlias = Mapping[str, Any] | str | None
 """The arguments of a call: a mapping, or JSON text, as models write it."""
@@ -158,19 +154,13 @@ class ReferenceNames(ABC):
         return await self.get_required_variables_for_registered_tool(tool_name)
 
 
-def with_keywords(
-    root: Path | None, extensions: Extensions, given: ReferenceKeywords
-) -> tuple[Path | None, Extensions]:
-    """Return the folder and the parts of a client, with the keywords of the reference library.
+def parts_of_keywords(root: Path | None, given: ReferenceKeywords) -> tuple[Path | None, dict[str, Any]]:
+    """Return the folder of a client, and its parts by their names in `Extensions`, from these keywords.
 
     :raises TypeError: a keyword has another name.
     """
     if unknown := set(given) - ReferenceKeywords.__optional_keys__:
         raise TypeError(f"create() got an unexpected keyword argument {min(unknown)!r}")
     folder = given.get("root_dir")
-    changed = replace(
-        extensions,
-        repository=given.get("tool_repository") or extensions.repository,
-        search_strategy=given.get("search_strategy") or extensions.search_strategy,
-    )
-    return root if folder is None else Path(folder), changed
+    named = {"repository": given.get("tool_repository"), "search_strategy": given.get("search_strategy")}
+    return root if folder is None else Path(folder), {name: part for name, part in named.items() if part}
