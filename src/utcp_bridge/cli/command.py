@@ -83,6 +83,7 @@ A verb `x` is the command `x` of `commands/x.py`, or of the module in `_TOGETHER
 
 _TOGETHER: Final = {
     "remove": "add",
+    "reload": "serve",
     "uninstall": "install",
     "list": "status",
     "search": "tools",

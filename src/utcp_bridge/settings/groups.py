@@ -168,7 +168,7 @@ class ExposureSettings(Frozen):
     )
     follow_configuration: bool | Annotated[float, Field(ge=0.1, le=3_600)] = Field(
         default=True,
-        description="`serve` looks at the files of its configuration, once a second or every so many seconds, and "
+        description="`serve` looks at the files of its configuration, once a second or every N seconds, and "
         "takes over what has changed without a restart (docs/live.md). false: only after SIGHUP and "
         "`utcp-bridge reload`.",
     )

@@ -1,8 +1,10 @@
 """A configuration that changes while it is served, followed in this process."""
 
 import json
+import re
 import signal
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import anyio
 import pytest
@@ -11,6 +13,7 @@ from utcp_bridge.cli.live.following import Follower, following
 from utcp_bridge.cli.opening import opened_parts
 from utcp_bridge.cli.options import Options
 from utcp_bridge.processes.ending import Ending
+from utcp_bridge.settings import LIVE_SETTINGS
 
 
 def _entry(name, **more):
@@ -129,3 +132,9 @@ async def test_a_changed_setting_is_named_as_one_that_needs_a_new_start(tmp_path
         assert capfd.readouterr().err.count("take effect at the next start: server.port.") == 1
         await follower.read_again()
         assert capfd.readouterr().err == "", "the log says it once"
+
+
+def test_the_page_names_each_setting_that_is_taken_over():
+    page = (Path(__file__).parents[3] / "docs" / "live.md").read_text(encoding="utf-8")
+    listed = page.partition("These are taken over at once:")[2].partition("All other settings")[0]
+    assert set(re.findall(r"`(\w+)`", listed)) == LIVE_SETTINGS

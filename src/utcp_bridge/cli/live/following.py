@@ -52,7 +52,7 @@ _USUAL_SECONDS: Final = 1.0
 _STILL_SECONDS: Final = 0.25
 """A file that has not changed for so long is taken for written."""
 _MAX_LOOKS: Final = 20
-"""A file that is written all the time is read after so many looks."""
+"""A file that is written all the time is read after this number of looks."""
 _MAX_ERROR: Final = 600
 """Characters of an error in `/readyz`."""
 _OF_RULES: Final = frozenset({"access_rules", "approvals", "rule_timeout"})

@@ -1,4 +1,4 @@
-"""A running bridge whose configuration changes, as a process, with clients of both eras connected."""
+"""`utcp-bridge reload`, and a bridge as a process whose configuration changes beside connected clients of both eras."""
 
 from __future__ import annotations
 
