@@ -136,6 +136,7 @@ class NarrowedClient:
         self.settings: BridgeSettings = whole.settings
         self.root = whole.root
         self.notes_requesters = whole.notes_requesters
+        self.refusals = whole.refusals
         self.redactor: Redactor = whole.redactor
         self.host_ahead: HostAhead = whole.host_ahead
         self._generation: int | None = None

@@ -31,12 +31,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from utcp_bridge import __version__
-from utcp_bridge.access.admissions import Admission, admission_of, note_admission
+from utcp_bridge.access.admissions import Admission, address_of, admission_of, note_admission
 from utcp_bridge.access.challenges import WELL_KNOWN, Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
-from utcp_bridge.model import CALLER, RECEIVED_HEADERS, is_object
+from utcp_bridge.model import CALLER, RECEIVED_HEADERS, Requester, is_object
 from utcp_bridge.net.asgi_server import Ahead, serve_asgi
 from utcp_bridge.net.listening import ConnectionLimits, for_url, listen
+from utcp_bridge.pipeline.audit import Refusals
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.hosts.interaction import place_of_state
 from utcp_bridge.server.hot.posts import HotPosts
@@ -84,6 +85,8 @@ _QUIET_SECONDS: Final = 0.5
 _LOOK_SECONDS: Final = 0.05
 _LAST_RESORT_SECONDS: Final = 3
 _BLANKS: Final = (b" ", b"\t")
+_AUDITED: Final = {401: "unauthorized", 403: "forbidden"}
+"""Outcomes in the audit log by the statuses of refused requests."""
 _ALLOW: Final = (b"allow", b"GET, POST, DELETE")
 _VERSION: Final = b"mcp-protocol-version"
 _SESSION: Final = b"mcp-session-id"
@@ -127,6 +130,7 @@ def _assemble(
         path=settings.path,
         at_end=ways.end_streams,
     )
+    front.refusals = server.part.whole.refusals
     if settings.metrics:
         front.metrics = MetricsPage(server.part.whole, server.readiness)
     outermost: Any = front
@@ -390,6 +394,8 @@ class HttpFront:
         self.end_streams: Final = at_end
         self.metrics: MetricsPage | None = None
         """Answers `/metrics`. It has a token of its own."""
+        self.refusals: Refusals | None = None
+        """Writes audit lines of requests without a valid token."""
         self._open: dict[anyio.CancelScope, tuple[Admission | None, bool]] = {}
         if keeper is not None:
             keeper.on_look = self.end_refused
@@ -462,6 +468,8 @@ class HttpFront:
         try:
             note_admission(scope, await keeper.recognise(_stripped(scope["headers"]), scope))
         except Refused as refused:
+            if self.refusals is not None and refused.status in _AUDITED:
+                self.refusals.note(_AUDITED[refused.status], Requester(refused.principal, address=address_of(scope)))
             headers = [(b"www-authenticate", keeper.challenge(refused))] if refused.status in {401, 403} else []
             await respond(self._closing(send), refused.status, refused.document(), headers)
             return False

@@ -23,7 +23,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 from pydantic_core import from_json
 from starlette.requests import Request
 
-from utcp_bridge.access.admissions import Admission, note_admission
+from utcp_bridge.access.admissions import Admission, admission_of, note_admission
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, JsonObject
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
@@ -162,6 +162,8 @@ class HotPosts:
         """Return the head with who sends it, which is noted in the scope; None if the application has to ask."""
         if scope["query_string"] or keeper.needed is not None:
             return None
+        if admission_of(scope) is not None:  # judged just now, to choose the profile
+            return head
         certificate = keeper.certificate_of(scope)
         admission = head.admission
         if admission is None or not keeper.still(admission, certificate):
