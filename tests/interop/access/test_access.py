@@ -363,7 +363,10 @@ def talking(command: list[Any], environment: dict[str, str], site: Site, words: 
         assert process.stdin is not None
         process.stdin.write("".join(f"{line}\n" for line in lines))
         process.stdin.flush()
-        line = heard.get(timeout=180)
+        try:
+            line = heard.get(timeout=120)
+        except queue.Empty:
+            line = ""
         assert line, "".join(printed)[-3000:]
         return json.loads(line)
 
