@@ -11,7 +11,7 @@ import threading
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -324,12 +324,56 @@ async def test_the_python_sdk_logs_in_renews_takes_new_keys_and_logs_in_for_more
     site.await_calls_of("somebody", "machine")
 
 
-@contextmanager
-def talking(command: list[Any], environment: dict[str, str], site: Site, words: str) -> Iterator[Callable[..., Any]]:
-    """Run a client, and let the browser visit each login that it prints. Yield a function that says and hears a line.
+class Talk:
+    """A running client that reads lines and prints lines of JSON. The browser visits each login that it prints."""
 
-    It returns the first line of JSON that comes after what it says.
-    """
+    def __init__(self, process: subprocess.Popen[str], issuer: str, words: str) -> None:
+        self._process, self._issuer, self._words = process, issuer, words
+        self._heard: queue.Queue[str] = queue.Queue()
+        self._printed: list[str] = []
+        self._visits: dict[str, threading.Thread] = {}
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def __call__(self, *lines: str) -> Any:
+        """Say lines, and return the first JSON that comes after them."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("".join(f"{line}\n" for line in lines))
+        self._process.stdin.flush()
+        try:
+            line = self._heard.get(timeout=120)
+        except queue.Empty:
+            line = ""
+        assert line, "".join(self._printed)[-3000:]
+        return json.loads(line)
+
+    def end(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.terminate()
+        self._process.wait(60)
+        self._reader.join(60)
+        self._process.stdout.close()
+        for one in self._visits.values():
+            one.join(180)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._printed.append(line)
+            found = re.search(re.escape(f"{self._issuer}/auth?") + r"\S+", line)
+            if found and found[0] not in self._visits:
+                self._visits[found[0]] = threading.Thread(target=visit, args=(found[0], self._words))
+                self._visits[found[0]].start()
+            elif line.startswith("{") and line.rstrip().endswith("}"):
+                self._heard.put(line)
+        self._heard.put("")
+
+
+@contextmanager
+def talking(command: list[Any], environment: dict[str, str], site: Site, words: str) -> Iterator[Talk]:
+    """Run a client. `words` are on the last page of its login."""
     process = subprocess.Popen(
         [*map(str, command)],
         stdin=subprocess.PIPE,
@@ -339,49 +383,11 @@ def talking(command: list[Any], environment: dict[str, str], site: Site, words: 
         text=True,
         encoding="utf-8",
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    heard: queue.Queue[str] = queue.Queue()
-    printed: list[str] = []
-    visits: list[threading.Thread] = []
-
-    def read() -> None:
-        assert process.stdout is not None
-        seen: set[str] = set()
-        for line in process.stdout:
-            printed.append(line)
-            found = re.search(re.escape(f"{site.issuer}/auth?") + r"\S+", line)
-            if found and found[0] not in seen:
-                seen.add(found[0])
-                visits.append(threading.Thread(target=visit, args=(found[0], words)))
-                visits[-1].start()
-            elif line.startswith("{") and line.rstrip().endswith("}"):
-                heard.put(line)
-        heard.put("")
-
-    def say(*lines: str) -> Any:
-        assert process.stdin is not None
-        process.stdin.write("".join(f"{line}\n" for line in lines))
-        process.stdin.flush()
-        try:
-            line = heard.get(timeout=120)
-        except queue.Empty:
-            line = ""
-        assert line, "".join(printed)[-3000:]
-        return json.loads(line)
-
-    reader = threading.Thread(target=read)
-    reader.start()
+    talk = Talk(process, site.issuer, words)
     try:
-        yield say
+        yield talk
     finally:
-        process.stdin.close()
-        process.terminate()
-        process.wait(60)
-        reader.join(60)
-        process.stdout.close()
-        for one in visits:
-            one.join(180)
+        talk.end()
 
 
 @pytest.mark.timeout(400)
