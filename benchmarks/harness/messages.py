@@ -55,6 +55,8 @@ class Address:
     host: str
     port: int
     path: str
+    headers: tuple[str, ...] = ()
+    """Further lines of each head."""
 
     def head(self, era: Era, method: str, length: int, *, name: str = "", session: str = "") -> bytes:
         lines = [
@@ -63,6 +65,7 @@ class Address:
             "Content-Type: application/json",
             "Accept: application/json, text/event-stream",
             f"Content-Length: {length}",
+            *self.headers,
         ]
         if method != "initialize":
             lines.append(f"MCP-Protocol-Version: {era}")

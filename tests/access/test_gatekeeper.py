@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from utcp_bridge.access import gatekeeper
 from utcp_bridge.access.challenges import Challenger, Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
 from utcp_bridge.access.principals import Principal
@@ -180,3 +181,31 @@ def test_a_start_without_any_token_is_in_the_log_with_the_verb_that_makes_one(to
     tokens.add("ci")
     Gatekeeper(tokens=tokens)
     assert len(caplog.messages) == 1
+
+
+def test_a_header_that_is_known_is_judged_again_when_the_file_changes_and_never_in_parts(tokens):
+    made = tokens.add("ci", scopes=["read"])
+    keeper = Gatekeeper(tokens=tokens, challenger=Challenger("", None, ("read",)))
+    right = (b"authorization", b"Bearer " + made.value.encode())
+    admission = keeper.known([right], "")
+    assert admission is not None
+    assert keeper.known([(b"host", b"x"), right], "") is admission
+    wrong = (b"authorization", right[1][:-1] + (b"A" if right[1][-1:] != b"A" else b"B"))
+    for headers in ([right, right], [right, wrong], [wrong], [(b"authorization", right[1].lower())], []):
+        assert keeper.known(headers, "") is None, headers
+    tokens.revoke("ci")
+    assert keeper.known([right], "") is None
+    narrow = tokens.add("narrow")
+    for _ in range(2):
+        assert keeper.known([(b"authorization", b"Bearer " + narrow.value.encode())], "") is None, "it lacks a scope"
+
+
+def test_a_bounded_number_of_headers_is_known(tokens, monkeypatch):
+    monkeypatch.setattr(gatekeeper, "_MAX_RECENT", 2)
+    keeper = Gatekeeper(tokens=tokens)
+    for number in range(5):
+        value = tokens.add(f"t{number}").value.encode()
+        assert keeper.known([(b"authorization", b"Bearer " + value)], "") is not None
+        assert keeper.known([(b"authorization", b"Bearer " + b" " * 5000 + value)], "") is not None
+        assert len(keeper._recent) <= 2
+        assert max(map(len, keeper._recent)) < 100

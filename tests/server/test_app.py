@@ -279,7 +279,7 @@ async def test_without_a_progress_token_partial_results_are_dropped():
     [
         (MetaToolNames(), ["2 tools from m (2)", "search_tools", "call_tool"]),
         (MetaToolNames(call=None), ["search_tools"]),
-        (MetaToolNames(search=None), ["2 tools of 1 providers"]),
+        (MetaToolNames(search=None), ["2 tools of 1 provider"]),
     ],
 )
 async def test_instructions_name_the_current_providers(names, words):

@@ -13,6 +13,7 @@ from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.errors import UnknownTool
 from utcp_bridge.manuals.repository import InMemoryToolRepository
 from utcp_bridge.model import Result, Source, Tool
+from utcp_bridge.pipeline.audit import Refusals
 from utcp_bridge.search.lexical import Bm25Strategy
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.stores.replicas import SharedStore
@@ -53,6 +54,7 @@ class StandIn:
     shared: SharedStore | None = None
 
     def __post_init__(self):
+        self.refusals = Refusals(None, self.redactor)
         self._tools, self._functions, self._callbacks = {}, {}, []
         self.server_states = []
         self.upstreams_away, self.served, self._hearers = [], [], []

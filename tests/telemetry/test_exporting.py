@@ -14,10 +14,12 @@ from typing import Any
 
 import httpx2
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
+from utcp_bridge.access.audit_chain import check_audit
 from utcp_bridge.telemetry.exporting import leave_out_missing
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -192,6 +194,30 @@ def test_a_span_has_no_text_of_an_error(tmp_path: Path) -> None:
         [span] = [span for span in spans(collector) if span.name.startswith("resources/read")]
         assert (span.status.code, span.status.message) == (2, "")
         assert "canary" not in str(span)
+
+
+def test_audit_lines_go_to_the_collector_as_a_chain(tmp_path: Path) -> None:
+    with peer() as service, peer() as collector:
+        otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        with bridge(tmp_path, service.url, {"audit_log": "otlp", "retries": 0}, otel) as (base, process):
+            assert call(base, "m_post")["isError"] is False
+            assert call(base, "m_failing")["isError"] is True
+            process.terminate()
+            assert process.wait() == 0
+    records: list[Any] = []
+    for _, body in collector.received["/v1/logs"]:
+        for resource in ExportLogsServiceRequest.FromString(body).resource_logs:
+            for scope in resource.scope_logs:
+                records.extend(scope.log_records)
+    lines = [json.loads(record.body.string_value) for record in records]
+    assert [line.get("tool", line.get("log")) for line in lines] == ["start", "m.post", "m.failing", "end"]
+    noted = attributes(records[2])
+    assert (noted["utcp.tool"], noted["utcp.outcome"]) == ("m.failing", "rejected")
+    assert records[2].trace_id.hex() == lines[2]["trace"]
+    path = tmp_path / "calls.jsonl"
+    path.write_text("".join(f"{record.body.string_value}\n" for record in records), encoding="utf-8")
+    report = check_audit([path], None)
+    assert (report.fault, report.lines) == ("", 4)
 
 
 def test_a_call_over_utcp_is_a_trace_as_well_and_the_audit_log_has_its_id(tmp_path: Path) -> None:

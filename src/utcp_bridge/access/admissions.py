@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from utcp_bridge.access.principals import ANYONE, Principal
 
-__all__ = ["Admission", "admission_of", "note_admission", "principal_of"]
+__all__ = ["Admission", "address_of", "admission_of", "note_admission", "principal_of"]
 
 _KEY: Final = "utcp_bridge.admission"
 """Where the scope of a request keeps its admission."""
@@ -48,6 +48,12 @@ def principal_of(scope: Mapping[str, Any]) -> Principal:
     """Return who an ASGI request comes from."""
     found = scope.get(_KEY)
     return ANYONE if found is None else found.principal
+
+
+def address_of(scope: Mapping[str, Any]) -> str | None:
+    """Return the IP address that an ASGI request comes from."""
+    peer: tuple[str, int] | None = scope.get("client")
+    return None if peer is None else peer[0]
 
 
 def note_admission(scope: MutableMapping[str, Any], admission: Admission) -> None:

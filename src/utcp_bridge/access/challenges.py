@@ -41,6 +41,8 @@ class Refused(Exception):
         self.error = error
         self.message = message
         self.scopes = tuple(scopes)
+        self.principal = ""
+        """Who sent it, if that is known."""
 
     def document(self) -> dict[str, str]:
         """Return the body of the response."""

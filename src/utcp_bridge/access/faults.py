@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["access_faults", "empty_profiles"]
 
 _SECONDS = 10.0
-_PLACES_WITHOUT_FILE = frozenset({"-", "syslog"})
+_PLACES_WITHOUT_FILE = frozenset({"-", "syslog", "otlp"})
 
 
 async def access_faults(settings: BridgeSettings, root: Path) -> list[Fault]:

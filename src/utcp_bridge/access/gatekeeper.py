@@ -43,6 +43,9 @@ _NOTE_EVERY: Final = 12
 """Looks."""
 _SCOPED: Final = frozenset({"token", "oauth"})
 """Kinds of principals whose tokens carry scopes."""
+_MAX_RECENT: Final = 256
+_MAX_RECENT_BYTES: Final = 4_096
+"""Of a header with a credential. A longer one is judged each time."""
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -75,12 +78,14 @@ class Gatekeeper:
         self._named: dict[str, tuple[Secret, Admission]] = {}
         self._shared_admission = Admission(_SHARED)
         self._of_certificates: dict[str, Admission] = {}
+        self._recent: dict[bytes, Admission] = {}
+        """Admissions by the header that had a valid credential, so that a hot request costs no hash."""
         self.on_look: Callable[[], object] = lambda: None
         """Called every few seconds, to end what revoked and expired tokens have open."""
         self.needed: Callable[[Any, Principal], Collection[str]] | None = None
         if tokens is not None:
             _check_writers(tokens.path)
-            self._stamp = _stamp(tokens.path)
+            self._stamp = _stamp(tokens.place)
             self._take(tokens.read())
             if not self._named and shared is None and oauth is None:
                 _logger.warning(
@@ -99,13 +104,21 @@ class Gatekeeper:
 
     def known(self, headers: Headers, certificate: str) -> Admission | None:
         """Return the admission of a request that needs no look elsewhere; None if `recognise` has to decide."""
+        given = [value for name, value in headers if name == b"authorization"]
+        recent = self._recent.get(given[0]) if len(given) == 1 else None
+        if recent is not None and self.still(recent, certificate):
+            return recent
         try:
-            found = self._local(_credential(headers), certificate)
+            found = self._local(_credential_of(given), certificate)
             if found is None or not self.still(found, certificate):
                 return None
             self._check_scopes(found.principal, ())
         except Refused:
             return None
+        if given and len(given[0]) <= _MAX_RECENT_BYTES:
+            if len(self._recent) >= _MAX_RECENT:
+                self._recent.clear()
+            self._recent[given[0]] = found
         return found
 
     def still(self, admission: Admission, certificate: str) -> bool:
@@ -123,7 +136,7 @@ class Gatekeeper:
         certificate = self.certificate_of(scope)
         if b"access_token=" in scope.get("query_string", b""):
             raise Refused(400, "invalid_request", "A token in the URL is not accepted. Send it as `Authorization`.")
-        credential = _credential(headers)
+        credential = _credential_of([value for name, value in headers if name == b"authorization"])
         found = self._local(credential, certificate)
         if found is None and credential is not None and self._oauth is not None:
             found = await self._oauth.examine(credential)
@@ -185,13 +198,15 @@ class Gatekeeper:
         if not needed or principal.kind not in _SCOPED or needed <= principal.scopes:
             return
         wanted = " ".join(sorted(needed))
-        raise Refused(403, "insufficient_scope", f"This needs a token with the scopes: {wanted}.", sorted(needed))
+        refused = Refused(403, "insufficient_scope", f"This needs a token with the scopes: {wanted}.", sorted(needed))
+        refused.principal = principal.name
+        raise refused
 
     # --- the file of named tokens ------------------------------------------------------------------
 
     def _look(self, tokens: TokenFile) -> None:
         """Read the file again if it changed. To look costs a microsecond, so a revoked token ends at once."""
-        stamp = _stamp(tokens.path)
+        stamp = _stamp(tokens.place)
         if stamp == self._stamp:
             return
         self._stamp = stamp
@@ -297,12 +312,11 @@ def gatekeeper_for(settings: BridgeSettings, address: str, root: Path) -> Gateke
     )
 
 
-def _credential(headers: Headers) -> bytes | None:
-    """Return the bearer token of a request; None if it has none.
+def _credential_of(given: list[bytes]) -> bytes | None:
+    """Return the bearer token of a request with these headers `Authorization`; None if it has none.
 
     :raises Refused: it has several, or credentials of another kind.
     """
-    given = [value for name, value in headers if name == b"authorization"]
     if not given:
         return None
     scheme, _, credential = given[0].strip().partition(b" ")
@@ -311,7 +325,7 @@ def _credential(headers: Headers) -> bytes | None:
     return credential.strip()
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: str) -> tuple[int, int, int] | None:
     try:
         found = os.stat(path)  # noqa: PTH116 - each request asks, and `Path.stat` takes twice as long
     except OSError:

@@ -136,6 +136,7 @@ class NarrowedClient:
         self.profile = profile
         self.settings: BridgeSettings = whole.settings
         self.root = whole.root
+        self.refusals = whole.refusals
         self.redactor: Redactor = whole.redactor
         self.host_ahead: HostAhead = whole.host_ahead
         self.shared: SharedStore | None = whole.shared

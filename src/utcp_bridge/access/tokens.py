@@ -108,6 +108,7 @@ class TokenFile:
 
     def __init__(self, path: Path) -> None:
         self.path: Final = path
+        self.place: Final = str(path)
 
     def read(self) -> dict[str, NamedToken]:
         """Return the tokens by their names; none if the file does not exist.

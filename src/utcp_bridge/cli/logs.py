@@ -48,6 +48,7 @@ _MAX_LINE: Final = 65_536
 _LAST_LINES_SECONDS: Final = 1.0
 _ON_STDERR: Final = "-"
 _SYSLOG: Final = "syslog"
+_OTLP: Final = "otlp"
 _COUNT_SECONDS: Final = 60.0
 _MOST_OF_ONE: Final = 10
 _MOST_OF_KIND: Final = 100
@@ -422,8 +423,8 @@ def log_file(place: str | None, root: Path) -> Generator[None]:
 def audit_sink(settings: LogSettings, root: Path) -> Generator[AuditSink | None]:
     """Return the function that writes audit lines to the place that `audit_log` names; None if it names none.
 
-    `-` is stderr, `syslog` the system's log; any other place is a file relative to `root`. Lines are appended to the
-    file as a chain, and only its owner can read it.
+    `-` is stderr, `syslog` the system's log, `otlp` a collector; any other place is a file relative to `root`. Lines
+    are appended to the file as a chain, and only its owner can read it.
 
     :raises ConfigError: the file cannot be opened, or the place of syslog cannot be read.
     """
@@ -444,6 +445,9 @@ def audit_sink(settings: LogSettings, root: Path) -> Generator[AuditSink | None]
             chained.close()
             sink.report.end()
         return
+    if place == _OTLP:
+        yield from _otlp(key, sink)
+        return
     if place.partition(":")[0] == _SYSLOG:
         yield from _syslog(place, key, sink)
         return
@@ -461,6 +465,23 @@ def audit_sink(settings: LogSettings, root: Path) -> Generator[AuditSink | None]
 
         sink.put = put
         yield sink
+
+
+def _otlp(key: bytes | None, sink: AuditSink) -> Generator[AuditSink]:
+    from utcp_bridge.cli.audit_files import ChainedPut
+    from utcp_bridge.telemetry.exporting import AuditExport
+
+    def lost(number: int) -> None:
+        sink.report(sink.lost + number, "the collector does not take them")
+
+    export = AuditExport(os.environ, lost)  # noqa: TID251 - of OpenTelemetry
+    sink.put = chained = ChainedPut(export.put, key)
+    try:
+        yield sink
+    finally:
+        chained.close()
+        export.close()
+        sink.report.end()
 
 
 def _syslog(place: str, key: bytes | None, sink: AuditSink) -> Generator[AuditSink]:

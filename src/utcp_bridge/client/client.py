@@ -42,7 +42,7 @@ from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.pipeline import Layer, Next, compose
-from utcp_bridge.pipeline.audit import Audit
+from utcp_bridge.pipeline.audit import audits_of
 from utcp_bridge.pipeline.breaker import BreakerRule, Breakers
 from utcp_bridge.pipeline.cleaning import cleaning
 from utcp_bridge.pipeline.deadline import Deadline, LargeReplies
@@ -123,7 +123,7 @@ class UtcpClient(ReferenceNames):
         self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
         files = FileRoots.of(self.settings, root)
         self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
-        self._audit = Audit.of(extensions.audit, self.settings, self.redactor)
+        self._audit, self.refusals = audits_of(extensions.audit, self.settings, self.redactor)
         self._rules = Rulings.of(extensions.ruling, self.settings)
         self._layers = self._make_layers(extensions, (*processors, *extensions.post_processors))
         self._explainer = Explainer(
@@ -216,9 +216,7 @@ class UtcpClient(ReferenceNames):
         return client
 
     async def open(self, *, wait: float | None = None) -> None:
-        """Start to load the configuration's manuals and registries. Return when all are loaded, or after `wait`
-        seconds.
-        """
+        """Start to load the manuals and registries. Return when all are loaded, or after `wait` seconds."""
         await self._tasks.start()
         await anyio.to_thread.run_sync(self._variables.run_commands)
         self._children = self._children or ChildrenHold()
@@ -247,6 +245,7 @@ class UtcpClient(ReferenceNames):
         """Cancel running calls and tasks; close every transport, connection and child process."""
         if self._children is not None:
             self._children.hasten()
+        self.refusals.end()
         await self._tasks.stop()
         await self._shadowing.aclose()
         await self._registration.aclose()

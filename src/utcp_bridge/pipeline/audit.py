@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import secrets
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from time import monotonic, perf_counter
@@ -37,7 +38,7 @@ from utcp_bridge.pipeline import Next, canonical_json, outcome_of
 from utcp_bridge.settings import LogSettings
 from utcp_bridge.tasks import setting
 
-__all__ = ["ArgumentRecord", "Audit"]
+__all__ = ["ArgumentRecord", "Audit", "Refusals", "audits_of"]
 
 _logger = logging.getLogger(__name__)
 _LOG_SECONDS: Final = 60.0
@@ -46,6 +47,9 @@ _MAX_ARGUMENTS: Final = 16 * 1024
 _MAX_NAMES: Final = 200
 _MAX_NAME: Final = 128
 _MAX_DECISIONS: Final = 50
+_REFUSAL_SECONDS: Final = 60.0
+_MAX_REFUSED: Final = 1_000
+"""Different refusals that are counted at a time: of an outcome, an address, a principal and a profile."""
 _DIGEST_LABEL: Final = b"utcp-bridge audit digests"
 _PROCESS_KEY: Final = secrets.token_bytes(32)
 """Key of digests without the setting `audit_key`."""
@@ -93,12 +97,6 @@ class Audit:
     redactor: Redactor = field(default_factory=Redactor, repr=False)
     _failures: _Failures = field(default_factory=_Failures, repr=False)
 
-    @classmethod
-    def of(cls, sink: Callable[[bytes], None] | None, settings: LogSettings, redactor: Redactor) -> Audit:
-        """Return the layer that the settings describe."""
-        key = None if settings.audit_key is None else settings.audit_key.get_secret_value()
-        return cls(sink, settings.audit_arguments, key, redactor)
-
     @property
     def lost(self) -> int | None:
         """How many lines were not written; None without a sink.
@@ -138,6 +136,74 @@ class Audit:
         return audited
 
 
+class Refusals:
+    """Writes lines for requests that were refused before they reached a tool: without a token, or for no such tool.
+
+    The first one of an outcome, an address, a principal and a profile is a line. Those that follow within a minute are
+    counted, and are one more line together, so that a flood cannot fill a disk. `refused` is how many requests a line
+    stands for. Nothing is written without a `sink`.
+    """
+
+    def __init__(self, sink: Callable[[bytes], None] | None, redactor: Redactor) -> None:
+        self._sink = sink
+        self._redactor = redactor
+        self._fails = False
+        self._counts: dict[tuple[str, Requester | None], int] = {}
+        self._since = ""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def note(self, outcome: str, requester: Requester, asked: str | None = None) -> None:
+        """Note a refused request. `requester` may have an empty principal; `asked` is the name that was asked for."""
+        if self._sink is None:
+            return
+        who = replace(requester, identity=None, session=None)
+        if (outcome, who) not in self._counts and len(self._counts) >= _MAX_REFUSED:
+            self._counts[outcome, None] = self._counts.get((outcome, None), 0) + 1
+            return
+        if (outcome, who) in self._counts:
+            self._counts[outcome, who] += 1
+            return
+        if self._timer is None:
+            self._since = _now()
+            self._timer = asyncio.get_running_loop().call_later(_REFUSAL_SECONDS, self.end)
+        self._counts[outcome, who] = 0
+        self._write(outcome, who, 1, {} if asked is None else {"asked": _writable(self._redactor(asked))})
+
+    def end(self) -> None:
+        """Write what was counted, and begin anew."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        counts, self._counts = self._counts, {}
+        for (outcome, who), number in counts.items():
+            if number:
+                self._write(outcome, who, number, {"since": self._since})
+
+    def _write(self, outcome: str, who: Requester | None, number: int, more: JsonObject) -> None:
+        found = {} if who is None else {name: value for name, value in _who(who).items() if value}
+        record = {"time": _now(), "refused": number, "outcome": outcome, **found, **more}
+        try:
+            if self._sink is not None:
+                self._sink(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+            self._fails = False
+        except Exception as error:  # noqa: BLE001 - a sink is a file, a socket or code of others
+            if not self._fails:
+                self._fails = True
+                _logger.warning("Audit lines of refused requests are not written (%s).", type(error).__name__)
+
+
+def audits_of(
+    sink: Callable[[bytes], None] | None, settings: LogSettings, redactor: Redactor
+) -> tuple[Audit, Refusals]:
+    """Return the layer that the settings describe, and what notes requests that a server refused."""
+    key = None if settings.audit_key is None else settings.audit_key.get_secret_value()
+    return Audit(sink, settings.audit_arguments, key, redactor), Refusals(sink, redactor)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
 class _Lines:
     """Makes the lines of one tool's calls."""
 
@@ -151,7 +217,7 @@ class _Lines:
         given = _json(call.arguments)
         requester = REQUESTER.get()
         record: JsonObject = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "time": _now(),
             "call": call.id,
             "tool": call.tool.qualified_name,
             "manual": call.tool.manual,

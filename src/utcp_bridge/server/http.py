@@ -31,13 +31,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from utcp_bridge import __version__
-from utcp_bridge.access.admissions import Admission, admission_of, note_admission
+from utcp_bridge.access.admissions import Admission, address_of, admission_of, note_admission
 from utcp_bridge.access.challenges import WELL_KNOWN, Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
-from utcp_bridge.model import CALLER, RECEIVED_HEADERS, is_object
+from utcp_bridge.model import CALLER, RECEIVED_HEADERS, Requester, is_object
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.heads.ahead import Ahead
 from utcp_bridge.net.listening import ConnectionLimits, for_url, listen
+from utcp_bridge.pipeline.audit import Refusals
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.hosts.interaction import place_of_state
 from utcp_bridge.server.hot.posts import HotPosts
@@ -87,6 +88,8 @@ _QUIET_SECONDS: Final = 0.5
 _LOOK_SECONDS: Final = 0.05
 _LAST_RESORT_SECONDS: Final = 3
 _BLANKS: Final = (b" ", b"\t")
+_AUDITED: Final = {401: "unauthorized", 403: "forbidden"}
+"""Outcomes in the audit log by the statuses of refused requests."""
 _ALLOW: Final = (b"allow", b"GET, POST, DELETE")
 _VERSION: Final = b"mcp-protocol-version"
 _SESSION: Final = b"mcp-session-id"
@@ -132,6 +135,7 @@ def _assemble(
         at_end=ways.end_streams,
     )
     front.console = console_door(server.part.whole, server.readiness, doors, keeper)
+    front.refusals = server.part.whole.refusals
     if settings.metrics:
         front.metrics = MetricsPage(server.part.whole, server.readiness)
     outermost: Any = front
@@ -396,6 +400,8 @@ class HttpFront:
         """Serves the page at `/`. It has visitors of its own."""
         self.metrics: MetricsPage | None = None
         """Answers `/metrics`. It has a token of its own."""
+        self.refusals: Refusals | None = None
+        """Writes audit lines of requests without a valid token."""
         self._open: dict[Callable[[], object], tuple[Admission | None, bool]] = {}
         """What ends the requests in flight, by whom they were sent, and whether each is a call."""
         if keeper is not None:
@@ -479,6 +485,8 @@ class HttpFront:
         try:
             note_admission(scope, await keeper.recognise(_stripped(scope["headers"]), scope))
         except Refused as refused:
+            if self.refusals is not None and refused.status in _AUDITED:
+                self.refusals.note(_AUDITED[refused.status], Requester(refused.principal, address=address_of(scope)))
             headers = [(b"www-authenticate", keeper.challenge(refused))] if refused.status in {401, 403} else []
             await respond(self.closing(send), refused.status, refused.document(), headers)
             return False

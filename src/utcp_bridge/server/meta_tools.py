@@ -36,7 +36,7 @@ from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError, InvalidArguments, UtcpError
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.manuals.repository import unknown_tool
-from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Result, Tool, counted, is_object, large_reader
+from utcp_bridge.model import REQUESTER, ContentBlocks, Emit, JsonObject, Result, Tool, counted, is_object, large_reader
 from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.arguments import SEARCH_TOOLS_INPUT_SCHEMA
 from utcp_bridge.search.memory import remembering
@@ -247,7 +247,8 @@ class MetaTools:
         return await self._calls[name](arguments, emit, caller)
 
     def unknown(self, name: str) -> UtcpError:
-        """Return the error for a name that no tool has."""
+        """Return the error for a name that no tool has, and note it for the audit log."""
+        self._client.refusals.note("unknown_tool", REQUESTER.get(), name)
         if (error := self._catalogue.not_loaded(name)) is not None:
             return error
         search = self._client.settings.meta_tools.search

@@ -143,15 +143,15 @@ class UtcpRoutes:
         return await self._for(form, native=native)
 
     async def _call(self, request: Request) -> Response:
+        if self._client.notes_requesters:
+            REQUESTER.set(
+                requester_over_http(request, self._server.part.profile_name)
+            )  # each request has a context of its own
         try:
             entry = await self._entry(request.path_params["name"])
             arguments = await read_arguments(request, entry.tool.inputs)
         except (UtcpError, UnreadableBody) as error:
             return problem(error)
-        if self._client.notes_requesters:
-            REQUESTER.set(
-                requester_over_http(request, self._server.part.profile_name)
-            )  # each request has a context of its own
         if wants_lines(request) and self._client.streams(entry.tool):
             return Lines(partial(self._spending_stream, request, entry, arguments))
         return await answer_of(request, partial(self._spending, request, entry, arguments))
@@ -175,6 +175,7 @@ class UtcpRoutes:
             await self._server.readiness.wait()
             entry = catalogue.resolve(name)
         if entry is None:
+            self._client.refusals.note("unknown_tool", REQUESTER.get(), name)
             raise catalogue.not_loaded(name) or unknown_tool(
                 clean(name, 128), catalogue.entries, remedy=f"{UTCP_PATH} lists the tools."
             )

@@ -10,16 +10,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
+from functools import partial
 from importlib.metadata import entry_points
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any, Final
 
+import orjson
+
 from utcp_bridge import __version__
-from utcp_bridge.errors import MissingExtra
+from utcp_bridge.errors import ConfigError, MissingExtra
 from utcp_bridge.telemetry import trace_context
 from utcp_bridge.telemetry.counting import EXTRA, CallCounts
 
-__all__ = ["leave_out_missing", "start"]
+__all__ = ["AuditExport", "leave_out_missing", "start"]
 
 _logger = logging.getLogger(__name__)
 _FLUSH_SECONDS: Final = 0.5
@@ -35,6 +38,11 @@ _LOADED: Final = {
 }
 """Variables that name parts of OpenTelemetry, and the entry points that such parts have."""
 _MAX_SHOWN: Final = 64
+_MAX_RECORDS: Final = 8_192
+"""Audit lines that wait for the collector."""
+_AUDIT_SECONDS: Final = 5.0
+_TOLD: Final = ("tool", "manual", "kind", "principal", "profile", "outcome", "seconds", "refused")
+"""Members of an audit line that are attributes of its record, too."""
 
 
 def leave_out_missing(environment: MutableMapping[str, str]) -> list[str]:
@@ -130,6 +138,54 @@ def _begin_spans() -> None:
 
     if (add := getattr(trace.get_tracer_provider(), "add_span_processor", None)) is not None:
         add(WithoutTexts())
+
+
+class AuditExport:
+    """Sends audit lines to an OTLP collector as log records. The body of a record is the line as it is in a file."""
+
+    def __init__(self, environment: Mapping[str, str], on_lost: Callable[[int], None]) -> None:
+        """Begin. `on_lost` hears how many lines the collector did not take, from a thread.
+
+        :raises ConfigError: OpenTelemetry is not installed.
+        """
+        try:
+            from opentelemetry._logs import LogRecord, SeverityNumber
+            from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+            from opentelemetry.sdk._logs import LoggerProvider
+            from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExportResult
+        except ImportError:
+            raise ConfigError(
+                "`audit_log: otlp` needs packages that are not installed.",
+                remedy=f"Install them with: {MissingExtra.install_line(EXTRA)}",
+            ) from None
+
+        class Exporter(OTLPLogExporter):
+            """Counts what the collector does not take."""
+
+            def export(self, batch: Any) -> Any:
+                """Send records."""
+                result = super().export(batch)
+                if result is not LogRecordExportResult.SUCCESS:
+                    on_lost(len(batch))
+                return result
+
+        self._provider = LoggerProvider(resource=_resource(environment), shutdown_on_exit=False)
+        self._provider.add_log_record_processor(BatchLogRecordProcessor(Exporter(), max_queue_size=_MAX_RECORDS))
+        self._logger = self._provider.get_logger("utcp_bridge.audit", __version__)
+        self._record = partial(LogRecord, severity_number=SeverityNumber.INFO, event_name="utcp_bridge.audit")
+
+    def put(self, line: bytes) -> bool:
+        """Send a line as soon as possible."""
+        members = orjson.loads(line)
+        told = {f"utcp.{name}": members[name] for name in _TOLD if name in members}
+        self._logger.emit(self._record(timestamp=time_ns(), body=line.rstrip(b"\n").decode(), attributes=told))
+        return True
+
+    def close(self) -> None:
+        """Send what waits, for a bounded time."""
+        sender = threading.Thread(target=_send_rest, args=(self._provider.shutdown,), name="audit lines", daemon=True)
+        sender.start()
+        sender.join(_AUDIT_SECONDS)
 
 
 def _send_rest(send: Callable[[], None]) -> None:

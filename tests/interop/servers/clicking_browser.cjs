@@ -1,7 +1,8 @@
-// A browser without a window whose user logs in and consents: program of Chromium, URL. It ends on the last page.
+// A browser without a window whose user logs in and consents: program of Chromium, URL, words of the last page, on which
+// it ends.
 const puppeteer = require("puppeteer-core");
 
-const [executablePath, url] = process.argv.slice(2);
+const [executablePath, url, words = "The login is complete"] = process.argv.slice(2);
 
 (async () => {
   const browser = await puppeteer.launch({ executablePath, headless: true, args: ["--no-sandbox", "--disable-gpu"] });
@@ -13,9 +14,14 @@ const [executablePath, url] = process.argv.slice(2);
         const field = await page.$(`input[name=${name}]`);
         if (field) await field.type("somebody");
       }
+      if (!(await page.$("button[type=submit]"))) break;
       await Promise.all([page.waitForNavigation({ timeout: 60000 }), page.click("button[type=submit]")]);
     }
-    if (!(await page.content()).includes("The login is complete")) process.exitCode = 1;
+    const content = await page.content();
+    if (!content.includes(words)) {
+      console.error(page.url(), content.slice(0, 2000));
+      process.exitCode = 1;
+    }
   } finally {
     await browser.close();
   }

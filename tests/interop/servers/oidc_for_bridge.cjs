@@ -12,6 +12,32 @@ const requests = {};
 let age = 0;
 let keys = 0;
 
+/** What the server keeps, so that it outlives a change of its keys. */
+class Adapter {
+  static kept = new Map();
+
+  constructor(kind) { this.kind = kind; }
+
+  all() { return [...Adapter.kept].filter(([key]) => key.startsWith(`${this.kind}:`)); }
+
+  async find(id) { return Adapter.kept.get(`${this.kind}:${id}`); }
+
+  async findByUid(uid) { return this.all().map(([, value]) => value).find((value) => value.uid === uid); }
+
+  /** Keep an entry. A client that registers for the scope of its first login may ask for more later. */
+  async upsert(id, { scope, ...rest }) {
+    Adapter.kept.set(`${this.kind}:${id}`, this.kind === "Client" ? rest : { ...rest, scope });
+  }
+
+  async destroy(id) { Adapter.kept.delete(`${this.kind}:${id}`); }
+
+  async consume(id) { (await this.find(id)).consumed = Math.floor(Date.now() / 1000); }
+
+  async revokeByGrantId(grant) {
+    for (const [key, value] of this.all()) if (value.grantId === grant) Adapter.kept.delete(key);
+  }
+}
+
 function newKey() {
   const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
   keys += 1;
@@ -24,6 +50,7 @@ import(pathToFileURL(require.resolve("oidc-provider")).href).then(({ Provider, e
       client_id: "machine", client_secret: "a secret of a machine", scope,
       grant_types: ["client_credentials"], redirect_uris: [], response_types: [],
     }],
+    adapter: Adapter,
     scopes: [...scope.split(" "), "offline_access"],
     pkce: { required: () => true },
     jwks: { keys: [newKey()] },

@@ -202,6 +202,8 @@ class HotPosts:
         """Return the head with who sends it, which is noted in the scope; None if the application has to ask."""
         if scope["query_string"] or keeper.needed is not None:
             return None
+        if admission_of(scope) is not None:  # judged just now, to choose the profile
+            return head
         certificate = keeper.certificate_of(scope)
         admission = head.admission
         if admission is None or not keeper.still(admission, certificate):

@@ -15,9 +15,10 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from starlette.routing import BaseRoute, Route, Router
 
-from utcp_bridge.access.admissions import note_admission, principal_of
+from utcp_bridge.access.admissions import address_of, note_admission, principal_of
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.access.profiles import Profile, UnknownProfile
+from utcp_bridge.model import Requester
 from utcp_bridge.net.heads.ahead import Ahead
 from utcp_bridge.server.changes import Changes
 from utcp_bridge.server.profiles.parts import ServedPart
@@ -158,6 +159,8 @@ class ProfileWays(Generic[S, E]):
         try:
             return self.choose(scope, name)
         except UnknownProfile as error:
+            who = Requester(principal_of(scope).name, address=address_of(scope))
+            self._by_name[None].part.whole.refusals.note("unknown_profile", who, name)
             await respond(send, 404, {"error": "not found", "message": str(error)})
             return _NONE
 

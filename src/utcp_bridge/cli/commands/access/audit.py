@@ -108,7 +108,7 @@ def _files_of(loaded: LoadedConfig) -> tuple[Path, ...]:
     from utcp_bridge.errors import ConfigError
 
     place = loaded.config.bridge.audit_log
-    if place is None or place == "-" or place.partition(":")[0] == "syslog":
+    if place is None or place.partition(":")[0] in {"-", "syslog", "otlp"}:
         raise ConfigError("The configuration has no audit log in a file.", remedy="Set `audit_log`, or name the files.")
     return tuple(audit_files(loaded.root / Path(place).expanduser()))
 
