@@ -57,6 +57,7 @@ JOURNEY: Final[dict[str, dict[str, str]]] = {
         "approve": "Approve tools as they are now, in utcp.lock.",
     },
     "Control": {
+        "health": "Report whether a running bridge is alive, for health checks of containers.",
         "audit": "Check that nobody changed the audit log.",
         "approvals": "Decide about calls that wait for an approval.",
     },
@@ -95,6 +96,7 @@ _TOGETHER: Final = {
     "diff": "lock",
     "approve": "lock",
     "conformance": "validate",
+    "health": "access.health",
     "audit": "access.audit",
     "approvals": "access.approvals",
 }
