@@ -55,7 +55,9 @@ ACROSS_MODULES = {
 }
 """Tests of a whole package, or with many samples."""
 
-NO_MIRROR = {"data", "interop", "interaction", "measuring", "openapi_oracle", "statements", "support", "upstreams"}
+NO_MIRROR = {
+    "data", "deploy", "interop", "interaction", "measuring", "openapi_oracle", "statements", "support", "upstreams"
+}  # fmt: skip
 """Folders of tests/ that follow behaviour, not modules."""
 
 TRANSPORTS = transport_modules()

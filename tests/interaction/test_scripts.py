@@ -69,7 +69,7 @@ def mark_ready(checkout, profile):
 
 PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.+!]+)(?P<marker> ; [^\\]+)? \\$")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?$")
-LISTS = ["constraints.txt", "constraints-lowest.txt", "constraints-image.txt", "constraints-build.txt"]
+LISTS = [f"constraints{part}.txt" for part in ("", "-lowest", "-image", "-build", "-full")]
 
 
 def pins(name):

@@ -12,8 +12,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
+from mcp.client import Client
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -351,3 +353,60 @@ def test_parts_of_opentelemetry_that_are_installed_stay():
     without = {"OTEL_PROPAGATORS": "none,b3", "OTEL_PYTHON_TRACER_PROVIDER": ""}
     assert leave_out_missing(without) == []
     assert without == {"OTEL_PROPAGATORS": "none,b3"}
+
+
+@contextmanager
+def bridge_before(folder: Path, base: str, environment: dict[str, str]) -> Generator[str]:
+    """Yield the address of a bridge whose one manual is the MCP server of another bridge."""
+    folder.mkdir()
+    config = folder / "config.json"
+    servers = {"near": {"url": f"{base}/mcp", "transport": "http"}}
+    far = {"name": "far", "call_template_type": "mcp", "config": {"mcpServers": servers}}
+    config.write_text(json.dumps({"manual_call_templates": [far], "bridge": {"retries": 0}}))
+    command = [sys.executable, "-m", "utcp_bridge", "serve", str(config), "--http", "--port", "0"]
+    plain = {"PATH": "/usr/bin:/bin", **environment}
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=plain) as process:
+        try:
+            assert process.stderr is not None
+            line = next(line for line in process.stderr if line.startswith("Serving MCP on"))
+            yield line.split()[3]
+            process.terminate()
+            assert process.wait() == 0
+        finally:
+            process.kill()
+
+
+async def called_with_meta(url: str, era: Any, suffix: str, meta: Any) -> None:
+    """Call the tool whose name ends so, as an MCP host does that traces its calls."""
+    async with Client(url, mode=era) as client:
+        listed = await client.list_tools()
+        name = next(tool.name for tool in listed.tools if tool.name.endswith(suffix))
+        result = await client.call_tool(name, {}, meta=meta)
+        assert not result.is_error, result
+
+
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+def test_one_trace_goes_from_an_mcp_host_through_an_mcp_upstream_to_an_http_service(tmp_path: Path, era: str) -> None:
+    """Two bridges in a row: the second one is the MCP upstream of the first."""
+    given = {"traceparent": GIVEN["traceparent"], "baggage": GIVEN["baggage"]}
+    with peer() as service, peer() as collector:
+        otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        near = {**otel, "OTEL_SERVICE_NAME": "near"}
+        with bridge(tmp_path, service.url, {"retries": 0}, near) as (base, process):
+            with bridge_before(tmp_path / "far", base, {**otel, "OTEL_SERVICE_NAME": "far"}) as url:
+                anyio.run(called_with_meta, url, era, "m_post", given)
+            process.terminate()
+            assert process.wait() == 0
+        made = [span for span in spans(collector) if span.trace_id.hex() == TRACE]
+        chain = [PARENT]
+        while following := [span for span in made if span.parent_span_id.hex() == chain[-1]]:
+            [span] = following
+            chain.append(span.span_id.hex())
+        names = {span.span_id.hex(): span.name for span in made}
+        found = [names[one] for one in chain[1:]]
+        sdk = "MCP send tools/call m_post"  # a span of the MCP SDK, between the two bridges
+        assert found == ["tools/call far_near_m_post", "mcp far.near.m_post", sdk, "tools/call m_post", "http m.post"]
+        assert len(made) == len(found)
+        sent, _ = service.received["/fine"][0]
+        assert sent["traceparent"] == f"00-{TRACE}-{chain[-1]}-01"
+        assert sent["baggage"] == "tenant=blue"

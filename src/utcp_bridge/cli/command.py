@@ -58,6 +58,7 @@ JOURNEY: Final[dict[str, dict[str, str]]] = {
     },
     "Control": {
         "reload": "Let a running bridge read its configuration again.",
+        "health": "Report whether a running bridge is alive, for health checks of containers.",
         "audit": "Check that nobody changed the audit log.",
         "approvals": "Decide about calls that wait for an approval.",
     },
@@ -97,6 +98,7 @@ _TOGETHER: Final = {
     "diff": "lock",
     "approve": "lock",
     "conformance": "validate",
+    "health": "access.health",
     "audit": "access.audit",
     "approvals": "access.approvals",
     "console": "console.console",

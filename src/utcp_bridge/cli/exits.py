@@ -52,7 +52,8 @@ INTERRUPTED: Final = 130
 
 MEANINGS: Final[dict[int, str]] = {
     OK: "done",
-    USAGE: "the command line is wrong; `validate`: a document has an error; `convert --prove`: a tool was left out",
+    USAGE: "the command line is wrong; `validate`: a document has an error; `convert --prove`: a tool was left out;"
+    " `health`: the bridge does not reply",
     CONFIGURATION: "the configuration is wrong: a file, an entry, a key, a variable, a missing extra",
     NO_TOOL: "no tool has this name",
     ARGUMENTS: "the arguments do not fit the tool's schema",

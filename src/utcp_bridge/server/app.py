@@ -37,6 +37,7 @@ from utcp_bridge.server.relay.kept import KeptResources
 from utcp_bridge.server.relay.relay import Relay
 from utcp_bridge.server.relay.requests import internal_error
 from utcp_bridge.tasks import setting
+from utcp_bridge.telemetry import trace_context
 from utcp_bridge.upstream import ROOTS_CHANGED, ProtocolError, TaskStarted
 
 if TYPE_CHECKING:
@@ -250,7 +251,8 @@ class BridgeServer(HandlingServer):
             with (
                 setting(REQUESTER, requester_of(ctx, self.part.profile_name))
                 if self.client.notes_requesters
-                else nullcontext()
+                else nullcontext(),
+                trace_context.with_baggage(ctx.meta) if trace_context.is_on() else nullcontext(),
             ):
                 return await self.interaction.serve(ctx, partial(self._dispatch, ctx, params))
         except MCPError:

@@ -7,12 +7,13 @@ OpenTelemetry conventions for environment variables as carriers (`TRACEPARENT`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 __all__ = [
     "annotate", "attached", "attempt_span", "begin", "end", "is_on", "passed_on", "passed_on_in_environment", "served",
+    "with_baggage",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -57,6 +58,23 @@ def attached(headers: Iterable[tuple[bytes, bytes]]) -> Generator[None]:
     from opentelemetry.propagate import extract
 
     token = context.attach(extract(carrier))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+@contextmanager
+def with_baggage(meta: Mapping[str, Any] | None) -> Generator[None]:
+    """Pass on the baggage in the `_meta` of a request of MCP, of which the MCP SDK continues only the trace."""
+    baggage = meta.get("baggage") if _on and meta else None
+    if not isinstance(baggage, str) or len(baggage) > _MAX_CARRIED:
+        yield
+        return
+    from opentelemetry import context
+    from opentelemetry.propagate import extract
+
+    token = context.attach(extract({"baggage": baggage}, context.get_current()))
     try:
         yield
     finally:

@@ -237,6 +237,19 @@ def _print_ready(client: UtcpClient, url: str) -> None:
 def _print_line(settings: BridgeSettings, url: str, details: str) -> None:
     note(f"Serving MCP on {url} ({details})")
     note(json.dumps({"mcpServers": {"utcp": _entry(settings, url)}}))
+    _notify("READY=1")
+
+
+def _notify(state: str) -> None:
+    """Report a state to systemd (sd_notify(3)), if it started this process as a service of `Type=notify`."""
+    address = os.environ.get("NOTIFY_SOCKET", "")  # noqa: TID251 - a standard
+    if not address.startswith(("/", "@")):
+        return
+    import socket
+
+    name = f"\0{address[1:]}" if address.startswith("@") else address
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notifying:
+        notifying.sendto(state.encode(), name)
 
 
 def _entry(settings: BridgeSettings, url: str) -> dict[str, Any]:
