@@ -59,6 +59,7 @@ from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.stores.opening import open_user_store
 from utcp_bridge.tasks import Background
 from utcp_bridge.telemetry.counting import CallCounts
+from utcp_bridge.telemetry.recent import RecentCalls
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.upstream import CallingHost, Hear, HostAhead, Offers, ServerState, Upstream
@@ -111,10 +112,10 @@ class UtcpClient(ReferenceNames):
     """
 
     def __init__(self, config: UtcpClientConfig, *, root: Path, extensions: Extensions) -> None:
-        self.config, self.root = config, root
+        self.config, self.root, self.redactor = config, root, extensions.redactor
         self.settings: BridgeSettings = config.bridge
         self.repository: ToolRepository = extensions.repository or InMemoryToolRepository()
-        self.redactor, self.counts = extensions.redactor, CallCounts(is_on=self.settings.metrics)
+        self.counts, self.recent = CallCounts(is_on=self.settings.metrics), RecentCalls()
         learn_configuration(self.redactor, config)
         self._tasks = Background()
         self._hearers: list[Hear] = []
@@ -148,7 +149,7 @@ class UtcpClient(ReferenceNames):
         self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
         files = FileRoots.of(self.settings, root)
         self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
-        self._audit = Audit.of(extensions.audit, self.settings, self.redactor)
+        self._audit = Audit.of(self.recent.beside(extensions.audit), self.settings, self.redactor)
         self._rules = Rulings.of(extensions.ruling, self.settings)
         self._layers = self._make_layers(extensions, (*processors, *extensions.post_processors))
         self._explainer = Explainer(
@@ -183,7 +184,7 @@ class UtcpClient(ReferenceNames):
         """The pipeline, outermost layer first."""
         return (
             self._audit,
-            Metrics(extensions.metrics, self.counts),
+            Metrics(extensions.metrics, self.counts, self.recent),
             Policy(extensions.rules),
             LargeReplies(self._seconds),
             self._output_path,

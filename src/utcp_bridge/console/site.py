@@ -20,10 +20,11 @@ from utcp_bridge.catalogue.text import clean
 from utcp_bridge.console.admin import Admin
 from utcp_bridge.console.api import BASE, Question, described, operations
 from utcp_bridge.console.forms import fields_of, read_form
-from utcp_bridge.console.pages import ASSETS, PARTS, asset, render, shown_result
+from utcp_bridge.console.pages import ASSETS, PARTS, asset, pictures, render, shown_result
 from utcp_bridge.console.visitors import Visitor, Visitors, foreign_request
-from utcp_bridge.errors import InvalidArguments, UnknownTool, UtcpError
+from utcp_bridge.errors import InvalidArguments, PolicyError, UnknownTool, UtcpError
 from utcp_bridge.model import JsonObject, Requester, is_object
+from utcp_bridge.telemetry.recent import MAX_CALLS
 
 __all__ = ["ConsoleSite", "takes"]
 
@@ -33,6 +34,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _MAX_BODY: Final = 1024 * 1024
+_SHOWN_CALLS: Final = 50
 _LOOK_SECONDS: Final = 1.0
 _ALIVE_LOOKS: Final = 15
 _POLICY: Final = (
@@ -125,13 +127,18 @@ class ConsoleSite:
                 raise _Refusal(405, "method not allowed", f"Use {others[0]}.")
             raise _Refusal(404, "not found", f"{BASE}/openapi.json describes the API.")
         body = await _body(request) if method == "POST" else {}
-        return _json(await answer(Question(request.query_params, body, _requester(request, visitor))))
+        signed = self.visitors.secret is not None
+        asked = Question(request.query_params, body, _requester(request, visitor), self._address(request), signed)
+        return _json(await answer(asked))
+
+    def _address(self, request: Request) -> str:
+        return f"{request.url.scheme}://{request.headers.get('host', '')}{self._admin.client.settings.path}"
 
     def _problem(self, error: UtcpError) -> Response:
         text = {"error": error.code, "message": clean(error.message)}
         if error.remedy:
             text["remedy"] = clean(error.remedy)
-        status = 404 if isinstance(error, UnknownTool) else 400
+        status = 404 if isinstance(error, UnknownTool) else 403 if isinstance(error, PolicyError) else 400
         return _json(text, status)
 
     # --- signing in ---
@@ -183,6 +190,21 @@ class ConsoleSite:
         """Return the values of one part."""
         if part == "manuals":
             return {"manuals": self._admin.manuals()}
+        if part == "calls":
+            found = self._admin.calls(MAX_CALLS)
+            return {"calls": found["calls"][:_SHOWN_CALLS], "number": found["number"], **pictures(found["calls"])}
+        if part == "approvals":
+            waiting = await self._admin.approvals()
+            return {"approvals": waiting, "may_decide": self.visitors.secret is not None}
+        if part == "drift":
+            asked = request.query_params.get("compare") == "now" and request.url.path != "/"
+            found = await self._admin.differences() if asked else None
+            return {"drift": found, "can_compare": self._admin.lock is not None}
+        if part == "hosts":
+            return {"hosts": self._admin.hosts(self._address(request))}
+        return self._tools(request)
+
+    def _tools(self, request: Request) -> JsonObject:
         asked = {name: request.query_params.get(name, "") for name in ("query", "manual")}
         offset = request.query_params.get("offset", "")
         start = int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 7 else 0
@@ -237,13 +259,13 @@ class ConsoleSite:
 
     async def _events(self, request: Request) -> AsyncIterator[bytes]:
         """Yield the names of the parts that changed, as server-sent events, until the visitor may not see them."""
-        before, looks = self._admin.marks(), 0
+        before, looks = await self._admin.marks(), 0
         yield b": here\n\n"
         while not self._ended.is_set() and await self.visitors.find(request.scope) is not None:
             with anyio.move_on_after(_LOOK_SECONDS):
                 await self._ended.wait()
             looks += 1
-            now = self._admin.marks()
+            now = await self._admin.marks()
             changed = [part for part in now if now[part] != before.get(part)]
             before = now
             if changed:
