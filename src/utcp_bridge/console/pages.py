@@ -119,7 +119,7 @@ def _line(values: list[float], longest: float, width: float) -> str:
         for place, value in enumerate(values)
         if value
     ]
-    return " ".join(points)
+    return " ".join(points * 2 if len(points) == 1 else points)  # a line of one point is a dot
 
 
 def _shown_block(block: JsonObject) -> str:
@@ -166,4 +166,6 @@ def _clock(at: float) -> str:
 
 
 def _seconds(value: float) -> str:
+    if value < 0.01:
+        return f"{value * 1000:.1f} ms"
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
