@@ -1,6 +1,6 @@
 """What the console shows and does, as JSON: the answers of the admin API, which the page is made of too.
 
-Texts of manuals, tools and errors come from other programs. They are clean and masked here; whoever shows them still
+Texts of manuals, tools and errors come from other programs. They are clean and masked here; a page still
 has to write them as text.
 """
 

@@ -23,7 +23,7 @@ _MAX_LINE: Final = 4_096
 
 
 @dataclass(slots=True)
-class _Kept:
+class _RecentCall:
     ended: float
     details: CallDetails
     line: bytes | None = None
@@ -40,11 +40,11 @@ class RecentCalls:
     """Whether calls are kept. Tools that were called before keep the state of their first call."""
     number: int = 0
     """How many calls were kept since the start."""
-    _calls: deque[_Kept] = field(default_factory=lambda: deque(maxlen=MAX_CALLS))
+    _calls: deque[_RecentCall] = field(default_factory=lambda: deque(maxlen=MAX_CALLS))
 
     def __call__(self, details: CallDetails, /) -> None:
         self.number += 1
-        self._calls.append(_Kept(time.time(), details))
+        self._calls.append(_RecentCall(time.time(), details))
 
     def beside(self, sink: Callable[[bytes], None] | None) -> Callable[[bytes], None] | None:
         """Return an audit sink that also keeps each line here; None for None."""

@@ -127,7 +127,7 @@ def _tables(state: JsonObject) -> Iterator[_Table]:
         remark = f"{error['cause']} {error['remedy']}" if error else one["faults"][0]["what"] if one["faults"] else ""
         manuals.append((one["state"], one["name"], one["kind"], f"{one['tools']:,}", " ".join(remark.split())))
     yield "Manuals", ("STATE", "MANUAL", "KIND", "TOOLS", "REMARK"), manuals
-    calls = [
+    calls: list[tuple[str, ...]] = [
         (
             one["outcome"],
             one["tool"],

@@ -19,7 +19,7 @@ from tests.interop.software import Debian, Npm
 
 BROWSER = Npm("puppeteer-core@24 axe-core@4")
 CHROMIUM = Debian("chromium", light=False)
-PROGRAM = Path(__file__).parent / "servers" / "console_browser.cjs"
+PROGRAM = Path(__file__).parents[1] / "servers" / "console_browser.cjs"
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.needs(BROWSER, CHROMIUM)]
