@@ -11,7 +11,8 @@ from mcp.shared.exceptions import MCPError
 from tests.support.served_here import serve
 
 from utcp_bridge.access.tokens import TokenFile
-from utcp_bridge.client.client import Extensions, UtcpClient
+from utcp_bridge.client.client import UtcpClient
+from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.server.app import BridgeServer
 
 pytestmark = pytest.mark.anyio

@@ -6,6 +6,11 @@ import anyio
 import pytest
 from tests.console.conftest import WEATHER, text_manual
 
+from utcp_bridge.access.approvals import ApprovalDesk, ApprovalOptions
+from utcp_bridge.access.rules import open_rules
+from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.client.extensions import Extensions
+
 pytestmark = pytest.mark.anyio
 TOKEN = "a-token-of-some-length"
 
@@ -178,5 +183,50 @@ async def test_wrong_requests_get_one_sentence(serving):
         assert "days: write a whole number" in tried.text
         tried = await served.act("/console/try", {"tool": "weather.get", "json": "[1]"})
         assert "must be a JSON object" in tried.text
+
+    await serving(work, text_manual("weather", WEATHER))
+
+
+async def test_decisions_need_a_visitor_whom_the_bridge_knows(serving, tmp_path):
+    access = {"rules": [{"do": "ask"}], "approvals": {"store": "file:approvals", "ways": ["operator"]}}
+    rules = open_rules(access["rules"], seconds=5, profiles=[])
+    options = ApprovalOptions.read(access["approvals"])
+    rules.asker = ApprovalDesk(options, options.open_store(tmp_path), Redactor())
+    body = {"tool": "weather.get", "arguments": {"city": "<b>Paris"}}
+
+    async def unknown(served):
+        refused = (await served.act("/admin/api/call", body)).json()["result"]
+        assert (refused["isError"], "needs an approval" in refused["content"][0]["text"]) == (True, True)
+        [waiting] = (await served.ask("/admin/api/approvals")).json()["approvals"]
+        assert "&lt;b&gt;Paris" in (await served.ask("/console/parts/approvals")).text
+        for decision in ("/admin/api/decide", {"id": waiting["id"], "decision": "approve"}), ("/admin/api/approve", {}):
+            reply = await served.act(*decision)
+            assert (reply.status_code, "bearer_token" in reply.json()["remedy"]) == (403, True)
+
+    async def known(served):
+        [waiting] = (await served.ask("/admin/api/approvals", authorization=f"Bearer {TOKEN}")).json()["approvals"]
+        for decision, status in (("maybe", 400), ("approve", 200), ("approve", 400)):
+            asked = {"id": waiting["id"], "decision": decision}
+            reply = await served.act("/admin/api/decide", asked, authorization=f"Bearer {TOKEN}")
+            assert reply.status_code == status
+        decided = (await served.ask("/admin/api/approvals", authorization=f"Bearer {TOKEN}")).json()["approvals"]
+        assert [(one["state"], one["by"]) for one in decided] == [("approved", "console (shared)")]
+
+    manual, extensions = text_manual("weather", WEATHER), Extensions(ruling=rules)
+    await serving(unknown, manual, extensions=extensions, access=access)
+    await serving(known, manual, extensions=extensions, access=access, bearer_token=TOKEN)
+
+
+async def test_calls_and_entries_of_hosts_are_shown(serving):
+    async def work(served):
+        assert "No call yet" in (await served.ask("/console/parts/calls")).text
+        await served.act("/admin/api/call", {"tool": "weather.get", "arguments": {"city": "x"}})
+        await served.act("/admin/api/call", {"tool": "weather.get", "arguments": {"city": 1, "no": 2}})
+        found = (await served.ask("/admin/api/calls?limit=5")).json()
+        assert [one["outcome"] for one in found["calls"]] == ["invalid_arguments", "ok"]
+        assert "1 of 2 calls failed" in (await served.ask("/console/parts/calls")).text
+        hosts = {one["host"]: one["text"] for one in (await served.ask("/admin/api/hosts")).json()["hosts"]}
+        assert f"{served.url}/mcp" in hosts["cursor"]
+        assert "does not compare" in (await served.ask("/admin/api/drift")).json()["message"]
 
     await serving(work, text_manual("weather", WEATHER))

@@ -31,6 +31,7 @@ JOURNEY: Final[dict[str, dict[str, str]]] = {
         "list": "List the manuals of the configuration with kind and source.",
         "status": "Show how each manual is now, and which hosts start this configuration.",
         "console": "Show a page about CONFIG in a browser, with its manuals and tools.",
+        "top": "Show the manuals and the last calls of a running bridge in the terminal.",
         "tools": "List the tools by name.",
         "search": "Find tools by what they do.",
         "learned": "Show the words of past searches that led to each tool, or forget them.",
@@ -102,6 +103,7 @@ _TOGETHER: Final = {
     "audit": "access.audit",
     "approvals": "access.approvals",
     "console": "console.console",
+    "top": "console.top",
 }
 """The module of each verb that shares one with its counterpart."""
 

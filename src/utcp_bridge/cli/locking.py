@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.model import Tool
 
-__all__ = ["Compared", "Review", "is_part_of", "review"]
+__all__ = ["Compared", "Review", "is_part_of", "read_lock", "review", "review_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,20 +158,25 @@ async def review(options: Options, *, anew: bool = False) -> Review:
                 remedy="Name a configuration file.",
             )
         file = LockFile(Path(loaded.lock_file))
-        locked = await anyio.to_thread.run_sync(_read, file, anew)
+        locked = await anyio.to_thread.run_sync(read_lock, file, anew)
         client = await open_loaded(loaded, stack)
         await wait_for_manuals(client)
-        failed: dict[str, int] = {}
         for state in client.report():
             if state.error is not None:
-                failed[state.name] = exits.exit_code(state.error)
                 complain(client.redactor(f"Manual {state.name} cannot be compared: {state.error}"))
-        tools = {tool.qualified_name: tool for tool in client.tools() if is_locked(tool)}
-        said = _sayings(client)
-        lines = {name: line_of(tool) for name, tool in tools.items()}
-        offers = {name: one.line for name, one in said.items()}
-        now = Locked(lines, _documents(client, tools.values()), offers)
-        return Review(file, locked, now, tools, {name: one.text for name, one in said.items()}, failed)
+        return review_of(client, file, locked)
+
+
+def review_of(client: UtcpClient, file: LockFile, locked: Locked) -> Review:
+    """Compare the manuals of a client with the content of a lock file. The client was opened with `pin: off`."""
+    states = client.report()
+    failed = {state.name: exits.exit_code(state.error) for state in states if state.error is not None}
+    tools = {tool.qualified_name: tool for tool in client.tools() if is_locked(tool)}
+    said = _sayings(client)
+    lines = {name: line_of(tool) for name, tool in tools.items()}
+    offers = {name: one.line for name, one in said.items()}
+    now = Locked(lines, _documents(client, tools.values()), offers)
+    return Review(file, locked, now, tools, {name: one.text for name, one in said.items()}, failed)
 
 
 def _sayings(client: UtcpClient) -> dict[str, Saying]:
@@ -181,7 +186,11 @@ def _sayings(client: UtcpClient) -> dict[str, Saying]:
     return found
 
 
-def _read(file: LockFile, anew: bool) -> Locked:
+def read_lock(file: LockFile, anew: bool = False) -> Locked:
+    """Return the content of a lock file. `anew`: one that cannot be read counts as empty.
+
+    :raises ConfigError: it cannot be read.
+    """
     try:
         return file.read()
     except (OSError, ValueError) as error:

@@ -62,6 +62,7 @@ from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.stores.opening import open_user_store
 from utcp_bridge.tasks import Background
 from utcp_bridge.telemetry.counting import CallCounts
+from utcp_bridge.telemetry.recent import RecentCalls
 from utcp_bridge.transport import Need, Services, Target
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.upstream import Hear, HostAhead, Offers, ServerState, Upstream
@@ -88,10 +89,10 @@ class UtcpClient(ReferenceNames):
     """What `/readyz` says of the configuration that is in use, if a program follows it."""
 
     def __init__(self, config: UtcpClientConfig, *, root: Path, extensions: Extensions) -> None:
-        self.config, self.root, self.shared = config, root, extensions.shared
+        self.config, self.root, self.shared, self.redactor = config, root, extensions.shared, extensions.redactor
         self.settings: BridgeSettings = config.bridge
         self.repository: ToolRepository = extensions.repository or InMemoryToolRepository()
-        self.redactor, self.counts = extensions.redactor, CallCounts(is_on=self.settings.metrics)
+        self.counts, self.recent = CallCounts(is_on=self.settings.metrics), RecentCalls()
         learn_configuration(self.redactor, config)
         self._tasks, self._hearers = Background(), list[Hear]()
         self.host_ahead = HostAhead.of(extensions.host)
@@ -123,7 +124,7 @@ class UtcpClient(ReferenceNames):
         self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
         files = FileRoots.of(self.settings, root)
         self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
-        self._audit, self.refusals = audits_of(extensions.audit, self.settings, self.redactor)
+        self._audit, self.refusals = audits_of(self.recent.beside(extensions.audit), self.settings, self.redactor)
         self._rules = Rulings.of(extensions.ruling, self.settings)
         self._layers = self._make_layers(extensions, (*processors, *extensions.post_processors))
         self._explainer = Explainer(
@@ -158,7 +159,7 @@ class UtcpClient(ReferenceNames):
         """The pipeline, outermost layer first."""
         return (
             self._audit,
-            Metrics(extensions.metrics, self.counts),
+            Metrics(extensions.metrics, self.counts, self.recent),
             Policy(extensions.rules),
             LargeReplies(self._seconds),
             self._output_path,

@@ -1,25 +1,30 @@
 """What the console shows and does, as JSON: the answers of the admin API, which the page is made of too.
 
-Texts of manuals, tools and errors come from other programs. They are clean and masked here; whoever shows them still
+Texts of manuals, tools and errors come from other programs. They are clean and masked here; a page still
 has to write them as text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import anyio
 
 from utcp_bridge import __version__
+from utcp_bridge.access.approvals import ApprovalOptions, ApprovalRecords
 from utcp_bridge.auth.results import masked_result
 from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering, render_error, render_result
 from utcp_bridge.catalogue.text import clean, clean_line, clean_schema
 from utcp_bridge.errors import ConfigError, UnknownTool
+from utcp_bridge.foreign import visible_json
 from utcp_bridge.manuals.states import source_of, word_of
 from utcp_bridge.model import REQUESTER, JsonObject, Requester, grouped_faults
 from utcp_bridge.tasks import loop_time, setting
+from utcp_bridge.telemetry.recent import MAX_CALLS
 from utcp_bridge.upstream import InputRequired, ProtocolError
 
 if TYPE_CHECKING:
@@ -27,10 +32,12 @@ if TYPE_CHECKING:
     from utcp_bridge.manuals.registration import ManualState
     from utcp_bridge.model import Tool
 
-__all__ = ["MAX_PAGE", "Admin"]
+__all__ = ["MAX_PAGE", "Admin", "LockPort"]
 
 MAX_PAGE: Final = 200
 """Most tools of one answer."""
+_ENTRY: Final = "utcp"
+"""The name of the bridge's entry in the file of a host."""
 _MAX_TEXT: Final = 4_000
 _MAX_NAME: Final = 256
 _MAX_FAULTS: Final = 50
@@ -45,15 +52,38 @@ _REMEDIES: Final = {
 }
 
 
+class LockPort(Protocol):
+    """What compares the tools with `utcp.lock`, and approves differences. It loads each manual once more."""
+
+    async def differences(self) -> JsonObject:
+        """Return {file, differences: [{name, change, what, text}], not_loaded}."""
+        ...
+
+    async def approve(self, names: list[str]) -> JsonObject:
+        """Approve differences by their names; return {file, approved}."""
+        ...
+
+
 class Admin:
     """The state of one client, and what an operator may do with it.
 
-    `summary` returns the counts of the readiness probe.
+    `summary` returns the counts of the readiness probe. `launch` are the words with which a host starts this
+    configuration; None if hosts reach it by a URL. `lock` compares with `utcp.lock`, where that is possible.
     """
 
-    def __init__(self, client: UtcpClient, summary: Callable[[], JsonObject]) -> None:
+    def __init__(
+        self,
+        client: UtcpClient,
+        summary: Callable[[], JsonObject],
+        *,
+        launch: Sequence[str] | None = None,
+        lock: LockPort | None = None,
+    ) -> None:
         self.client = client
+        self.lock = lock
+        self._launch = launch
         self._summary = summary
+        client.recent.is_on = True
 
     # --- state ---
 
@@ -111,11 +141,17 @@ class Admin:
             "remedy": self._text(first.remedy),
         }
 
-    def marks(self) -> dict[str, int]:
+    async def marks(self) -> dict[str, int]:
         """Return a number for each part of the page that changes when the part does."""
         states = [(one.name, one.status, one.tools, str(one.error), len(one.faults)) for one in self.client.report()]
         servers = [(one.manual, one.name, one.status, one.failure) for one in self.client.servers()]
-        return {"manuals": hash((*states, *servers)), "tools": self.client.generation}
+        waiting = [(one["id"], one["state"]) for one in await self.approvals()]
+        return {
+            "manuals": hash((*states, *servers)),
+            "tools": self.client.generation,
+            "calls": self.client.recent.number,
+            "approvals": hash(tuple(waiting)),
+        }
 
     async def retry(self, name: str) -> JsonObject:
         """Load a manual again, and return its state afterwards.
@@ -209,6 +245,100 @@ class Admin:
             return render_error(ConfigError(message))
         except Exception as error:  # noqa: BLE001 - an error of any kind is a result, as for hosts
             return render_error(error)
+
+    # --- calls and approvals ---
+
+    def calls(self, limit: int = 50) -> JsonObject:
+        """Return the last calls, the newest first, and how many there were since the start.
+
+        Arguments are in the audit line of a call, if the operator records them there.
+        """
+        found = list(islice(self.client.recent.found(), min(limit, MAX_CALLS)))
+        return {"number": self.client.recent.number, "calls": [self._shown_call(one) for one in found]}
+
+    def _shown_call(self, call: JsonObject) -> JsonObject:
+        shown: JsonObject = visible_json({**call, "seconds": round(call["seconds"], 6)})
+        return shown
+
+    @cached_property
+    def _approvals(self) -> tuple[ApprovalOptions, ApprovalRecords] | None:
+        settings = self.client.settings
+        if not settings.access_rules and not settings.approvals:
+            return None
+        options = ApprovalOptions.read(settings.approvals)
+        return options, ApprovalRecords(options.open_store(self.client.root, settings))
+
+    async def approvals(self) -> list[JsonObject]:
+        """Return the calls that wait for an approval, the oldest first. Their secrets are masked."""
+        if self._approvals is None:
+            return []
+        waiting = await self._approvals[1].waiting()
+        return [{key: value for key, value in one.items() if key not in {"key", "digest"}} for one in waiting]
+
+    async def decide(self, ident: str, decision: str, by: str) -> JsonObject:
+        """Approve or deny a call that waits, and return its record.
+
+        :raises ConfigError: no call waits under this id, or the decision is not one.
+        """
+        states: dict[str, Literal["approved", "denied"]] = {"approve": "approved", "deny": "denied"}
+        if decision not in states:
+            raise ConfigError("The decision must be `approve` or `deny`.")
+        record = None
+        if self._approvals is not None:
+            options, records = self._approvals
+            record = await records.decide(ident, states[decision], by, options.seconds)
+        if record is None:
+            raise ConfigError(f"No single call waits under the id {clean_line(ident, 40)!r}.")
+        return {key: value for key, value in record.items() if key not in {"key", "digest"}}
+
+    # --- tools that differ, hosts ---
+
+    async def differences(self) -> JsonObject:
+        """Return what differs from `utcp.lock`.
+
+        :raises ConfigError: this bridge cannot compare.
+        """
+        return await self._lock.differences()
+
+    async def approve(self, names: list[str]) -> JsonObject:
+        """Approve differences in `utcp.lock`, and load their manuals again.
+
+        :raises ConfigError: this bridge cannot compare, or the file has changed.
+        """
+        done = await self._lock.approve(names)
+        for manual in sorted({name.partition(".")[0].partition("/")[0] for name in names}):
+            await self.client.refresh(manual)
+        return done
+
+    @property
+    def _lock(self) -> LockPort:
+        if self.lock is None:
+            raise ConfigError(
+                "This console does not compare with `utcp.lock`.", remedy="Use `utcp-bridge console` or `diff`."
+            )
+        return self.lock
+
+    def hosts(self, address: str) -> list[JsonObject]:
+        """Return the entry for the file of each host. `address` is the URL of the MCP endpoint."""
+        return list(self._entries(address))
+
+    def _entries(self, address: str) -> Iterator[JsonObject]:
+        from utcp_bridge.configuration.hosts.editing import edit
+        from utcp_bridge.configuration.hosts.table import HOSTS
+
+        token = self.client.settings
+        is_protected = token.bearer_token is not None or token.tokens_file is not None
+        headers = {"Authorization": "Bearer YOUR_TOKEN"} if is_protected else {}
+        for host in HOSTS.values():
+            if self._launch is None and not host.has_http:
+                continue
+            if self._launch is None:
+                entry = host.http_entry(address, headers, name=_ENTRY)
+            else:
+                entry = host.entry(self._launch[0], self._launch[1:], {}, name=_ENTRY)
+            form = "jsonc" if host.form == "json" else host.form
+            text = edit("", form, host.key, {_ENTRY: entry}, where=host.title, listed=host.is_list)
+            yield {"host": host.name, "title": host.title, "text": text.strip(), "after": host.after}
 
     def _text(self, text: str) -> str:
         return clean(self.client.redactor(text), _MAX_TEXT)

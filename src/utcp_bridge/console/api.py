@@ -9,8 +9,8 @@ from typing import Any, Final
 from utcp_bridge import __version__
 from utcp_bridge.console.admin import MAX_PAGE, Admin
 from utcp_bridge.console.visitors import HEADER
-from utcp_bridge.errors import InvalidArguments
-from utcp_bridge.model import JsonObject, Requester, is_object
+from utcp_bridge.errors import InvalidArguments, PolicyError
+from utcp_bridge.model import JsonObject, Requester, is_list, is_object
 
 __all__ = ["BASE", "Operation", "Question", "described", "operations"]
 
@@ -33,6 +33,9 @@ class Question:
     query: Mapping[str, str]
     body: JsonObject
     requester: Requester
+    address: str = ""
+    """The URL of the MCP endpoint, as the caller reaches it."""
+    is_signed_in: bool = False
 
     def text(self, name: str) -> str:
         """Return a text of the body.
@@ -50,7 +53,7 @@ class Question:
         :raises InvalidArguments: there is none.
         """
         value = self.body.get(name)
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        if not is_list(value) or not all(isinstance(one, str) for one in value):
             raise InvalidArguments(f"The member `{name}` of the body must be a list of texts.")
         return [str(one) for one in value]
 
@@ -63,6 +66,17 @@ class Question:
         if not is_object(value):
             raise InvalidArguments("The member `arguments` of the body must be an object.")
         return value
+
+    def insist_on_login(self) -> None:
+        """Refuse a decision of a caller that nobody knows: any program on this machine could make it.
+
+        :raises PolicyError: the bridge does not recognise its callers.
+        """
+        if not self.is_signed_in:
+            raise PolicyError(
+                "This bridge does not know who you are, so it takes no decisions here.",
+                remedy="Use `utcp-bridge console`, or set `bearer_token`.",
+            )
 
     def number(self, name: str, default: int) -> int:
         """Return a number of the URL.
@@ -92,41 +106,77 @@ class Operation:
     body: Mapping[str, JsonObject]
 
 
+class _Answers:
+    """The answers of the operations on the state of a client."""
+
+    def __init__(self, admin: Admin) -> None:
+        self._admin = admin
+
+    async def status(self, _: Question) -> Any:
+        return self._admin.status()
+
+    async def manuals(self, _: Question) -> Any:
+        return {"manuals": self._admin.manuals()}
+
+    async def retry(self, asked: Question) -> Any:
+        return await self._admin.retry(asked.text("manual"))
+
+    async def tools(self, asked: Question) -> Any:
+        query, manual = asked.query.get("query", ""), asked.query.get("manual", "")
+        return self._admin.tools(query, manual, offset=asked.number("offset", 0), limit=asked.number("limit", 50))
+
+    async def tool(self, asked: Question) -> Any:
+        return self._admin.tool(asked.query.get("name", ""))
+
+    async def explain(self, asked: Question) -> Any:
+        return await self._admin.explain(asked.text("tool"), asked.arguments())
+
+    async def call(self, asked: Question) -> Any:
+        return await self._admin.call(asked.text("tool"), asked.arguments(), asked.requester)
+
+    async def calls(self, asked: Question) -> Any:
+        return self._admin.calls(asked.number("limit", 50))
+
+    async def approvals(self, _: Question) -> Any:
+        return {"approvals": await self._admin.approvals()}
+
+    async def decide(self, asked: Question) -> Any:
+        asked.insist_on_login()
+        by = f"console ({asked.requester.principal})"
+        return await self._admin.decide(asked.text("id"), asked.text("decision"), by)
+
+    async def drift(self, _: Question) -> Any:
+        return await self._admin.differences()
+
+    async def approve(self, asked: Question) -> Any:
+        asked.insist_on_login()
+        return await self._admin.approve(asked.texts("names"))
+
+    async def hosts(self, asked: Question) -> Any:
+        return {"hosts": self._admin.hosts(asked.address)}
+
+
 def operations(admin: Admin) -> list[Operation]:
     """Return every operation on the state of a client."""
-
-    async def status(_: Question) -> Any:
-        return admin.status()
-
-    async def manuals(_: Question) -> Any:
-        return {"manuals": admin.manuals()}
-
-    async def retry(asked: Question) -> Any:
-        return await admin.retry(asked.text("manual"))
-
-    async def tools(asked: Question) -> Any:
-        query, manual = asked.query.get("query", ""), asked.query.get("manual", "")
-        return admin.tools(query, manual, offset=asked.number("offset", 0), limit=asked.number("limit", 50))
-
-    async def tool(asked: Question) -> Any:
-        return admin.tool(asked.query.get("name", ""))
-
-    async def explain(asked: Question) -> Any:
-        return await admin.explain(asked.text("tool"), asked.arguments())
-
-    async def call(asked: Question) -> Any:
-        return await admin.call(asked.text("tool"), asked.arguments(), asked.requester)
-
+    of = _Answers(admin)
+    names: JsonObject = {"type": "array", "items": _TEXT}
+    decision: JsonObject = {"enum": ["approve", "deny"]}
     paging = {"query": _TEXT, "manual": _TEXT, "offset": _NUMBER, "limit": {**_NUMBER, "maximum": MAX_PAGE}}
     called = {"tool": _TEXT, "arguments": _OBJECT}
     return [
-        _get("/status", "Return the counts of the readiness probe, and the faults of the configuration.", status),
-        _get("/manuals", "Return each manual with its state, the cause of a failure, and a remedy.", manuals),
-        _post("/retry", "Load a manual again, and return its state.", retry, {"manual": _TEXT}),
-        _get("/tools", "Return a page of the tools: the best first for a query, otherwise by name.", tools, paging),
-        _get("/tool", "Return one tool with its schemas.", tool, {"name": _TEXT}),
-        _post("/explain", "Return the request that a call would send, and send nothing.", explain, called),
-        _post("/call", "Call a tool, and return the seconds and the result as hosts get it.", call, called),
+        _get("/status", "Return the counts of the readiness probe, and the faults of the configuration.", of.status),
+        _get("/manuals", "Return each manual with its state, the cause of a failure, and a remedy.", of.manuals),
+        _post("/retry", "Load a manual again, and return its state.", of.retry, {"manual": _TEXT}),
+        _get("/tools", "Return a page of the tools: the best first for a query, otherwise by name.", of.tools, paging),
+        _get("/tool", "Return one tool with its schemas.", of.tool, {"name": _TEXT}),
+        _post("/explain", "Return the request that a call would send, and send nothing.", of.explain, called),
+        _post("/call", "Call a tool, and return the seconds and the result as hosts get it.", of.call, called),
+        _get("/calls", "Return the last calls, the newest first.", of.calls, {"limit": _NUMBER}),
+        _get("/approvals", "Return the calls that wait for an approval.", of.approvals),
+        _post("/decide", "Approve or deny a call that waits.", of.decide, {"id": _TEXT, "decision": decision}),
+        _get("/drift", "Return what differs from `utcp.lock`. Each manual is loaded once more.", of.drift),
+        _post("/approve", "Approve differences in `utcp.lock` by their names.", of.approve, {"names": names}),
+        _get("/hosts", "Return the entry for the file of each MCP host.", of.hosts),
     ]
 
 

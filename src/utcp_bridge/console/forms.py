@@ -17,7 +17,7 @@ from utcp_bridge.catalogue.text import clean, clean_line
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import JsonObject, is_list, is_object
 
-__all__ = ["Field", "fields_of", "read_form"]
+__all__ = ["FormField", "fields_of", "read_form"]
 
 _MAX_TEXT: Final = 600
 _MAX_CHOICES: Final = 200
@@ -25,7 +25,7 @@ _SIMPLE: Final = frozenset({"string", "integer", "number", "boolean"})
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FormField:
     """One field: `kind` is `text`, `long`, `integer`, `number`, `boolean`, `choice` or `json`."""
 
     name: str
@@ -37,7 +37,7 @@ class Field:
     choices: tuple[str, ...] = ()
 
 
-def fields_of(schema: JsonObject) -> list[Field]:
+def fields_of(schema: JsonObject) -> list[FormField]:
     """Return the fields of an object schema, the required ones first, otherwise in its order."""
     properties = schema.get("properties")
     required = schema.get("required")
@@ -62,14 +62,14 @@ def read_form(schema: JsonObject, texts: Mapping[str, Any]) -> JsonObject:
     return arguments
 
 
-def _field(name: str, schema: JsonObject, is_required: bool) -> Field:
+def _field(name: str, schema: JsonObject, is_required: bool) -> FormField:
     kind, choices = _kind(schema)
     default = schema.get("default")
     value = ""
     if default is not None:
         value = default if isinstance(default, str) and kind != "json" else json.dumps(default, ensure_ascii=False)
     label = clean_line(schema.get("title"), 120) or clean_line(name, 120)
-    return Field(name, kind, label, clean(schema.get("description"), _MAX_TEXT), is_required, value, choices)
+    return FormField(name, kind, label, clean(schema.get("description"), _MAX_TEXT), is_required, value, choices)
 
 
 def _kind(schema: JsonObject) -> tuple[str, tuple[str, ...]]:
@@ -88,7 +88,7 @@ def _kind(schema: JsonObject) -> tuple[str, tuple[str, ...]]:
     return ("long" if isinstance(length, int) and length > 300 else "text"), ()
 
 
-def _value(field: Field, text: str) -> Any:
+def _value(field: FormField, text: str) -> Any:
     if field.kind in {"text", "long", "choice"}:
         return text
     try:

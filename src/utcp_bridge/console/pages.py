@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.telemetry.recent import slices
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["ASSETS", "PARTS", "asset", "render", "shown_result"]
+__all__ = ["ASSETS", "PARTS", "asset", "pictures", "render", "shown_result"]
 
-PARTS: Final = {"manuals": "Manuals", "tools": "Tools"}
+PARTS: Final = {
+    "manuals": "Manuals",
+    "tools": "Tools",
+    "calls": "Calls",
+    "approvals": "Approvals",
+    "drift": "Changed tools",
+    "hosts": "MCP hosts",
+}
 """The sections of the page, by their ids."""
 _HERE: Final = Path(__file__).parent
 ASSETS: Final = {"console.css": "text/css; charset=utf-8", "console.js": "text/javascript; charset=utf-8",
@@ -25,6 +34,10 @@ _STATES: Final = {
     "needs login": "warn", "waiting": "quiet", "disabled": "quiet", "ok": "good", "approved": "good", "denied": "bad",
 }  # fmt: skip
 """How each state looks. Its word is always shown too."""
+
+
+_WIDTH: Final = 600
+_HEIGHT: Final = 100
 
 
 @lru_cache
@@ -44,9 +57,10 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["tone"] = lambda state: _STATES.get(state, "bad")
+    made.filters["tone"] = _tone
     made.filters["ticks"] = _with_code
     made.filters["pretty"] = _pretty
+    made.filters["clock"] = _clock
     made.filters["seconds"] = _seconds
     return made
 
@@ -69,6 +83,43 @@ def shown_result(result: JsonObject) -> JsonObject:
         "texts": texts,
         "structured": None if structured is None else _pretty(structured),
     }
+
+
+def pictures(calls: list[JsonObject]) -> JsonObject:
+    """Return the bars of numbers, and the lines of durations, of calls over time, in a box of 600 by 100."""
+    parts = slices(calls)
+    width = _WIDTH / len(parts)
+    most = max((one.ok + one.failed for one in parts), default=0) or 1
+    median, slow = ([one.share(part) for one in parts] for part in (0.5, 0.95))
+    longest = max(slow) or 1.0
+    return {
+        "bars": [
+            {
+                "x": round(place * width + 1, 1),
+                "width": round(width - 2, 1),
+                "ok": round(one.ok / most * _HEIGHT, 1),
+                "failed": round(one.failed / most * _HEIGHT, 1),
+            }
+            for place, one in enumerate(parts)
+        ],
+        "most": most,
+        "failed": sum(one.failed for one in parts),
+        "number": sum(one.ok + one.failed for one in parts),
+        "median": _line(median, longest, width),
+        "slow": _line(slow, longest, width),
+        "longest": longest if any(slow) else 0.0,
+        "minutes": max(1, round((parts[1].begins - parts[0].begins) * len(parts) / 60)),
+    }
+
+
+def _line(values: list[float], longest: float, width: float) -> str:
+    """Return the points of a line. A span without calls has no point."""
+    points = [
+        f"{(place + 0.5) * width:.1f},{_HEIGHT - value / longest * (_HEIGHT - 4):.1f}"
+        for place, value in enumerate(values)
+        if value
+    ]
+    return " ".join(points * 2 if len(points) == 1 else points)  # a line of one point is a dot
 
 
 def _shown_block(block: JsonObject) -> str:
@@ -106,5 +157,15 @@ def _pretty(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2, default=str)
 
 
+def _tone(state: str) -> str:
+    return _STATES.get(state, "bad")
+
+
+def _clock(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"
+
+
 def _seconds(value: float) -> str:
+    if value < 0.01:
+        return f"{value * 1000:.1f} ms"
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"

@@ -20,10 +20,11 @@ from utcp_bridge.catalogue.text import clean
 from utcp_bridge.console.admin import Admin
 from utcp_bridge.console.api import BASE, Question, described, operations
 from utcp_bridge.console.forms import fields_of, read_form
-from utcp_bridge.console.pages import ASSETS, PARTS, asset, render, shown_result
+from utcp_bridge.console.pages import ASSETS, PARTS, asset, pictures, render, shown_result
 from utcp_bridge.console.visitors import Visitor, Visitors, foreign_request
-from utcp_bridge.errors import InvalidArguments, UnknownTool, UtcpError
+from utcp_bridge.errors import InvalidArguments, PolicyError, UnknownTool, UtcpError
 from utcp_bridge.model import JsonObject, Requester, is_object
+from utcp_bridge.telemetry.recent import MAX_CALLS
 
 __all__ = ["ConsoleSite", "takes"]
 
@@ -33,6 +34,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _MAX_BODY: Final = 1024 * 1024
+_SHOWN_CALLS: Final = 50
 _LOOK_SECONDS: Final = 1.0
 _ALIVE_LOOKS: Final = 15
 _POLICY: Final = (
@@ -60,7 +62,7 @@ def takes(scope: Scope) -> bool:
     return path.startswith(("/console/", "/admin/api/"))
 
 
-class _Refusal(Exception):
+class _NotServed(Exception):
     def __init__(self, status: int, error: str, message: str) -> None:
         super().__init__(message)
         self.status, self.error, self.message = status, error, message
@@ -86,7 +88,7 @@ class ConsoleSite:
         request = Request(scope, receive)
         try:
             response = await self._answer(request)
-        except _Refusal as refusal:
+        except _NotServed as refusal:
             response = _json({"error": refusal.error, "message": refusal.message}, refusal.status)
         except UtcpError as error:
             response = self._problem(error)
@@ -96,7 +98,7 @@ class ConsoleSite:
 
     async def _answer(self, request: Request) -> Response:
         if (reason := foreign_request(request.scope)) is not None:
-            raise _Refusal(403, "not allowed", reason)
+            raise _NotServed(403, "not allowed", reason)
         path, method = request.url.path, "GET" if request.method == "HEAD" else request.method
         if path.startswith("/console/assets/") and method == "GET":
             return _asset(path.rpartition("/")[2])
@@ -107,7 +109,7 @@ class ConsoleSite:
             if path == "/":
                 page = render("sign_in.html", {"secret": self.visitors.secret})
                 return Response(page, 401, media_type="text/html; charset=utf-8")
-            raise _Refusal(401, "unauthorized", "Sign in at the console, or send a token with the right to it.")
+            raise _NotServed(401, "unauthorized", "Sign in at the console, or send a token with the right to it.")
         if path.startswith(f"{BASE}/"):
             return await self._api(request, visitor, method)
         return await self._page(request, visitor, method)
@@ -122,16 +124,21 @@ class ConsoleSite:
         if answer is None:
             others = [known for known, place in self._operations if place == path]
             if others:
-                raise _Refusal(405, "method not allowed", f"Use {others[0]}.")
-            raise _Refusal(404, "not found", f"{BASE}/openapi.json describes the API.")
+                raise _NotServed(405, "method not allowed", f"Use {others[0]}.")
+            raise _NotServed(404, "not found", f"{BASE}/openapi.json describes the API.")
         body = await _body(request) if method == "POST" else {}
-        return _json(await answer(Question(request.query_params, body, _requester(request, visitor))))
+        signed = self.visitors.secret is not None
+        asked = Question(request.query_params, body, _requester(request, visitor), self._address(request), signed)
+        return _json(await answer(asked))
+
+    def _address(self, request: Request) -> str:
+        return f"{request.url.scheme}://{request.headers.get('host', '')}{self._admin.client.settings.path}"
 
     def _problem(self, error: UtcpError) -> Response:
         text = {"error": error.code, "message": clean(error.message)}
         if error.remedy:
             text["remedy"] = clean(error.remedy)
-        status = 404 if isinstance(error, UnknownTool) else 400
+        status = 404 if isinstance(error, UnknownTool) else 403 if isinstance(error, PolicyError) else 400
         return _json(text, status)
 
     # --- signing in ---
@@ -140,12 +147,12 @@ class ConsoleSite:
         if request.method == "DELETE":
             return Response(status_code=204, headers={"set-cookie": self.visitors.leave(request.scope)})
         if request.method != "POST":
-            raise _Refusal(405, "method not allowed", "Use POST or DELETE.")
+            raise _NotServed(405, "method not allowed", "Use POST or DELETE.")
         secret = (await _body(request)).get("secret")
         cookie = await self.visitors.enter(secret, request.scope) if isinstance(secret, str) and secret else None
         if cookie is None:
             what = self.visitors.secret or "code"
-            raise _Refusal(401, "unauthorized", f"This {what} is not valid. A code works once, and for ten minutes.")
+            raise _NotServed(401, "unauthorized", f"This {what} is not valid. A code works once, and for ten minutes.")
         return Response(status_code=204, headers={"set-cookie": cookie})
 
     # --- pages ---
@@ -160,7 +167,7 @@ class ConsoleSite:
         if method == "GET" and path.startswith("/console/parts/"):
             part = path.rpartition("/")[2]
             if part not in PARTS:
-                raise _Refusal(404, "not found", "The page has no such part.")
+                raise _NotServed(404, "not found", "The page has no such part.")
             return _html(f"{part}.html", await self._part(part, request))
         if method == "GET" and path == "/console/tool":
             return _html("tool.html", self._tool(request.query_params.get("name", "")))
@@ -169,7 +176,7 @@ class ConsoleSite:
         if method == "GET" and path == "/console/events":
             events = self._events(request)
             return StreamingResponse(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
-        raise _Refusal(404, "not found", "The console has no such page.")
+        raise _NotServed(404, "not found", "The console has no such page.")
 
     def _frame(self, request: Request, visitor: Visitor) -> JsonObject:
         name = request.query_params.get("tool", "")
@@ -183,6 +190,21 @@ class ConsoleSite:
         """Return the values of one part."""
         if part == "manuals":
             return {"manuals": self._admin.manuals()}
+        if part == "calls":
+            found = self._admin.calls(MAX_CALLS)
+            return {"calls": found["calls"][:_SHOWN_CALLS], "number": found["number"], **pictures(found["calls"])}
+        if part == "approvals":
+            waiting = await self._admin.approvals()
+            return {"approvals": waiting, "may_decide": self.visitors.secret is not None}
+        if part == "drift":
+            asked = request.query_params.get("compare") == "now" and request.url.path != "/"
+            differences = await self._admin.differences() if asked else None
+            return {"drift": differences, "can_compare": self._admin.lock is not None}
+        if part == "hosts":
+            return {"hosts": self._admin.hosts(self._address(request))}
+        return self._tools(request)
+
+    def _tools(self, request: Request) -> JsonObject:
         asked = {name: request.query_params.get(name, "") for name in ("query", "manual")}
         offset = request.query_params.get("offset", "")
         start = int(offset) if offset.isascii() and offset.isdigit() and len(offset) < 7 else 0
@@ -237,13 +259,13 @@ class ConsoleSite:
 
     async def _events(self, request: Request) -> AsyncIterator[bytes]:
         """Yield the names of the parts that changed, as server-sent events, until the visitor may not see them."""
-        before, looks = self._admin.marks(), 0
+        before, looks = await self._admin.marks(), 0
         yield b": here\n\n"
         while not self._ended.is_set() and await self.visitors.find(request.scope) is not None:
             with anyio.move_on_after(_LOOK_SECONDS):
                 await self._ended.wait()
             looks += 1
-            now = self._admin.marks()
+            now = await self._admin.marks()
             changed = [part for part in now if now[part] != before.get(part)]
             before = now
             if changed:
@@ -263,22 +285,22 @@ def _requester(request: Request, visitor: Visitor) -> Requester:
 async def _body(request: Request) -> JsonObject:
     """Return the JSON object of a body.
 
-    :raises _Refusal: the body is not one.
+    :raises _NotServed: the body is not one.
     """
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":
-        raise _Refusal(415, "not JSON", "Send a JSON object, with `Content-Type: application/json`.")
+        raise _NotServed(415, "not JSON", "Send a JSON object, with `Content-Type: application/json`.")
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > _MAX_BODY:
-            raise _Refusal(413, "too large", f"The body has more than {_MAX_BODY:,} bytes.")
+            raise _NotServed(413, "too large", f"The body has more than {_MAX_BODY:,} bytes.")
     try:
         value = from_json(bytes(data) or b"{}")
     except ValueError as error:
-        raise _Refusal(400, "not JSON", f"The body is not JSON: {error}.") from None
+        raise _NotServed(400, "not JSON", f"The body is not JSON: {error}.") from None
     if not is_object(value):
-        raise _Refusal(400, "not JSON", "The body must be a JSON object.")
+        raise _NotServed(400, "not JSON", "The body must be a JSON object.")
     return value
 
 
@@ -296,5 +318,5 @@ def _json(value: Any, status: int = 200) -> Response:
 
 def _asset(name: str) -> Response:
     if name not in ASSETS:
-        raise _Refusal(404, "not found", "The console has no such file.")
+        raise _NotServed(404, "not found", "The console has no such file.")
     return Response(asset(name), headers={"content-type": ASSETS[name], "cache-control": "no-cache"})

@@ -15,6 +15,7 @@ from utcp_bridge.model import Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next, outcome_of
 from utcp_bridge.telemetry import trace_context
 from utcp_bridge.telemetry.counting import CallCounts, CallDetails
+from utcp_bridge.telemetry.recent import RecentCalls
 
 __all__ = ["CallDetails", "Metrics", "MetricsHook", "tracing"]
 
@@ -29,13 +30,18 @@ class MetricsHook(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Calls every hook, and `counts` if it is on. A hook that raises is logged and does not change the outcome."""
+    """Calls every hook, and `counts` and `recent` if they are on.
+
+    A hook that raises is logged and does not change the outcome.
+    """
 
     hooks: Sequence[MetricsHook] = ()
     counts: CallCounts | None = None
+    recent: RecentCalls | None = None
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
-        hooks = self.hooks if self.counts is None or not self.counts.is_on else (*self.hooks, self.counts)
+        own = [one for one in (self.counts, self.recent) if one is not None and one.is_on]
+        hooks = (*self.hooks, *own)
         if not hooks:
             return inner
 

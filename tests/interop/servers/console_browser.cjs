@@ -8,7 +8,8 @@ const TIMEOUT = { timeout: 30000 };
 
 const steps = {
   goto: async (page, url) => (await page.goto(url, TIMEOUT))?.status() ?? null,
-  click: async (page, selector) => (await page.waitForSelector(selector, { ...TIMEOUT, visible: true })).click(),
+  // a locator waits until the element stays where it is, and begins again if it is replaced
+  click: async (page, selector) => page.locator(selector).setTimeout(TIMEOUT.timeout).click(),
   type: async (page, selector, text) => (await page.waitForSelector(selector, TIMEOUT)).type(text),
   choose: async (page, selector, value) => void (await page.select(selector, value)),
   press: async (page, key) => page.keyboard.press(key),

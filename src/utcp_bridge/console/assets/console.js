@@ -23,8 +23,12 @@ async function problemOf(reply) {
   }
 }
 
+const shown = new WeakMap();
+
 // Put new HTML in place, with the focus, the open details and the texts of forms as they were.
 function exchange(place, html) {
+  if (shown.get(place) === html) return;
+  shown.set(place, html);
   const active = place.contains(document.activeElement) ? document.activeElement : null;
   const open = [...place.querySelectorAll("details[open][id]")].map((one) => one.id);
   const typed = active && "value" in active && active.tagName !== "BUTTON" ? active.value : null;
@@ -64,6 +68,7 @@ async function post(button) {
   say(reply.ok ? `${button.dataset.said}${state}.` : await problemOf(reply));
   button.disabled = false;
   button.focus({ preventScroll: true });
+  if (button.dataset.query) queries[button.dataset.parts.split(" ")[0]] = button.dataset.query;
   for (const part of button.dataset.parts.split(" ")) await refresh(part);
 }
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
-from utcp_bridge.console.site import takes
+from utcp_bridge.console.admin import Admin
+from utcp_bridge.console.site import ConsoleSite, takes
+from utcp_bridge.console.visitors import Visitors
 from utcp_bridge.errors import ConfigError, MissingExtra
 from utcp_bridge.net.listening import is_loopback
 from utcp_bridge.server.replies import Receive, Scope, Send, respond
@@ -17,12 +19,10 @@ from utcp_bridge.server.replies import Receive, Scope, Send, respond
 if TYPE_CHECKING:
     from utcp_bridge.access.gatekeeper import Gatekeeper
     from utcp_bridge.client.client import UtcpClient
-    from utcp_bridge.console.site import ConsoleSite
-    from utcp_bridge.console.visitors import Visitors
     from utcp_bridge.server.readiness import Readiness
     from utcp_bridge.server.web.doors import Doors
 
-__all__ = ["EXTRA", "ConsoleDoor", "console_door", "missing_console", "open_site", "passed_on"]
+__all__ = ["EXTRA", "ConsoleDoor", "console_door", "missing_console", "passed_on"]
 
 EXTRA: Final = "console"
 _PASSED_ON: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
@@ -80,19 +80,8 @@ def console_door(
     is_installed = find_spec("jinja2") is not None
     if is_wanted and not is_installed:
         raise ConfigError("The console needs packages that are not installed.", remedy=missing_console())
-    site = open_site(client, readiness, keeper) if is_installed else None
+    site = ConsoleSite(Admin(client, readiness.summary), Visitors(keeper)) if is_installed else None
     return ConsoleDoor(site, doors, path=settings.path, everywhere=is_wanted and keeper is not None)
-
-
-def open_site(
-    client: UtcpClient, readiness: Readiness, keeper: Gatekeeper | None = None, *, visitors: Visitors | None = None
-) -> ConsoleSite:
-    """Return the site of a client. `visitors` replaces those that the gatekeeper recognises."""
-    from utcp_bridge.console.admin import Admin
-    from utcp_bridge.console.site import ConsoleSite
-    from utcp_bridge.console.visitors import Visitors
-
-    return ConsoleSite(Admin(client, readiness.summary), visitors or Visitors(keeper))
 
 
 def missing_console() -> str:

@@ -6,8 +6,11 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from tests.interop.software import Debian, Npm
 
 BROWSER = Npm("puppeteer-core@24 axe-core@4")
 CHROMIUM = Debian("chromium", light=False)
-PROGRAM = Path(__file__).parent / "servers" / "console_browser.cjs"
+PROGRAM = Path(__file__).parents[1] / "servers" / "console_browser.cjs"
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.needs(BROWSER, CHROMIUM)]
@@ -157,3 +160,70 @@ def test_the_keyboard_alone_does_a_task(tmp_path: Path) -> None:
         assert 'id="tool"' in page("focused")
         page("press", "Tab")
         assert 'data-field="city"' in page("focused")
+
+
+def test_an_operator_decides_about_a_call_that_waits(tmp_path: Path) -> None:
+    access = {
+        "rules": [{"do": "ask", "why": "Careful."}],
+        "approvals": {"store": "file:approvals", "ways": ["operator"]},
+    }
+    configure(tmp_path, access=access)
+    with page_of(tmp_path) as page:
+        page("click", 'a[data-load*="weather.get"]')
+        page("type", '[data-field="city"]', "Paris")
+        page("click", "#tool button[value=call]")
+        page("see", "[data-result]", "needs an approval")
+        page("see", '[data-part="approvals"] pre', "Paris")
+        page("click", '[data-part="approvals"] .primary')
+        page("see", '[data-part="approvals"] .pill', "approved")
+        page("click", "#tool button[value=call]")
+        page("see", "#result-title", "ok")
+        page("see", ".calls .name", "weather.get")
+        assert page("axe") == []
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Write nothing."""
+
+
+@contextmanager
+def folder_over_http(folder: Path) -> Iterator[str]:
+    """Serve the files of a folder: a manual from there is the word of another program."""
+    handler = partial(_QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_an_operator_reads_a_drift_and_approves_it(tmp_path: Path) -> None:
+    fetched = tmp_path / "fetched"
+    fetched.mkdir()
+    with folder_over_http(fetched) as url:
+
+        def write(description: str) -> None:
+            call = {"call_template_type": "http", "url": f"{url}/x", "http_method": "GET"}
+            one = {"name": "get", "description": description, "tool_call_template": call}
+            (fetched / "manual.json").write_text(manual(one), encoding="utf-8")
+
+        entry = {"name": "weather", "call_template_type": "http", "url": f"{url}/manual.json"}
+        (tmp_path / "utcp.json").write_text(json.dumps({"manual_call_templates": [entry]}), encoding="utf-8")
+        write("The weather.")
+        subprocess.run(
+            [sys.executable, "-m", "utcp_bridge", "lock", "utcp.json"], cwd=tmp_path, check=True, timeout=120
+        )
+        write("Something else.")
+        with page_of(tmp_path) as page:
+            page("click", '[data-load*="compare=now"]')
+            page("see", '[data-part="drift"] h3', "weather.get")
+            page("see", '[data-part="drift"] pre', "Something else.")
+            page("click", "#accept-1")
+            page("see", '[data-part="drift"] [role=status]', "No tool differs")
+            page("click", "#host-cursor summary")
+            page("see", "#entry-cursor", "serve")
+            assert page("axe") == []
