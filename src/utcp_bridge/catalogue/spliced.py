@@ -82,7 +82,9 @@ def spliced(result: Any) -> Any:
     if isinstance(tools, ListedTools) and tools.data is not None:
         return {**result, "tools": orjson.Fragment(tools.data)}
     content = result.get("content")
-    for number, block in enumerate(content[:_LOOKED_AT] if is_list(content) else ()):
+    if not is_list(content):
+        return result
+    for number, block in enumerate(content[:_LOOKED_AT]):
         text = block.get("text") if is_object(block) else None
         if isinstance(text, SplicedText):
             blocks = content.copy()
