@@ -81,8 +81,10 @@ def spliced(result: Any) -> Any:
     tools: Any = result.get("tools")
     if isinstance(tools, ListedTools) and tools.data is not None:
         return {**result, "tools": orjson.Fragment(tools.data)}
-    content: Any = result.get("content")
-    for number, block in enumerate(content[:_LOOKED_AT] if is_list(content) else ()):
+    content = result.get("content")
+    if not is_list(content):
+        return result
+    for number, block in enumerate(content[:_LOOKED_AT]):
         text = block.get("text") if is_object(block) else None
         if isinstance(text, SplicedText):
             blocks = content.copy()

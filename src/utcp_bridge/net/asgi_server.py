@@ -33,7 +33,15 @@ try:
 except ImportError:  # Windows, and other Pythons than CPython
     HttpToolsProtocol = None  # type: ignore[assignment, misc]
 
-from utcp_bridge.net.heads.ahead import Ahead, JoinedWrites, KnownHeads, cycle_of, head_of_response, plain_answer
+from utcp_bridge.net.heads.ahead import (
+    Ahead,
+    JoinedWrites,
+    KnownHeads,
+    cycle_of,
+    head_of_response,
+    plain_answer,
+    stays_open,
+)
 from utcp_bridge.net.listening import ConnectionLimits, Passing, counted_address, half_of_the_files
 from utcp_bridge.net.tls import with_certificate
 from utcp_bridge.processes.ending import Ending, watched_signals
@@ -662,7 +670,7 @@ if HttpToolsProtocol is not None:
 
         def _write_whole(self, cycle: Any, status: int, own: bytes, body: bytes) -> bool:
             """Write a response at once, if nothing is in its way (`ahead.WriteWhole`)."""
-            if cycle.response_started or cycle.disconnected or not cycle.keep_alive:
+            if cycle.response_started or cycle.disconnected or not stays_open(cycle):
                 return False
             if cycle is not self.cycle or self.flow.write_paused or self.transport.is_closing():
                 return False

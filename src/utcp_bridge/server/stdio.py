@@ -466,10 +466,11 @@ class HotLines:
 
     async def _write(self, ident: types.RequestId, result: JsonObject) -> None:
         try:
-            line = escape_line_ends(orjson.dumps({"jsonrpc": "2.0", "id": ident, "result": spliced(result)}))
+            message = {"jsonrpc": "2.0", "id": ident, "result": spliced(result)}
+            line = escape_line_ends(orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE))
         except TypeError:  # an integer above 64 bits, or half of a surrogate pair
             self._in_flight.started()
             await self._writer.send(SessionMessage(types.JSONRPCResponse(jsonrpc="2.0", id=ident, result=result)))
             return
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await self._send_line(line + b"\n")
+            await self._send_line(line)

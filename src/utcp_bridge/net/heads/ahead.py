@@ -18,7 +18,16 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias, cast
 
-__all__ = ["Ahead", "JoinedWrites", "KnownHeads", "WriteWhole", "cycle_of", "head_of_response", "plain_answer"]
+__all__ = [
+    "Ahead",
+    "JoinedWrites",
+    "KnownHeads",
+    "WriteWhole",
+    "cycle_of",
+    "head_of_response",
+    "plain_answer",
+    "stays_open",
+]
 
 _MAX_JOINED: Final = 64 * 1024
 """Most bytes that are copied to be written with the head of a response."""
@@ -31,6 +40,7 @@ _VARYING: Final = re.compile(
     rb"\r\n(?i:content-length): ?([0-9]{1,5})(?=\r\n)|\r\n(?i:mcp-name): ?([\x21-\x7e]{1,200})(?=\r\n)"
 )
 _END: Final = b"\r\n\r\n"
+_CLOSE: Final = (b"connection", b"close")
 _OWN: Final = "utcp_bridge."
 """What the server adds to a scope, such as who calls: that is of one request."""
 
@@ -88,7 +98,7 @@ class KnownHeads:
 
     def learn(self, data: bytes, cycle: Any) -> None:
         """Keep the head of a request that was taken, if `data` is the whole request. Its response has not begun."""
-        if len(self._known) >= _MAX_KNOWN or not cycle.keep_alive:
+        if len(self._known) >= _MAX_KNOWN or not stays_open(cycle):
             return
         end = data.find(_END)
         scope = cycle.scope
@@ -130,6 +140,11 @@ def cycle_of(known: _KnownRequest, scope: dict[str, Any], default_headers: Any) 
     fields: dict[str, Any] = cycle.__dict__
     fields.update(known.cycle, scope=scope, default_headers=default_headers)
     return cycle
+
+
+def stays_open(cycle: Any) -> bool:
+    """Return whether a connection goes on after a request. Old versions of uvicorn decide it with the response."""
+    return bool(cycle.keep_alive) and _CLOSE not in cycle.scope["headers"]
 
 
 def _is_head_of(data: bytes, scope: dict[str, Any]) -> bool:

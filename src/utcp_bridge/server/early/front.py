@@ -491,12 +491,13 @@ class EarlyFront:
 
     async def _respond(self, ident: RequestId, result: JsonObject) -> None:
         try:
-            line = orjson.dumps({"jsonrpc": "2.0", "id": ident, "result": spliced(result)})
+            message = {"jsonrpc": "2.0", "id": ident, "result": spliced(result)}
+            line = orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
         except TypeError:  # an integer above 64 bits, or half of a surrogate pair
             await self._send({"jsonrpc": "2.0", "id": ident, "result": result})
             return
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await self._wire.send_line(escape_line_ends(line) + b"\n")
+            await self._wire.send_line(escape_line_ends(line))
 
     async def _send(self, message: JsonObject) -> None:
         """Write a message as the SDK does. It is lost if the client has closed."""
