@@ -15,6 +15,7 @@ from utcp_bridge.manuals.repository import InMemoryToolRepository
 from utcp_bridge.model import Result, Source, Tool
 from utcp_bridge.search.lexical import Bm25Strategy
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
+from utcp_bridge.telemetry.recent import RecentCalls
 from utcp_bridge.upstream import AnyHost, HostAhead
 
 
@@ -47,6 +48,7 @@ class StandIn:
     root: Path = field(default_factory=Path)
     config: UtcpClientConfig = field(default_factory=UtcpClientConfig)
     redactor: Redactor = field(default_factory=Redactor)
+    recent: RecentCalls = field(default_factory=RecentCalls)
 
     def __post_init__(self):
         self._tools, self._functions, self._callbacks = {}, {}, []
