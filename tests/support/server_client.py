@@ -17,6 +17,7 @@ from utcp_bridge.pipeline.audit import Refusals
 from utcp_bridge.search.lexical import Bm25Strategy
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.stores.replicas import SharedStore
+from utcp_bridge.telemetry.recent import RecentCalls
 from utcp_bridge.upstream import AnyHost, HostAhead
 
 
@@ -52,6 +53,7 @@ class StandIn:
     config: UtcpClientConfig = field(default_factory=UtcpClientConfig)
     redactor: Redactor = field(default_factory=Redactor)
     shared: SharedStore | None = None
+    recent: RecentCalls = field(default_factory=RecentCalls)
 
     def __post_init__(self):
         self.refusals = Refusals(None, self.redactor)
