@@ -36,7 +36,7 @@ def until_serving(container: Container) -> str:
     said: list[str] = []
     for line in container.process.stderr:
         said.append(line.decode())
-        if said[-1].startswith("Serving MCP on"):
+        if "Serving MCP on" in said[-1]:
             return said[-1]
     pytest.fail("".join(said))
 
