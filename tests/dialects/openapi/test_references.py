@@ -97,3 +97,8 @@ def test_external_references_are_absolute_unique_and_not_taken_from_data():
     }
     assert external_references(document, URL) == [PETS, "https://other.example.com/x.yaml"]
     assert external_references({"a": {"$ref": "../b.yaml"}}, "/specs/v1/a.yaml") == ["/specs/b.yaml"]
+
+
+@pytest.mark.parametrize("key", ["example", "examples", "x-examples", "x-ms-examples"])
+def test_references_in_examples_are_not_read(key):
+    assert external_references({"post": {key: {"a": {"$ref": "./examples/a.json"}}}}, "/docs/openapi.json") == []

@@ -16,7 +16,7 @@ __all__ = ["References", "external_references"]
 
 _MAX_CHAIN = 32
 _MISSING: Any = object()
-_DATA_KEYS = frozenset({"example", "examples", "default", "enum", "const", "x-examples"})
+_DATA_KEYS = frozenset({"example", "examples", "default", "enum", "const", "x-examples", "x-ms-examples"})
 
 
 def external_references(document: JsonObject, url: str | None) -> list[str]:
