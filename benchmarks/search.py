@@ -207,12 +207,25 @@ def remembered(tools: Mapping[str, Tool], past: Sequence[Mapping[str, Any]], mos
     return memory
 
 
-def report_memory(folder: Path, seed: int) -> None:
+def report_memory(folder: Path, seeds: Sequence[int]) -> None:
+    """Print a table for each split, and the mean gains over all of them: the gain of a single split is luck in part."""
+    gains: dict[tuple[int, float], list[float]] = {}
+    for seed in seeds:
+        print(f"split {seed}")
+        for row, gain in memory_gains(folder, seed).items():
+            gains.setdefault(row, []).append(gain)
+    for (most, wrong), found in gains.items():
+        print(f"mean gain at {most} queries a tool, {wrong:.0%} wrong: {sum(found) / len(found):+.4f}")
+
+
+def memory_gains(folder: Path, seed: int) -> dict[tuple[int, float], float]:
+    """Print the table of one split. Return the gain of nDCG by the queries of each tool and the share of wrong ones."""
     tools = load_tools(folder)
     past, asked = split_history(load_queries(folder), seed)
     rank = ranker("bm25", tools)
     print(f"{'queries a tool':>16}{'wrong':>8}{'nDCG':>8}{'gain':>8}{'worst set':>11}{'query p50 ms':>14}")
     without: dict[str, list[float]] = {}
+    gains: dict[tuple[int, float], float] = {}
     for most, wrong in ((0, 0.0), (1, 0.0), (1, 0.3), (2, 0.0), (5, 0.0), (5, 0.3), (20, 0.0)):
         times: list[float] = []
 
@@ -225,10 +238,11 @@ def report_memory(folder: Path, seed: int) -> None:
         with remembering(remembered(tools, past, most, wrong) if most else None):
             scores = evaluate(timed, asked)
         without = without or scores
-        gain = macro(scores)["nDCG"] - macro(without)["nDCG"]
+        gain = gains[most, wrong] = macro(scores)["nDCG"] - macro(without)["nDCG"]
         worst = min(row[-1] - without[name][-1] for name, row in scores.items())
         median = sorted(times)[len(times) // 2]
         print(f"{most:>16}{wrong:>8.0%}{macro(scores)['nDCG']:>8.4f}{gain:>+8.4f}{worst:>+11.3f}{median:>14.2f}")
+    return gains
 
 
 async def report_meaning(folder: Path, sample: int | None, model: Path, cache: Path) -> None:
@@ -393,7 +407,9 @@ def main() -> None:
         "--model", type=Path, help="folder of an embedding model: measure the search by meaning as well"
     )
     parser.add_argument("--cache", type=Path, default=Path(".tools/vectors"), help="folder that keeps its vectors")
-    parser.add_argument("--split", type=int, default=5, help="seed of the halves for --memory (default 5)")
+    parser.add_argument(
+        "--split", type=int, nargs="+", default=[5], help="seeds of the halves for --memory (default 5)"
+    )
     options = parser.parse_args()
     report_quality(options.data, options.sample or None)
     if options.cost:

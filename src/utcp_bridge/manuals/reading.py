@@ -333,7 +333,8 @@ def _is_near(place: str, url: str | None) -> bool:
 
 
 def _within(where: str, fault: Fault) -> Fault:
-    return Fault(f"{where}, {fault.where}", fault.what, fault.remedy, fault.severity, fault.code)
+    what = fault.what if fault.what.endswith(".") else f"{fault.what}."
+    return Fault(f"{where}, {fault.where}", what, fault.remedy, fault.severity, fault.code)
 
 
 def _says_jsonc(raw: bytes | str, hint: str) -> bool:

@@ -47,6 +47,19 @@ def test_a_schema_that_refuses_its_own_values_is_repaired(schema, sound):
 
 
 @pytest.mark.parametrize(
+    ("schema", "examples"),
+    [
+        ({"type": "array", "examples": [{"a": 1}, {"a": 2}]}, [[{"a": 1}, {"a": 2}]]),
+        ({"type": "array", "items": {"type": "integer"}, "examples": ["[1, 2]"]}, [[1, 2]]),
+        ({"type": "object", "examples": ['{\n  "a": 1\n}\n']}, [{"a": 1}]),
+    ],
+)
+def test_an_example_in_another_form_is_read_without_a_word(schema, examples):
+    made, faults = repaired(schema)
+    assert (made["examples"], faults) == (examples, [])
+
+
+@pytest.mark.parametrize(
     "schema",
     [
         {"type": ["string", "null"], "enum": ["a", None]},

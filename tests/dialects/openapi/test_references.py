@@ -97,3 +97,18 @@ def test_external_references_are_absolute_unique_and_not_taken_from_data():
     }
     assert external_references(document, URL) == [PETS, "https://other.example.com/x.yaml"]
     assert external_references({"a": {"$ref": "../b.yaml"}}, "/specs/v1/a.yaml") == ["/specs/b.yaml"]
+
+
+@pytest.mark.parametrize("key", ["example", "examples", "x-examples", "x-ms-examples"])
+def test_references_in_examples_are_not_read(key):
+    assert external_references({"post": {key: {"a": {"$ref": "./examples/a.json"}}}}, "/docs/openapi.json") == []
+
+
+def test_references_in_extensions_are_not_read_but_names_and_the_root_may_start_so():
+    own = {"$ref": "own.json"}
+    document = {
+        "x-parts": {"a": {"$ref": "root.json"}},
+        "paths": {"/a": {"get": {"x-code": {"node": {"$ref": "./a.ts"}}, "responses": {"200": own}}}},
+        "components": {"schemas": {"x-a": {"properties": {"x-id": {"$ref": "id.json"}}, "x-old": {"$ref": "no.json"}}}},
+    }
+    assert sorted(external_references(document, "/d/openapi.json")) == ["/d/id.json", "/d/own.json", "/d/root.json"]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jsonschema_rs
+import orjson
 
 from utcp_bridge.dialects.openapi.shapes import as_array, as_object, is_array
 from utcp_bridge.model import JsonObject, is_object
@@ -114,6 +115,8 @@ def _samples(schema: JsonObject, found: list[str]) -> None:
         kept = [value for value in map(_reader(schema), examples) if _accepts(schema, value)]
         if kept:
             schema["examples"] = kept
+        elif _accepts(schema, examples):  # one value, where the list of the examples stands
+            schema["examples"] = [examples]
         else:
             found.append("the examples are not values that the schema accepts")
             del schema["examples"]
@@ -134,10 +137,20 @@ def _reader(schema: JsonObject) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         if kind is None or _has_type(value, kind):
             return value
-        other = _read(value, kind)
+        other = _parsed(value) if kind in ("array", "object") else _read(value, kind)
         return value if other is None else other
 
     return read
+
+
+def _parsed(value: Any) -> Any:
+    """Return the list or object that a text of JSON has; None if it has none."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return None
+    try:
+        return orjson.loads(value)
+    except ValueError:
+        return None
 
 
 def _accepts(schema: JsonObject, value: Any) -> bool:

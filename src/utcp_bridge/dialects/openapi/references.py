@@ -16,7 +16,12 @@ __all__ = ["References", "external_references"]
 
 _MAX_CHAIN = 32
 _MISSING: Any = object()
-_DATA_KEYS = frozenset({"example", "examples", "default", "enum", "const", "x-examples"})
+_MAPS = frozenset({
+    "properties", "patternProperties", "dependentSchemas", "$defs", "definitions", "schemas", "headers", "parameters",
+    "responses", "requestBodies", "pathItems", "callbacks", "links", "content", "encoding", "variables", "mediaTypes",
+})  # fmt: skip
+"""Keywords whose values have names as keys."""
+_DATA_KEYS = frozenset({"example", "examples", "default", "enum", "const", "x-examples", "x-ms-examples"})
 
 
 def external_references(document: JsonObject, url: str | None) -> list[str]:
@@ -34,16 +39,25 @@ def external_references(document: JsonObject, url: str | None) -> list[str]:
 
 
 def _reference_texts(document: Any) -> Iterator[str]:
-    waiting = [document]
+    """Yield the references to other documents. Those in samples and in extensions, such as code, are not read.
+
+    Where the keys are names of the document's author, and at its root, where parts that others refer to may stand, a
+    key that starts with `x-` is not an extension.
+    """
+    waiting: list[tuple[Any, bool]] = [(document, True)]
     while waiting:
-        value = waiting.pop()
+        value, has_names = waiting.pop()
         if is_object(value):
             reference = value.get("$ref")
             if isinstance(reference, str) and not reference.startswith("#"):
                 yield reference
-            waiting.extend(member for key, member in reversed(value.items()) if key not in _DATA_KEYS)
+            waiting.extend(
+                (member, key in _MAPS)
+                for key, member in reversed(value.items())
+                if key not in _DATA_KEYS and (has_names or not str(key).startswith("x-"))
+            )
         elif is_array(value):
-            waiting.extend(reversed(value))
+            waiting.extend((member, False) for member in reversed(value))
 
 
 def _without_fragment(address: str) -> str:
