@@ -42,7 +42,6 @@ from utcp_bridge.transport import Services
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from utcp_bridge.client.extensions import Extensions
     from utcp_bridge.search.kept import KeptIndex
     from utcp_bridge.search.semantic import EndpointOptions, SemanticScorer
 
@@ -73,6 +72,15 @@ class Prepared(Protocol):
     async def prepare(self, queries: Iterable[str]) -> str | None:
         """Get ready for these queries, within the strategy's own time limit. Return a note if that failed."""
         ...
+
+
+class SearchParts(Protocol):
+    """What `Extensions` has for the search."""
+
+    @property
+    def search_strategy(self) -> ToolSearchStrategy | None: ...
+    @property
+    def index_folder(self) -> Path | None: ...
 
 
 class _Backlog:
@@ -147,18 +155,18 @@ class ToolSearch:
         config: UtcpClientConfig,
         services: Services,
         registration: Registration,
-        extensions: Extensions,
+        parts: SearchParts,
         find: Callable[[str], Tool | None],
     ) -> None:
         """`find` returns the live tool of a UTCP name."""
         self._config = config
         self._services = services
         self._registration = registration
-        self._strategy = extensions.search_strategy
+        self._strategy = parts.search_strategy
         self._find = find
         self._backlog = _Backlog()
         self._was_whole = False
-        self._index_folder = extensions.index_folder
+        self._index_folder = parts.index_folder
         self._kept: KeptIndex | None = None
         self._news = anyio.Event()
 
@@ -284,7 +292,7 @@ class ToolSearch:
 
     def _restore(self, folder: Path) -> Generator[None, None, None]:
         """Read the index from the disk if it was kept for these tools, in steps."""
-        from utcp_bridge.search.kept import KeptIndex  # few clients have so many tools
+        from utcp_bridge.search.kept import KeptIndex  # most clients have fewer tools
         from utcp_bridge.search.lexical import Bm25Strategy
 
         strategy, tools = self._made(), self._backlog.only_new()

@@ -43,7 +43,7 @@ MAX_DOCUMENT_VALUES = most_values(16 * 1024 * 1024)
 GitHub, one of the largest, has 12 MB and 420,000 values."""
 
 _MAX_COUNTED: Final = 2_000_000
-"""Values up to which a document is counted: twice as many as the aliases of a YAML document may stand for."""
+"""Values up to which a document is counted: twice the number that the aliases of a YAML document may stand for."""
 _BACKSLASHES: Final = "Write each backslash twice, or write paths with `/`."
 _FEWER_VALUES: Final = "Split it, or raise `max_manual_bytes`: a document may have one value for each 8 bytes of it."
 Form = Literal["json", "yaml"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from utcp_bridge.configuration.hosts.editing import with_servers, write
 from utcp_bridge.configuration.hosts.files import read_host_file
-from utcp_bridge.configuration.hosts.undoing import Written, _merged, is_undoable, remember, undo
+from utcp_bridge.configuration.hosts.undoing import WrittenFile, _merged, is_undoable, remember, undo
 from utcp_bridge.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("own_home")
@@ -24,7 +24,7 @@ def moved(tmp_path):
     file = read_host_file(path)
     changes = {"a": None, "utcp": ENTRY}
     backup = write(file, with_servers(file, changes))
-    remember(file, changes, [], [], {"host": Written.now(path, backup, None)})
+    remember(file, changes, [], [], {"host": WrittenFile.now(path, backup, None)})
     return path
 
 

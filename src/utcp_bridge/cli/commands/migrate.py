@@ -426,17 +426,17 @@ class _HostMove:
     def write(self) -> None:
         """Write the files, the host's last. If it cannot be written, the others get their old content back."""
         from utcp_bridge.configuration.hosts.editing import write, write_text
-        from utcp_bridge.configuration.hosts.undoing import Written, remember
+        from utcp_bridge.configuration.hosts.undoing import WrittenFile, remember
         from utcp_bridge.errors import ConfigError
         from utcp_bridge.net.files.writing import write_file
 
-        written: dict[str, Written] = {}
+        written: dict[str, WrittenFile] = {}
         try:
             for name, one in (("dotenv", self.dotenv), ("configuration", self.configuration)):
                 if one.new != one.text:
                     private = name == "dotenv" or one.data is None
                     backup = write_text(one.path, one.new, before=one.data, within=one.within, private=private)
-                    written[name] = Written.now(one.path, backup, one.within)
+                    written[name] = WrittenFile.now(one.path, backup, one.within)
             backup = write(self.file, self.host.new)
         except ConfigError:
             for name, one in (("dotenv", self.dotenv), ("configuration", self.configuration)):
@@ -445,7 +445,7 @@ class _HostMove:
                 elif name in written and one.data is not None:
                     write_file(one.path, one.data, within=one.within)
             raise
-        written["host"] = Written.now(self.file.path, backup, self.file.within)
+        written["host"] = WrittenFile.now(self.file.path, backup, self.file.within)
         manuals = [one for name, one in self.move.manuals.items() if name not in self.move.known]
         remember(self.file, self.changes, manuals, [*self.move.secrets], written)
         self._tell(backup)

@@ -33,7 +33,7 @@ from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.processes.systems import own_folder
 
-__all__ = ["MANUALS", "Written", "is_undoable", "remember", "undo"]
+__all__ = ["MANUALS", "WrittenFile", "is_undoable", "remember", "undo"]
 
 MANUALS: Final = ("manual_call_templates",)
 _MAX_LINES: Final = 20_000
@@ -41,7 +41,7 @@ _MAX_LINES: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenFile:
     """A file that was written: the backup of its old content, None if it was new, and a digest of the new content.
 
     `within` is the folder that its path must not lead out of.
@@ -53,7 +53,7 @@ class Written:
     within: Path | None
 
     @classmethod
-    def now(cls, path: Path, backup: Path | None, within: Path | None) -> Written:
+    def now(cls, path: Path, backup: Path | None, within: Path | None) -> WrittenFile:
         """Return the record of a file that was just written."""
         return cls(path, backup, _digest(read_text(path, within=within)[1]), within)
 
@@ -63,7 +63,7 @@ class Written:
         return {**{name: path and str(path) for name, path in paths.items()}, "digest": self.digest}
 
     @classmethod
-    def of_json(cls, record: JsonObject) -> Written:
+    def of_json(cls, record: JsonObject) -> WrittenFile:
         """Return what `as_json` wrote down."""
         path, backup, within = (record[name] and Path(record[name]) for name in ("path", "backup", "within"))
         return cls(path, backup, record["digest"], within)
@@ -100,7 +100,7 @@ def remember(
     changes: Changes,
     manuals: Sequence[JsonObject],
     variables: Sequence[str],
-    written: Mapping[str, Written],
+    written: Mapping[str, WrittenFile],
 ) -> None:
     """Write down a move. `written` are its files: `host`, `configuration` and, if it has variables, `dotenv`.
 
@@ -129,7 +129,7 @@ def _write_record(host_file: Path, moves: Sequence[JsonObject], before: bytes | 
 class _Restored:
     """A file with its content from before: None if it is deleted. `exact`: it gets its old bytes."""
 
-    file: Written
+    file: WrittenFile
     now: bytes | None
     text: str | None
     exact: bytes | None = None
@@ -161,13 +161,13 @@ def undo(host_file: Path) -> list[Path]:
     return [one.file.path for one in restored]
 
 
-def _files_of(move: JsonObject, host_file: Path) -> dict[str, Written]:
+def _files_of(move: JsonObject, host_file: Path) -> dict[str, WrittenFile]:
     """Return the files of a move.
 
     :raises ConfigError: the record is damaged.
     """
     try:
-        files = {name: Written.of_json(one) for name, one in move["files"].items()}
+        files = {name: WrittenFile.of_json(one) for name, one in move["files"].items()}
         manuals = [(one["name"], files["configuration"]) for one in move["manuals"]]
         is_whole = is_object(move["changes"]) and is_list(move["variables"]) and "host" in files and is_list(manuals)
     except (KeyError, TypeError, AttributeError):
@@ -189,7 +189,7 @@ def _write(one: _Restored) -> None:
         path.unlink()
 
 
-def _before(written: Written) -> tuple[bytes | None, bytes | None, str]:
+def _before(written: WrittenFile) -> tuple[bytes | None, bytes | None, str]:
     """Return the bytes of a file from before the move, those of now, and the text of now."""
     text, now = read_text(written.path, within=written.within)
     if written.backup is None:
@@ -200,11 +200,11 @@ def _before(written: Written) -> tuple[bytes | None, bytes | None, str]:
     return before, now, text
 
 
-def _is_untouched(written: Written, now: bytes | None) -> bool:
+def _is_untouched(written: WrittenFile, now: bytes | None) -> bool:
     return now is not None and _digest(now) == written.digest
 
 
-def _host(move: JsonObject, written: Written) -> _Restored:
+def _host(move: JsonObject, written: WrittenFile) -> _Restored:
     path = written.path
     before, now, text = _before(written)
     if _is_untouched(written, now):
@@ -226,7 +226,7 @@ def _host(move: JsonObject, written: Written) -> _Restored:
     return _Restored(written, now, _preferred(merged, wanted, path))
 
 
-def _configuration(move: JsonObject, written: Written) -> _Restored:
+def _configuration(move: JsonObject, written: WrittenFile) -> _Restored:
     path, form = written.path, form_of(written.path)
     before, now, text = _before(written)
     if _is_untouched(written, now):
@@ -244,7 +244,7 @@ def _configuration(move: JsonObject, written: Written) -> _Restored:
     return _Restored(written, now, edit(text, form, MANUALS, removed, where=str(path)))
 
 
-def _dotenv(move: JsonObject, written: Written) -> _Restored:
+def _dotenv(move: JsonObject, written: WrittenFile) -> _Restored:
     before, now, text = _before(written)
     if _is_untouched(written, now):
         return _Restored(written, now, None, before)
