@@ -234,7 +234,7 @@ class UtcpClient(ReferenceNames):
     async def wait_loaded(self, seconds: float | None = None) -> bool:
         """Wait until no manual is loading. Return False if that takes more than `seconds`."""
         with anyio.move_on_after(seconds) as scope:
-            while any(state.is_loading for state in self._registration.states()):
+            while self._upkeep.is_exchanging or any(state.is_loading for state in self._registration.states()):
                 await self._tasks.moved()
         return not scope.cancelled_caught
 

@@ -59,6 +59,11 @@ class Upkeep:
 
         return Registries(self._services, self._registration, self._start)
 
+    @property
+    def is_exchanging(self) -> bool:
+        """Whether the changed entry of a manual is on its way."""
+        return any(state.is_loading for state in self._prepared.values())
+
     def begin(self, config: UtcpClientConfig) -> None:
         """Start to load all manuals and registries of a configuration; on a clash of names its own manuals win."""
         announced: list[ManualState] = []

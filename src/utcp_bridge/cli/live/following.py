@@ -130,9 +130,8 @@ class Follower:
     async def reloaded(self) -> JsonObject:
         """Read the configuration again, wait a while for new and changed manuals, and return what became of it."""
         done, client = await self.read_again(is_asked=True), self._client
-        with anyio.move_on_after(client.settings.startup_wait):
-            while done.error is None and _is_under_way(client):
-                await client.next_loaded()
+        if done.error is None:
+            await client.wait_loaded(client.settings.startup_wait)
         return done.as_json(client)
 
     async def _read(self) -> LoadedConfig:
@@ -219,15 +218,6 @@ def _not_in_use(client: UtcpClient) -> set[str]:
         for state in client.report()
         if state.name in written and as_manual_entry(written[state.name]).template != state.entry.template
     }
-
-
-def _is_under_way(client: UtcpClient) -> bool:
-    """Return whether a manual is loading, or a changed entry has neither been loaded nor failed."""
-    waiting = _not_in_use(client)
-    return any(
-        state.is_loading or (state.name in waiting and all(one.where != f"entry {state.name}" for one in state.faults))
-        for state in client.report()
-    )
 
 
 @asynccontextmanager
