@@ -90,10 +90,7 @@ class RegisteredManual:
 
 @dataclass(slots=True)
 class ManualState:
-    """The state of one manual: for `report()`, readiness and the command line.
-
-    `tools` is the number of its tools, `seconds` the time that its last load took.
-    """
+    """The state of one manual. `tools` is the number of its tools, `seconds` the time that its last load took."""
 
     name: str
     kind: str

@@ -115,10 +115,8 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     finally:
         _uvicorns_logger.removeFilter(repeats)
         repeats.report(at_end=True)
-        for server in runner.servers:  # uvicorn leaves them to the event loop if this task is cancelled
-            server.close()
-        for listener in listeners:
-            listener.close()
+        for one in (*runner.servers, *listeners):  # uvicorn leaves its servers open if this task is cancelled
+            one.close()
 
 
 class _Repeats(logging.Filter):
