@@ -174,7 +174,7 @@ def test_the_unit_starts_a_bridge_that_reports_to_systemd_and_reloads(tmp_path: 
                 reload = unit_value("ExecReload")[0].replace("$MAINPID", str(process.pid))
                 assert process.stderr is not None
                 subprocess.run(shlex.split(reload), check=True)
-                assert any("The configuration was read again." in line for line in process.stderr)
+                assert any("The configuration was read again" in line for line in process.stderr)
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(60) == 0
             finally:
@@ -202,6 +202,6 @@ def test_a_configuration_that_kubernetes_replaces_is_read_again(tmp_path: Path) 
             (tmp_path / "second" / "utcp.yaml").write_text(json.dumps({"manual_call_templates": [manual]}))
             (tmp_path / "..next").symlink_to("second")
             (tmp_path / "..next").rename(tmp_path / "..data")
-            assert any("The configuration was read again." in line for line in process.stderr)
+            assert any("The configuration was read again" in line for line in process.stderr)
         finally:
             process.kill()
