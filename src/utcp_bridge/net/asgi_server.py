@@ -115,10 +115,8 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     finally:
         _uvicorns_logger.removeFilter(repeats)
         repeats.report(at_end=True)
-        for server in runner.servers:  # uvicorn leaves them to the event loop if this task is cancelled
-            server.close()
-        for listener in listeners:
-            listener.close()
+        for one in (*runner.servers, *listeners):  # if this task is cancelled, uvicorn leaves its servers to the loop
+            one.close()
 
 
 class _Repeats(logging.Filter):
@@ -604,7 +602,6 @@ if HttpToolsProtocol is not None:
                 if self._known and self._takes_known(data):
                     return
                 self._data = data if len(data) <= _MAX_LEARNED else b""
-            watched.shares = False
             super().data_received(data)
             if watched.phase < _RECEIVED:
                 try:
