@@ -115,7 +115,8 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     finally:
         _uvicorns_logger.removeFilter(repeats)
         repeats.report(at_end=True)
-        for one in (*runner.servers, *listeners):  # if this task is cancelled, uvicorn leaves its servers to the loop
+        still_open: tuple[Any, ...] = (*runner.servers, *listeners)  # uvicorn leaves its own if this task is cancelled
+        for one in still_open:
             one.close()
 
 
