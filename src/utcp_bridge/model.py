@@ -56,7 +56,7 @@ __all__ = [
     "TlsOptions",
     "Tool",
     "Trust",
-    "Written",
+    "WrittenValue",
     "counted",
     "defers",
     "discard",
@@ -401,7 +401,7 @@ def _json_in(text: str) -> Any:
     return value if is_usual and not isinstance(value, str) else text
 
 
-class Written:
+class WrittenValue:
     """A value of JSON with its compact form, so that a large one is written once on its way to a client.
 
     `data` is what orjson writes of `value`, which nobody may change. `is_exact` says that reading `data` gives an equal
@@ -416,7 +416,7 @@ class Written:
         self.is_exact = is_exact
 
     def __repr__(self) -> str:
-        return f"<Written {len(self.data)} bytes>"
+        return f"<WrittenValue {len(self.data)} bytes>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,10 +433,10 @@ class Result:
     truncated: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
     failure: UtcpError | None = field(default=None, compare=False)
-    written: Written | None = field(default=None, compare=False, repr=False)
+    written: WrittenValue | None = field(default=None, compare=False, repr=False)
 
     @property
-    def data(self) -> Written | None:
+    def data(self) -> WrittenValue | None:
         """The value with its compact form, if that is known. A layer that replaces the value needs not care."""
         written = self.written
         return written if written is not None and written.value is self.value else None

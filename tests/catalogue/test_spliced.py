@@ -12,7 +12,7 @@ from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering, render_result
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.catalogue.spliced import SPLICED_FROM, ListedTools, SplicedText, spliced, spliced_message
-from utcp_bridge.model import Result, Written
+from utcp_bridge.model import Result, WrittenValue
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=9)
 VALUES = st.recursive(SCALARS, lambda one: st.lists(one, max_size=4) | st.dictionaries(st.text(max_size=5), one))
@@ -33,7 +33,7 @@ RENDERINGS = [
 
 
 def written(value, *, exact=False):
-    return Result(value, written=Written(value, orjson.dumps(value), is_exact=exact))
+    return Result(value, written=WrittenValue(value, orjson.dumps(value), is_exact=exact))
 
 
 @given(value=VALUES, as_list=st.booleans(), which=st.sampled_from(RENDERINGS), read=st.booleans())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.tools import make_tool
 
 from utcp_bridge.errors import Rejected
-from utcp_bridge.model import Binary, Call, ContentBlocks, Result, Written, discard
+from utcp_bridge.model import Binary, Call, ContentBlocks, Result, WrittenValue, discard
 from utcp_bridge.pipeline.cleaning import clean_in_steps, cleaning
 from utcp_bridge.tasks import at_once
 
@@ -60,7 +60,7 @@ async def test_a_clean_result_is_returned_itself() -> None:
 @pytest.mark.parametrize("known", [False, True])
 async def test_a_clean_value_of_some_size_has_its_compact_form(known: bool) -> None:
     value = {"a": ["x" * 5_000, None, 1e-7, "é"]}
-    written = Written(value, orjson.dumps(value), is_exact=True) if known else None
+    written = WrittenValue(value, orjson.dumps(value), is_exact=True) if known else None
     result = await cleaned(Result(value, written=written))
     assert result.value is value
     assert result.data is not None
@@ -70,7 +70,7 @@ async def test_a_clean_value_of_some_size_has_its_compact_form(known: bool) -> N
 
 async def test_a_value_that_was_not_clean_has_no_compact_form() -> None:
     value = {"a": "x" * 5_000, "b": RED}
-    result = await cleaned(Result(value, written=Written(value, orjson.dumps(value), is_exact=True)))
+    result = await cleaned(Result(value, written=WrittenValue(value, orjson.dumps(value), is_exact=True)))
     assert (result.value["b"], result.data) == ("red", None)
     other = await cleaned(Result({"a": "x" * 5_000, "b": {1: 2}}, meta={"link": RED}))
     assert (other.data, other.meta) == (None, {"link": "red"})

@@ -7,7 +7,7 @@ import pytest
 from tests.support.tools import make_tool
 
 from utcp_bridge.errors import ConfigError, MalformedReply
-from utcp_bridge.model import Binary, Call, ContentBlocks, Result, Written, discard
+from utcp_bridge.model import Binary, Call, ContentBlocks, Result, WrittenValue, discard
 from utcp_bridge.pipeline.post_processing import PostProcessing, compile_projection, read_post_processors
 
 pytestmark = pytest.mark.anyio
@@ -111,7 +111,7 @@ async def test_a_processor_that_changes_the_value_itself_leaves_no_old_bytes():
 
     async def inner(_call, _emit):
         value = {"a": 1}
-        return Result(value, written=Written(value, b'{"a":1}'))
+        return Result(value, written=WrittenValue(value, b'{"a":1}'))
 
     tool = make_tool("echo")
     result = await PostProcessing([Careless()])(tool, inner)(Call(tool, {}), discard)

@@ -11,7 +11,7 @@ from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.errors import Rejected
 from utcp_bridge.foreign import plainly_written
-from utcp_bridge.model import Binary, ContentBlocks, Result, Written
+from utcp_bridge.model import Binary, ContentBlocks, Result, WrittenValue
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.settings import BridgeSettings
 
@@ -90,7 +90,7 @@ async def _large(arguments, _emit):
     rows = [{"n": number, "text": text, "of": [None, 1e22, 1e-7, True]} for number in range(90)]
     value = {"n": 1, "rows": rows, "given": [*arguments.values()]}
     data = plainly_written(value)
-    known = None if data is None else Written(value, data, is_exact=not arguments)
+    known = None if data is None else WrittenValue(value, data, is_exact=not arguments)
     return Result(value, meta={"status": 200}, written=known)
 
 

@@ -39,7 +39,7 @@ from utcp_bridge.catalogue.spliced import SPLICED_FROM, SplicedText
 from utcp_bridge.catalogue.text import clean, clean_line
 from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.foreign import visible, visible_json
-from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, Written, is_list, is_object
+from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, WrittenValue, is_list, is_object
 
 __all__ = [
     "Rendering",
@@ -164,7 +164,7 @@ def compact(value: Any) -> str:
         return _tolerant(value)
 
 
-def _plain(value: Any, rendering: Rendering, written: Written | None) -> JsonObject:
+def _plain(value: Any, rendering: Rendering, written: WrittenValue | None) -> JsonObject:
     if written is not None and len(written.data) >= SPLICED_FROM:
         return _spliced(written, rendering)
     if not rendering.structured:
@@ -175,10 +175,10 @@ def _plain(value: Any, rendering: Rendering, written: Written | None) -> JsonObj
     return result
 
 
-def _spliced(written: Written, rendering: Rendering) -> JsonObject:
+def _spliced(written: WrittenValue, rendering: Rendering) -> JsonObject:
     """Return the result of a large value whose compact form is known."""
     if not written.is_exact and rendering.structured and b"null" in written.data:
-        written = Written(orjson.loads(written.data), written.data)
+        written = WrittenValue(orjson.loads(written.data), written.data)
     result = text_result(SplicedText.of(written))
     if rendering.structured:
         result["structuredContent"] = _structured(written.value, rendering)

@@ -1,7 +1,7 @@
 """Large results are written once: their text and their structured content are spliced into messages as bytes.
 
-A text that shows a value of JSON remembers the bytes that were written of it (`model.Written`). A result stays a plain
-dict for everything that reads or changes it: only the bytes of what is still the same object are spliced.
+A text that shows a value of JSON remembers the bytes that were written of it (`model.WrittenValue`). A result stays a
+plain dict for everything that reads or changes it: only the bytes of what is still the same object are spliced.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 import orjson
 
-from utcp_bridge.model import JsonObject, Written, is_list, is_object
+from utcp_bridge.model import JsonObject, WrittenValue, is_list, is_object
 
 __all__ = ["SPLICED_FROM", "ListedTools", "SplicedText", "spliced", "spliced_message"]
 
@@ -29,10 +29,10 @@ class SplicedText(str):
 
     escaped: bytes
     """The text as a string of JSON."""
-    _written: Written
+    _written: WrittenValue
 
     @classmethod
-    def of(cls, written: Written) -> Self:
+    def of(cls, written: WrittenValue) -> Self:
         """Return the text of a value."""
         text = written.data.decode()
         made = cls(text)

@@ -115,7 +115,8 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     finally:
         _uvicorns_logger.removeFilter(repeats)
         repeats.report(at_end=True)
-        for one in (*runner.servers, *listeners):  # uvicorn leaves its servers open if this task is cancelled
+        still_open: tuple[Any, ...] = (*runner.servers, *listeners)  # uvicorn leaves its own if this task is cancelled
+        for one in still_open:
             one.close()
 
 
@@ -602,7 +603,6 @@ if HttpToolsProtocol is not None:
                 if self._known and self._takes_known(data):
                     return
                 self._data = data if len(data) <= _MAX_LEARNED else b""
-            watched.shares = False
             super().data_received(data)
             if watched.phase < _RECEIVED:
                 try:

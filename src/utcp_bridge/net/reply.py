@@ -21,7 +21,7 @@ import orjson
 
 from utcp_bridge.errors import MalformedReply, Rejected, ReplyTooLarge
 from utcp_bridge.foreign import MAX_VALUES, TooManyValues, decode, load_json, most_values, visible, written_within
-from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject, Written
+from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject, WrittenValue, is_list, is_object
 from utcp_bridge.net.multipart import parameter, split_parts
 from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of
 from utcp_bridge.urls import bare_url
@@ -103,7 +103,7 @@ class Reply:
         self.headers = headers
         self.body = body
         self.url = url
-        self.written: Written | None = None
+        self.written: WrittenValue | None = None
 
     def __repr__(self) -> str:
         return f"<Reply {self.status} {len(self.body)} bytes>"
@@ -196,8 +196,8 @@ class Reply:
         where = _BareUrl(self.url)
         try:
             value, data = _parsed(self.body, where, self.charset, self.max_bytes, writes=True)
-            if data is not None and isinstance(value, dict | list):  # text is shown as it is
-                self.written = Written(value, data, is_exact=True)  # JSON has no other numbers
+            if data is not None and (is_object(value) or is_list(value)):  # text is shown as it is
+                self.written = WrittenValue(value, data, is_exact=True)  # JSON has no other numbers
             return value
         except MalformedReply:
             if not is_web_page(self.body):

@@ -21,7 +21,7 @@ from utcp_bridge.model import (
     Emit,
     Result,
     Tool,
-    Written,
+    WrittenValue,
     discard,
     is_list,
     is_object,
@@ -103,7 +103,7 @@ async def _clean(value: Any) -> Any:
     return (await _cleaned_value(value, None))[0]
 
 
-async def _cleaned_value(value: Any, written: Written | None) -> tuple[Any, Written | None]:
+async def _cleaned_value(value: Any, written: WrittenValue | None) -> tuple[Any, WrittenValue | None]:
     """Return what `_clean` returns, and its compact form if it was clean and is not short. `written` is known of it."""
     if isinstance(value, str):
         return (visible(value) if len(value) < _LARGE else await in_slices(visible_json_steps(value))), None
@@ -117,7 +117,7 @@ async def _cleaned_value(value: Any, written: Written | None) -> tuple[Any, Writ
     is_clean = data is not None and is_clean_data(data)
     seconds = perf_counter() - began
     if data is not None and written is None and len(data) >= _KEPT_BYTES:
-        written = Written(value, data)
+        written = WrittenValue(value, data)
     if is_clean and seconds < _COUNTED_SECONDS:
         return value, written
     slices = Slices()
