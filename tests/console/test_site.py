@@ -10,6 +10,7 @@ from utcp_bridge.access.approvals import ApprovalDesk, ApprovalOptions
 from utcp_bridge.access.rules import open_rules
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.client.extensions import Extensions
+from utcp_bridge.settings import BridgeSettings
 
 pytestmark = pytest.mark.anyio
 TOKEN = "a-token-of-some-length"
@@ -191,7 +192,7 @@ async def test_decisions_need_a_visitor_whom_the_bridge_knows(serving, tmp_path)
     access = {"rules": [{"do": "ask"}], "approvals": {"store": "file:approvals", "ways": ["operator"]}}
     rules = open_rules(access["rules"], seconds=5, profiles=[])
     options = ApprovalOptions.read(access["approvals"])
-    rules.asker = ApprovalDesk(options, options.open_store(tmp_path), Redactor())
+    rules.asker = ApprovalDesk(options, options.open_store(tmp_path, BridgeSettings()), Redactor())
     body = {"tool": "weather.get", "arguments": {"city": "<b>Paris"}}
 
     async def unknown(served):

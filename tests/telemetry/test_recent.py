@@ -46,7 +46,7 @@ async def test_a_call_has_its_audit_line_with_what_the_operator_records(record, 
     lines = []
     config = {"manual_call_templates": [MANUAL], "bridge": {"audit_arguments": record}}
     async with await UtcpClient.create(config, extensions=Extensions(audit=lines.append)) as client:
-        client.recent.is_on = True
+        client.keep_recent_calls()
         await client.call("weather.get", {"city": "Paris", "password": "s3cret-value"})
         [call] = client.recent.found()
         assert (call["tool"], call["outcome"], call["audit"]["tool"]) == ("weather.get", "ok", "weather.get")
@@ -60,6 +60,9 @@ async def test_nothing_is_kept_while_it_is_off():
     async with await UtcpClient.create({"manual_call_templates": [MANUAL]}) as client:
         await client.call("weather.get", {})
         assert ([*client.recent.found()], client.recent.number) == ([], 0)
+        client.keep_recent_calls()
+        await client.call("weather.get", {})
+        assert client.recent.number == 1
 
 
 def test_calls_are_in_equal_spans_until_now():

@@ -453,6 +453,12 @@ class UtcpClient(ReferenceNames):
 
     # --- calls ---
 
+    def keep_recent_calls(self) -> None:
+        """Keep the last calls in `recent` from now on. This costs each call some microseconds."""
+        if not self.recent.is_on:
+            self.recent.is_on = True
+            self._chains.clear()
+
     async def call(self, tool: str | Tool, arguments: JsonObject, emit: Emit = discard) -> Result:
         """Run one call through the tool's pipeline. `emit` receives partial results as they arrive.
 

@@ -83,7 +83,6 @@ class Admin:
         self.lock = lock
         self._launch = launch
         self._summary = summary
-        client.recent.is_on = True
 
     # --- state ---
 

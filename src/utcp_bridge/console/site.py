@@ -110,6 +110,7 @@ class ConsoleSite:
                 page = render("sign_in.html", {"secret": self.visitors.secret})
                 return Response(page, 401, media_type="text/html; charset=utf-8")
             raise _NotServed(401, "unauthorized", "Sign in at the console, or send a token with the right to it.")
+        self._admin.client.keep_recent_calls()  # from the first visit on
         if path.startswith(f"{BASE}/"):
             return await self._api(request, visitor, method)
         return await self._page(request, visitor, method)

@@ -37,7 +37,7 @@ class RecentCalls:
     """
 
     is_on: bool = False
-    """Whether calls are kept. Tools that were called before keep the state of their first call."""
+    """Whether calls are kept. `UtcpClient.keep_recent_calls` turns it on, also for tools that were called before."""
     number: int = 0
     """How many calls were kept since the start."""
     _calls: deque[_RecentCall] = field(default_factory=lambda: deque(maxlen=MAX_CALLS))
