@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import cache
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.interop.serving import free_port, serving
-from tests.interop.software import Debian
+from tests.interop.software import TOOLS, Debian, InstallationFailed
 
 from utcp_bridge.settings import ReplicaSettings
 from utcp_bridge.stores.replicas import SharedStore, shared_store
@@ -49,11 +51,25 @@ class RedisServer:
             self._process.send_signal(signal.SIGCONT)
 
 
+@cache
+def _missing() -> str:
+    """Unpack Redis if it is missing, and return why that is not possible. Processes of tests take turns."""
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    with (TOOLS / "redis-server.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        try:
+            if not REDIS.present:
+                REDIS.install()
+        except InstallationFailed as error:
+            return str(error)
+    return ""
+
+
 @contextmanager
 def redis_server(folder: Path) -> Iterator[RedisServer]:
-    """Yield a Redis that runs. A test without one is skipped."""
-    if not REDIS.present:
-        pytest.skip("redis-server is not installed; `scripts/interop` unpacks it")
+    """Yield a Redis that runs. A test is skipped where Redis cannot be unpacked."""
+    if reason := _missing():
+        pytest.skip(f"Redis is not installed: {reason}")
     server = RedisServer(folder)
     try:
         server.start()
