@@ -79,7 +79,7 @@ env:
   {{- end }}
   {{- with .Values.secret.redisUrl }}
   - {name: UTCP_BRIDGE_TOKEN_STORE_FILE, value: {{ include "utcp-bridge.secretFile" . }}}
-  - {name: UTCP_BRIDGE_SEARCH_STORE_FILE, value: {{ include "utcp-bridge.secretFile" . }}}
+  - {name: UTCP_BRIDGE_STORE_FILE, value: {{ include "utcp-bridge.secretFile" . }}}
   - {name: UTCP_BRIDGE_SEARCH_MEMORY, value: disk}
   {{- end }}
   {{- with .Values.env }}
