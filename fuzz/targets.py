@@ -30,7 +30,7 @@ from utcp_bridge.dialects.openapi import convert
 from utcp_bridge.dialects.openapi.options import ConversionOptions
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.foreign import decode, encodable, json_line, load_json, outer_id, visible, visible_json
-from utcp_bridge.net.aiohttp_engine import written
+from utcp_bridge.net.heads.request_heads import RequestHeads
 from utcp_bridge.net.stream_decoders import EventSplitter, JsonSplitter, TextSplitter
 from utcp_bridge.pipeline.schema_checks import SchemaChecks
 from utcp_bridge.placement.placeholders import Context, Syntax, compile_template
@@ -227,7 +227,7 @@ def requests(data: bytes) -> None:
     headers = list(zip(texts[::2], texts[1::2], strict=True))
     target = URL("http://h/" + "".join(chr(one) for one in path if 0x20 < one < 0x7F and one != ord("#")), encoded=True)
     with suppress(UtcpError):
-        request = written(method, target, headers, body)
+        request = RequestHeads().written(method, target, headers, body)
         server = h11.Connection(h11.SERVER)
         server.receive_data(request)
         head = server.next_event()

@@ -30,7 +30,9 @@ def sources() -> Iterator[tuple[str, ast.Module]]:
 
 SEAMS = {
     "cli/audit_files.py": {"socket.AF_UNIX"},
+    "cli/commands/serve.py": {"socket.AF_UNIX"},
     "cli/line_writer.py": {"select.poll"},
+    "cli/live/doors.py": {"socket.AF_UNIX"},
     "cli/replicas.py": {"signal.SIGHUP", "socket.AF_UNIX", "socket.recv_fds", "socket.send_fds"},
     "net/files/writing.py": {"fcntl", "os.O_NOFOLLOW", "os.fchmod", "os.geteuid"},
     "net/listening.py": {"resource", "socket.SO_REUSEPORT"},
@@ -43,6 +45,7 @@ SEAMS = {
         "signal.SIGHUP", "signal.SIGKILL", "signal.SIGQUIT", "socket.recv_fds",
     },
     "processes/output.py": {"os.killpg", "signal.SIGKILL"},
+    "search/kept.py": {"os.geteuid"},
     "server/replicas/replica.py": {"add_reader", "socket.recv_fds", "socket.send_fds"},
     "server/wire/lines.py": {"connect_read_pipe", "connect_write_pipe"},
     "workers/program.py": {"os.nice", "resource"},

@@ -355,7 +355,7 @@ class UtcpClient(ReferenceNames):
         from utcp_bridge.client.logins import LoginDesk
 
         asks_host = self.settings.transport == "stdio"
-        return LoginDesk(self._registration, self.repository, self._logins, asks_host=asks_host)
+        return LoginDesk(self._registration, self.repository, self._logins, self.next_loaded, asks_host=asks_host)
 
     # --- tools ---
 

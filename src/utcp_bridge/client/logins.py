@@ -75,11 +75,18 @@ class LoginDesk:
     """
 
     def __init__(
-        self, registration: Registration, repository: ToolRepository, logins: Logins, *, asks_host: bool
+        self,
+        registration: Registration,
+        repository: ToolRepository,
+        logins: Logins,
+        next_loaded: Callable[[], Awaitable[None]],
+        *,
+        asks_host: bool,
     ) -> None:
         self._registration = registration
         self._repository = repository
         self._logins = logins
+        self._next_loaded = next_loaded
         self._asks_host = asks_host
         self._asking: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
 
@@ -146,6 +153,8 @@ class LoginDesk:
                     raise
                 await self._logins.save(key, record)
                 made[str(key)] = record
+            while state.is_loading:  # its first load began without the login
+                await self._next_loaded()
             if state.status == "failed":
                 await self._registration.load(state)
         if not made:

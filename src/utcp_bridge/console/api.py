@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from utcp_bridge import __version__
@@ -30,8 +30,8 @@ _STATUSES: Final = {
 class Question:
     """What an operation receives: the parameters of the URL, the JSON of the body, and who asks."""
 
-    query: Mapping[str, str]
-    body: JsonObject
+    query: Mapping[str, str] = field(repr=False)
+    body: JsonObject = field(repr=False)
     requester: Requester
     address: str = ""
     """The URL of the MCP endpoint, as the caller reaches it."""
@@ -103,7 +103,7 @@ class Operation:
     summary: str
     answer: Answer
     parameters: Mapping[str, JsonObject]
-    body: Mapping[str, JsonObject]
+    body: Mapping[str, JsonObject] = field(repr=False)
 
 
 class _Answers:

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.interop.serving import until
 from tests.interop.software import Debian
 from tests.support.source import ROOT
 
@@ -49,9 +49,13 @@ class Scraped:
 
     def until(self, expression: str) -> list[dict[str, Any]]:
         """Return the result of a query once it has one. Prometheus scrapes ten times in a second."""
-        ends = time.monotonic() + 60
-        while not (found := self.query(expression)):
-            assert time.monotonic() < ends, f"no result: {expression}"
+        found: list[dict[str, Any]] = []
+
+        def is_there() -> bool:
+            found[:] = self.query(expression)
+            return bool(found)
+
+        until(is_there)
         return found
 
     def call(self, name: str, token: str = TOKEN) -> int:
@@ -146,9 +150,7 @@ def test_the_alerts_are_read_and_run_without_an_error(scraped: Scraped) -> None:
             groups = json.load(reply)["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
-    ends = time.monotonic() + 60
-    while any(rule["health"] == "unknown" for rule in rules()):
-        assert time.monotonic() < ends
+    until(lambda: all(rule["health"] != "unknown" for rule in rules()))
     written = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"][0]["rules"]
     assert {rule["name"]: rule["health"] for rule in rules()} == {one["alert"]: "ok" for one in written}
     for name in {name for one in written for name in re.findall(r"utcp_bridge_\w+", one["expr"])}:

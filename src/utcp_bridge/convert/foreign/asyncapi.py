@@ -41,7 +41,7 @@ class AsyncWay:
     sends: bool = True
     expected: int = 1
     message_filter: JsonObject = field(default_factory=dict[str, Any])
-    query: tuple[str, ...] = ()
+    query: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(slots=True)

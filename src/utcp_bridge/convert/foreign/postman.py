@@ -24,8 +24,8 @@ __all__ = ["PostmanDescription", "is_postman", "openapi_of_postman"]
 _MAX_DEPTH: Final = 30
 _MAX_FILLS: Final = 5
 _MAX_NAME: Final = 56
-_VARIABLE: Final = re.compile(r"\{\{\s*([^{}]{1,200}?)\s*\}\}")
-_BASE: Final = re.compile(r"\{\{\s*([^{}]{1,200}?)\s*\}\}(?=[/?:]|$)|([A-Za-z][\w+.-]*://)?[^/?#]+")
+_VARIABLE: Final = re.compile(r"\{\{([^{}]{1,200})\}\}")
+_BASE: Final = re.compile(r"\{\{[^{}]{1,200}\}\}(?=[/?:]|$)|([A-Za-z][\w+.-]{0,30}://)?[^/?#]+")
 _COLON: Final = re.compile(r":([A-Za-z_][\w.-]*)")
 _METHODS: Final = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 _UNSENT: Final = frozenset({
@@ -37,12 +37,14 @@ _LANGUAGES: Final = {"xml": "application/xml", "html": "text/html", "javascript"
 _FORMS: Final = {"urlencoded": "application/x-www-form-urlencoded", "formdata": "multipart/form-data"}
 
 
-_ONE_VARIABLE: Final = re.compile(r"\{\{\s*([^{}$]{1,200}?)\s*\}\}")
+_ONE_VARIABLE: Final = re.compile(r"\{\{([^{}$]{1,200})\}\}")
 _SECRET_HEADERS: Final = re.compile(
-    r"(?i)(?:proxy-)?authorization|.*(?:api[-_]?key|access[-_]?key|auth[-_]?key|[-_]token|secret|password)|token"
+    r"(?i)^(?:proxy-)?authorization\Z|^token\Z|(?:api[-_]?key|access[-_]?key|auth[-_]?key|[-_]token|secret|password)\Z"
 )
-_SECRET_QUERIES: Final = re.compile(r"(?i)api[-_]?key|access[-_]?token|auth[-_]?token|client[-_]?secret|password")
-_SECRET_NAMES: Final = re.compile(r"(?i).*(?:api[-_]?key|access[-_]?token|auth[-_]?token|secret|password)$")
+_SECRET_QUERIES: Final = re.compile(
+    r"(?i)^(?:api[-_]?key|access[-_]?token|auth[-_]?token|client[-_]?secret|password)\Z"
+)
+_SECRET_NAMES: Final = re.compile(r"(?i)(?:api[-_]?key|access[-_]?token|auth[-_]?token|secret|password)\Z")
 _BEARER: Final = frozenset({"bearer", "jwt"})
 _MAX_SAMPLE_DEPTH: Final = 20
 _MAX_TEXT: Final = 120
@@ -54,7 +56,7 @@ class PostmanDescription:
     """What a collection says. `headers` are the fixed headers of each operation, by its id."""
 
     openapi: JsonObject
-    headers: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    headers: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]], repr=False)
     faults: list[Fault] = field(default_factory=list[Fault])
 
 
@@ -172,7 +174,7 @@ class _Collection:
     def _filled(self, text: str) -> str:
         """Return a text with the values of the collection's variables. Those without a value stay."""
         for _ in range(_MAX_FILLS):
-            filled = _VARIABLE.sub(lambda match: self._values.get(match[1], match[0]), text)
+            filled = _VARIABLE.sub(lambda match: self._values.get(match[1].strip(), match[0]), text)
             if filled == text or len(filled) > 100_000:
                 break
             text = filled
@@ -190,8 +192,9 @@ class _Collection:
             return "", path
         server = self._filled(start[0])
         if (missing := _VARIABLE.search(server)) is not None:
-            what = f"{where}: its address has the variable {missing[1]!r}, which has no value in the collection."
-            remedy = f"Give it, for example --server-variable {missing[1]}=https://api.example.com, or --base-url."
+            name = missing[1].strip()
+            what = f"{where}: its address has the variable {name!r}, which has no value in the collection."
+            remedy = f"Give it, for example --server-variable {name}=https://api.example.com, or --base-url."
             raise ManualError(what, remedy=remedy)
         return server.rstrip("/") if "://" in server else f"http://{server.rstrip('/')}", path
 
@@ -201,7 +204,7 @@ class _Collection:
         named: dict[str, None] = {}
 
         def placeholder(match: re.Match[str]) -> str:
-            name = re.sub(r"[^\w.-]+", "_", match[1])
+            name = re.sub(r"[^\w.-]+", "_", match[1].strip())
             named[name] = None
             return f"{{{name}}}"
 
@@ -388,7 +391,7 @@ def _header_list(stated: Any) -> list[JsonObject]:
 
 def _json_sample(text: str) -> Any:
     """Return the value of a JSON text with open variables; None if it is not JSON. Comments are skipped."""
-    text = re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE)
+    text = "\n".join("" if line.lstrip().startswith("//") else line for line in text.split("\n"))
     for marked in (text, _bare_variables_as_null(text)):
         try:
             return _without_variables(json.loads(marked))
@@ -399,8 +402,13 @@ def _json_sample(text: str) -> Any:
 
 def _bare_variables_as_null(text: str) -> str:
     """Replace variables that stand outside of texts, where a value of any type goes."""
-    pieces = re.split(r'("(?:[^"\\]|\\.)*")', text)
-    return "".join(one if number % 2 else _VARIABLE.sub("null", one) for number, one in enumerate(pieces))
+    made: list[str] = []
+    is_text = False
+    for piece in text.split('"'):
+        made.append(piece if is_text else _VARIABLE.sub("null", piece))
+        is_escaped = is_text and (len(piece) - len(piece.rstrip("\\"))) % 2 == 1
+        is_text = is_text if is_escaped else not is_text
+    return '"'.join(made)
 
 
 def _without_variables(value: Any) -> Any:
@@ -462,9 +470,9 @@ def _objects(value: Any) -> list[JsonObject]:
 def _is_credential(name: str, value: str, *, in_header: bool) -> bool:
     """Return whether a header or a query parameter carries a credential, by its name or by that of its variable."""
     one = _ONE_VARIABLE.fullmatch(value.strip())
-    if one is not None and _SECRET_NAMES.fullmatch(one[1]):
+    if one is not None and _SECRET_NAMES.search(one[1].strip()):
         return True
-    return (_SECRET_HEADERS if in_header else _SECRET_QUERIES).fullmatch(name) is not None
+    return (_SECRET_HEADERS if in_header else _SECRET_QUERIES).search(name) is not None
 
 
 class _Credentials:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urljoin
 
@@ -78,7 +78,7 @@ class _Declaration:
     """An API declaration. `place` is what faults name, `server` the address, `reader` reads its types."""
 
     place: str
-    document: JsonObject
+    document: JsonObject = field(repr=False)
     reader: _TypeReader
     server: str
     resource: str

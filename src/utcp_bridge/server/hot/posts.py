@@ -202,18 +202,19 @@ class HotPosts:
         """Return the head with who sends it, which is noted in the scope; None if the application has to ask."""
         if scope["query_string"] or keeper.needed is not None:
             return None
-        if admission_of(scope) is not None:  # judged just now, to choose the profile
-            return head
-        certificate = keeper.certificate_of(scope)
-        admission = head.admission
-        if admission is None or not keeper.still(admission, certificate):
-            admission = keeper.known(headers, certificate)
+        admission = admission_of(scope)  # judged just now, if it chose the profile
+        if admission is None:
+            certificate = keeper.certificate_of(scope)
+            admission = head.admission
+            if admission is None or not keeper.still(admission, certificate):
+                admission = keeper.known(headers, certificate)
             if admission is None:
                 return None
+            note_admission(scope, admission)
+        if admission is not head.admission:
             head = replace(head, admission=admission, callers={})
             if headers in self._heads:
                 self._heads[headers] = head
-        note_admission(scope, admission)
         return head
 
     def _examined(self, headers: list[Header]) -> _Head | None:
