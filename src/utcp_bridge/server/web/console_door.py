@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["EXTRA", "ConsoleDoor", "console_door", "missing_console", "passed_on"]
 
 EXTRA: Final = "console"
-_PASSED_ON: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
+_PASSED_ON: Final = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
+"""How the names of headers begin that proxies add."""
 
 
 class ConsoleDoor:
@@ -91,7 +92,7 @@ def missing_console() -> str:
 
 def passed_on(scope: Scope) -> bool:
     """Return whether a proxy passed a request on, so that its address is not that of the client."""
-    return any(name in _PASSED_ON for name, _ in scope["headers"])
+    return any(name.startswith(_PASSED_ON) for name, _ in scope["headers"])
 
 
 def _is_here(scope: Scope) -> bool:
