@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.cli.live.bridges import (
@@ -24,6 +25,9 @@ from tests.cli.live.bridges import (
     over_http,
     write,
 )
+
+from utcp_bridge.cli.live.doors import listening_door
+from utcp_bridge.processes.systems import own_folder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="`reload` needs a socket with a path")
 CHANGED = "notifications/tools/list_changed"
@@ -329,3 +333,29 @@ def test_what_reload_says_without_a_bridge_and_with_several(home: Path) -> None:
             other.process.wait()
         assert bridge.reload()[0] == 0, "what a killed one left is not in the way"
     assert "No bridge of this user runs." in bridge.reload()[2]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("obstacle", ["a folder in the way", "long paths", "no home"])
+async def test_a_server_whose_door_cannot_be_opened_serves_on(
+    home: Path, obstacle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("XDG_CONFIG_HOME", "")
+    monkeypatch.setenv("HOME", str(home))
+    if obstacle == "a folder in the way":
+        (own_folder() / "running" / f"{os.getpid()}.json").mkdir(parents=True)
+    elif obstacle == "no home":
+        monkeypatch.setenv("HOME", "~")
+    else:
+        long = home / ("long" * 50)
+        long.mkdir()
+        monkeypatch.setenv("HOME", str(long))
+        monkeypatch.setattr("tempfile.tempdir", str(long))
+    served: list[str] = []
+    async with listening_door(cast("Any", None), ["x.yaml"], None):
+        served.append(obstacle)
+    assert served
+    left = [path for path in home.rglob("*") if path.is_socket() or path.name.startswith("utcp-")]
+    assert left in ([], [own_folder()])
+    assert not (home / "~").exists()
