@@ -331,6 +331,10 @@ def test_what_reload_says_without_a_bridge_and_with_several(home: Path) -> None:
             assert bridge.reload("one.json")[:2] == (0, "Nothing has changed.\n")
             other.process.kill()
             other.process.wait()
+        for name, text in {"7": "{", "8": '{"pid": 8, "parent": 1, "sources": 5, "socket": "x"}'}.items():
+            (home / f"settings/utcp-bridge/running/{name}.json").write_text(text)
+        stale = {"pid": 9, "parent": 1, "sources": ["x"], "socket": "a\0b"}
+        (home / "settings/utcp-bridge/running/9.json").write_text(json.dumps(stale))
         assert bridge.reload()[0] == 0, "what a killed one left is not in the way"
     assert "No bridge of this user runs." in bridge.reload()[2]
 

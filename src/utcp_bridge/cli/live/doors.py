@@ -97,7 +97,7 @@ async def _opened(stack: ExitStack, about: JsonObject) -> anyio.abc.Listener[any
 
 
 def _remove(path: Path) -> None:
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # the second: it is not a path
         path.unlink()
 
 
@@ -156,9 +156,8 @@ class Door:
             try:
                 opened.connect(self.socket)
             except (FileNotFoundError, ConnectionRefusedError):
-                for path in (self.note, Path(self.socket)):
-                    with suppress(OSError):
-                        path.unlink()
+                _remove(self.note)
+                _remove(Path(self.socket))
                 return False
             except OSError:
                 return False
