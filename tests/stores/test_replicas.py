@@ -16,6 +16,7 @@ from utcp_bridge.errors import ConfigError
 from utcp_bridge.settings import BridgeSettings, ReplicaSettings
 from utcp_bridge.stores.limiter import Bucket, Lease, Slots, Uncovered
 from utcp_bridge.stores.port import StoreAway
+from utcp_bridge.stores.redis import RedisStore
 from utcp_bridge.stores.replicas import SharedStore, shared_store, stores_of
 
 pytestmark = pytest.mark.anyio
@@ -148,10 +149,20 @@ async def test_a_password_has_a_setting_of_its_own(redis: RedisServer) -> None:
     await store.aclose()
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1:port/0", "redis://127.0.0.1:6379/0?socket_timeout=x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:port/0",
+        "redis://127.0.0.1:6379/0?socket_timeout=x",
+        "redis://127.0.0.1:6379/0?unknown=x",
+        "redis://127.0.0.1:6379/0?protocol=9",
+    ],
+)
 async def test_a_wrong_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="`store` is not a Redis URL"):
         shared_store(ReplicaSettings(store=url))
+    with pytest.raises(ConfigError, match="`token_store` is not a Redis URL"):
+        RedisStore(url)
 
 
 def test_the_watch_behind_the_gate_lets_connections_to_the_stores_through() -> None:

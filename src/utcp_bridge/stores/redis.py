@@ -44,7 +44,9 @@ class RedisStore(Store):
             given["password"] = password.get_secret_value()
         try:
             self._redis: Any = library.Redis.from_url(url, decode_responses=False, **given)
-        except ValueError:
+            pool = self._redis.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # it refuses parameters of the URL that it does not know
+        except (ValueError, TypeError, self._faults.RedisError):
             raise ConfigError(f"`{setting}` is not a Redis URL.", remedy="Write redis://host:port/0.") from None
 
     async def get(self, key: str) -> JsonObject | None:

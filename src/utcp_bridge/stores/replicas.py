@@ -142,7 +142,8 @@ class SharedStore:
                 url, max_connections=_MAX_CONNECTIONS, timeout=self._seconds, socket_timeout=self._seconds, **given
             )
             self._listening: Any = library.Redis.from_url(url, socket_timeout=None, **given)
-        except (ValueError, TypeError):
+            pool.connection_class(**pool.connection_kwargs)  # it refuses parameters of the URL that it does not know
+        except (ValueError, TypeError, self._faults.RedisError):
             raise ConfigError("`store` is not a Redis URL.", remedy="Write redis://host:port/0.") from None
         self._redis: Any = library.Redis(connection_pool=pool)
         self._not_before = 0.0
