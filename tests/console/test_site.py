@@ -224,7 +224,7 @@ async def test_decisions_need_a_visitor_whom_the_bridge_knows(serving, tmp_path)
 async def test_approvals_are_those_of_rules_that_came_later_and_bad_records_are_not_shown(serving, tmp_path):
     folder = tmp_path / "approvals"
     records = ApprovalRecords(open_store("file:approvals", folder=folder, root=tmp_path))
-    pending = {name: "x" for name in Pending.__slots__} | {"asked": 1, "ends": 250_000_000_000}
+    pending = dict.fromkeys(Pending.__slots__, "x") | {"asked": 1, "ends": 250_000_000_000}
 
     async def work(served):
         assert (await served.ask("/admin/api/approvals")).json()["approvals"] == []

@@ -181,9 +181,7 @@ class SharedStore:
             raise self._away()
         return await self._run(command, seconds or self._seconds)
 
-    async def _run(
-        self, command: Callable[[Any], Awaitable[T]], seconds: float, *, is_check: bool = False
-    ) -> T:
+    async def _run(self, command: Callable[[Any], Awaitable[T]], seconds: float, *, is_check: bool = False) -> T:
         began = loop_time()
         try:
             with anyio.fail_after(seconds):

@@ -58,7 +58,7 @@ def health(pid: int, ready: bool) -> int:
         return exits.FAULTS
     try:
         has_ended = _has_ended(pid)
-        addresses = set() if has_ended else _addresses(pid)
+        addresses = set[tuple[str, int]]() if has_ended else _addresses(pid)
     except (FileNotFoundError, ProcessLookupError):
         complain(f"There is no process {pid}. Give the process id of the bridge with --pid.")
         return exits.FAULTS
