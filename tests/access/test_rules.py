@@ -5,6 +5,7 @@ from dataclasses import replace
 from importlib.metadata import EntryPoint, EntryPoints
 
 import anyio
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +14,22 @@ from tests.support.steps import Step, make_call, make_tool
 from utcp_bridge.access import rules as rules_module
 from utcp_bridge.access.principals import Principal
 from utcp_bridge.access.rules import RuleVerdict, open_rules
+from utcp_bridge.catalogue.fitting import Budget
+from utcp_bridge.catalogue.render import Rendering, render_result
+from utcp_bridge.catalogue.spliced import SPLICED_FROM, spliced
 from utcp_bridge.errors import ConfigError, InvalidArguments, PolicyError, Rejected
-from utcp_bridge.model import REQUESTER, TRAIL, Binary, ContentBlocks, Requester, Result, defers, discard, large_reader
+from utcp_bridge.model import (
+    REQUESTER,
+    TRAIL,
+    Binary,
+    ContentBlocks,
+    Requester,
+    Result,
+    WrittenValue,
+    defers,
+    discard,
+    large_reader,
+)
 from utcp_bridge.pipeline.ruling import Rulings
 from utcp_bridge.tasks import setting
 from utcp_bridge.upstream import TASK_WISH, InputRequired
@@ -225,6 +240,9 @@ class Plugin:
             raise RuntimeError("secret text")
         if self.does == "odd after":
             return "text"
+        if self.does == "change in place":
+            del result.value["secret"]
+            return result
         return None if self.does == "none after" else replace(result, value=f"{result.value}!")
 
 
@@ -242,6 +260,18 @@ async def test_a_rule_of_another_package_decides_and_changes_the_result(plugin):
     assert "refuses" in await refused(None, {"a": 1}, rules=plugin("deny"))
     assert "Because." in await refused(None, {"a": 1}, rules=plugin("verdict"))
     assert "does not allow the result" in await refused(None, {"a": 1}, rules=plugin("none after"))
+
+
+async def test_the_bytes_of_a_result_that_a_rule_of_another_package_changes_in_place_are_not_sent(plugin):
+    value = {"secret": "canary", "rest": "x" * SPLICED_FROM}
+
+    async def innermost(call, emit):
+        return Result(value, written=WrittenValue(value, orjson.dumps(value), is_exact=True))
+
+    result = await Rulings(plugin("change in place"))(make_tool(), innermost)(make_call(make_tool(), {"a": 1}), discard)
+    message = orjson.dumps(spliced(render_result(result, Rendering(Budget(1_000_000), structured=True))))
+    assert b"canary" not in message
+    assert message.count(b"x" * SPLICED_FROM) == 2
 
 
 @pytest.mark.parametrize("does", ["raise", "refuse", "hang", "odd", "raise after", "odd after"])

@@ -415,6 +415,9 @@ def test_several_workers_for_one_client_are_refused(tmp_path: Path) -> None:
     code, lines = refused(tmp_path, "--workers", "2")
     assert (code, len(lines)) == (2, 1)
     assert "stdio has one client" in lines[0]
+    code, lines = refused(tmp_path, "--http", "--workers", "2", console="on")
+    assert (code, len(lines)) == (2, 1)
+    assert "needs one process" in lines[0]
 
 
 def test_a_port_in_use_is_refused(tmp_path: Path) -> None:

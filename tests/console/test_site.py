@@ -1,16 +1,18 @@
 """The page and the admin API of a running bridge: what they show, and whom they refuse."""
 
 import json
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
 from tests.console.conftest import WEATHER, text_manual
 
-from utcp_bridge.access.approvals import ApprovalDesk, ApprovalOptions
+from utcp_bridge.access.approvals import ApprovalDesk, ApprovalOptions, ApprovalRecords, Pending
 from utcp_bridge.access.rules import open_rules
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.stores.opening import open_store
 
 pytestmark = pytest.mark.anyio
 TOKEN = "a-token-of-some-length"
@@ -83,9 +85,10 @@ async def test_a_page_of_another_site_reads_nothing_and_changes_nothing(serving)
     await serving(work, text_manual("weather", WEATHER), allowed_browser_origins=["https://evil.example"])
 
 
-async def test_a_program_behind_a_proxy_is_not_on_this_machine(serving):
+@pytest.mark.parametrize("header", ["x_forwarded_for", "x_forwarded_host", "x_real_ip"])
+async def test_a_program_behind_a_proxy_is_not_on_this_machine(serving, header):
     async def work(served):
-        reply = await served.ask("/", x_forwarded_for="192.0.2.7")
+        reply = await served.ask("/", **{header: "192.0.2.7"})
         assert (reply.status_code, "telemetry.console" in reply.json()["remedy"]) == (403, True)
 
     await serving(work, text_manual("weather", WEATHER))
@@ -216,6 +219,55 @@ async def test_decisions_need_a_visitor_whom_the_bridge_knows(serving, tmp_path)
     manual, extensions = text_manual("weather", WEATHER), Extensions(ruling=rules)
     await serving(unknown, manual, extensions=extensions, access=access)
     await serving(known, manual, extensions=extensions, access=access, bearer_token=TOKEN)
+
+
+async def test_approvals_are_those_of_rules_that_came_later_and_bad_records_are_not_shown(serving, tmp_path):
+    folder = tmp_path / "approvals"
+    records = ApprovalRecords(open_store("file:approvals", folder=folder, root=tmp_path))
+    pending = dict.fromkeys(Pending.__slots__, "x") | {"asked": 1, "ends": 250_000_000_000}
+
+    async def work(served):
+        assert (await served.ask("/admin/api/approvals")).json()["approvals"] == []
+        settings = served.client.settings
+        fresh = BridgeSettings(access_rules=[{"do": "ask"}], approvals={"store": "file:approvals"})
+        settings.take_over(fresh, ("access_rules", "approvals"))
+        await records.add("a", Pending(**pending))
+        for number, bad in enumerate([{"id": "y"}, {**pending, "why": 1}, {**pending, "ends": 1e300}]):
+            await records._store.put(f"bad {number}", {"state": "pending", "ends": 250_000_000_000, **bad})
+        assert [one["id"] for one in (await served.ask("/admin/api/approvals")).json()["approvals"]] == ["x"]
+        assert "<h3>x</h3>" in (await served.ask("/console/parts/approvals")).text
+
+    await serving(work, text_manual("weather", WEATHER))
+
+
+async def test_a_store_of_approvals_that_is_away_leaves_the_rest_of_the_page(serving):
+    async def work(served):
+        page = (await served.ask("/")).text
+        assert "cannot be used" in page
+        assert "weather" in page
+        assert (await served.ask("/admin/api/approvals")).status_code == 400
+        async with served._http.stream("GET", "/console/events") as events:
+            lines = events.aiter_lines()
+            assert await anext(lines) == ": here"
+            await served.act("/admin/api/call", {"tool": "weather.get", "arguments": {"city": "x"}})
+            with anyio.fail_after(30):
+                while "calls" not in await anext(lines):
+                    pass
+
+    access = {"approvals": {"store": "redis://127.0.0.1:1/0"}}
+    await serving(work, text_manual("weather", WEATHER), access=access)
+
+
+async def test_a_client_that_leaves_in_its_body_is_not_an_error(serving, caplog):
+    async def work(served):
+        address = urlsplit(served.url)
+        head = f"POST /admin/api/call HTTP/1.1\r\nhost: {address.netloc}\r\ncontent-type: application/json\r\n"
+        async with await anyio.connect_tcp("127.0.0.1", address.port) as stream:
+            await stream.send(f"{head}x-utcp-console: 1\r\ncontent-length: 9\r\n\r\n{{".encode())
+        assert (await served.ask("/admin/api/status")).status_code == 200
+
+    await serving(work, text_manual("weather", WEATHER))
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
 
 
 async def test_calls_and_entries_of_hosts_are_shown(serving):

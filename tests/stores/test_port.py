@@ -243,5 +243,10 @@ async def test_replicas_keep_each_part_apart_in_their_store(tmp_path: Path) -> N
             await one.put("a", {"state": "pending"})
         assert (await same.get("a"), await other.get("a")) == ({"state": "pending"}, None)
         assert (await same.keys(), await other.keys()) == (["a"], [])
+        prefix = other._prefix.encode()  # what other programs write there
+        await other._redis.rpush(prefix + b"list", "x")
+        await other._redis.set(prefix + b"\xff", b"\xff")
+        await other._redis.set(prefix + b"deep", b"[" * 9_999)
+        assert [await other.get(key) for key in await other.keys()] == [None] * 3
         for store in (one, same, other):
             await store.aclose()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -14,6 +16,7 @@ from utcp_bridge.errors import ConfigError
 from utcp_bridge.settings import BridgeSettings, ReplicaSettings
 from utcp_bridge.stores.limiter import Bucket, Lease, Slots, Uncovered
 from utcp_bridge.stores.port import StoreAway
+from utcp_bridge.stores.redis import RedisStore
 from utcp_bridge.stores.replicas import SharedStore, shared_store, stores_of
 
 pytestmark = pytest.mark.anyio
@@ -146,10 +149,20 @@ async def test_a_password_has_a_setting_of_its_own(redis: RedisServer) -> None:
     await store.aclose()
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1:port/0", "redis://127.0.0.1:6379/0?socket_timeout=x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:port/0",
+        "redis://127.0.0.1:6379/0?socket_timeout=x",
+        "redis://127.0.0.1:6379/0?unknown=x",
+        "redis://127.0.0.1:6379/0?protocol=9",
+    ],
+)
 async def test_a_wrong_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="`store` is not a Redis URL"):
         shared_store(ReplicaSettings(store=url))
+    with pytest.raises(ConfigError, match="`token_store` is not a Redis URL"):
+        RedisStore(url)
 
 
 def test_the_watch_behind_the_gate_lets_connections_to_the_stores_through() -> None:
@@ -236,3 +249,39 @@ async def test_slots_in_use_outlive_a_restart_of_the_store(redis: RedisServer) -
         await until_back(two)
         await one.limits._prolong([lease])
         assert isinstance(await two.limits.enter([slots]), Uncovered)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("min-replicas-to-write", "1"), ("maxmemory", "1")])
+async def test_a_store_that_takes_no_writes_is_away_until_it_does(
+    redis: RedisServer, setting: str, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "utcp_bridge.stores.replicas")
+    async with opened_store(redis) as store:
+        control = store._listening
+        await control.config_set(setting, value)
+        await until(lambda: store.is_away)
+        for _ in range(3):
+            with pytest.raises(StoreAway):
+                await store.check()
+        assert store.state == "away"
+        assert len(caplog.records) == 1, "not once for each ping that is answered"
+        await control.config_set(setting, "0")
+        await until(lambda: not store.is_away)
+        await store.put("key", b"value", 60)
+
+
+async def test_a_key_of_another_type_is_refused_alone(redis: RedisServer) -> None:
+    async with opened_store(redis) as store:
+        await store.put("key", b"value", 60)
+        for name in ("list", "limit:slots"):
+            await store.run(partial(_push, f"{store.prefix}{name}"))
+        for _ in range(4):
+            with pytest.raises(StoreAway):
+                await store.get("list")
+            assert await store.limits.enter([Slots("slots", 1)]) is None
+        assert await store.get("key") == b"value"
+        assert not store.is_away
+
+
+async def _push(key: str, client: Any) -> None:
+    await client.rpush(key, "x")

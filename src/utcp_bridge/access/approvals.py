@@ -49,6 +49,9 @@ _MAX_NAME: Final = 200
 _MAX_BY: Final = 100
 _MAX_REPLY: Final = 64 * 1024
 _ID: Final = 12
+_LATEST: Final = 253_402_300_799
+"""The last second of the year 9999: no date is later."""
+_TEXTS: Final = ("id", "principal", "tool", "shown", "rule", "why", "digest", "state")
 _OK: Final = 200
 _SCHEMA: Final[JsonObject] = {
     "type": "object",
@@ -228,8 +231,11 @@ class ApprovalRecords:
 
 
 def _is_valid(record: JsonObject) -> bool:
-    ends = record.get("ends")
-    return isinstance(ends, int | float) and time.time() < ends
+    """Return whether a record has not ended. What has another form in a store that others write to counts as ended."""
+    asked, ends = record.get("asked"), record.get("ends")
+    if not isinstance(asked, int | float) or not isinstance(ends, int | float):
+        return False
+    return time.time() < ends < _LATEST and all(isinstance(record.get(name), str) for name in _TEXTS)
 
 
 class ApprovalDesk:

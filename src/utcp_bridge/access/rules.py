@@ -259,7 +259,8 @@ class _Other(_Step):
         found: Any = await self._rule.after(call, call.tool, principal, result)
         if found is None:
             raise _refused(self.entry, call.tool, "The rule does not allow the result.")
-        return found if isinstance(found, Result) else _impossible(found)
+        allowed: Result = found if isinstance(found, Result) else _impossible(found)
+        return replace(allowed, written=None)  # it may have changed the value itself, and its bytes are those of before
 
 
 def _impossible(value: object) -> Any:

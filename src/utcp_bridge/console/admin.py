@@ -7,7 +7,6 @@ has to write them as text.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -19,7 +18,7 @@ from utcp_bridge.auth.results import masked_result
 from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering, render_error, render_result
 from utcp_bridge.catalogue.text import clean, clean_line, clean_schema
-from utcp_bridge.errors import ConfigError, UnknownTool
+from utcp_bridge.errors import ConfigError, UnknownTool, UtcpError
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.manuals.states import source_of, word_of
 from utcp_bridge.model import REQUESTER, JsonObject, Requester, grouped_faults
@@ -83,6 +82,7 @@ class Admin:
         self.lock = lock
         self._launch = launch
         self._summary = summary
+        self._opened: tuple[Any, ApprovalOptions, ApprovalRecords] | None = None
 
     # --- state ---
 
@@ -144,7 +144,10 @@ class Admin:
         """Return a number for each part of the page that changes when the part does."""
         states = [(one.name, one.status, one.tools, str(one.error), len(one.faults)) for one in self.client.report()]
         servers = [(one.manual, one.name, one.status, one.failure) for one in self.client.servers()]
-        waiting = [(one["id"], one["state"]) for one in await self.approvals()]
+        try:
+            waiting = [(one["id"], one["state"]) for one in await self.approvals()]
+        except UtcpError as error:  # such as a store that is away: the page shows it in its place
+            waiting = [(error.message, "")]
         return {
             "manuals": hash((*states, *servers)),
             "tools": self.client.generation,
@@ -259,19 +262,22 @@ class Admin:
         shown: JsonObject = visible_json({**call, "seconds": round(call["seconds"], 6)})
         return shown
 
-    @cached_property
     def _approvals(self) -> tuple[ApprovalOptions, ApprovalRecords] | None:
         settings = self.client.settings
         if not settings.access_rules and not settings.approvals:
             return None
-        options = ApprovalOptions.read(settings.approvals)
-        return options, ApprovalRecords(options.open_store(self.client.root, settings))
+        written = settings.approvals  # a changed configuration brings other ones
+        if self._opened is None or self._opened[0] != written:
+            options = ApprovalOptions.read(written)
+            self._opened = written, options, ApprovalRecords(options.open_store(self.client.root, settings))
+        return self._opened[1:]
 
     async def approvals(self) -> list[JsonObject]:
         """Return the calls that wait for an approval, the oldest first. Their secrets are masked."""
-        if self._approvals is None:
+        found = self._approvals()
+        if found is None:
             return []
-        waiting = await self._approvals[1].waiting()
+        waiting = await found[1].waiting()
         return [{key: value for key, value in one.items() if key not in {"key", "digest"}} for one in waiting]
 
     async def decide(self, ident: str, decision: str, by: str) -> JsonObject:
@@ -283,8 +289,8 @@ class Admin:
         if decision not in states:
             raise ConfigError("The decision must be `approve` or `deny`.")
         record = None
-        if self._approvals is not None:
-            options, records = self._approvals
+        if (found := self._approvals()) is not None:
+            options, records = found
             record = await records.decide(ident, states[decision], by, options.seconds)
         if record is None:
             raise ConfigError(f"No single call waits under the id {clean_line(ident, 40)!r}.")

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import anyio
 import orjson
 from pydantic_core import from_json
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from utcp_bridge.catalogue.text import clean
@@ -92,6 +92,8 @@ class ConsoleSite:
             response = _json({"error": refusal.error, "message": refusal.message}, refusal.status)
         except UtcpError as error:
             response = self._problem(error)
+        except ClientDisconnect:  # before the end of its body: nobody waits for a response
+            return
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         await response(scope, receive, send)
@@ -195,8 +197,12 @@ class ConsoleSite:
             found = self._admin.calls(MAX_CALLS)
             return {"calls": found["calls"][:_SHOWN_CALLS], "number": found["number"], **pictures(found["calls"])}
         if part == "approvals":
-            waiting = await self._admin.approvals()
-            return {"approvals": waiting, "may_decide": self.visitors.secret is not None}
+            shown: JsonObject = {"approvals": [], "unread": "", "may_decide": self.visitors.secret is not None}
+            try:
+                shown["approvals"] = await self._admin.approvals()
+            except UtcpError as error:  # the other parts are of use when the store is away
+                shown["unread"] = clean(error.message)
+            return shown
         if part == "drift":
             asked = request.query_params.get("compare") == "now" and request.url.path != "/"
             differences = await self._admin.differences() if asked else None

@@ -107,18 +107,38 @@ class KeptResult:
         return orjson.dumps(about) + b"\n" + self.data
 
     @classmethod
-    def read(cls, owner: str, written: bytes) -> KeptResult:
-        """Return what another process has written."""
-        about, _, data = written.partition(b"\n")
-        return cls(owner, data, *orjson.loads(about))
+    def read(cls, owner: str, written: bytes, max_bytes: int) -> KeptResult | None:
+        """Return what another process has written; None if it is something else, or more than `max_bytes`."""
+        head, _, data = written.partition(b"\n")
+        try:
+            about: Any = orjson.loads(head)
+        except orjson.JSONDecodeError:
+            return None
+        if not is_list(about) or [type(one) for one in about] != [str, bool, int, bool]:
+            return None
+        kept = cls(owner, data, *about)
+        return kept if 0 <= kept.size <= max_bytes else None
 
     @property
     def value(self) -> Any:
-        """The value: JSON, text, or `Binary`."""
-        data = zlib.decompress(self.data) if self.is_packed else self.data
-        if self.is_text:
-            return data.decode()
-        return orjson.loads(data) if self.media_type == "application/json" else Binary(data, self.media_type)
+        """The value: JSON, text, or `Binary`.
+
+        :raises InvalidArguments: it was changed in a store that others write to.
+        """
+        try:
+            data = self._unpacked() if self.is_packed else self.data
+            if self.is_text:
+                return data.decode()
+            return orjson.loads(data) if self.media_type == "application/json" else Binary(data, self.media_type)
+        except (ValueError, zlib.error):
+            raise InvalidArguments("What this handle stands for is damaged.", remedy="Call the tool again.") from None
+
+    def _unpacked(self) -> bytes:
+        reader = zlib.decompressobj()
+        data = reader.decompress(self.data, self.size + 1)  # not more than it should be
+        if not reader.eof or len(data) != self.size:
+            raise ValueError("It has another size.")
+        return data
 
     @property
     def is_large(self) -> bool:

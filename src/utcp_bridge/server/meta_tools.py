@@ -376,7 +376,7 @@ class MetaTools:
         kept = self._budgets.kept.find(caller.owner, handle.strip())
         if kept is None and self.fetch is not None:
             written = await self.fetch(caller.owner, handle.strip())
-            kept = None if written is None else KeptResult.read(caller.owner, written)
+            kept = None if written is None else KeptResult.read(caller.owner, written, self._budgets.kept.max_bytes)
         if kept is None:
             raise InvalidArguments(
                 "This handle is unknown or has ended.",

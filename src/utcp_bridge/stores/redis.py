@@ -44,7 +44,9 @@ class RedisStore(Store):
             given["password"] = password.get_secret_value()
         try:
             self._redis: Any = library.Redis.from_url(url, decode_responses=False, **given)
-        except ValueError:
+            pool = self._redis.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # it refuses parameters of the URL that it does not know
+        except (ValueError, TypeError, self._faults.RedisError):
             raise ConfigError(f"`{setting}` is not a Redis URL.", remedy="Write redis://host:port/0.") from None
 
     async def get(self, key: str) -> JsonObject | None:
@@ -53,7 +55,12 @@ class RedisStore(Store):
         :raises ConfigError: Redis cannot be reached, or refuses the command.
         """
         with self._errors():
-            data = await self._redis.get(f"{self._prefix}{key}")
+            try:
+                data = await self._redis.get(f"{self._prefix}{key}")
+            except self._faults.ResponseError as error:
+                if "WRONGTYPE" not in str(error):
+                    raise
+                return None  # another program's, as a text that is not an object
         try:
             found = orjson.loads(data) if data else None
         except orjson.JSONDecodeError:
@@ -77,7 +84,7 @@ class RedisStore(Store):
         """Return every key, sorted."""
         with self._errors():
             found = [key async for key in self._redis.scan_iter(match=f"{self._prefix}*")]
-        return sorted(key.decode().removeprefix(self._prefix) for key in found)
+        return sorted(key.decode(errors="replace").removeprefix(self._prefix) for key in found)
 
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncGenerator[None]:

@@ -39,6 +39,8 @@ _MAX_FAILURES: Final = 2
 _PAUSE_SECONDS: Final = 0.5
 """Between two tries of a store that is away."""
 _TICK_SECONDS: Final = 1.0
+_ALIVE: Final = 60_000
+"""Milliseconds for which a sign of life is kept."""
 _QUIET_SECONDS: Final = 5.0
 """After which a silent connection for news is asked for a sign of life."""
 _MAX_WAITING: Final = 20_000
@@ -140,7 +142,8 @@ class SharedStore:
                 url, max_connections=_MAX_CONNECTIONS, timeout=self._seconds, socket_timeout=self._seconds, **given
             )
             self._listening: Any = library.Redis.from_url(url, socket_timeout=None, **given)
-        except (ValueError, TypeError):
+            pool.connection_class(**pool.connection_kwargs)  # it refuses parameters of the URL that it does not know
+        except (ValueError, TypeError, self._faults.RedisError):
             raise ConfigError("`store` is not a Redis URL.", remedy="Write redis://host:port/0.") from None
         self._redis: Any = library.Redis(connection_pool=pool)
         self._not_before = 0.0
@@ -178,13 +181,18 @@ class SharedStore:
             raise self._away()
         return await self._run(command, seconds or self._seconds)
 
-    async def _run(self, command: Callable[[Any], Awaitable[T]], seconds: float) -> T:
+    async def _run(self, command: Callable[[Any], Awaitable[T]], seconds: float, *, is_check: bool = False) -> T:
         began = loop_time()
         try:
             with anyio.fail_after(seconds):
                 result = await command(self._redis)
         except (self._faults.RedisError, OSError) as error:
-            self._failed(error, began)
+            if not isinstance(error, self._faults.ResponseError):
+                self._failed(error, began)
+            elif is_check:
+                self._lost(error)
+            else:  # it answers; as with another type under a key, only this command has no result
+                _logger.debug("The store %s refused a command (%s).", self.place, type(error).__name__)
             raise self._away() from None
         self._failures, self._has_answered = 0, True
         if self._lost_at is not None:
@@ -209,9 +217,11 @@ class SharedStore:
     async def check(self) -> None:
         """Ask for a sign of life, also if the store was away a moment ago.
 
+        The sign is that it writes: one that is read-only after a failover, or full, answers a ping all the time.
+
         :raises StoreAway: see `run`.
         """
-        await self._run(lambda redis: redis.ping(), self._seconds)
+        await self._run(lambda redis: redis.set(f"{self.prefix}alive", b"", px=_ALIVE), self._seconds, is_check=True)
 
     def start(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run a few commands in the background. If the store is away, they are left out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.cli.live.bridges import (
@@ -24,6 +25,9 @@ from tests.cli.live.bridges import (
     over_http,
     write,
 )
+
+from utcp_bridge.cli.live.doors import listening_door
+from utcp_bridge.processes.systems import own_folder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="`reload` needs a socket with a path")
 CHANGED = "notifications/tools/list_changed"
@@ -327,5 +331,35 @@ def test_what_reload_says_without_a_bridge_and_with_several(home: Path) -> None:
             assert bridge.reload("one.json")[:2] == (0, "Nothing has changed.\n")
             other.process.kill()
             other.process.wait()
+        for name, text in {"7": "{", "8": '{"pid": 8, "parent": 1, "sources": 5, "socket": "x"}'}.items():
+            (home / f"settings/utcp-bridge/running/{name}.json").write_text(text)
+        stale = {"pid": 9, "parent": 1, "sources": ["x"], "socket": "a\0b"}
+        (home / "settings/utcp-bridge/running/9.json").write_text(json.dumps(stale))
         assert bridge.reload()[0] == 0, "what a killed one left is not in the way"
     assert "No bridge of this user runs." in bridge.reload()[2]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("obstacle", ["a folder in the way", "long paths", "no home"])
+async def test_a_server_whose_door_cannot_be_opened_serves_on(
+    home: Path, obstacle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("XDG_CONFIG_HOME", "")
+    monkeypatch.setenv("HOME", str(home))
+    if obstacle == "a folder in the way":
+        (own_folder() / "running" / f"{os.getpid()}.json").mkdir(parents=True)
+    elif obstacle == "no home":
+        monkeypatch.setenv("HOME", "~")
+    else:
+        long = home / ("long" * 50)
+        long.mkdir()
+        monkeypatch.setenv("HOME", str(long))
+        monkeypatch.setattr("tempfile.tempdir", str(long))
+    served: list[str] = []
+    async with listening_door(cast("Any", None), ["x.yaml"], None):
+        served.append(obstacle)
+    assert served
+    folder = home if obstacle != "long paths" else home / ("long" * 50)
+    left = [*folder.glob("utcp-*"), *folder.glob("~"), *folder.glob(".config/utcp-bridge/running/*.sock")]
+    assert left == []

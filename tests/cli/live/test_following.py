@@ -104,6 +104,7 @@ async def test_a_hangup_asks_a_server_on_stdio_without_files_for_the_end(tmp_pat
         '{"manual_call_templates": [{"name": "kept", "call_template_type": "htpp"}]}',
         '{"manual_call_templates": [], "bridge": {"prot": 1}}',
         '{"manual_call_templates": [], "variables": {"A": [1]}}',
+        '{"manual_call_templates": [], "load_variables_from": [{"variable_loader_type": "dotnev"}]}',
     ],
 )
 async def test_a_broken_edit_is_logged_and_changes_nothing(tmp_path, capfd, text):

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import compress
 
 import anyio
 import pytest
@@ -201,6 +202,31 @@ async def test_a_kept_result_is_read_at_any_bridge_by_its_own_session_alone(redi
         assert "unknown or has ended" in await read(other, stranger, handle)
         assert "unknown or has ended" in await read(other, ident, "0" * 32)
         assert "unknown or has ended" in await read(other, ident, "x y")
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (b"", "unknown or has ended"),
+        (b"\xff\nx", "unknown or has ended"),
+        (b'["application/json", false, 1]\n1', "unknown or has ended"),
+        (b'["application/json", false, true, "x"]\n1', "unknown or has ended"),
+        (b'["text/plain", true, 99999999999, false]\nx', "unknown or has ended"),
+        (b'["application/json", false, 2, false]\n{', "is damaged"),
+        (b'["text/plain", true, 1, false]\n\xff', "is damaged"),
+        (b'["text/plain", true, 9, true]\nx', "is damaged"),
+        (b'["application/json", false, 9, true]\n' + compress(bytes(99_999_999)), "is damaged"),
+    ],
+    ids=map(str, range(9)),
+)
+async def test_what_others_write_in_place_of_a_kept_result_gets_a_sentence(
+    redis: RedisServer, written: bytes, words: str
+) -> None:
+    async with two(redis) as (one, other):
+        ident, handle = await opened(one.sessions), "0" * 32
+        assert one.server.parts.copies is not None
+        await other.store.put(one.server.parts.copies._key(f"session {ident}", handle), written, 60)
+        assert words in await read(other, ident, handle)
 
 
 async def test_a_handle_of_another_bridge_gets_a_clear_sentence_while_the_store_is_away(redis: RedisServer) -> None:

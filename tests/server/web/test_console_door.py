@@ -6,6 +6,7 @@ from tests.support.server_client import StandIn
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.server.replicas.place import ProcessPlace
 from utcp_bridge.server.web.console_door import console_door
 from utcp_bridge.server.web.doors import Doors
 from utcp_bridge.settings import BridgeSettings
@@ -55,8 +56,11 @@ async def test_the_path_of_the_endpoint_and_programs_at_the_root_are_not_for_the
     assert door.takes(scope_of(path="/"))
 
 
-async def test_several_processes_have_no_console():
+async def test_several_processes_have_no_console(monkeypatch):
     assert door_of(workers=2) is None
+    monkeypatch.setattr("utcp_bridge.server.replicas.place._here", ProcessPlace(1, 2))
+    assert door_of() is None, "one of them, whose own setting is 1"
+    monkeypatch.undo()
     assert door_of(console="off") is None
     with pytest.raises(ConfigError, match="one process"):
         door_of(workers=2, console="on")

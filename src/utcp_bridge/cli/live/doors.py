@@ -6,6 +6,7 @@ that only this user can open. A file whose server was killed is removed when som
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,34 +63,52 @@ async def listening_door(follower: Follower, sources: Sequence[str], parent: int
     if not _HAS_SOCKETS:
         yield
         return
-    try:
-        place, made = _place()
-    except OSError as error:
-        _logger.debug("`utcp-bridge reload` will not find this server: %s.", error.strerror)
-        yield
-        return
-    note = _folder() / f"{os.getpid()}.json"
-    try:
-        listener = await anyio.create_unix_listener(place, mode=0o600)
+    with ExitStack() as stack:
+        try:
+            listener = await _opened(stack, {"parent": parent, "sources": shown_sources(sources)})
+        except OSError as error:
+            _logger.debug("`utcp-bridge reload` will not find this server: %s.", error.strerror or error)
+            yield
+            return
         async with listener, anyio.create_task_group() as group:
-            _write(note, {"pid": os.getpid(), "parent": parent, "sources": shown_sources(sources), "socket": place})
             group.start_soon(partial(listener.serve, partial(_serve, follower)))
             yield
             group.cancel_scope.cancel()
-    finally:
-        for path in (note, Path(place)):
-            with suppress(OSError):
-                path.unlink()
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
+
+
+async def _opened(stack: ExitStack, about: JsonObject) -> anyio.abc.Listener[anyio.abc.SocketStream]:
+    """Return the listener of this process, and write its file. `stack` removes both.
+
+    :raises OSError: a folder cannot be written, is full, or takes no sockets.
+    """
+    place, made = _place()
+    if made is not None:
+        stack.callback(shutil.rmtree, made, ignore_errors=True)
+    stack.callback(_remove, Path(place))
+    note = _folder() / f"{os.getpid()}.json"
+    stack.callback(_remove, note)
+    listener = await anyio.create_unix_listener(place, mode=0o600)
+    try:
+        _write(note, {"pid": os.getpid(), **about, "socket": place})
+    except OSError:
+        await listener.aclose()
+        raise
+    return listener
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError, ValueError):  # the second: it is not a path
+        path.unlink()
 
 
 def _place() -> tuple[str, str | None]:
     """Return the path of a new socket, and the folder that was made for it, if the usual path is too long.
 
-    :raises OSError: the user's folder cannot be written.
+    :raises OSError: the user has no folder, or it cannot be written.
     """
     folder = _folder()
+    if not folder.is_absolute():  # `~` of a user without a home folder
+        raise FileNotFoundError(errno.ENOENT, "This user has no home folder")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     place, made = str(folder / f"{os.getpid()}.sock"), None
     if len(os.fsencode(place)) > _MAX_PATH:
@@ -137,9 +156,8 @@ class Door:
             try:
                 opened.connect(self.socket)
             except (FileNotFoundError, ConnectionRefusedError):
-                for path in (self.note, Path(self.socket)):
-                    with suppress(OSError):
-                        path.unlink()
+                _remove(self.note)
+                _remove(Path(self.socket))
                 return False
             except OSError:
                 return False

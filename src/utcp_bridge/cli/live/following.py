@@ -37,7 +37,7 @@ from utcp_bridge.configuration.loading import LoadedConfig, load_config
 from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.manuals.registration import as_manual_entry
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import Fault, JsonObject
 from utcp_bridge.variables import Variables, load_variable_loaders
 
 if TYPE_CHECKING:
@@ -140,14 +140,18 @@ class Follower:
         :raises ConfigError: it cannot be read, or has an error that it did not have before.
         """
         after = await load_config(self._sources, overrides=self._options.settings)
-        known = self._loaded.faults
-        worse = next((one for one in after.faults if one.severity == "error" and one not in known), None)
+        known, faults = self._faults_of(self._loaded), self._faults_of(after)
+        worse = next((one for one in faults if one.severity == "error" and one not in known), None)
         if worse is not None:
             raise ConfigError(f"{worse.where}: {worse.what}", remedy=worse.remedy or None)
         Variables(after.config.variables)
         read_profiles(after.config.bridge)
         read_budgets(after.config.bridge.budgets)
         return after
+
+    def _faults_of(self, loaded: LoadedConfig) -> list[Fault]:
+        """Return the faults of a configuration, with those of its variable loaders: manuals would lose their values."""
+        return [*loaded.faults, *load_variable_loaders(loaded.config.load_variables_from, root=self._client.root)[1]]
 
     async def _taken_over(self, after: LoadedConfig, *, has_new_values: bool) -> Reloaded:
         client, config = self._client, after.config

@@ -14,6 +14,7 @@ from utcp_bridge.console.site import ConsoleSite, takes
 from utcp_bridge.console.visitors import Visitors
 from utcp_bridge.errors import ConfigError, MissingExtra
 from utcp_bridge.net.listening import is_loopback
+from utcp_bridge.server.replicas.place import here
 from utcp_bridge.server.replies import Receive, Scope, Send, respond
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["EXTRA", "ConsoleDoor", "console_door", "missing_console", "passed_on"]
 
 EXTRA: Final = "console"
-_PASSED_ON: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
+_PASSED_ON: Final = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
+"""How the names of headers begin that proxies add."""
 
 
 class ConsoleDoor:
@@ -73,9 +75,10 @@ def console_door(
     """
     settings = client.settings
     is_wanted = settings.console == "on"
-    if settings.console == "off" or (settings.workers > 1 and not is_wanted):
+    is_alone = settings.workers == here().count == 1  # a worker's own setting is 1
+    if settings.console == "off" or not (is_alone or is_wanted):
         return None
-    if settings.workers > 1:
+    if not is_alone:
         raise ConfigError("`telemetry.console: on` needs one process.", remedy="Set `processes.workers` to 1.")
     is_installed = find_spec("jinja2") is not None
     if is_wanted and not is_installed:
@@ -91,7 +94,7 @@ def missing_console() -> str:
 
 def passed_on(scope: Scope) -> bool:
     """Return whether a proxy passed a request on, so that its address is not that of the client."""
-    return any(name in _PASSED_ON for name, _ in scope["headers"])
+    return any(name.startswith(_PASSED_ON) for name, _ in scope["headers"])
 
 
 def _is_here(scope: Scope) -> bool:

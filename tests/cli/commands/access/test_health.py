@@ -52,6 +52,13 @@ def test_the_port_on_which_it_listens_is_asked(command, configuration):
         assert command("health", "--pid", str(pid), "--ready").out == f"Process {pid} is ready on port {port}.\n"
 
 
+def test_a_process_that_its_parent_has_not_removed_is_not_alive(command):
+    with subprocess.Popen(["true"]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        done = command("health", "--pid", str(ended.pid))
+    assert (done.code, "has ended" in done.err) == (1, True)
+
+
 def test_the_workers_of_a_bridge_are_asked(command, configuration):
     with bridge(configuration, "--workers", "2") as (pid, port):
         done = command("health", "--pid", str(pid))

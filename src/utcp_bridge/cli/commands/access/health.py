@@ -57,16 +57,19 @@ def health(pid: int, ready: bool) -> int:
         complain("`health` reads /proc, which this system does not have. Ask http://HOST:PORT/healthz instead.")
         return exits.FAULTS
     try:
-        processes = [pid, *(one for one in _descendants(pid) if _is_bridge(one))]
-        addresses = sorted({address for one in processes for address in _listening(one)})
-    except FileNotFoundError:
+        has_ended = _has_ended(pid)
+        addresses = set[tuple[str, int]]() if has_ended else _addresses(pid)
+    except (FileNotFoundError, ProcessLookupError):
         complain(f"There is no process {pid}. Give the process id of the bridge with --pid.")
         return exits.FAULTS
     except PermissionError:
         complain(f"Process {pid} belongs to another user. Run this command as that user.")
         return exits.FAULTS
+    if has_ended:
+        complain(f"Process {pid} has ended, and its parent has not noticed that yet.")
+        return exits.FAULTS
     path = "/readyz" if ready else "/healthz"
-    return _report(pid, path, {port: _status(host, port, path) for host, port in addresses})
+    return _report(pid, path, {port: _status(host, port, path) for host, port in sorted(addresses)})
 
 
 def _report(pid: int, path: str, statuses: dict[int, int | None]) -> int:
@@ -84,18 +87,42 @@ def _report(pid: int, path: str, statuses: dict[int, int | None]) -> int:
     return exits.FAULTS
 
 
+def _addresses(pid: int) -> set[tuple[str, int]]:
+    """Return the addresses at which a bridge and its workers accept connections.
+
+    :raises OSError: there is no such process, or it is that of another user.
+    """
+    found = set(_listening(pid))
+    for one in filter(_is_bridge, _descendants(pid)):
+        with suppress(OSError):  # a worker that has just ended
+            found |= set(_listening(one))
+    return found
+
+
 def _descendants(pid: int) -> Iterator[int]:
     """Yield the children of a process, and theirs."""
     parents: dict[int, list[int]] = {}
     for folder in _PROC.glob("[0-9]*"):
         with suppress(OSError):
-            rest = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            parents.setdefault(int(rest[1]), []).append(int(folder.name))
+            parents.setdefault(int(_stat(folder)[1]), []).append(int(folder.name))
     found = [pid]
     for one in found:
         children = parents.get(one, ())
         found.extend(children)
         yield from children
+
+
+def _stat(folder: Path) -> list[str]:
+    """Return the fields of a process after its name, which may have any character: its state, its parent and others."""
+    return (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+
+
+def _has_ended(pid: int) -> bool:
+    """Return whether a process is only the entry that its parent has not removed yet (a zombie).
+
+    :raises OSError: there is no such process.
+    """
+    return _stat(_PROC / str(pid))[0] in {"Z", "X"}
 
 
 def _is_bridge(pid: int) -> bool:
