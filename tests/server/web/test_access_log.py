@@ -15,6 +15,7 @@ from tests.support.served_here import serve
 
 from utcp_bridge.access.tokens import TokenFile
 from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.net import asgi_server
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.callers import session_digest
 from utcp_bridge.server.web.access_log import AccessLog
@@ -114,6 +115,7 @@ def talk(url, requests):
 
 @pytest.mark.parametrize("is_hot", [True, False])
 async def test_requests_with_a_known_head_have_their_own_names_and_sizes(is_hot):
+    pytest.importorskip("httptools", reason="h11 takes no request ahead of the SDK")
     names = ["m_echo", "m_text", "m_shaped", "m_echo", "m_meta"]
     server = bridge()
     server.hot.is_on = is_hot
@@ -162,7 +164,10 @@ def raw(url, data):
     return int(received.split(b" ", 2)[1])
 
 
-async def test_requests_that_are_refused_have_lines_without_a_secret():
+@pytest.mark.parametrize("parser", ["httptools", "h11"])
+async def test_requests_that_are_refused_have_lines_without_a_secret(parser, monkeypatch):
+    if parser == "h11":
+        monkeypatch.setattr(asgi_server, "HttpToolsProtocol", None)
     seen = []
 
     async def work(url, _lines):
@@ -185,7 +190,7 @@ async def test_requests_that_are_refused_have_lines_without_a_secret():
         for data in (
             b"GET http://%b/%b HTTP/1.1\r\nHost: x\r\n\r\n" % (host, SECRET.encode()),
             b"%b\r\n\r\n" % SECRET.encode(),
-            b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 300 + b"\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 300 + b"\r\n",
         ):
             status = await anyio.to_thread.run_sync(raw, url, data)
             seen.append(status)

@@ -114,8 +114,8 @@ class AccessLog:
     def _put(self, record: JsonObject, began: float, address: str | None) -> None:
         seconds = perf_counter() - began
         time = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
-        found = {key: one for key, one in record.items() if one is not None or key == "status"}
-        line = {"time": time, "address": address, **found, "ms": round(seconds * 1000, 3)}
+        line = {"time": time, "address": address, **record, "ms": round(seconds * 1000, 3)}
+        line = {key: one for key, one in line.items() if one is not None or key == "status"}
         self._sink(escape_line_ends(orjson.dumps(line)) + b"\n")
 
     def _clean(self, text: str, most: int) -> str:
