@@ -91,6 +91,12 @@ async def test_profiles_and_budgets_that_cannot_be_read_are_reported(tmp_path):
     assert "Budget '*'" in budget.what
 
 
+async def test_an_access_log_that_cannot_be_written_is_reported(tmp_path):
+    [missing] = await faults(tmp_path, access_log="none/access.jsonl")
+    assert (missing.where, "access.jsonl cannot be written" in missing.what) == ("log.access_log", True)
+    assert await faults(tmp_path, access_log="-") == []
+
+
 async def test_an_audit_log_that_cannot_be_written_is_reported_and_not_opened(tmp_path):
     [missing] = await faults(tmp_path, audit_log="none/calls.jsonl")
     assert (missing.where, "calls.jsonl cannot be written" in missing.what) == ("log.audit_log", True)

@@ -13,9 +13,10 @@ def lost(number: int, why: str) -> bytes:
     return f"<{number} lost: {why}>\n".encode()
 
 
-def test_lines_reach_a_pipe_in_order():
+@pytest.mark.parametrize("pause", [0.0, 0.01])
+def test_lines_reach_a_pipe_in_order(pause):
     read_end, write_end = os.pipe()
-    writer = LineWriter(write_end, "stderr", lost)
+    writer = LineWriter(write_end, "stderr", lost, pause=pause)
     for number in range(500):
         assert writer.put(b"%d\n" % number)
     assert writer.close()

@@ -291,7 +291,7 @@ def test_the_rest_of_a_cut_result_is_read_on_every_connection(tmp_path: Path) ->
 
 
 def test_the_answer_for_a_suspended_call_reaches_its_worker(tmp_path: Path) -> None:
-    with served(tmp_path, more=[ASKER]) as server:
+    with served(tmp_path, more=[ASKER], access_log="access.jsonl") as server:
         able = {**META, "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
         connections = server.both_workers()
         for first, second in (connections, connections[::-1]):
@@ -302,6 +302,13 @@ def test_the_answer_for_a_suspended_call_reaches_its_worker(tmp_path: Path) -> N
             answered = {**params, "requestState": asked["requestState"], "inputResponses": answers}
             result = second.modern("tools/call", answered, "asker_server_confirm")
             assert "Ada" in json.dumps(result["result"]["content"])
+        server.process.terminate()
+        assert server.process.stderr is not None
+        server.process.stderr.read()
+    lines = [json.loads(line) for line in (tmp_path / "access.jsonl").read_text().splitlines()]
+    calls = [(one["name"], one["status"]) for one in lines if one.get("name", "").startswith("asker")]
+    assert calls == [("asker_server_confirm", 200)] * 4
+    assert all(one["status"] == 200 for one in lines)
 
 
 def test_a_killed_worker_loses_no_reply_that_can_be_asked_for_again(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import anyio
 from utcp_bridge.server.http import serve_http
 
 
-async def serve(server, work, *, seconds=60):
-    """Serve over HTTP, run `work(url)`, then end the server with a signal."""
+async def serve(server, work, *, seconds=60, **options):
+    """Serve over HTTP with options of `serve_http`, run `work(url)`, then end the server with a signal."""
     ready = anyio.Event()
     urls = []
 
@@ -22,7 +22,7 @@ async def serve(server, work, *, seconds=60):
         async with anyio.create_task_group() as group:
 
             async def run():
-                await serve_http(server, on_ready=on_ready)
+                await serve_http(server, on_ready=on_ready, **options)
 
             group.start_soon(run)
             await ready.wait()

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from utcp_bridge.access.principals import ANYONE, Principal
 
-__all__ = ["Admission", "address_of", "admission_of", "note_admission", "principal_of"]
+__all__ = ["Admission", "address_of", "admission_of", "note_admission", "note_profile", "principal_of", "profile_of"]
 
 _KEY: Final = "utcp_bridge.admission"
 """Where the scope of a request keeps its admission."""
+_PROFILE: Final = "utcp_bridge.profile"
 
 
 @dataclass(slots=True, eq=False)
@@ -59,3 +60,14 @@ def address_of(scope: Mapping[str, Any]) -> str | None:
 def note_admission(scope: MutableMapping[str, Any], admission: Admission) -> None:
     """Note in the scope of an ASGI request who it comes from."""
     scope[_KEY] = admission
+
+
+def note_profile(scope: MutableMapping[str, Any], name: str) -> None:
+    """Note in the scope of an ASGI request which profile serves it."""
+    scope[_PROFILE] = name
+
+
+def profile_of(scope: Mapping[str, Any]) -> str | None:
+    """Return the profile that serves an ASGI request; None if it is the whole bridge, or not known yet."""
+    found: str | None = scope.get(_PROFILE)
+    return found

@@ -77,7 +77,7 @@ def _of_files(settings: BridgeSettings, root: Path) -> list[Fault]:
             ListenerTls(certificate, key, authorities)
         except ConfigError as error:
             faults.append(_fault("tls", error))
-    return [*faults, *_of_audit_log(settings, root)]
+    return [*faults, *_of_log(settings.audit_log, "audit_log", root), *_of_log(settings.access_log, "access_log", root)]
 
 
 def _of_tokens(settings: BridgeSettings, root: Path, profiles: Profiles | None) -> list[Fault]:
@@ -123,9 +123,8 @@ def _named(missing: Sequence[str]) -> str:
     return f"the profile{'' if len(missing) == 1 else 's'} {', '.join(repr(name[:64]) for name in missing)}"
 
 
-def _of_audit_log(settings: BridgeSettings, root: Path) -> list[Fault]:
-    """Return a fault if the audit log cannot be written. It is not opened, because that would begin a run in it."""
-    place = settings.audit_log
+def _of_log(place: str | None, setting: str, root: Path) -> list[Fault]:
+    """Return a fault if a log cannot be written. It is not opened, because that would begin a run in an audit log."""
     if place is None or place.partition(":")[0] in _PLACES_WITHOUT_FILE:
         return []
     path = root / Path(place).expanduser()
@@ -135,7 +134,7 @@ def _of_audit_log(settings: BridgeSettings, root: Path) -> list[Fault]:
         is_fit = path.parent.is_dir() and os.access(path.parent, os.W_OK)
     if is_fit:
         return []
-    return [Fault("log.audit_log", f"The file {path} cannot be written.", "Change the setting `audit_log`.")]
+    return [Fault(f"log.{setting}", f"The file {path} cannot be written.", f"Change the setting `{setting}`.")]
 
 
 async def _of_issuer(settings: BridgeSettings) -> list[Fault]:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final
 
 from utcp_bridge.net.files.writing import open_log
@@ -41,9 +41,17 @@ class LineWriter:
     """Writes lines to a descriptor, or appends them to a file that `reopen` opens again."""
 
     def __init__(
-        self, place: int | Path, name: str, on_lost: OnLost, report: Callable[[int, str], None] | None = None
+        self,
+        place: int | Path,
+        name: str,
+        on_lost: OnLost,
+        report: Callable[[int, str], None] | None = None,
+        pause: float = 0.0,
     ) -> None:
         """Open the file, or take the descriptor over. `name` is for messages.
+
+        With a `pause` in seconds, lines are collected for so long and written together: to wake the thread and to write
+        cost more than a line itself.
 
         `report` is called with the number of all lines lost so far and the reason, whenever lines are lost.
 
@@ -52,7 +60,7 @@ class LineWriter:
         self._path = place if isinstance(place, Path) else None
         self._descriptor = place if isinstance(place, int) else _opened(place)
         self._is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
-        self._name, self._on_lost, self._report = name, on_lost, report
+        self._name, self._on_lost, self._report, self._pause = name, on_lost, report, pause
         self._moved = threading.Condition()  # reentrant: a collected object may log while its thread adds a line
         self._waiting: deque[bytes | None] = deque()
         """Lines, and None where the file is opened again."""
@@ -111,6 +119,9 @@ class LineWriter:
                 self._moved.wait_for(lambda: self._waiting or self._ends)
                 if not self._waiting:
                     return
+            if self._pause and not self._ends:
+                sleep(self._pause)
+            with self._moved:
                 lines = self._taken()
                 self._busy = True
             if lines:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -82,12 +83,12 @@ class LossReport:
 
 
 class AuditSink:
-    """Takes audit lines. `lost` is how many of them were dropped or could not be written."""
+    """Takes lines of the audit log, or of another one. `lost` is how many were dropped or could not be written."""
 
-    def __init__(self, put: Callable[[bytes], bool] | None = None) -> None:
+    def __init__(self, put: Callable[[bytes], bool] | None = None, log: str = "audit") -> None:
         """`put` returns False for a line that it drops. It may be set later."""
         self.put = put
-        self.report: Final = LossReport(_log_lost_audit_lines)
+        self.report: Final = LossReport(partial(_log_lost_lines, log))
 
     @property
     def lost(self) -> int:
@@ -100,15 +101,15 @@ class AuditSink:
             self.report(self.lost + 1, "the reader of stderr does not read")
 
 
-def _log_lost_audit_lines(number: int, why: str) -> None:
+def _log_lost_lines(log: str, number: int, why: str) -> None:
     if number:
-        _logger.error("%d audit lines were lost so far, because %s. Calls went on.", number, why)
+        _logger.error("%d %s lines were lost so far, because %s. Calls went on.", number, log, why)
     else:
-        _logger.error("The audit log goes on in the old file, because %s.", why)
+        _logger.error("The %s log goes on in the old file, because %s.", log, why)
 
 
 def lost_audit_lines(number: int, why: str) -> bytes:
-    """Return the record that takes the place of audit lines that were lost."""
+    """Return the record that takes the place of lines of the audit log, or of the access log, that were lost."""
     import orjson
 
     record = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "lost": number, "why": why}

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RepeatedLines",
+    "access_sink",
     "audit_sink",
     "change_level",
     "configure_logging",
@@ -49,6 +50,8 @@ _LAST_LINES_SECONDS: Final = 1.0
 _ON_STDERR: Final = "-"
 _SYSLOG: Final = "syslog"
 _OTLP: Final = "otlp"
+_COLLECTED_SECONDS: Final = 0.05
+"""How long lines of the access log are collected, to be written together."""
 _COUNT_SECONDS: Final = 60.0
 _MOST_OF_ONE: Final = 10
 _MOST_OF_KIND: Final = 100
@@ -458,6 +461,48 @@ def audit_sink(settings: LogSettings, root: Path) -> Generator[AuditSink | None]
 
     path = root / Path(place).expanduser()
     with opened_file(path, "audit_log", lost_audit_lines, sink.report, opened) as writer:
+
+        def put(line: bytes) -> bool:
+            writer.put(line)  # which reports by itself what it drops
+            return True
+
+        sink.put = put
+        yield sink
+
+
+@contextmanager
+def access_sink(settings: LogSettings, root: Path) -> Generator[AuditSink | None]:
+    """Return the function that writes lines to the place that `access_log` names, as `audit_sink`, without a chain.
+
+    :raises ConfigError: the file cannot be opened.
+    """
+    place = settings.access_log
+    if place is None:
+        yield None
+        return
+    sink = AuditSink(log="access")
+    if place == _ON_STDERR:
+
+        def put_on_stderr(line: bytes) -> bool:
+            try:
+                return _put_on_stderr(line)
+            except (OSError, ValueError, AttributeError):  # it is closed
+                return False
+
+        sink.put = put_on_stderr
+        try:
+            yield sink
+        finally:
+            sink.report.end()
+        return
+
+    def opened(path: Path, report: LossReport) -> LineWriter:
+        from utcp_bridge.cli.line_writer import LineWriter
+
+        return LineWriter(path, str(path), lost_audit_lines, report, _COLLECTED_SECONDS)
+
+    path = root / Path(place).expanduser()
+    with opened_file(path, "access_log", lost_audit_lines, sink.report, opened) as writer:
 
         def put(line: bytes) -> bool:
             writer.put(line)  # which reports by itself what it drops

@@ -284,9 +284,7 @@ class _Inbound:
         self.address = counted_address(transport.get_extra_info("peername"))
         self.phase = _SILENT
         self.since = self._time()
-        self.head = 0
-        self.body = 0
-        self.decoded = 0
+        self.head = self.body = self.decoded = 0
         self.shares = False
         self.refusal: tuple[HTTPStatus, str] | None = None
 
@@ -364,8 +362,9 @@ class _Inbound:
 
     def answer_and_close(self, status: HTTPStatus, message: str) -> None:
         """Close the connection. Send a plain answer before, unless it could be taken for that of another request."""
-        is_free = self.is_free()
-        if not is_free and self.phase == _BODY:
+        if is_free := self.is_free():
+            self._protocol.config.open_connections.limits.on_refused(self.transport.get_extra_info("peername"), status)
+        elif self.phase == _BODY:
             is_free = not self._protocol.cycle.response_started and not self._protocol.pipeline_length()
         if is_free:
             self.transport.write(plain_answer(status, message))

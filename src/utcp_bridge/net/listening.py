@@ -46,6 +46,7 @@ class ConnectionLimits:
     `per_address` counts one IPv4 address or one /64 network of IPv6; clients on this machine are not counted.
     A body has `body` seconds, and one more for each `rate` bytes. A client that does not read its response has
     `reading` seconds for each `rate * reading` bytes. At the end of the server, requests have `grace` seconds.
+    `on_refused` receives the address of a client and the status, if no application sees a request that is refused.
     """
 
     total: int = 1_000
@@ -57,6 +58,7 @@ class ConnectionLimits:
     rate: int = 1_024
     sweep: float = 1.0
     grace: int = 2
+    on_refused: Callable[[Any, int], object] = lambda _peer, _status: None
 
 
 def is_loopback(host: str) -> bool:

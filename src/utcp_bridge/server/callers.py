@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "caller_of", "caller_on_stdio", "client_name", "known_caller", "note_caller", "principal_of", "requester_of",
-    "requester_on_stdio", "requester_over_http",
+    "requester_on_stdio", "requester_over_http", "session_digest",
 ]  # fmt: skip
 
 _FIRST_VERSION_WITH_LINKS: Final = "2025-06-18"
@@ -133,6 +133,11 @@ def requester_over_http(request: Request, profile: str | None = None) -> Request
         address=None if request.client is None else request.client.host,
         session=_digest(owner),
     )
+
+
+def session_digest(ident: str) -> str:
+    """Return what stands for a session of the handshake era in logs."""
+    return _digest(f"session {ident}")
 
 
 @lru_cache(maxsize=4096)

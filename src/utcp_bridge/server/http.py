@@ -14,6 +14,7 @@ import logging
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, cast
@@ -64,6 +65,7 @@ from utcp_bridge.server.replies import (
 )
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal
 from utcp_bridge.server.utcp_routes import UtcpRoutes
+from utcp_bridge.server.web.access_log import AccessLog, note_left, note_message
 from utcp_bridge.server.web.console_door import ConsoleDoor, console_door, missing_console
 from utcp_bridge.server.web.discovery import CATALOG_PATH, card_path, serve_document, serve_json
 from utcp_bridge.server.web.doors import Doors
@@ -168,11 +170,12 @@ def _closing_at_failure(listeners: Iterable[socket.socket]) -> Generator[None]:
         raise
 
 
-def _limits(settings: BridgeSettings) -> ConnectionLimits:
+def _limits(settings: BridgeSettings, access: AccessLog | None) -> ConnectionLimits:
     """Return the limits on the connections of this process: its share of those of all."""
     per_address = None if settings.insecure else settings.max_connections_per_address
     most = -(-settings.max_connections // here().count)
-    return ConnectionLimits(total=most, per_address=per_address, grace=_LAST_RESORT_SECONDS)
+    limits = ConnectionLimits(total=most, per_address=per_address, grace=_LAST_RESORT_SECONDS)
+    return limits if access is None else replace(limits, on_refused=access.refused)
 
 
 @asynccontextmanager
@@ -191,12 +194,16 @@ async def _not_found(path: str, _request: Request, _error: Exception) -> Respons
 
 
 async def serve_http(
-    server: BridgeServer, *, on_ready: Callable[[str], None] | None = None, replica: Replica | None = None
+    server: BridgeServer,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    replica: Replica | None = None,
+    access: AccessLog | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. After SIGTERM, the server goes on for a while, and `/readyz` says that it ends.
 
     `on_ready` receives the endpoint's URL once the server accepts connections, with the real port. `replica` is this
-    process if several serve one address.
+    process if several serve one address. `access` writes a line for each request.
 
     :raises ConfigError: the address cannot be bound, or would be open to everyone.
     """
@@ -207,20 +214,9 @@ async def serve_http(
     url = _address(settings, listeners[0].getsockname()[1])
     with _closing_at_failure(listeners):
         app, front, ahead, ways = _assemble(server, url)
-
-    async def drain() -> None:
-        """Send clients elsewhere, and serve those that come until none is left, at most `drain_seconds`."""
-        with anyio.move_on_after(settings.drain_seconds):
-            front.begin_drain()
-            if replica is not None:
-                replica.drain()
-            await front.until_quiet()
-
-    async def end() -> None:
-        """Give requests in flight a moment, then cancel them."""
-        front.end_streams()
-        await anyio.sleep(_GRACE_SECONDS)
-        front.end_requests()
+    if access is not None:
+        app, ahead = access.around(app), access.ahead(ahead)
+        server.readiness.access_lost = lambda: access.lost
 
     async with AsyncExitStack() as stack:
         if replica is not None:
@@ -233,9 +229,9 @@ async def serve_http(
             listeners,
             on_ready=partial(on_ready, url) if on_ready else lambda: None,
             lifespan="on",
-            drain=drain,
-            at_end=end,
-            limits=_limits(settings),
+            drain=partial(front.drain, settings.drain_seconds, replica),
+            at_end=front.end,
+            limits=_limits(settings, access),
             ahead=ahead,
             tls=None if tls is None else tls.context,
             passing=replica,
@@ -300,6 +296,7 @@ class McpEndpoint:
         if b'"requestState"' in body and await self._leaves(scope, receive, body):
             return
         message = _parse(body) if handshake or b"initialize" in body else None
+        note_message(scope, body if message is None else message)
         if handshake or _opens_session(message):
             await self.serve_message(message, scope, send, accepted, version)
             return
@@ -320,6 +317,7 @@ class McpEndpoint:
         state = params.get("requestState") if is_object(params) else None
         if replica is None or not isinstance(state, str) or not replica.pass_on(scope, body, place_of_state(state)):
             return False
+        note_left(scope)
         while (await receive())["type"] != "http.disconnect":
             pass
         return True
@@ -408,6 +406,20 @@ class HttpFront:
             keeper.on_look = self.end_refused
         self._calls = 0
         self._used_at = 0.0
+
+    async def drain(self, seconds: float, replica: Replica | None) -> None:
+        """Send clients elsewhere, and serve those that come until none is left, at most for some seconds."""
+        with anyio.move_on_after(seconds):
+            self.begin_drain()
+            if replica is not None:
+                replica.drain()
+            await self.until_quiet()
+
+    async def end(self) -> None:
+        """Give requests in flight a moment, then cancel them."""
+        self.end_streams()
+        await anyio.sleep(_GRACE_SECONDS)
+        self.end_requests()
 
     def begin_drain(self) -> None:
         """End event streams, ask clients to close their connections, and report in `/readyz` that the server ends."""

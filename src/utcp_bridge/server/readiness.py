@@ -27,6 +27,8 @@ class Readiness:
         """Turns the summary of this process into that of all that serve one address."""
         self.is_draining = False
         """Whether the server is about to end. It still serves, but probes send new clients elsewhere."""
+        self.access_lost: Callable[[], int] | None = None
+        """Returns how many lines of the access log were lost, if there is one."""
 
     def is_ready(self) -> bool:
         """Return whether the first load has ended. Once true, it stays true."""
@@ -79,6 +81,7 @@ class Readiness:
             "tools": sum(manual.tools for manual in manuals),
             **({"draining": True} if self.is_draining else {}),
             **({} if lost is None else {"audit": {"lost": lost}}),
+            **({} if self.access_lost is None else {"access_log": {"lost": self.access_lost()}}),
             **({} if self._client.shared is None else {"store": self._client.shared.state}),
             **({} if self._client.configuration is None else {"configuration": self._client.configuration}),
         }

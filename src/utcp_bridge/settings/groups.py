@@ -386,6 +386,11 @@ class LogSettings(Frozen):
         description="File that receives one JSON line per call, or `-` (stderr), `syslog` or `otlp`. It must not be a "
         "link or a pipe. Only its owner can read a new file. SIGHUP opens it again.",
     )
+    access_log: str | None = Field(
+        default=None,
+        description="File that receives one JSON line per HTTP request, or `-` (stderr). It must not be a link or a "
+        "pipe. Only its owner can read a new file. SIGHUP opens it again.",
+    )
     watchdog_seconds: float = Field(
         default=2.0, ge=0, description="Seconds after which the log shows why the event loop stands still. 0: never."
     )

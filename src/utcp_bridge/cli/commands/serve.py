@@ -16,6 +16,7 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.log_files import reopen_files
+from utcp_bridge.cli.logs import access_sink
 from utcp_bridge.cli.opening import load_for_server, open_loaded, run_async, wait_for_manuals
 from utcp_bridge.cli.options import Options, config_options, debug_option, engine_options
 from utcp_bridge.cli.output import complain, note, print_json, print_line
@@ -80,6 +81,7 @@ The entry for a host that starts commands:
     "--insecure", is_flag=True, default=None, help="Allow HTTP on an address other than loopback without a token."
 )
 @click.option("--audit-log", help="File that receives one JSON line per call; - is stderr.")
+@click.option("--access-log", help="File that receives one JSON line per HTTP request; - is stderr.")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Lowest level of log lines."
 )
@@ -156,7 +158,7 @@ async def _serve_client(client: UtcpClient, ending: Ending, faults: Sequence[Fau
 
 @contextmanager
 def _reopening_files(ending: Ending, settings: BridgeSettings) -> Generator[None]:
-    """Open the files of the log and of the audit log again at each SIGHUP, as after a rotation."""
+    """Open the files of the log, the audit log and the access log again at each SIGHUP, as after a rotation."""
     with ending.at_hangup(reopen_files) if _has_files(settings) else nullcontext():
         yield
 
@@ -178,7 +180,7 @@ def _exporting(client: UtcpClient) -> Generator[None]:
 
 
 def _has_files(settings: BridgeSettings) -> bool:
-    return settings.log_file is not None or settings.audit_log not in {None, "-"}
+    return settings.log_file is not None or not {settings.audit_log, settings.access_log} <= {None, "-"}
 
 
 async def _serve_stdio(client: UtcpClient) -> None:
@@ -200,15 +202,17 @@ async def _serve_http(client: UtcpClient, replica: Replica | None) -> None:
     from utcp_bridge.server.app import BridgeServer
     from utcp_bridge.server.http import serve_http
     from utcp_bridge.server.watchdog import watching
+    from utcp_bridge.server.web.access_log import AccessLog
 
-    with watching(client.settings.watchdog_seconds):
+    with watching(client.settings.watchdog_seconds), access_sink(client.settings, client.root) as sink:
+        access = None if sink is None else AccessLog(sink, client.redactor)
         async with anyio.create_task_group() as group:
 
             def start_announcing(url: str) -> None:
                 if replica is None:
                     group.start_soon(_announce, client, url)
 
-            await serve_http(BridgeServer(client), on_ready=start_announcing, replica=replica)
+            await serve_http(BridgeServer(client), on_ready=start_announcing, replica=replica, access=access)
             group.cancel_scope.cancel()
 
 

@@ -272,7 +272,7 @@ class _Post:
     def __init__(self, posts: HotPosts, head: _Head, request: HotRequest) -> None:
         self._posts = posts
         self._head = head
-        self._request = request
+        self.request: Final = request
         self._stoppable: Final = Stoppable()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -320,10 +320,10 @@ class _SessionPost(_Post):
 
     async def _answer(self, reply: McpReply) -> None:
         reply.session_id = self._head.session
-        await reply.finish(await self._posts.sessions.answer_hot(self._session, self._request, reply, self._stoppable))
+        await reply.finish(await self._posts.sessions.answer_hot(self._session, self.request, reply, self._stoppable))
 
     async def _cancelled(self, reply: McpReply) -> None:
-        await reply.finish(self._posts.sessions.cancelled(self._request))
+        await reply.finish(self._posts.sessions.cancelled(self.request))
 
 
 class _ModernPost(_Post, OneWay):
@@ -364,7 +364,7 @@ class _ModernPost(_Post, OneWay):
 
     async def _message(self, reply: McpReply) -> tuple[JsonObject, int]:
         """Return the response and its status."""
-        request, calls = self._request, self._posts.calls
+        request, calls = self.request, self._posts.calls
         envelope, callers = self._envelope, self._head.callers
         connection = HotConnection(calls.no_channel, str(request.version), envelope)
         known = self._known_caller(reply)

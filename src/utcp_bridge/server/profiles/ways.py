@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from starlette.routing import BaseRoute, Route, Router
 
-from utcp_bridge.access.admissions import address_of, note_admission, principal_of
+from utcp_bridge.access.admissions import address_of, note_admission, note_profile, principal_of
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.access.profiles import Profile, UnknownProfile
 from utcp_bridge.model import Requester
@@ -153,7 +153,10 @@ class ProfileWays(Generic[S, E]):
         :raises UnknownProfile: the profile does not exist, or the principal may not use it.
         """
         found = self._profiles.chosen(principal_of(scope), name)
-        return None if found is None else found.name
+        if found is None:
+            return None
+        note_profile(scope, found.name)
+        return found.name
 
     async def _chosen(self, scope: Scope, send: Send, name: str | None) -> Any:
         try:

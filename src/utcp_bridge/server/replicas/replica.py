@@ -290,8 +290,8 @@ class Replica:
         whole = {**summary, "ready": bool(ready) and all(ready) and State.STARTING not in states and summary["ready"]}
         if any(one.get("draining") for one in summaries):
             whole |= {"ready": False, "draining": True}
-        if "audit" in summary:
-            whole["audit"] = {"lost": sum(one.get("audit", {}).get("lost", 0) for one in summaries)}
+        for log in {"audit", "access_log"} & summary.keys():
+            whole[log] = {"lost": sum(one.get(log, {}).get("lost", 0) for one in summaries)}
         found = [one for one in (one.get("configuration") for one in summaries) if one]
         if found:
             whole["configuration"] = next((one for one in found if one["state"] != "current"), found[0])
