@@ -200,7 +200,8 @@ class ConsoleSite:
         if part == "drift":
             asked = request.query_params.get("compare") == "now" and request.url.path != "/"
             differences = await self._admin.differences() if asked else None
-            return {"drift": differences, "can_compare": self._admin.lock is not None}
+            may_decide = self.visitors.secret is not None
+            return {"drift": differences, "can_compare": self._admin.lock is not None, "may_decide": may_decide}
         if part == "hosts":
             return {"hosts": self._admin.hosts(self._address(request))}
         return self._tools(request)

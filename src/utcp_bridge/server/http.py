@@ -34,6 +34,7 @@ from utcp_bridge import __version__
 from utcp_bridge.access.admissions import Admission, address_of, admission_of, note_admission
 from utcp_bridge.access.challenges import WELL_KNOWN, Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
+from utcp_bridge.console.admin import LockPort
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, Requester, is_object
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.heads.ahead import Ahead
@@ -112,7 +113,7 @@ def _address(settings: BridgeSettings, port: int) -> str:
 
 
 def _assemble(
-    server: BridgeServer, address: str
+    server: BridgeServer, address: str, lock: LockPort | None = None
 ) -> tuple[AsgiApp, HttpFront, Ahead, ProfileWays[BridgeServer, McpEndpoint]]:
     settings = server.client.settings
     keeper = gatekeeper_for(settings, address, server.client.root)
@@ -134,7 +135,7 @@ def _assemble(
         path=settings.path,
         at_end=ways.end_streams,
     )
-    front.console = console_door(server.part.whole, server.readiness, doors, keeper)
+    front.console = console_door(server.part.whole, server.readiness, doors, keeper, lock)
     front.refusals = server.part.whole.refusals
     if settings.metrics:
         front.metrics = MetricsPage(server.part.whole, server.readiness)
@@ -191,12 +192,16 @@ async def _not_found(path: str, _request: Request, _error: Exception) -> Respons
 
 
 async def serve_http(
-    server: BridgeServer, *, on_ready: Callable[[str], None] | None = None, replica: Replica | None = None
+    server: BridgeServer,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    replica: Replica | None = None,
+    lock: LockPort | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. After SIGTERM, the server goes on for a while, and `/readyz` says that it ends.
 
     `on_ready` receives the endpoint's URL once the server accepts connections, with the real port. `replica` is this
-    process if several serve one address.
+    process if several serve one address. `lock` lets the console compare the tools with `utcp.lock`.
 
     :raises ConfigError: the address cannot be bound, or would be open to everyone.
     """
@@ -206,7 +211,7 @@ async def serve_http(
     listeners = listen(settings.host, settings.port) if replica is None else replica.listeners
     url = _address(settings, listeners[0].getsockname()[1])
     with _closing_at_failure(listeners):
-        app, front, ahead, ways = _assemble(server, url)
+        app, front, ahead, ways = _assemble(server, url, lock)
 
     async def drain() -> None:
         """Send clients elsewhere, and serve those that come until none is left, at most `drain_seconds`."""

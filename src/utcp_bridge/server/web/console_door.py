@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
-from utcp_bridge.console.admin import Admin
+from utcp_bridge.console.admin import Admin, LockPort
 from utcp_bridge.console.site import ConsoleSite, takes
 from utcp_bridge.console.visitors import Visitors
 from utcp_bridge.errors import ConfigError, MissingExtra
@@ -63,11 +63,12 @@ class ConsoleDoor:
 
 
 def console_door(
-    client: UtcpClient, readiness: Readiness, doors: Doors, keeper: Gatekeeper | None
+    client: UtcpClient, readiness: Readiness, doors: Doors, keeper: Gatekeeper | None, lock: LockPort | None = None
 ) -> ConsoleDoor | None:
     """Return the door of the console that the settings describe; None if they turn it off.
 
-    Several processes behind one address have no console: each knows only its own calls.
+    `lock` compares the tools with `utcp.lock`. Several processes behind one address have no console: each knows only
+    its own calls.
 
     :raises ConfigError: the setting says `on`, and Jinja is not installed, or there are several processes.
     """
@@ -80,7 +81,7 @@ def console_door(
     is_installed = find_spec("jinja2") is not None
     if is_wanted and not is_installed:
         raise ConfigError("The console needs packages that are not installed.", remedy=missing_console())
-    site = ConsoleSite(Admin(client, readiness.summary), Visitors(keeper)) if is_installed else None
+    site = ConsoleSite(Admin(client, readiness.summary, lock=lock), Visitors(keeper)) if is_installed else None
     return ConsoleDoor(site, doors, path=settings.path, everywhere=is_wanted and keeper is not None)
 
 
