@@ -35,10 +35,10 @@ def test_pictures_have_a_bar_for_each_span_and_words_for_those_who_do_not_see_th
 def test_text_in_backticks_is_code_and_escaped():
     manual = {
         "name": "m", "kind": "http", "state": "failed", "title": "", "source": "x", "tools": 0, "seconds": 0.0,
-        "retries_in": None, "faults": [], "more_faults": 0, "servers": [],
+        "retries_in": None, "login": None, "faults": [], "more_faults": 0, "servers": [],
         "error": {"cause": "a `<i>` b", "remedy": "one ` alone <i>"},
     }  # fmt: skip
-    html = render("manuals.html", {"manuals": [manual]}).decode()
+    html = render("manuals.html", {"may_log_in": False, "manuals": [manual]}).decode()
     assert "a <code>&lt;i&gt;</code> b" in html
     assert "one ` alone &lt;i&gt;" in html
     assert re.search(r"data-json='\{\"manual\": \"m\"\}'", html)

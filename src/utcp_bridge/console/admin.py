@@ -6,7 +6,7 @@ has to write them as text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
@@ -19,16 +19,17 @@ from utcp_bridge.auth.results import masked_result
 from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering, render_error, render_result
 from utcp_bridge.catalogue.text import clean, clean_line, clean_schema
-from utcp_bridge.errors import ConfigError, UnknownTool
+from utcp_bridge.errors import AuthRequired, ConfigError, LoginFailed, UnknownTool
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.manuals.states import source_of, word_of
-from utcp_bridge.model import REQUESTER, JsonObject, Requester, grouped_faults
+from utcp_bridge.model import REQUESTER, JsonObject, Requester, grouped_faults, is_list, is_object
 from utcp_bridge.tasks import loop_time, setting
 from utcp_bridge.telemetry.recent import MAX_CALLS
 from utcp_bridge.upstream import InputRequired, ProtocolError
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.errors import UtcpError
     from utcp_bridge.manuals.registration import ManualState
     from utcp_bridge.model import Tool
 
@@ -45,6 +46,7 @@ _MAX_RESULT: Final = 200_000
 """Bytes of a result that the page shows. A larger one is cut as for a host."""
 _OPTION: Final = "--show-values shows them."
 """What a note of an explanation says about the command's option."""
+_LOGIN: Final = "oauth2_login"
 _REMEDIES: Final = {
     "needs login": "Log in to it: `utcp-bridge login {manual}`.",
     "lost": "The next call connects again. Retry to connect now.",
@@ -83,6 +85,7 @@ class Admin:
         self.lock = lock
         self._launch = launch
         self._summary = summary
+        self._login_manuals: tuple[int | None, set[str]] = None, set()
 
     # --- state ---
 
@@ -115,11 +118,20 @@ class Admin:
             "tools": state.tools,
             "seconds": round(state.seconds, 3),
             "retries_in": pause,
+            "login": self._login_of(state, servers),
             "error": error,
             "faults": [self._fault(group.faults[0].severity, group) for group in groups[:_MAX_FAULTS]],
             "more_faults": max(0, len(groups) - _MAX_FAULTS),
             "servers": [self._server(one) for one in servers if one.manual == state.name],
         }
+
+    def _login_of(self, state: ManualState, servers: list[Any]) -> str | None:
+        """Return `needed` if a person has to log in, `possible` if the services know logins, else None."""
+        is_asked = isinstance(state.error, AuthRequired | LoginFailed)
+        if is_asked or any(one.manual == state.name and one.status == "needs login" for one in servers):
+            return "needed"
+        own = (state.entry.template.get(key) for key in ("auth", "auth_tools"))
+        return "possible" if state.name in self._with_logins or any(map(_names_login, own)) else None
 
     def _server(self, server: Any) -> JsonObject:
         remedy = _REMEDIES.get(server.status, "").format(manual=server.manual)
@@ -157,11 +169,38 @@ class Admin:
 
         :raises ConfigError: no manual has this name.
         """
-        if not any(state.name == name for state in self.client.report()):
-            raise ConfigError(f"There is no manual {clean_line(name, _MAX_NAME)!r}.")
+        self.insist_on_manual(name)
         with anyio.move_on_after(self.client.settings.discovery_timeout + 5):
             await self.client.refresh(name)
         return next((one for one in self.manuals() if one["name"] == name), {"name": name, "state": "gone"})
+
+    def insist_on_manual(self, name: str) -> None:
+        """Refuse the name of no manual.
+
+        :raises ConfigError: no manual has this name.
+        """
+        if not any(state.name == name for state in self.client.report()):
+            raise ConfigError(f"There is no manual {clean_line(name, _MAX_NAME)!r}.")
+
+    async def connect(self, name: str) -> str:
+        """Load a manual again after a login, unless it works already, and return its state afterwards."""
+        shown = next((one for one in self.manuals() if one["name"] == name), None)
+        if shown is None or (shown["state"] == "ready" and shown["login"] != "needed"):
+            return "gone" if shown is None else "ready"
+        return str((await self.retry(name))["state"])
+
+    @property
+    def _with_logins(self) -> Container[str]:
+        """The manuals with a tool to whose service a person logs in."""
+        if self._login_manuals[0] != self.client.generation:
+            found = {tool.manual for tool in self.client.tools() if _names_login(tool.template.get("auth"))}
+            self._login_manuals = self.client.generation, found
+        return self._login_manuals[1]
+
+    def problem(self, error: UtcpError) -> JsonObject:
+        """Return {error, message, remedy} of an error. Its secrets are masked."""
+        found = {"error": error.code, "message": self._text(error.message)}
+        return {**found, "remedy": self._text(error.remedy)} if error.remedy else found
 
     # --- tools ---
 
@@ -344,3 +383,14 @@ class Admin:
 
     def _line(self, text: str) -> str:
         return clean_line(self.client.redactor(text), _MAX_NAME)
+
+
+def _names_login(auth: Any) -> bool:
+    """Return whether an `auth`, or one of its alternatives, is the login of a person."""
+    if is_list(auth):
+        return any(map(_names_login, auth))
+    if not is_object(auth):
+        return False
+    return auth.get("auth_type") == _LOGIN or any(
+        _names_login(one) for one in auth.values() if not isinstance(one, str)
+    )

@@ -221,12 +221,6 @@ async def serve_http(
                 replica.drain()
             await front.until_quiet()
 
-    async def end() -> None:
-        """Give requests in flight a moment, then cancel them."""
-        front.end_streams()
-        await anyio.sleep(_GRACE_SECONDS)
-        front.end_requests()
-
     async with AsyncExitStack() as stack:
         if replica is not None:
             for one in ways.servers:
@@ -239,7 +233,7 @@ async def serve_http(
             on_ready=partial(on_ready, url) if on_ready else lambda: None,
             lifespan="on",
             drain=drain,
-            at_end=end,
+            at_end=front.end,
             limits=_limits(settings),
             ahead=ahead,
             tls=None if tls is None else tls.context,
@@ -424,6 +418,12 @@ class HttpFront:
         """Wait until no request is in flight, and none came for a moment. Event streams do not count."""
         while self._calls or anyio.current_time() - self._used_at < _QUIET_SECONDS:  # noqa: ASYNC110 - also a clock
             await anyio.sleep(_LOOK_SECONDS)
+
+    async def end(self) -> None:
+        """End event streams, give requests in flight a moment, then cancel them."""
+        self.end_streams()
+        await anyio.sleep(_GRACE_SECONDS)
+        self.end_requests()
 
     def end_requests(self) -> None:
         """Cancel requests in flight: calls and streams end, and a request without a response gets status 503."""

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from utcp_bridge.console.admin import Admin, LockPort
 from utcp_bridge.console.site import ConsoleSite, takes
-from utcp_bridge.console.visitors import Visitors
+from utcp_bridge.console.visitors import Visitors, is_here
 from utcp_bridge.errors import ConfigError, MissingExtra
-from utcp_bridge.net.listening import is_loopback
 from utcp_bridge.server.replies import Receive, Scope, Send, respond
 
 if TYPE_CHECKING:
@@ -22,10 +21,9 @@ if TYPE_CHECKING:
     from utcp_bridge.server.readiness import Readiness
     from utcp_bridge.server.web.doors import Doors
 
-__all__ = ["EXTRA", "ConsoleDoor", "console_door", "missing_console", "passed_on"]
+__all__ = ["EXTRA", "ConsoleDoor", "console_door", "missing_console"]
 
 EXTRA: Final = "console"
-_PASSED_ON: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
 
 
 class ConsoleDoor:
@@ -46,7 +44,7 @@ class ConsoleDoor:
         if (refused := self._doors.refusal([one for one in scope["headers"] if one[0] != b"origin"])) is not None:
             await respond(send, *refused)
             return True
-        if not self._everywhere and not _is_here(scope):
+        if not self._everywhere and not is_here(scope):
             message = "The console is for browsers on the machine of the bridge."
             remedy = "Set `telemetry.console` to `on`, to let in principals with the right to it from elsewhere."
             await respond(send, 403, {"error": "not allowed", "message": message, "remedy": remedy})
@@ -88,13 +86,3 @@ def console_door(
 def missing_console() -> str:
     """Return the sentence that says how to install the console."""
     return f"Install the console with: {MissingExtra.install_line(EXTRA)}"
-
-
-def passed_on(scope: Scope) -> bool:
-    """Return whether a proxy passed a request on, so that its address is not that of the client."""
-    return any(name in _PASSED_ON for name, _ in scope["headers"])
-
-
-def _is_here(scope: Scope) -> bool:
-    address: tuple[str, int] | None = scope.get("client")
-    return address is not None and is_loopback(address[0]) and not passed_on(scope)
