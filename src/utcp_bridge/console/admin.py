@@ -6,7 +6,7 @@ has to write them as text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
@@ -16,18 +16,20 @@ import anyio
 from utcp_bridge import __version__
 from utcp_bridge.access.approvals import ApprovalOptions, ApprovalRecords
 from utcp_bridge.auth.results import masked_result
-from utcp_bridge.catalogue.fitting import Budget
+from utcp_bridge.catalogue.catalogue import BYTES_PER_TOKEN
+from utcp_bridge.catalogue.fitting import Budget, json_size
 from utcp_bridge.catalogue.render import Rendering, render_error, render_result
 from utcp_bridge.catalogue.text import clean, clean_line, clean_schema
 from utcp_bridge.errors import AuthRequired, ConfigError, LoginFailed, UnknownTool
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.manuals.states import source_of, word_of
 from utcp_bridge.model import REQUESTER, JsonObject, Requester, grouped_faults, is_list, is_object
-from utcp_bridge.tasks import loop_time, setting
+from utcp_bridge.tasks import in_slices, loop_time, setting
 from utcp_bridge.telemetry.recent import MAX_CALLS
 from utcp_bridge.upstream import InputRequired, ProtocolError
 
 if TYPE_CHECKING:
+    from utcp_bridge.catalogue.catalogue import Catalogue, Entry
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.errors import UtcpError
     from utcp_bridge.manuals.registration import ManualState
@@ -46,6 +48,8 @@ _MAX_RESULT: Final = 200_000
 """Bytes of a result that the page shows. A larger one is cut as for a host."""
 _OPTION: Final = "--show-values shows them."
 """What a note of an explanation says about the command's option."""
+_MAX_WEIGHED: Final = 1_000
+"""Tools whose definitions are made to know what a list costs."""
 _LOGIN: Final = "oauth2_login"
 _REMEDIES: Final = {
     "needs login": "Log in to it: `utcp-bridge login {manual}`.",
@@ -71,6 +75,7 @@ class Admin:
 
     `summary` returns the counts of the readiness probe. `launch` are the words with which a host starts this
     configuration; None if hosts reach it by a URL. `lock` compares with `utcp.lock`, where that is possible.
+    `catalogue` returns what hosts see.
     """
 
     def __init__(
@@ -80,11 +85,15 @@ class Admin:
         *,
         launch: Sequence[str] | None = None,
         lock: LockPort | None = None,
+        catalogue: Callable[[], Catalogue] | None = None,
     ) -> None:
         self.client = client
         self.lock = lock
         self._launch = launch
         self._summary = summary
+        self._catalogue = catalogue
+        self._cost: tuple[int | None, JsonObject] = None, {}
+        self._counting = anyio.Lock()
         self._login_manuals: tuple[int | None, set[str]] = None, set()
 
     # --- state ---
@@ -294,6 +303,21 @@ class Admin:
         found = list(islice(self.client.recent.found(), min(limit, MAX_CALLS)))
         return {"number": self.client.recent.number, "calls": [self._shown_call(one) for one in found]}
 
+    async def tokens(self) -> JsonObject:
+        """Return the tokens of `tools/list` now and of a list of all tools, and those that results were shortened by.
+
+        {tools: {listed, all, listed_tokens, all_tokens}, results: {tokens}}; `tools` is None without a catalogue.
+        A token is taken for four bytes, as for the setting `exposure`.
+        """
+        saved: JsonObject = {"results": {"tokens": self.client.recent.saved // BYTES_PER_TOKEN}}
+        if self._catalogue is None:
+            return {"tools": None, **saved}
+        async with self._counting:
+            if self._cost[0] != self.client.generation:
+                generation = self.client.generation
+                self._cost = generation, await in_slices(_cost_of(self._catalogue()))
+        return {"tools": self._cost[1], **saved}
+
     def _shown_call(self, call: JsonObject) -> JsonObject:
         shown: JsonObject = visible_json({**call, "seconds": round(call["seconds"], 6)})
         return shown
@@ -383,6 +407,31 @@ class Admin:
 
     def _line(self, text: str) -> str:
         return clean_line(self.client.redactor(text), _MAX_NAME)
+
+
+def _cost_of(catalogue: Catalogue) -> Generator[None, None, JsonObject]:
+    """Return what a list costs for a host without settings of its own. Of many tools, every n-th is weighed."""
+    view, entries = catalogue.view(), list(catalogue.entries.values())
+    listed = view.listed
+    everything = yield from _weight_of(entries)
+    own = everything if len(listed) == len(entries) else (yield from _weight_of(listed))
+    own += 0 if view.part.exposure == "pinned" else json_size(catalogue.meta_tools)
+    return {
+        "listed": len(listed),
+        "all": len(entries),
+        "listed_tokens": own // BYTES_PER_TOKEN,
+        "all_tokens": everything // BYTES_PER_TOKEN,
+    }
+
+
+def _weight_of(entries: Sequence[Entry]) -> Generator[None, None, int]:
+    some = entries[:: len(entries) // _MAX_WEIGHED + 1]
+    found = 0
+    for entry in some:
+        yield from entry.steps()
+        found += entry.weight[0]
+        yield
+    return found * len(entries) // len(some) if some else 0
 
 
 def _names_login(auth: Any) -> bool:

@@ -196,7 +196,9 @@ class ConsoleSite:
             return {"manuals": self._admin.manuals(), "may_log_in": may_log_in}
         if part == "calls":
             found = self._admin.calls(MAX_CALLS)
-            return {"calls": found["calls"][:_SHOWN_CALLS], "number": found["number"], **pictures(found["calls"])}
+            drawn = pictures(found["calls"], self._admin.client.recent.savings())
+            tokens = await self._admin.tokens()
+            return {"calls": found["calls"][:_SHOWN_CALLS], "number": found["number"], "tokens": tokens, **drawn}
         if part == "approvals":
             waiting = await self._admin.approvals()
             return {"approvals": waiting, "may_decide": self.visitors.secret is not None}

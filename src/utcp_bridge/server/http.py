@@ -135,7 +135,7 @@ def _assemble(
         path=settings.path,
         at_end=ways.end_streams,
     )
-    front.console = console_door(server.part.whole, server.readiness, doors, keeper, lock)
+    front.console = console_door(server.parts, doors, keeper, lock)
     front.refusals = server.part.whole.refusals
     if settings.metrics:
         front.metrics = MetricsPage(server.part.whole, server.readiness)

@@ -17,8 +17,7 @@ from utcp_bridge.server.replies import Receive, Scope, Send, respond
 
 if TYPE_CHECKING:
     from utcp_bridge.access.gatekeeper import Gatekeeper
-    from utcp_bridge.client.client import UtcpClient
-    from utcp_bridge.server.readiness import Readiness
+    from utcp_bridge.server.parts import Parts
     from utcp_bridge.server.web.doors import Doors
 
 __all__ = ["EXTRA", "ConsoleDoor", "console_door", "missing_console"]
@@ -61,7 +60,7 @@ class ConsoleDoor:
 
 
 def console_door(
-    client: UtcpClient, readiness: Readiness, doors: Doors, keeper: Gatekeeper | None, lock: LockPort | None = None
+    parts: Parts, doors: Doors, keeper: Gatekeeper | None, lock: LockPort | None = None
 ) -> ConsoleDoor | None:
     """Return the door of the console that the settings describe; None if they turn it off.
 
@@ -70,6 +69,7 @@ def console_door(
 
     :raises ConfigError: the setting says `on`, and Jinja is not installed, or there are several processes.
     """
+    client = parts.part.whole
     settings = client.settings
     is_wanted = settings.console == "on"
     if settings.console == "off" or (settings.workers > 1 and not is_wanted):
@@ -79,7 +79,8 @@ def console_door(
     is_installed = find_spec("jinja2") is not None
     if is_wanted and not is_installed:
         raise ConfigError("The console needs packages that are not installed.", remedy=missing_console())
-    site = ConsoleSite(Admin(client, readiness.summary, lock=lock), Visitors(keeper)) if is_installed else None
+    admin = Admin(client, parts.readiness.summary, lock=lock, catalogue=lambda: parts.catalogue)
+    site = ConsoleSite(admin, Visitors(keeper)) if is_installed else None
     return ConsoleDoor(site, doors, path=settings.path, everywhere=is_wanted and keeper is not None)
 
 

@@ -95,12 +95,16 @@ async def _serve(client: UtcpClient, lock: ConsoleLock, launch: list[str], port:
     from utcp_bridge.console.visitors import Visitors
     from utcp_bridge.net.asgi_server import serve_asgi
     from utcp_bridge.net.listening import listen
+    from utcp_bridge.server.meta_tools import catalogue_with_meta_tools
     from utcp_bridge.server.readiness import Readiness
     from utcp_bridge.server.web.console_door import ConsoleDoor
     from utcp_bridge.server.web.doors import Doors
 
     visitors = Visitors(needs_code=True)
-    site = ConsoleSite(Admin(client, Readiness(client).summary, launch=launch, lock=lock), visitors)
+    catalogue = catalogue_with_meta_tools(client)
+    summary = Readiness(client).summary
+    admin = Admin(client, summary, launch=launch, lock=lock, catalogue=lambda: catalogue)
+    site = ConsoleSite(admin, visitors)
     door = ConsoleDoor(site, Doors(client.settings))
     listeners = listen(_HOST, port)
     address = f"http://{_HOST}:{listeners[0].getsockname()[1]}/#code={visitors.new_code()}"
