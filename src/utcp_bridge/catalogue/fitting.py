@@ -55,7 +55,7 @@ class Savings(Protocol):
     is_on: bool
 
     def note_saved(self, size: int) -> None:
-        """Note that a result was shortened by so many bytes."""
+        """Note that a result was shortened by this number of bytes."""
         ...
 
 

@@ -59,7 +59,7 @@ class RecentCalls:
             self._calls[-1].line = line
 
     def note_saved(self, size: int) -> None:
-        """Note that a result was shortened by so many bytes."""
+        """Note that a result was shortened by this number of bytes."""
         if self.is_on and size > 0:
             self.saved += size
             self._savings.append((time.time(), size))
