@@ -9,6 +9,7 @@ from tests.support.tools import make_tool
 from utcp_bridge.errors import ConfigError, MalformedReply
 from utcp_bridge.model import Binary, Call, ContentBlocks, Result, WrittenValue, discard
 from utcp_bridge.pipeline.post_processing import PostProcessing, compile_projection, read_post_processors
+from utcp_bridge.telemetry.recent import RecentCalls
 
 pytestmark = pytest.mark.anyio
 
@@ -155,3 +156,15 @@ def test_an_invalid_expression_is_a_configuration_error() -> None:
 def test_a_value_of_the_wrong_type_is_an_error_with_the_expression() -> None:
     with pytest.raises(MalformedReply, match="length"):
         compile_projection("length(@)")(5)
+
+
+@pytest.mark.parametrize(("is_on", "saved"), [(True, len('"b":[1,2,3],')), (False, 0)])
+async def test_what_a_projection_leaves_out_is_counted_if_somebody_looks(is_on, saved):
+    tool = make_tool("echo", projection="{a: a}")
+    recent = RecentCalls(is_on=is_on)
+
+    async def inner(_call, _emit):
+        return Result({"b": [1, 2, 3], "a": 1})
+
+    await PostProcessing((), recent)(tool, inner)(Call(tool, {}), discard)
+    assert recent.saved == saved

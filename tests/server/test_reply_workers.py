@@ -155,6 +155,17 @@ async def test_a_worker_reads_one_large_reply_after_another_and_no_small_one(sta
     assert started.all_have_ended()
 
 
+async def test_what_a_worker_leaves_out_is_counted_if_somebody_looks(started: Started) -> None:
+    async with bridge() as (server, host):
+        await host.call_tool("m_rows", {})
+        recent = server.part.whole.recent
+        assert recent.saved == 0
+        server.part.whole.keep_recent_calls()
+        shown = text_of(await host.call_tool("m_other", {}))
+        assert 0 < recent.saved < len(OTHER_ROWS) - len(shown)
+        assert len(started.workers) == 1
+
+
 async def test_the_rest_of_a_large_reply_is_read_by_a_worker(started: Started) -> None:
     async with bridge() as (server, host):
         handle = handle_in(await host.call_tool("m_rows", {}))

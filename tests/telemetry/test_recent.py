@@ -29,6 +29,22 @@ def test_only_the_last_calls_are_kept_the_newest_first():
     assert (recent.number, len(found), found[0]["tool"]) == (MAX_CALLS + 5, MAX_CALLS, f"m.{MAX_CALLS + 4}")
 
 
+def test_savings_are_counted_while_it_is_on_and_only_the_last_are_kept():
+    recent = RecentCalls()
+    recent.note_saved(10)
+    assert (recent.saved, recent.savings()) == (0, [])
+    recent.is_on = True
+    for size in [-1, 0, *[2] * (MAX_CALLS + 5)]:
+        recent.note_saved(size)
+    assert (recent.saved, len(recent.savings())) == (2 * (MAX_CALLS + 5), MAX_CALLS)
+
+
+def test_savings_are_in_the_span_of_their_time_and_those_before_the_first_call_in_none():
+    calls = [{"time": 1_000.0, "outcome": "ok", "seconds": 0.1}]
+    found = slices(calls, [(500.0, 1), (1_000.0, 2), (1_299.0, 4)], number=3, now=1_300.0)
+    assert [one.saved for one in found] == [2, 0, 4]
+
+
 def test_a_line_of_another_call_or_a_long_one_is_not_shown():
     recent = RecentCalls(is_on=True)
     recent(call_of())

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.manuals.repository import Change
 
-__all__ = ["Catalogue", "Entry", "MetaToolEntries", "ToolPage", "View"]
+__all__ = ["BYTES_PER_TOKEN", "Catalogue", "Entry", "MetaToolEntries", "ToolPage", "View"]
 
 MetaToolEntries = Callable[[Mapping[str, int]], list[JsonObject]]
 """Makes the entries of the meta-tools from the number of tools per manual."""
@@ -70,7 +70,7 @@ of 64 published OpenAPI documents has 31,000. The tools after them are listed by
 _MAX_OUTLINE_NODES: Final = 300
 _MAX_RECENT: Final = 64
 _DIGEST_BYTES: Final = 16
-_BYTES_PER_TOKEN: Final = 4
+BYTES_PER_TOKEN: Final = 4
 """Roughly, for JSON. An exact count would need the tokenizer of every model."""
 
 
@@ -409,7 +409,7 @@ class View:
             return True
         if len(self._entries) > limits.tools:
             return False
-        left = limits.tokens * _BYTES_PER_TOKEN
+        left = limits.tokens * BYTES_PER_TOKEN
         for entry in self._entries:
             yield from entry.steps()
             left -= entry.weight[0]

@@ -13,14 +13,14 @@ import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
 from utcp_bridge.catalogue.budget import Cut, Shrinker, as_jmespath, first_text, parsed_json
 from utcp_bridge.model import Binary, JsonObject, is_object
 
-__all__ = ["RESULT_SCHEME", "TRUNCATED", "Budget", "Rest", "fitted", "json_bytes", "json_size"]
+__all__ = ["RESULT_SCHEME", "TRUNCATED", "Budget", "Rest", "Savings", "fitted", "json_bytes", "json_size"]
 
 RESULT_SCHEME: Final = "utcp-result://"
 TRUNCATED: Final = "_truncated"
@@ -49,6 +49,16 @@ class Rest:
     links: bool = False
 
 
+class Savings(Protocol):
+    """What counts the bytes that results lost; only while it is on."""
+
+    is_on: bool
+
+    def note_saved(self, size: int) -> None:
+        """Note that a result was shortened by this number of bytes."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """Most bytes of one result for one caller. `max_message_bytes` limits it with its images and audio."""
@@ -57,6 +67,7 @@ class Budget:
     prefers_structure: bool = False
     max_message_bytes: int = _MAX_MEDIA_BYTES
     rest: Rest | None = None
+    savings: Savings | None = field(default=None, repr=False, compare=False)
 
 
 def json_size(value: Any) -> int:
@@ -91,7 +102,10 @@ def fitted(
     media = sum(json_size(block) for block in result["content"] if block["type"] in _MEDIA)
     if size - media <= budget.max_bytes and size <= budget.max_message_bytes:
         return result
-    return _Fitting(budget, write, conform).run(result, value)
+    found = _Fitting(budget, write, conform).run(result, value)
+    if budget.savings is not None and budget.savings.is_on:
+        budget.savings.note_saved(size - json_size(found))
+    return found
 
 
 @dataclass(slots=True)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import anyio
 import anyio.to_thread
 
+from utcp_bridge.catalogue.text import clean
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import load, open_loaded, wait_for_manuals
 from utcp_bridge.cli.options import Options
 from utcp_bridge.cli.output import complain
-from utcp_bridge.errors import ConfigError
+from utcp_bridge.errors import ConfigError, UnknownTool
 from utcp_bridge.manuals.lock import (
     LOCK_NAME,
     Line,
@@ -34,7 +37,11 @@ if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.model import Tool
 
-__all__ = ["Compared", "Review", "is_part_of", "read_lock", "review", "review_of"]
+__all__ = ["Compared", "ConsoleLock", "Review", "is_part_of", "review"]
+
+
+_MAX_TEXT: Final = 2_000
+"""Characters of the description of a tool that differs, on a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +80,21 @@ class Compared:
         kept = {name: line for name, line in self.locked.items() if name not in names}
         return {**kept, **{name: self.now[name] for name in names if name in self.now}}
 
+    def what_changed(self, name: str) -> str:
+        """Return the parts that changed; of those that a person can read, both values."""
+        known, now = self.locked[name], self.now[name]
+        readable = ("host", "hints")
+        return ", ".join(
+            f"{part}: {_shown(known.get(part))} → {_shown(now[part])}" if part in readable else part
+            for part in self.changed[name]
+        )
+
     def _is_out(self, name: str) -> bool:
         return any(is_part_of(name, manual) for manual in self.failed)
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,3 +232,76 @@ def _documents(client: UtcpClient, tools: Iterable[Tool]) -> dict[str, Line]:
         if line is not None:
             found[state.name] = line
     return found
+
+
+class ConsoleLock:
+    """Compares with `utcp.lock` as `utcp-bridge diff` does, for a console: with a client that withholds no tool.
+
+    One comparison runs at a time, because each loads every manual.
+    """
+
+    def __init__(self, options: Options, client: UtcpClient) -> None:
+        self._options = replace(options, settings={**options.settings, "pin": "off"})
+        self._client = client
+        self._turn = anyio.Lock()
+
+    async def differences(self) -> JsonObject:
+        """Return {file, differences: [{name, change, what, text}], not_loaded}.
+
+        :raises ConfigError: the configuration is not a file, or its lock file cannot be read.
+        """
+        async with self._turn:
+            found = await self._review()
+        return {
+            "file": str(found.file.path),
+            "differences": [*self._listed(found)],
+            "not_loaded": sorted(found.failed),
+        }
+
+    async def approve(self, names: list[str]) -> JsonObject:
+        """Approve differences by their names.
+
+        :raises ConfigError: the lock file cannot be read, or has changed meanwhile.
+        :raises UnknownTool: a name is not that of a difference.
+        """
+        async with self._turn:
+            found = await self._review()
+            for name in names:
+                if name not in found.differing:
+                    raise UnknownTool(f"{name!r} does not differ from {found.file.path}.")
+            await anyio.to_thread.run_sync(found.file.replace, found.locked, found.approved(names))
+        return {"file": str(found.file.path), "approved": names}
+
+    @staticmethod
+    def _listed(found: Review) -> Iterator[JsonObject]:
+        for compared, is_tool in ((found.by_tool, True), (found.by_offer, False)):
+            for name in compared.differing:
+                change = "changed" if name in compared.changed else "new" if name in compared.new else "gone"
+                what = compared.what_changed(name) if change == "changed" else ""
+                if change == "new" and is_tool:
+                    what = f"calls {compared.now[name]['host']}"
+                text = "" if change == "gone" else found.tools[name].description if is_tool else found.texts[name]
+                yield {"name": name, "change": change, "what": clean(what), "text": clean(text, _MAX_TEXT)}
+
+    async def _review(self) -> Review:
+        from utcp_bridge.client.client import UtcpClient
+        from utcp_bridge.client.extensions import Extensions
+
+        async with AsyncExitStack() as stack:
+            loaded = await load(self._options, stack)
+            if loaded.lock_file is None:
+                raise ConfigError("This configuration is not a file, so it has no `utcp.lock`.")
+            file = LockFile(Path(loaded.lock_file))
+            locked = await anyio.to_thread.run_sync(read_lock, file)
+            extensions = Extensions(
+                redactor=self._client.redactor,
+                documents=loaded.documents,
+                lock_file=loaded.lock_file,
+                env_files=loaded.env_files,
+            )
+            config = loaded.config.model_copy(
+                update={"bridge": loaded.config.bridge.model_copy(update={"access_rules": ()})}  # nothing is called
+            )
+            client = await UtcpClient.create(config, root=loaded.root, extensions=extensions)
+            await stack.enter_async_context(client)
+            return review_of(client, file, locked)

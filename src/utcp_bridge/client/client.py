@@ -168,7 +168,7 @@ class UtcpClient(ReferenceNames):
             self._validation,
             self._rules,
             self._file_arguments,
-            PostProcessing(processors),
+            PostProcessing(processors, self.recent),
             Deadline(self._seconds, lambda tool: self._registration.transport(tool.kind).ends_at_once),
             self._breakers.refusal,
             self._limits,

@@ -6,7 +6,7 @@ has to write them as text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -15,18 +15,20 @@ import anyio
 from utcp_bridge import __version__
 from utcp_bridge.access.approvals import ApprovalOptions, ApprovalRecords
 from utcp_bridge.auth.results import masked_result
-from utcp_bridge.catalogue.fitting import Budget
+from utcp_bridge.catalogue.catalogue import BYTES_PER_TOKEN
+from utcp_bridge.catalogue.fitting import Budget, json_size
 from utcp_bridge.catalogue.render import Rendering, render_error, render_result
 from utcp_bridge.catalogue.text import clean, clean_line, clean_schema
-from utcp_bridge.errors import ConfigError, UnknownTool, UtcpError
+from utcp_bridge.errors import AuthRequired, ConfigError, LoginFailed, UnknownTool, UtcpError
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.manuals.states import source_of, word_of
-from utcp_bridge.model import REQUESTER, JsonObject, Requester, grouped_faults
-from utcp_bridge.tasks import loop_time, setting
+from utcp_bridge.model import REQUESTER, JsonObject, Requester, grouped_faults, is_list, is_object
+from utcp_bridge.tasks import in_slices, loop_time, setting
 from utcp_bridge.telemetry.recent import MAX_CALLS
 from utcp_bridge.upstream import InputRequired, ProtocolError
 
 if TYPE_CHECKING:
+    from utcp_bridge.catalogue.catalogue import Catalogue, Entry
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.manuals.registration import ManualState
     from utcp_bridge.model import Tool
@@ -44,6 +46,9 @@ _MAX_RESULT: Final = 200_000
 """Bytes of a result that the page shows. A larger one is cut as for a host."""
 _OPTION: Final = "--show-values shows them."
 """What a note of an explanation says about the command's option."""
+_MAX_WEIGHED: Final = 1_000
+"""Tools whose definitions are made to know what a list costs."""
+_LOGIN: Final = "oauth2_login"
 _REMEDIES: Final = {
     "needs login": "Log in to it: `utcp-bridge login {manual}`.",
     "lost": "The next call connects again. Retry to connect now.",
@@ -68,6 +73,7 @@ class Admin:
 
     `summary` returns the counts of the readiness probe. `launch` are the words with which a host starts this
     configuration; None if hosts reach it by a URL. `lock` compares with `utcp.lock`, where that is possible.
+    `catalogue` returns what hosts see.
     """
 
     def __init__(
@@ -77,12 +83,17 @@ class Admin:
         *,
         launch: Sequence[str] | None = None,
         lock: LockPort | None = None,
+        catalogue: Callable[[], Catalogue] | None = None,
     ) -> None:
         self.client = client
         self.lock = lock
         self._launch = launch
         self._summary = summary
         self._opened: tuple[Any, ApprovalOptions, ApprovalRecords] | None = None
+        self._catalogue = catalogue
+        self._cost: tuple[int | None, JsonObject] = None, {}
+        self._counting = anyio.Lock()
+        self._login_manuals: tuple[int | None, set[str]] = None, set()
 
     # --- state ---
 
@@ -115,11 +126,20 @@ class Admin:
             "tools": state.tools,
             "seconds": round(state.seconds, 3),
             "retries_in": pause,
+            "login": self._login_of(state, servers),
             "error": error,
             "faults": [self._fault(group.faults[0].severity, group) for group in groups[:_MAX_FAULTS]],
             "more_faults": max(0, len(groups) - _MAX_FAULTS),
             "servers": [self._server(one) for one in servers if one.manual == state.name],
         }
+
+    def _login_of(self, state: ManualState, servers: list[Any]) -> str | None:
+        """Return `needed` if a person has to log in, `possible` if the services know logins, else None."""
+        is_asked = isinstance(state.error, AuthRequired | LoginFailed)
+        if is_asked or any(one.manual == state.name and one.status == "needs login" for one in servers):
+            return "needed"
+        own = (state.entry.template.get(key) for key in ("auth", "auth_tools"))
+        return "possible" if state.name in self._with_logins or any(map(_names_login, own)) else None
 
     def _server(self, server: Any) -> JsonObject:
         remedy = _REMEDIES.get(server.status, "").format(manual=server.manual)
@@ -160,11 +180,38 @@ class Admin:
 
         :raises ConfigError: no manual has this name.
         """
-        if not any(state.name == name for state in self.client.report()):
-            raise ConfigError(f"There is no manual {clean_line(name, _MAX_NAME)!r}.")
+        self.insist_on_manual(name)
         with anyio.move_on_after(self.client.settings.discovery_timeout + 5):
             await self.client.refresh(name)
         return next((one for one in self.manuals() if one["name"] == name), {"name": name, "state": "gone"})
+
+    def insist_on_manual(self, name: str) -> None:
+        """Refuse the name of no manual.
+
+        :raises ConfigError: no manual has this name.
+        """
+        if not any(state.name == name for state in self.client.report()):
+            raise ConfigError(f"There is no manual {clean_line(name, _MAX_NAME)!r}.")
+
+    async def connect(self, name: str) -> str:
+        """Load a manual again after a login, unless it works already, and return its state afterwards."""
+        shown = next((one for one in self.manuals() if one["name"] == name), None)
+        if shown is None or (shown["state"] == "ready" and shown["login"] != "needed"):
+            return "gone" if shown is None else "ready"
+        return str((await self.retry(name))["state"])
+
+    @property
+    def _with_logins(self) -> Container[str]:
+        """The manuals with a tool to whose service a person logs in."""
+        if self._login_manuals[0] != self.client.generation:
+            found = {tool.manual for tool in self.client.tools() if _names_login(tool.template.get("auth"))}
+            self._login_manuals = self.client.generation, found
+        return self._login_manuals[1]
+
+    def problem(self, error: UtcpError) -> JsonObject:
+        """Return {error, message, remedy} of an error. Its secrets are masked."""
+        found = {"error": error.code, "message": self._text(error.message)}
+        return {**found, "remedy": self._text(error.remedy)} if error.remedy else found
 
     # --- tools ---
 
@@ -258,6 +305,21 @@ class Admin:
         found = list(islice(self.client.recent.found(), min(limit, MAX_CALLS)))
         return {"number": self.client.recent.number, "calls": [self._shown_call(one) for one in found]}
 
+    async def tokens(self) -> JsonObject:
+        """Return the tokens of `tools/list` now and of a list of all tools, and those that results were shortened by.
+
+        {tools: {listed, all, listed_tokens, all_tokens}, results: {tokens}}; `tools` is None without a catalogue.
+        A token is taken for four bytes, as for the setting `exposure`.
+        """
+        saved: JsonObject = {"results": {"tokens": self.client.recent.saved // BYTES_PER_TOKEN}}
+        if self._catalogue is None:
+            return {"tools": None, **saved}
+        async with self._counting:
+            if self._cost[0] != self.client.generation:
+                generation = self.client.generation
+                self._cost = generation, await in_slices(_cost_of(self._catalogue()))
+        return {"tools": self._cost[1], **saved}
+
     def _shown_call(self, call: JsonObject) -> JsonObject:
         shown: JsonObject = visible_json({**call, "seconds": round(call["seconds"], 6)})
         return shown
@@ -350,3 +412,39 @@ class Admin:
 
     def _line(self, text: str) -> str:
         return clean_line(self.client.redactor(text), _MAX_NAME)
+
+
+def _cost_of(catalogue: Catalogue) -> Generator[None, None, JsonObject]:
+    """Return what a list costs for a host without settings of its own. Of many tools, every n-th is weighed."""
+    view, entries = catalogue.view(), list(catalogue.entries.values())
+    listed = view.listed
+    everything = yield from _weight_of(entries)
+    own = everything if len(listed) == len(entries) else (yield from _weight_of(listed))
+    own += 0 if view.part.exposure == "pinned" else json_size(catalogue.meta_tools)
+    return {
+        "listed": len(listed),
+        "all": len(entries),
+        "listed_tokens": own // BYTES_PER_TOKEN,
+        "all_tokens": everything // BYTES_PER_TOKEN,
+    }
+
+
+def _weight_of(entries: Sequence[Entry]) -> Generator[None, None, int]:
+    some = entries[:: len(entries) // _MAX_WEIGHED + 1]
+    found = 0
+    for entry in some:
+        yield from entry.steps()
+        found += entry.weight[0]
+        yield
+    return found * len(entries) // len(some) if some else 0
+
+
+def _names_login(auth: Any) -> bool:
+    """Return whether an `auth`, or one of its alternatives, is the login of a person."""
+    if is_list(auth):
+        return any(map(_names_login, auth))
+    if not is_object(auth):
+        return False
+    return auth.get("auth_type") == _LOGIN or any(
+        _names_login(one) for one in auth.values() if not isinstance(one, str)
+    )

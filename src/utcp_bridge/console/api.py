@@ -137,6 +137,9 @@ class _Answers:
     async def calls(self, asked: Question) -> Any:
         return self._admin.calls(asked.number("limit", 50))
 
+    async def tokens(self, _: Question) -> Any:
+        return await self._admin.tokens()
+
     async def approvals(self, _: Question) -> Any:
         return {"approvals": await self._admin.approvals()}
 
@@ -172,6 +175,7 @@ def operations(admin: Admin) -> list[Operation]:
         _post("/explain", "Return the request that a call would send, and send nothing.", of.explain, called),
         _post("/call", "Call a tool, and return the seconds and the result as hosts get it.", of.call, called),
         _get("/calls", "Return the last calls, the newest first.", of.calls, {"limit": _NUMBER}),
+        _get("/tokens", "Return the tokens of the list of tools, and those that results were shortened by.", of.tokens),
         _get("/approvals", "Return the calls that wait for an approval.", of.approvals),
         _post("/decide", "Approve or deny a call that waits.", of.decide, {"id": _TEXT, "decision": decision}),
         _get("/drift", "Return what differs from `utcp.lock`. Each manual is loaded once more.", of.drift),

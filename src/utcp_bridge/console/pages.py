@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -85,9 +85,10 @@ def shown_result(result: JsonObject) -> JsonObject:
     }
 
 
-def pictures(calls: list[JsonObject]) -> JsonObject:
-    """Return the bars of numbers, and the lines of durations, of calls over time, in a box of 600 by 100."""
-    parts = slices(calls)
+def pictures(calls: list[JsonObject], savings: Sequence[tuple[float, int]] = ()) -> JsonObject:
+    """Return the bars of numbers and savings, and the lines of durations, over time, in a box of 600 by 100."""
+    parts = slices(calls, savings)
+    largest = max(one.saved for one in parts) or 1
     width = _WIDTH / len(parts)
     most = max((one.ok + one.failed for one in parts), default=0) or 1
     median, slow = ([one.share(part) for one in parts] for part in (0.5, 0.95))
@@ -99,6 +100,7 @@ def pictures(calls: list[JsonObject]) -> JsonObject:
                 "width": round(width - 2, 1),
                 "ok": round(one.ok / most * _HEIGHT, 1),
                 "failed": round(one.failed / most * _HEIGHT, 1),
+                "saved": round(one.saved / largest * _HEIGHT, 1),
             }
             for place, one in enumerate(parts)
         ],

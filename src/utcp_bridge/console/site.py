@@ -20,8 +20,9 @@ from utcp_bridge.catalogue.text import clean
 from utcp_bridge.console.admin import Admin
 from utcp_bridge.console.api import BASE, Question, described, operations
 from utcp_bridge.console.forms import fields_of, read_form
+from utcp_bridge.console.logins import LoginReply, PageLogins, check_place
 from utcp_bridge.console.pages import ASSETS, PARTS, asset, pictures, render, shown_result
-from utcp_bridge.console.visitors import Visitor, Visitors, foreign_request
+from utcp_bridge.console.visitors import Visitor, Visitors, foreign_request, is_here
 from utcp_bridge.errors import InvalidArguments, PolicyError, UnknownTool, UtcpError
 from utcp_bridge.model import JsonObject, Requester, is_object
 from utcp_bridge.telemetry.recent import MAX_CALLS
@@ -74,6 +75,7 @@ class ConsoleSite:
     def __init__(self, admin: Admin, visitors: Visitors) -> None:
         self._admin = admin
         self.visitors = visitors
+        self._logins = PageLogins(admin)
         every = operations(admin)
         self._operations = {(one.method, f"{BASE}{one.path}"): one.answer for one in every}
         self._ended = anyio.Event()
@@ -138,9 +140,7 @@ class ConsoleSite:
         return f"{request.url.scheme}://{request.headers.get('host', '')}{self._admin.client.settings.path}"
 
     def _problem(self, error: UtcpError) -> Response:
-        text = {"error": error.code, "message": clean(error.message)}
-        if error.remedy:
-            text["remedy"] = clean(error.remedy)
+        text = self._admin.problem(error)
         status = 404 if isinstance(error, UnknownTool) else 403 if isinstance(error, PolicyError) else 400
         return _json(text, status)
 
@@ -176,6 +176,8 @@ class ConsoleSite:
             return _html("tool.html", self._tool(request.query_params.get("name", "")))
         if method == "POST" and path == "/console/try":
             return await self._try(request, visitor)
+        if method == "POST" and path == "/console/login":
+            return await self._log_in(request, visitor)
         if method == "GET" and path == "/console/events":
             events = self._events(request)
             return StreamingResponse(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
@@ -192,10 +194,13 @@ class ConsoleSite:
     async def _part(self, part: str, request: Request) -> JsonObject:
         """Return the values of one part."""
         if part == "manuals":
-            return {"manuals": self._admin.manuals()}
+            may_log_in = self.visitors.secret is not None and is_here(request.scope)
+            return {"manuals": self._admin.manuals(), "may_log_in": may_log_in}
         if part == "calls":
             found = self._admin.calls(MAX_CALLS)
-            return {"calls": found["calls"][:_SHOWN_CALLS], "number": found["number"], **pictures(found["calls"])}
+            drawn = pictures(found["calls"], self._admin.client.recent.savings())
+            tokens = await self._admin.tokens()
+            return {"calls": found["calls"][:_SHOWN_CALLS], "number": found["number"], "tokens": tokens, **drawn}
         if part == "approvals":
             shown: JsonObject = {"approvals": [], "unread": "", "may_decide": self.visitors.secret is not None}
             try:
@@ -206,7 +211,8 @@ class ConsoleSite:
         if part == "drift":
             asked = request.query_params.get("compare") == "now" and request.url.path != "/"
             differences = await self._admin.differences() if asked else None
-            return {"drift": differences, "can_compare": self._admin.lock is not None}
+            may_decide = self.visitors.secret is not None
+            return {"drift": differences, "can_compare": self._admin.lock is not None, "may_decide": may_decide}
         if part == "hosts":
             return {"hosts": self._admin.hosts(self._address(request))}
         return self._tools(request)
@@ -235,6 +241,20 @@ class ConsoleSite:
             values = {"problem": {"message": clean(error.message), "remedy": clean(error.remedy or "")}}
         empty: JsonObject = {"problem": None, "explained": None, "result": None, "seconds": 0.0}
         return _html("tried.html", {**empty, **values})
+
+    async def _log_in(self, request: Request, visitor: Visitor) -> Response:
+        """Let a visitor log in to the services of a manual. The reply lasts as long as that takes."""
+        signed = self.visitors.secret is not None
+        asked = Question({}, await _body(request), _requester(request, visitor), is_signed_in=signed)
+        asked.insist_on_login()
+        manual = asked.text("manual")
+        self._admin.insist_on_manual(manual)
+        check_place(is_here=is_here(request.scope), manual=manual)
+
+        async def holds() -> bool:
+            return await self.visitors.find(request.scope) is not None
+
+        return LoginReply(self._logins, manual, holds=holds, ended=self._ended)
 
     async def _tried(self, name: str, arguments: JsonObject, asked: Question) -> JsonObject:
         """Return the explanation of a call, and its result if it is to be made."""

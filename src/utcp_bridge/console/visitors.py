@@ -22,9 +22,10 @@ from utcp_bridge.access.admissions import Admission
 from utcp_bridge.access.challenges import Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.access.principals import ANYONE, Principal
+from utcp_bridge.net.listening import is_loopback
 from utcp_bridge.tasks import loop_time
 
-__all__ = ["HEADER", "SCOPE", "Visitor", "Visitors", "foreign_request"]
+__all__ = ["HEADER", "SCOPE", "Visitor", "Visitors", "foreign_request", "is_here"]
 
 HEADER: Final = "x-utcp-console"
 """A request that changes something has this header. A page of another site cannot send it without being asked for."""
@@ -39,6 +40,9 @@ _FAILURE_SECONDS: Final = 60.0
 _MAX_SECRET: Final = 16_384
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _ELSEWHERE: Final = (b"cross-site", b"same-site")
+_PASSED_ON: Final = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
+"""How the names of headers begin that proxies add."""
+"""Headers of a proxy, so that the address is not that of the client."""
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -152,6 +156,13 @@ def foreign_request(scope: Mapping[str, Any]) -> str | None:
     if scope["method"] not in _SAFE and not any(name == HEADER.encode() for name, _ in headers):
         return f"A request that changes something needs the header `{HEADER}: 1`."
     return None
+
+
+def is_here(scope: Mapping[str, Any]) -> bool:
+    """Return whether a request comes from this machine, and no proxy passed it on."""
+    address: tuple[str, int] | None = scope.get("client")
+    is_passed_on = any(name.startswith(_PASSED_ON) for name, _ in scope["headers"])
+    return address is not None and is_loopback(address[0]) and not is_passed_on
 
 
 def _digest(secret: str) -> bytes:

@@ -15,6 +15,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from utcp_bridge.errors import ConfigError, MalformedReply
@@ -35,6 +36,7 @@ from utcp_bridge.model import (
 )
 from utcp_bridge.pipeline import Next
 from utcp_bridge.settings import explain
+from utcp_bridge.telemetry.recent import RecentCalls
 
 __all__ = ["PostProcessing", "PostProcessor", "compile_projection", "read_post_processors"]
 
@@ -99,6 +101,8 @@ class PostProcessing:
     """The layer; it leaves itself out for tools without projection and processors."""
 
     processors: Sequence[PostProcessor] = field(default=())
+    recent: RecentCalls | None = None
+    """Counts the bytes that are left out, if it is on."""
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
         steps: list[Callable[[Any], Any]] = []
@@ -109,6 +113,7 @@ class PostProcessing:
         if not steps:
             return inner
         described = _described(applying)
+        recent = self.recent if self.recent is not None and self.recent.is_on else None
 
         async def processed(call: Call, emit: Emit) -> Result:
             async def emit_processed(partial: Any) -> None:
@@ -120,9 +125,20 @@ class PostProcessing:
                 return replace(
                     result, value=result.value.then(process, projection=tool.projection, processors=described)
                 )
-            return replace(result, value=_through(result.value, steps), written=None)
+            value = _through(result.value, steps)
+            if recent is not None:
+                recent.note_saved(_size(result.value) - _size(value))
+            return replace(result, value=value, written=None)
 
         return processed
+
+
+def _size(value: Any) -> int:
+    """Return the bytes of a value as JSON; 0 for one that is not plain JSON."""
+    try:
+        return len(orjson.dumps(value))
+    except TypeError:
+        return 0
 
 
 def process(value: Any, *, projection: str | None, processors: Sequence[JsonObject]) -> Any:

@@ -35,6 +35,7 @@ from utcp_bridge import __version__
 from utcp_bridge.access.admissions import Admission, address_of, admission_of, note_admission
 from utcp_bridge.access.challenges import WELL_KNOWN, Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
+from utcp_bridge.console.admin import LockPort
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, Requester, is_object
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.heads.ahead import Ahead
@@ -114,7 +115,7 @@ def _address(settings: BridgeSettings, port: int) -> str:
 
 
 def _assemble(
-    server: BridgeServer, address: str
+    server: BridgeServer, address: str, lock: LockPort | None = None
 ) -> tuple[AsgiApp, HttpFront, Ahead, ProfileWays[BridgeServer, McpEndpoint]]:
     settings = server.client.settings
     keeper = gatekeeper_for(settings, address, server.client.root)
@@ -136,7 +137,7 @@ def _assemble(
         path=settings.path,
         at_end=ways.end_streams,
     )
-    front.console = console_door(server.part.whole, server.readiness, doors, keeper)
+    front.console = console_door(server.parts, doors, keeper, lock)
     front.refusals = server.part.whole.refusals
     if settings.metrics:
         front.metrics = MetricsPage(server.part.whole, server.readiness)
@@ -199,11 +200,13 @@ async def serve_http(
     on_ready: Callable[[str], None] | None = None,
     replica: Replica | None = None,
     access: AccessLog | None = None,
+    lock: LockPort | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. After SIGTERM, the server goes on for a while, and `/readyz` says that it ends.
 
     `on_ready` receives the endpoint's URL once the server accepts connections, with the real port. `replica` is this
-    process if several serve one address. `access` writes a line for each request.
+    process if several serve one address. `access` writes a line for each request. `lock` lets the console compare the
+    tools with `utcp.lock`.
 
     :raises ConfigError: the address cannot be bound, or would be open to everyone.
     """
@@ -213,7 +216,7 @@ async def serve_http(
     listeners = listen(settings.host, settings.port) if replica is None else replica.listeners
     url = _address(settings, listeners[0].getsockname()[1])
     with _closing_at_failure(listeners):
-        app, front, ahead, ways = _assemble(server, url)
+        app, front, ahead, ways = _assemble(server, url, lock)
     if access is not None:
         app, ahead = access.around(app), access.ahead(ahead)
         server.readiness.access_lost = lambda: access.lost
@@ -415,12 +418,6 @@ class HttpFront:
                 replica.drain()
             await self.until_quiet()
 
-    async def end(self) -> None:
-        """Give requests in flight a moment, then cancel them."""
-        self.end_streams()
-        await anyio.sleep(_GRACE_SECONDS)
-        self.end_requests()
-
     def begin_drain(self) -> None:
         """End event streams, ask clients to close their connections, and report in `/readyz` that the server ends."""
         self._readiness.is_draining = True
@@ -431,6 +428,12 @@ class HttpFront:
         """Wait until no request is in flight, and none came for a moment. Event streams do not count."""
         while self._calls or anyio.current_time() - self._used_at < _QUIET_SECONDS:  # noqa: ASYNC110 - also a clock
             await anyio.sleep(_LOOK_SECONDS)
+
+    async def end(self) -> None:
+        """End event streams, give requests in flight a moment, then cancel them."""
+        self.end_streams()
+        await anyio.sleep(_GRACE_SECONDS)
+        self.end_requests()
 
     def end_requests(self) -> None:
         """Cancel requests in flight: calls and streams end, and a request without a response gets status 503."""

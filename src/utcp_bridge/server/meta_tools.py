@@ -21,7 +21,7 @@ from utcp_bridge.access import principals
 from utcp_bridge.catalogue.budget import allowance_for
 from utcp_bridge.catalogue.catalogue import Catalogue, Entry
 from utcp_bridge.catalogue.exposure import exposure_for
-from utcp_bridge.catalogue.fitting import Budget, Rest, fitted, json_size
+from utcp_bridge.catalogue.fitting import Budget, Rest, Savings, fitted, json_size
 from utcp_bridge.catalogue.naming import NAME_PATTERN
 from utcp_bridge.catalogue.render import (
     Rendering,
@@ -107,8 +107,10 @@ Show: TypeAlias = Callable[[Tool, str, bool], str | None]
 class ResultBudgets:
     """The budget of each caller's results, and what did not fit them."""
 
-    def __init__(self, settings: BridgeSettings) -> None:
+    def __init__(self, settings: BridgeSettings, savings: Savings | None = None) -> None:
+        """`savings` counts what does not fit."""
         self._settings = settings
+        self._savings = savings
         self.kept = KeptResults(settings.max_kept_bytes, settings.result_lifetime)
         self._budgets: dict[Caller, Budget] = {}
 
@@ -142,7 +144,7 @@ class ResultBudgets:
                 links=caller.understands_links,
             )
         room = 0 if settings.spotlight == "off" else MARK_BYTES
-        return Budget(min(allowance.max_bytes, most) - room, allowance.prefers_structure, most, rest)
+        return Budget(min(allowance.max_bytes, most) - room, allowance.prefers_structure, most, rest, self._savings)
 
 
 def catalogue_with_meta_tools(client: UtcpClient) -> Catalogue:

@@ -65,7 +65,7 @@ class Parts:
         self.part = part = part or whole_part(client)
         self.client = client = part.client
         self.catalogue = part.catalogue
-        self.budgets = ResultBudgets(client.settings)
+        self.budgets = ResultBudgets(client.settings, part.whole.recent)
         self.workers = part.workers
         self.meta_tools = MetaTools(client, self.catalogue, self.budgets, self.workers)
         self.meta_tools.show = _shown_link

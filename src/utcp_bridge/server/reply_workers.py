@@ -127,13 +127,17 @@ class ReplyWorkers:
             "place": astuple(here()),
             "max_kept": 0 if shelf is None else shelf.results.max_bytes,
         }
-        reply = await self._ask(tool.manual, head, deferred.take, len(deferred.data))
+        size = len(deferred.data)
+        reply = await self._ask(tool.manual, head, deferred.take, size)
         if reply is None:
             return await _read_here(result, deferred)
         last, (written, *pieces) = reply
         for (handle, *about), data in zip(last["kept"], pieces, strict=True):
             if shelf is not None:
                 shelf.results.put(handle, KeptResult(shelf.owner, data, *about))
+        savings = rendering.budget.savings
+        if savings is not None:
+            savings.note_saved(size - len(written))
         return Result(Rendered(orjson.loads(written)), failure=result.failure)
 
     async def _read_kept(self, kept: KeptResult, head: JsonObject, here: Callable[[], Any]) -> Any:

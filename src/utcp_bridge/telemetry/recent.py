@@ -40,6 +40,9 @@ class RecentCalls:
     """Whether calls are kept. `UtcpClient.keep_recent_calls` turns it on, also for tools that were called before."""
     number: int = 0
     """How many calls were kept since the start."""
+    saved: int = 0
+    """Bytes of results that no host received since the start, because they were cut or projected."""
+    _savings: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=MAX_CALLS))
     _calls: deque[_RecentCall] = field(default_factory=lambda: deque(maxlen=MAX_CALLS))
 
     def __call__(self, details: CallDetails, /) -> None:
@@ -54,6 +57,16 @@ class RecentCalls:
         """Keep the audit line of the last call. Audit writes it right after this hook, before any other call ends."""
         if self.is_on and self._calls and len(line) <= _MAX_LINE:
             self._calls[-1].line = line
+
+    def note_saved(self, size: int) -> None:
+        """Note that a result was shortened by this number of bytes."""
+        if self.is_on and size > 0:
+            self.saved += size
+            self._savings.append((time.time(), size))
+
+    def savings(self) -> list[tuple[float, int]]:
+        """Return the last savings, the oldest first: seconds since 1970, and bytes."""
+        return list(self._savings)
 
     def found(self) -> Iterator[dict[str, Any]]:
         """Yield {time, tool, manual, kind, outcome, seconds} of each call, the newest first.
@@ -91,6 +104,8 @@ class Slice:
     ok: int = 0
     failed: int = 0
     durations: list[float] = field(default_factory=list[float])
+    saved: int = 0
+    """Bytes by which results were shortened."""
 
     def share(self, part: float) -> float:
         """Return the duration that this part of the calls stayed below; 0 without calls."""
@@ -98,8 +113,17 @@ class Slice:
         return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
 
 
-def slices(calls: Sequence[dict[str, Any]], *, number: int = 30, now: float | None = None) -> list[Slice]:
-    """Return the calls in equal spans of time, from the oldest call until now; at least a minute in all."""
+def slices(
+    calls: Sequence[dict[str, Any]],
+    savings: Sequence[tuple[float, int]] = (),
+    *,
+    number: int = 30,
+    now: float | None = None,
+) -> list[Slice]:
+    """Return the calls and savings in equal spans of time, from the oldest call until now; at least a minute in all.
+
+    Savings before the oldest call are left out.
+    """
     now = time.time() if now is None else now
     first = min((one["time"] for one in calls), default=now)
     width = max(60.0, now - first) / number
@@ -112,4 +136,7 @@ def slices(calls: Sequence[dict[str, Any]], *, number: int = 30, now: float | No
         else:
             part.failed += 1
         part.durations.append(one["seconds"])
+    for at, size in savings:
+        if at >= begins - width:  # a result is shortened shortly before its call ends
+            found[min(number - 1, max(0, int((at - begins) / width)))].saved += size
     return found

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from tests.interop.software import Debian, Npm
+from tests.upstreams.oauth_mcp_service import oauth_mcp_service
 
 BROWSER = Npm("puppeteer-core@24 axe-core@4")
 CHROMIUM = Debian("chromium", light=False)
@@ -180,6 +182,27 @@ def test_an_operator_decides_about_a_call_that_waits(tmp_path: Path) -> None:
         page("see", "#result-title", "ok")
         page("see", ".calls .name", "weather.get")
         assert page("axe") == []
+
+
+def test_an_operator_logs_in_to_an_mcp_server_in_another_tab(tmp_path: Path) -> None:
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(oauth_mcp_service()) as service:
+        entry = {"name": "notes", "call_template_type": "mcp", "server_url": service.url}
+        config = {"manual_call_templates": [entry], "bridge": {"token_store": "memory"}}
+        (tmp_path / "utcp.json").write_text(json.dumps(config), encoding="utf-8")
+        with page_of(tmp_path) as page:
+            page("see", '[data-part="manuals"] .pill', "failed")
+            assert page("axe") == []
+            service.consent = "access_denied"
+            page("click", "#login-notes")
+            assert "/callback?" in page("tab", "The login was refused")
+            page("see", "#said", "was refused")
+            service.consent = "allow"
+            page("click", "#login-notes")
+            assert "/callback?" in page("tab", "The login is complete")
+            page("see", "#said", "You are logged in. notes is ready.")
+            page("see", ".list .name", "notes.read")
+            assert page("url").endswith("/")
+            assert page("count", "#login:not([hidden])") == 0
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):

@@ -34,6 +34,16 @@ const steps = {
     const found = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
     return found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)]);
   },
+  // wait until another tab contains a text, go back to this one, and return the address of the other
+  tab: async (page, text) => {
+    const found = await page.browser().waitForTarget(async (target) => {
+      const other = target.type() === "page" && (await target.page());
+      if (!other || other === page) return false;
+      return (await other.evaluate(() => document.body?.innerText ?? "").catch(() => "")).includes(text);
+    }, TIMEOUT);
+    await page.bringToFront(); // a tab behind another draws nothing, and `see` waits for what is drawn
+    return found.url();
+  },
   dialogs: async () => dialogs,
   complaints: async () => complaints,
 };

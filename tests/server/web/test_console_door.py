@@ -5,7 +5,7 @@ from tests.support.server_client import StandIn
 
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.server.parts import Parts
 from utcp_bridge.server.replicas.place import ProcessPlace
 from utcp_bridge.server.web.console_door import console_door
 from utcp_bridge.server.web.doors import Doors
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 def door_of(keeper=None, **settings):
     client = StandIn(BridgeSettings(transport="http", **settings))
-    return console_door(client, Readiness(client), Doors(client.settings), keeper)
+    return console_door(Parts(client), Doors(client.settings), keeper)
 
 
 def scope_of(address="127.0.0.1", path="/admin/api/status", accept=b"text/html", **headers):

@@ -83,7 +83,7 @@ class RedirectReceiver:
             await self._arrived.wait()
         if self._found is None:
             raise LoginFailed(
-                f"The login was not finished within {MAX_LOGIN_SECONDS:g} seconds.", remedy="Run the command again."
+                f"The login was not finished within {MAX_LOGIN_SECONDS:g} seconds.", remedy="Begin it again."
             )
         return self._found
 
@@ -100,10 +100,10 @@ async def receiving(port: int | None = None) -> AsyncGenerator[RedirectReceiver]
 
     async def answer(request: web.Request) -> web.Response:
         if request.host.lower() != own_host or not receiver.take(request.query_string):
-            return _page("This is not the login that is expected", "Go back to the terminal and begin again.", 400)
+            return _page("This is not the login that is expected", "Go back to where you began, and begin again.", 400)
         if "error" in request.query:
-            return _page("The login was refused", "The terminal says why. You may close this window.", 200)
-        return _page("The login is complete", "Go back to the terminal. You may close this window.", 200)
+            return _page("The login was refused", "The place where you began says why. You may close this window.", 200)
+        return _page("The login is complete", "Go back to where you began. You may close this window.", 200)
 
     app = web.Application()
     app.router.add_get(_PATH, answer)
@@ -121,7 +121,8 @@ async def receiving(port: int | None = None) -> AsyncGenerator[RedirectReceiver]
         receiver.uri = f"http://{own_host}{_PATH}"
         yield receiver
     finally:
-        await runner.cleanup()
+        with anyio.CancelScope(shield=True):  # a login that was given up keeps no port
+            await runner.cleanup()
 
 
 def _page(title: str, text: str, status: int) -> web.Response:

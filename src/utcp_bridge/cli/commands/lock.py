@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from utcp_bridge.cli.locking import Compared, Review
     from utcp_bridge.model import JsonObject
 
-__all__ = ["approve", "diff", "lock", "what_changed"]
+__all__ = ["approve", "diff", "lock"]
 
 _SHOWN_CHARACTERS = 300
 _PLURALS = {"tool": "tools", "entry": "entries", "prompt or instruction": "prompts and instructions"}
@@ -126,11 +126,11 @@ def _print(found: Review) -> None:
     from utcp_bridge.catalogue.text import clean, shorten
 
     tools, offers = found.by_tool, found.by_offer
-    rows = [("changed", name, what_changed(tools, name)) for name in tools.changed]
+    rows = [("changed", name, tools.what_changed(name)) for name in tools.changed]
     rows += [("new", name, f"calls {tools.now[name]['host']}") for name in tools.new]
     rows += [("gone", name, "") for name in tools.gone]
     texts = {name: found.tools[name].description for name in [*tools.changed, *tools.new]}
-    rows += [("changed", name, what_changed(offers, name)) for name in offers.changed]
+    rows += [("changed", name, offers.what_changed(name)) for name in offers.changed]
     rows += [("new", name, "") for name in offers.new]
     rows += [("gone", name, "") for name in offers.gone]
     texts |= {name: found.texts[name] for name in [*offers.changed, *offers.new]}
@@ -138,22 +138,6 @@ def _print(found: Review) -> None:
     for name, whole in texts.items():
         text = shorten(clean(whole), _SHOWN_CHARACTERS)
         print_line(f"\n{name} says now: {text}" if text else f"\n{name} has no description now.")
-
-
-def what_changed(found: Compared, name: str) -> str:
-    """Return the parts that changed; of those that a person can read, both values."""
-    known, now = found.locked[name], found.now[name]
-    readable = ("host", "hints")
-    return ", ".join(
-        f"{part}: {_shown(known.get(part))} → {_shown(now[part])}" if part in readable else part
-        for part in found.changed[name]
-    )
-
-
-def _shown(value: object) -> str:
-    import json
-
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _as_json(found: Review) -> JsonObject:

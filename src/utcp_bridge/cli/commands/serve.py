@@ -129,7 +129,7 @@ async def _serve(options: Options, replica: Replica | None) -> int:
                 if not options.quickstart:
                     await _follow(options, loaded, client, ending, stack)
                 with _reopening_files(ending, client.settings), _exporting(client):
-                    await _serve_client(client, ending, loaded.faults, replica)
+                    await _serve_client(client, ending, loaded.faults, replica, options)
     return 0
 
 
@@ -145,13 +145,15 @@ async def _follow(
     await stack.enter_async_context(listening_door(follower, options.found(), options.parent))
 
 
-async def _serve_client(client: UtcpClient, ending: Ending, faults: Sequence[Fault], replica: Replica | None) -> None:
+async def _serve_client(
+    client: UtcpClient, ending: Ending, faults: Sequence[Fault], replica: Replica | None, options: Options
+) -> None:
     if client.settings.fails_on_fault:
         await wait_for_manuals(client)
         _insist(client, [*faults, *client.faults()])
     if client.settings.transport == "http":
         ending.survives_hangup = True
-        await _serve_http(client, replica)
+        await _serve_http(client, replica, options)
     else:
         await _serve_stdio(client)
 
@@ -196,9 +198,10 @@ async def _serve_stdio(client: UtcpClient) -> None:
         await serve_stdio(client)
 
 
-async def _serve_http(client: UtcpClient, replica: Replica | None) -> None:
+async def _serve_http(client: UtcpClient, replica: Replica | None, options: Options) -> None:
     import anyio
 
+    from utcp_bridge.cli.locking import ConsoleLock
     from utcp_bridge.server.app import BridgeServer
     from utcp_bridge.server.http import serve_http
     from utcp_bridge.server.watchdog import watching
@@ -212,7 +215,9 @@ async def _serve_http(client: UtcpClient, replica: Replica | None) -> None:
                 if replica is None:
                     group.start_soon(_announce, client, url)
 
-            await serve_http(BridgeServer(client), on_ready=start_announcing, replica=replica, access=access)
+            lock = None if options.quickstart or replica is not None else ConsoleLock(options, client)
+            server = BridgeServer(client)
+            await serve_http(server, on_ready=start_announcing, replica=replica, access=access, lock=lock)
             group.cancel_scope.cancel()
 
 

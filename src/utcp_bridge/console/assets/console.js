@@ -72,7 +72,72 @@ async function post(button) {
   for (const part of button.dataset.parts.split(" ")) await refresh(part);
 }
 
+// The lines of JSON of a reply, as they come.
+async function* lines(body) {
+  const reader = body.getReader();
+  const text = new TextDecoder();
+  let rest = "";
+  while (true) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const found = (rest + text.decode(value, { stream: true })).split("\n");
+    rest = found.pop();
+    for (const line of found) if (line) yield JSON.parse(line);
+  }
+}
+
+// Open the page of a login in `tab`, and show a link to it for browsers that did not.
+function show(name, { url, code }, tab) {
+  if (!["https:", "http:"].includes(new URL(url).protocol)) return;
+  const link = Object.assign(document.createElement("a"), { href: url, target: "_blank", rel: "noopener noreferrer" });
+  link.textContent = `Open the page of the login to ${name}`;
+  const words = code ? ` and enter the code ${code}.` : ", if your browser has not opened it.";
+  const place = document.getElementById("login");
+  place.replaceChildren(link, document.createTextNode(words));
+  place.hidden = false;
+  say(`Log in to ${name} in the other tab.`);
+  if (!tab || tab.closed) return;
+  tab.opener = null;
+  tab.location.replace(url);
+}
+
+let login;
+
+async function logIn(button) {
+  login?.abort();
+  login = new AbortController();
+  const own = login;
+  const name = button.dataset.name;
+  const tab = window.open("", "_blank"); // later, a browser takes it for an advertisement
+  let shows = 0;
+  let last = {};
+  say("Working …");
+  try {
+    const body = button.dataset.login;
+    const options = { method: "POST", headers: HEADERS, body, credentials: "same-origin", signal: own.signal };
+    const reply = await fetch("/console/login", options);
+    if (reply.status === 401) location.reload();
+    if (!reply.ok) last = { message: await problemOf(reply) };
+    else {
+      for await (const event of lines(reply.body)) {
+        if (event.url) show(name, event, shows++ ? null : tab);
+        else last = event;
+      }
+    }
+  } catch {
+    if (own.signal.aborted) return tab?.close();
+    last = { message: "The connection to the bridge has ended." };
+  }
+  if (!shows) tab?.close();
+  document.getElementById("login").hidden = true;
+  say(last.state ? `You are logged in. ${name} is ${last.state}.` : [last.message, last.remedy].filter(Boolean).join(" "));
+  for (const part of ["manuals", "tools"]) await refresh(part);
+  document.getElementById(button.id)?.focus({ preventScroll: true });
+}
+
 document.addEventListener("click", async (event) => {
+  const began = event.target.closest("[data-login]");
+  if (began) return logIn(began);
   const button = event.target.closest("[data-post]");
   if (button) return post(button);
   if (event.target.closest("[data-sign-out]")) {

@@ -36,8 +36,6 @@ _VERSIONS: Final = frozenset({*HANDSHAKE_PROTOCOL_VERSIONS, *MODERN_PROTOCOL_VER
 _HEADERS: Final = (b"mcp-session-id", b"mcp-protocol-version", b"traceparent")
 _TRACE: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 """`traceparent` (W3C Trace Context, section 3.2)."""
-_NOT_OF_A_NAME: Final = re.compile(r"(?<=//)[^/@]*@|[?#].*", re.DOTALL)
-"""What a URI may have of secrets: the user with the password, the query and the fragment."""
 
 
 class LineSink(Protocol):
@@ -166,7 +164,7 @@ class _Line:
         if isinstance(name := found.get("name"), str):
             self.name = name
         elif isinstance(uri := found.get("uri"), str):
-            self.name = _NOT_OF_A_NAME.sub("", uri)
+            self.name = _name_of(uri)
         if isinstance(version := found.get("protocolVersion"), str) and version in _VERSIONS:
             self.version = version
         if is_object(meta) and isinstance(trace := meta.get("traceparent"), str):
@@ -233,3 +231,10 @@ def note_left(scope: Scope) -> None:
     """Note that a request went to another process, which writes its line."""
     if (line := scope.get(_LINE)) is not None:
         line.is_left = True
+
+
+def _name_of(uri: str) -> str:
+    """Return a URI without what may be secret: the user with the password, the query and the fragment."""
+    scheme, slashes, rest = uri.partition("#")[0].partition("?")[0].partition("//")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}"

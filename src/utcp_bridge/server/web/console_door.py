@@ -9,25 +9,21 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
-from utcp_bridge.console.admin import Admin
+from utcp_bridge.console.admin import Admin, LockPort
 from utcp_bridge.console.site import ConsoleSite, takes
-from utcp_bridge.console.visitors import Visitors
+from utcp_bridge.console.visitors import Visitors, is_here
 from utcp_bridge.errors import ConfigError, MissingExtra
-from utcp_bridge.net.listening import is_loopback
 from utcp_bridge.server.replicas.place import here
 from utcp_bridge.server.replies import Receive, Scope, Send, respond
 
 if TYPE_CHECKING:
     from utcp_bridge.access.gatekeeper import Gatekeeper
-    from utcp_bridge.client.client import UtcpClient
-    from utcp_bridge.server.readiness import Readiness
+    from utcp_bridge.server.parts import Parts
     from utcp_bridge.server.web.doors import Doors
 
-__all__ = ["EXTRA", "ConsoleDoor", "console_door", "missing_console", "passed_on"]
+__all__ = ["EXTRA", "ConsoleDoor", "console_door", "missing_console"]
 
 EXTRA: Final = "console"
-_PASSED_ON: Final = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
-"""How the names of headers begin that proxies add."""
 
 
 class ConsoleDoor:
@@ -48,7 +44,7 @@ class ConsoleDoor:
         if (refused := self._doors.refusal([one for one in scope["headers"] if one[0] != b"origin"])) is not None:
             await respond(send, *refused)
             return True
-        if not self._everywhere and not _is_here(scope):
+        if not self._everywhere and not is_here(scope):
             message = "The console is for browsers on the machine of the bridge."
             remedy = "Set `telemetry.console` to `on`, to let in principals with the right to it from elsewhere."
             await respond(send, 403, {"error": "not allowed", "message": message, "remedy": remedy})
@@ -65,14 +61,16 @@ class ConsoleDoor:
 
 
 def console_door(
-    client: UtcpClient, readiness: Readiness, doors: Doors, keeper: Gatekeeper | None
+    parts: Parts, doors: Doors, keeper: Gatekeeper | None, lock: LockPort | None = None
 ) -> ConsoleDoor | None:
     """Return the door of the console that the settings describe; None if they turn it off.
 
-    Several processes behind one address have no console: each knows only its own calls.
+    `lock` compares the tools with `utcp.lock`. Several processes behind one address have no console: each knows only
+    its own calls.
 
     :raises ConfigError: the setting says `on`, and Jinja is not installed, or there are several processes.
     """
+    client = parts.part.whole
     settings = client.settings
     is_wanted = settings.console == "on"
     is_alone = settings.workers == here().count == 1  # a worker's own setting is 1
@@ -83,20 +81,11 @@ def console_door(
     is_installed = find_spec("jinja2") is not None
     if is_wanted and not is_installed:
         raise ConfigError("The console needs packages that are not installed.", remedy=missing_console())
-    site = ConsoleSite(Admin(client, readiness.summary), Visitors(keeper)) if is_installed else None
+    admin = Admin(client, parts.readiness.summary, lock=lock, catalogue=lambda: parts.catalogue)
+    site = ConsoleSite(admin, Visitors(keeper)) if is_installed else None
     return ConsoleDoor(site, doors, path=settings.path, everywhere=is_wanted and keeper is not None)
 
 
 def missing_console() -> str:
     """Return the sentence that says how to install the console."""
     return f"Install the console with: {MissingExtra.install_line(EXTRA)}"
-
-
-def passed_on(scope: Scope) -> bool:
-    """Return whether a proxy passed a request on, so that its address is not that of the client."""
-    return any(name.startswith(_PASSED_ON) for name, _ in scope["headers"])
-
-
-def _is_here(scope: Scope) -> bool:
-    address: tuple[str, int] | None = scope.get("client")
-    return address is not None and is_loopback(address[0]) and not passed_on(scope)

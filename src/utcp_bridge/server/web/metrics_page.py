@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from utcp_bridge.console.visitors import is_here
 from utcp_bridge.errors import MissingExtra
-from utcp_bridge.net.listening import is_loopback
 from utcp_bridge.server.replies import Header, Scope, Send, respond
-from utcp_bridge.server.web.console_door import passed_on
 from utcp_bridge.telemetry.counting import EXTRA, Gauges, exposition
 
 if TYPE_CHECKING:
@@ -68,8 +67,7 @@ class MetricsPage:
             message = "The metrics need the token of the setting. Send it as the header `Authorization: Bearer TOKEN`."
             refusal = {"error": "unauthorized", "message": message, "setting": "metrics_token"}
             return 401, refusal, [(b"www-authenticate", b'Bearer realm="utcp-bridge metrics"')]
-        address: tuple[str, int] | None = scope.get("client")
-        if address is None or not is_loopback(address[0]) or passed_on(scope):
+        if not is_here(scope):
             message = "Without `metrics_token`, only programs on the same machine can read the metrics."
             return 403, {"error": "not allowed", "message": message, "setting": "metrics_token"}, []
         return None

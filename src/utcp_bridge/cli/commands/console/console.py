@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from importlib.util import find_spec
@@ -12,23 +11,20 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.opening import load, load_for_server, open_loaded, run_async
+from utcp_bridge.cli.opening import load_for_server, open_loaded, run_async
 from utcp_bridge.cli.options import Options, config_options, engine_options
 from utcp_bridge.cli.output import note
 from utcp_bridge.cli.program import Session
 
 if TYPE_CHECKING:
-    from utcp_bridge.cli.locking import Review
+    from utcp_bridge.cli.locking import ConsoleLock
     from utcp_bridge.client.client import UtcpClient
-    from utcp_bridge.model import JsonObject
     from utcp_bridge.server.replies import Receive, Scope, Send
     from utcp_bridge.server.web.console_door import ConsoleDoor
 
 __all__ = ["console"]
 
 _HOST: Final = "127.0.0.1"
-_MAX_TEXT: Final = 2_000
-"""Characters of the description of a tool that differs."""
 
 
 @click.command(
@@ -64,6 +60,7 @@ def console(options: Options, port: int, no_browser: bool) -> int:
 
 async def _console(options: Options, port: int, browser: bool) -> int:
     from utcp_bridge.cli.live.following import following
+    from utcp_bridge.cli.locking import ConsoleLock
     from utcp_bridge.errors import ConfigError
     from utcp_bridge.processes.ending import watched_signals
     from utcp_bridge.server.web.console_door import missing_console
@@ -77,7 +74,7 @@ async def _console(options: Options, port: int, browser: bool) -> int:
         client = await open_loaded(loaded, stack)
         if not options.quickstart:
             await stack.enter_async_context(following(options, loaded, client, ending, survives=False))
-        await _serve(client, _ConsoleLock(options, client), _launch(options), port, browser)
+        await _serve(client, ConsoleLock(options, client), _launch(options), port, browser)
     return exits.OK
 
 
@@ -89,82 +86,7 @@ def _launch(options: Options) -> list[str]:
     return own_launch([one if "://" in one else str(Path(one).absolute()) for one in map(str, sources)]).words
 
 
-class _ConsoleLock:
-    """Compares with `utcp.lock` as `utcp-bridge diff` does: with a client of its own that withholds no tool."""
-
-    def __init__(self, options: Options, client: UtcpClient) -> None:
-        self._options = replace(options, settings={**options.settings, "pin": "off"})
-        self._client = client
-
-    async def differences(self) -> JsonObject:
-        """Return {file, differences: [{name, change, what, text}], not_loaded}."""
-        found = await self._review()
-        return {
-            "file": str(found.file.path),
-            "differences": [*self._listed(found)],
-            "not_loaded": sorted(found.failed),
-        }
-
-    async def approve(self, names: list[str]) -> JsonObject:
-        """Approve differences by their names.
-
-        :raises UnknownTool: a name is not that of a difference.
-        """
-        import anyio.to_thread
-
-        from utcp_bridge.errors import UnknownTool
-
-        found = await self._review()
-        for name in names:
-            if name not in found.differing:
-                raise UnknownTool(f"{name!r} does not differ from {found.file.path}.")
-        await anyio.to_thread.run_sync(found.file.replace, found.locked, found.approved(names))
-        return {"file": str(found.file.path), "approved": names}
-
-    @staticmethod
-    def _listed(found: Review) -> Iterator[JsonObject]:
-        from utcp_bridge.catalogue.text import clean
-        from utcp_bridge.cli.commands.lock import what_changed
-
-        for compared, is_tool in ((found.by_tool, True), (found.by_offer, False)):
-            for name in compared.differing:
-                change = "changed" if name in compared.changed else "new" if name in compared.new else "gone"
-                what = what_changed(compared, name) if change == "changed" else ""
-                if change == "new" and is_tool:
-                    what = f"calls {compared.now[name]['host']}"
-                text = "" if change == "gone" else found.tools[name].description if is_tool else found.texts[name]
-                yield {"name": name, "change": change, "what": clean(what), "text": clean(text, _MAX_TEXT)}
-
-    async def _review(self) -> Review:
-        import anyio.to_thread
-
-        from utcp_bridge.cli.locking import read_lock, review_of
-        from utcp_bridge.client.client import UtcpClient
-        from utcp_bridge.client.extensions import Extensions
-        from utcp_bridge.errors import ConfigError
-        from utcp_bridge.manuals.lock import LockFile
-
-        async with AsyncExitStack() as stack:
-            loaded = await load(self._options, stack)
-            if loaded.lock_file is None:
-                raise ConfigError("This configuration is not a file, so it has no `utcp.lock`.")
-            file = LockFile(Path(loaded.lock_file))
-            locked = await anyio.to_thread.run_sync(read_lock, file)
-            extensions = Extensions(
-                redactor=self._client.redactor,
-                documents=loaded.documents,
-                lock_file=loaded.lock_file,
-                env_files=loaded.env_files,
-            )
-            config = loaded.config.model_copy(
-                update={"bridge": loaded.config.bridge.model_copy(update={"access_rules": ()})}  # nothing is called
-            )
-            client = await UtcpClient.create(config, root=loaded.root, extensions=extensions)
-            await stack.enter_async_context(client)
-            return review_of(client, file, locked)
-
-
-async def _serve(client: UtcpClient, lock: _ConsoleLock, launch: list[str], port: int, browser: bool) -> None:
+async def _serve(client: UtcpClient, lock: ConsoleLock, launch: list[str], port: int, browser: bool) -> None:
     """Serve the console alone, without an MCP endpoint, until a signal."""
     import anyio
 
@@ -173,12 +95,16 @@ async def _serve(client: UtcpClient, lock: _ConsoleLock, launch: list[str], port
     from utcp_bridge.console.visitors import Visitors
     from utcp_bridge.net.asgi_server import serve_asgi
     from utcp_bridge.net.listening import listen
+    from utcp_bridge.server.meta_tools import catalogue_with_meta_tools
     from utcp_bridge.server.readiness import Readiness
     from utcp_bridge.server.web.console_door import ConsoleDoor
     from utcp_bridge.server.web.doors import Doors
 
     visitors = Visitors(needs_code=True)
-    site = ConsoleSite(Admin(client, Readiness(client).summary, launch=launch, lock=lock), visitors)
+    catalogue = catalogue_with_meta_tools(client)
+    summary = Readiness(client).summary
+    admin = Admin(client, summary, launch=launch, lock=lock, catalogue=lambda: catalogue)
+    site = ConsoleSite(admin, visitors)
     door = ConsoleDoor(site, Doors(client.settings))
     listeners = listen(_HOST, port)
     address = f"http://{_HOST}:{listeners[0].getsockname()[1]}/#code={visitors.new_code()}"
