@@ -121,7 +121,9 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="rounds for each start")
     parser.add_argument("--starts", type=int, default=3, help="how often new processes are started")
     parser.add_argument("--era", choices=ERAS, action="append", help="versions of the protocol; default: both")
-    parser.add_argument("--only", action="append", help=f"settings to compare, of {', '.join(SETTINGS)}")
+    parser.add_argument(
+        "--only", action="append", choices=list(SETTINGS), help="settings to compare; may be given again"
+    )
     options = parser.parse_args()
     pin(0, CLIENT_CORE)
     names = list(dict.fromkeys([PLAIN, *(options.only or SETTINGS)]))
