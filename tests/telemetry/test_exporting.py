@@ -20,6 +20,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.support.measured import measured
 
 from utcp_bridge.access.audit_chain import check_audit
 from utcp_bridge.telemetry.exporting import leave_out_missing
@@ -105,7 +106,7 @@ def bridge(
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={"PATH": "/usr/bin:/bin", **environment},
+        env={"PATH": "/usr/bin:/bin", **measured(), **environment},
     )
     assert process.stderr is not None
     with process:

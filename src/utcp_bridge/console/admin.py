@@ -191,7 +191,7 @@ class Admin:
         :raises ConfigError: no manual has this name.
         """
         if not any(state.name == name for state in self.client.report()):
-            raise ConfigError(f"There is no manual {clean_line(name, _MAX_NAME)!r}.")
+            raise ConfigError(f"No manual is named {clean_line(name, _MAX_NAME)!r}.")
 
     async def connect(self, name: str) -> str:
         """Load a manual again after a login, unless it works already, and return its state afterwards."""

@@ -80,7 +80,7 @@ def test_a_bridge_over_stdio_is_healthy_while_it_runs(command):
     gone = command("health", "--pid", str(pid))
     assert (gone.code, gone.err) == (
         1,
-        f"utcp-bridge: There is no process {pid}. Give the process id of the bridge with --pid.\n",
+        f"utcp-bridge: No process has the number {pid}. Give the process id of the bridge with --pid.\n",
     )
 
 

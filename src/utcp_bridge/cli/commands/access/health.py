@@ -41,7 +41,7 @@ Examples:
 \b
 Exit codes:
   0   the bridge replies, or serves stdio
-  1   it does not reply, or there is no such process
+  1   it does not reply, or no process has this number
 """
 )
 @click.option("--pid", type=click.IntRange(1), default=1, show_default=True, help="Process id of the bridge.")
@@ -60,7 +60,7 @@ def health(pid: int, ready: bool) -> int:
         has_ended = _has_ended(pid)
         addresses = set[tuple[str, int]]() if has_ended else _addresses(pid)
     except (FileNotFoundError, ProcessLookupError):
-        complain(f"There is no process {pid}. Give the process id of the bridge with --pid.")
+        complain(f"No process has the number {pid}. Give the process id of the bridge with --pid.")
         return exits.FAULTS
     except PermissionError:
         complain(f"Process {pid} belongs to another user. Run this command as that user.")
@@ -90,7 +90,7 @@ def _report(pid: int, path: str, statuses: dict[int, int | None]) -> int:
 def _addresses(pid: int) -> set[tuple[str, int]]:
     """Return the addresses at which a bridge and its workers accept connections.
 
-    :raises OSError: there is no such process, or it is that of another user.
+    :raises OSError: no process has this number, or it belongs to another user.
     """
     found = set(_listening(pid))
     for one in filter(_is_bridge, _descendants(pid)):
@@ -120,7 +120,7 @@ def _stat(folder: Path) -> list[str]:
 def _has_ended(pid: int) -> bool:
     """Return whether a process is only the entry that its parent has not removed yet (a zombie).
 
-    :raises OSError: there is no such process.
+    :raises OSError: no process has this number.
     """
     return _stat(_PROC / str(pid))[0] in {"Z", "X"}
 
@@ -136,7 +136,7 @@ def _is_bridge(pid: int) -> bool:
 def _listening(pid: int) -> Iterator[tuple[str, int]]:
     """Yield the addresses at which a process accepts connections over TCP.
 
-    :raises OSError: there is no such process, or it is that of another user.
+    :raises OSError: no process has this number, or it belongs to another user.
     """
     links: list[str] = []
     for descriptor in (_PROC / str(pid) / "fd").iterdir():
