@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from tests.support.asking_bridge import ROOT
+from tests.support.measured import measured
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes hand sockets over")
 MODERN, HANDSHAKE = "2026-07-28", "2025-11-25"
@@ -179,7 +180,10 @@ class Served:
 def served(folder: Path, *arguments: str, **settings: Any) -> Generator[Served]:
     config = write_configuration(folder, **settings)
     command = [sys.executable, "-m", "utcp_bridge", "serve", str(config), "--http", "--port", "0", "--workers", "2"]
-    with subprocess.Popen([*command, *arguments], cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, **measured()}
+    with subprocess.Popen(
+        [*command, *arguments], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         try:
             lines: list[str] = []
