@@ -174,7 +174,7 @@ async def test_wrong_requests_get_one_sentence(serving):
             (await served.act("/admin/api/call", {"tool": "none.at_all"}), 404, "There is no tool"),
             (await served.act("/admin/api/call", {"tool": "weather.get", "arguments": []}), 400, "must be an object"),
             (await served.act("/admin/api/retry", {}), 400, "`manual`"),
-            (await served.act("/admin/api/retry", {"manual": "none"}), 400, "no manual 'none'"),
+            (await served.act("/admin/api/retry", {"manual": "none"}), 400, "No manual is named 'none'"),
             (await served.act("/admin/api/retry", [1]), 400, "JSON object"),
             (await served.act("/admin/api/status", {}), 405, "Use GET"),
             (await served.ask("/admin/api/tools?limit=x"), 400, "`limit`"),
