@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import anyio.pytest_plugin
 import pytest
+from anyio._backends._asyncio import TestRunner
 from hypothesis import HealthCheck, settings
 from tests.support.garbage import Leftovers
 from tests.support.own_machine import is_own_address
@@ -55,14 +57,28 @@ _loops: list[asyncio.AbstractEventLoop] = []
 """The one event loop, while it is open."""
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    _let_the_next_test_run()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     """Fail a test that leaves tasks or connections behind: they would be reported in the output of a later test."""
+    _let_the_next_test_run()
+    yield
     for loop in _loops:
         for _ in range(3):  # so that connections which the test closed are closed on both sides
             loop.run_until_complete(asyncio.sleep(0))
     if found := _leftovers.collect():
         pytest.fail(f"{item.name} left behind:\n" + "\n".join(found), pytrace=False)
+
+
+def _let_the_next_test_run() -> None:
+    """Replace the task in which anyio runs all tests if a test ended it, as by an error in a fixture's task."""
+    runner = anyio.pytest_plugin._current_runner
+    if isinstance(runner, TestRunner) and (task := runner._runner_task) and task.done():
+        runner._runner_task = None
 
 
 @pytest.fixture(scope="session")
