@@ -38,6 +38,7 @@ VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "shared",
 HOUSE_RULES = {
     "test_any_machine.py",
     "test_docs.py",
+    "test_failing_alone.py",
     "test_fuzz.py",
     "test_imports.py",
     "test_language.py",

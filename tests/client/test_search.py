@@ -203,6 +203,7 @@ async def test_other_calls_run_while_a_large_manual_is_loaded():
 @pytest.mark.usefixtures("short_slices")
 async def test_searches_are_answered_while_tools_change_without_an_end(monkeypatch):
     monkeypatch.setattr("utcp_bridge.client.search._PATIENCE", 0.0)
+    monkeypatch.setattr("utcp_bridge.client.search._INDEX_AFTER", 3_600.0)
     async with await UtcpClient.create([many("many", 640)]) as client:
         await client.prepare_search(["tool_599"])
         strategy, tools = client.search_strategy, list(client.tools())

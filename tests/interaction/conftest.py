@@ -14,6 +14,7 @@ from mcp import StdioServerParameters
 from mcp.client import Client
 from mcp.client._memory import InMemoryTransport
 from tests.support.mcp_served import build
+from tests.support.own_task import in_its_own_task
 
 ROOT = Path(__file__).parents[2]
 KINDS = [f"{transport}-{era}" for transport in ("memory", "stdio", "http") for era in ("legacy", "modern")]
@@ -90,10 +91,10 @@ async def bridge(request, anyio_backend):
     kind = request.param
     if kind.startswith("http"):
         with http_server() as (url, _):
-            async with connect(url, kind) as connected:
+            async with in_its_own_task(connect(url, kind)) as connected:
                 yield connected
         return
     command = StdioServerParameters(command=sys.executable, args=served("stdio"), cwd=ROOT)
     target = InMemoryTransport(build()) if kind.startswith("memory") else command
-    async with connect(target, kind) as connected:
+    async with in_its_own_task(connect(target, kind)) as connected:
         yield connected

@@ -2,11 +2,13 @@ import json
 import math
 import stat
 import sys
+from contextlib import asynccontextmanager
 from zlib import crc32
 
 import anyio
 import httpx2
 import pytest
+from tests.support.own_task import in_its_own_task
 
 from utcp_bridge.errors import ConfigError, MalformedReply, Unreachable
 from utcp_bridge.search.encoders import LocalScorer
@@ -66,13 +68,19 @@ class EmbeddingsServer:
             await stream.send(head.encode() + b"connection: close\r\n\r\n" + answer)
 
 
-@pytest.fixture
-async def server():
+@asynccontextmanager
+async def embeddings_server():
     made = EmbeddingsServer()
     async with anyio.create_task_group() as tasks:
         await tasks.start(made.serve)
         yield made
         tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def server():
+    async with in_its_own_task(embeddings_server()) as made:
+        yield made
 
 
 @pytest.fixture

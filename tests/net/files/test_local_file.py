@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
+from tests.support.own_task import in_its_own_task
 
 from utcp_bridge.errors import ConfigError, InvalidArguments, PolicyError, ReplyTooLarge, Unreachable, UtcpError
 from utcp_bridge.net.files.local_file import FileRoots, FileWatcher, read_local_file, resolve_within
@@ -129,14 +131,12 @@ async def told():
     told.close()
 
 
-@pytest.fixture
-async def watcher(told):
-    scopes = []
+@asynccontextmanager
+async def watching(told):
     async with anyio.create_task_group() as group:
 
         def spawn(work):
             scope = anyio.CancelScope()
-            scopes.append(scope)
 
             async def run():
                 with scope:
@@ -147,6 +147,12 @@ async def watcher(told):
 
         yield FileWatcher(told, spawn, interval=0.01)
         group.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def watcher(told):
+    async with in_its_own_task(watching(told)) as made:
+        yield made
 
 
 async def test_a_changed_file_is_reported_by_its_name(watcher, told, tmp_path: Path) -> None:
