@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -182,6 +184,28 @@ def test_the_environments_of_users_have_the_versions_that_were_tested():
     tested = pins("constraints.txt")
     for name in ("constraints-image.txt", "constraints-build.txt"):
         assert {package: tested.get(package) for package in pins(name)} == pins(name)
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.11.4", "3.12.0", "3.13.0", "3.14.0"])
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-image.txt"])
+def test_a_list_of_pins_is_complete_for_every_python(name, python):
+    """Some packages need others on early versions of a Python only, such as the 3.11.2 of Debian 12."""
+    system = {"python_full_version": python, "python_version": python.rpartition(".")[0]}
+    lines = [Requirement(line.rstrip(" \\")) for line in (SCRIPTS / name).read_text().splitlines() if PIN.match(line)]
+    pinned = {canonicalize_name(one.name): one for one in lines if not one.marker or one.marker.evaluate(system)}
+    missing, refused = set(), set()
+    for package in pinned.keys() & {canonicalize_name(one.name) for one in metadata.distributions()}:
+        found = metadata.metadata(package)
+        if pinned[package].specifier.contains(found["Version"]) and python not in SpecifierSet(
+            found["Requires-Python"] or ""
+        ):
+            refused.add(package)
+        for needed in map(Requirement, metadata.requires(package) or ()):
+            if needed.marker and not needed.marker.evaluate({**system, "extra": ""}):
+                continue
+            if canonicalize_name(needed.name) not in pinned:
+                missing.add((package, str(needed)))
+    assert (missing, refused) == (set(), set())
 
 
 @pytest.mark.parametrize("name", ["constraints.txt", "constraints-lowest.txt"])
