@@ -22,7 +22,7 @@ from utcp_bridge.workers.failures import stated_error
 from utcp_bridge.workers.program import last_line
 
 if TYPE_CHECKING:
-    from utcp_bridge.dialects.formats.described import Described
+    from utcp_bridge.dialects.formats.described import ForeignDescription
     from utcp_bridge.dialects.openapi import ConversionOptions
 
 __all__ = ["DOCUMENT_JOB", "DocumentJob", "DocumentWork", "Outline", "ReadTools"]
@@ -161,7 +161,7 @@ class DocumentWork:
         tools = [_placed(tool, made) for tool in found.tools]
         return ReadTools(tools, [*made.faults, *found.faults], "openapi", found.info)
 
-    def _described(self, options: ConversionOptions) -> Described:
+    def _described(self, options: ConversionOptions) -> ForeignDescription:
         """Return what a description in a format of others becomes."""
         from utcp_bridge.dialects.formats.described import DescriptionOptions, declarations_in, described
 
@@ -193,7 +193,7 @@ class DocumentWork:
         return external_references(content, url)
 
 
-def _placed(tool: RawTool, made: Described) -> RawTool:
+def _placed(tool: RawTool, made: ForeignDescription) -> RawTool:
     """Return a tool with its final call template."""
     whole = made.placed(tool.as_json())
     outputs = whole.get("outputs")

@@ -1,6 +1,6 @@
 """Descriptions in formats of others that the bridge reads: each becomes an OpenAPI description and its tools (pure).
 
-The reader of OpenAPI makes the tools. `Described.placed` then gives a tool what OpenAPI has no place for: another
+The reader of OpenAPI makes the tools. `ForeignDescription.placed` then gives a tool what OpenAPI has no place for: another
 transport, or fixed headers.
 """
 
@@ -19,7 +19,7 @@ from utcp_bridge.dialects.formats.swagger1 import declarations_of, is_swagger1, 
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import Fault, JsonObject, is_object
 
-__all__ = ["Described", "DescriptionOptions", "declarations_in", "described", "file_of_declaration", "is_described", "referred_places"]
+__all__ = ["ForeignDescription", "DescriptionOptions", "declarations_in", "described", "file_of_declaration", "is_described", "referred_places"]
 
 _NO_VALUES: Final[Mapping[str, str]] = {}
 _NO_FILES: Final[Mapping[str, Any]] = {}
@@ -40,7 +40,7 @@ class DescriptionOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class ForeignDescription:
     """The OpenAPI description of a document, and how it is read: from where, and with which base address."""
 
     openapi: JsonObject = field(repr=False)
@@ -89,7 +89,7 @@ def file_of_declaration(named: str) -> str:
 
 def described(
     document: JsonObject, name: str, options: DescriptionOptions, declarations: Mapping[str, Any] = _NO_FILES
-) -> Described:
+) -> ForeignDescription:
     """Return the OpenAPI description of a document; `name` names it in messages.
 
     `declarations` has the documents that a listing of Swagger 1 names, by that name; None for one that is not there.
@@ -97,7 +97,7 @@ def described(
     :raises ManualError: the document cannot become one.
     """
     if is_discovery(document):
-        return Described(*openapi_of_discovery(document, name), options.url, options.base_url)
+        return ForeignDescription(*openapi_of_discovery(document, name), options.url, options.base_url)
     if is_postman(document):
         return _of_postman(document, name, options)
     if is_asyncapi(document):
@@ -105,7 +105,7 @@ def described(
     return _of_swagger1(document, name, options, declarations)
 
 
-def _of_postman(document: JsonObject, name: str, options: DescriptionOptions) -> Described:
+def _of_postman(document: JsonObject, name: str, options: DescriptionOptions) -> ForeignDescription:
     """Fixed headers go into the call templates: a description has no place for them."""
     made = openapi_of_postman(document, name, options.variables, options.base_url)
 
@@ -115,10 +115,10 @@ def _of_postman(document: JsonObject, name: str, options: DescriptionOptions) ->
             return tool
         return {**tool, "tool_call_template": {**tool["tool_call_template"], "headers": headers}}
 
-    return Described(made.openapi, made.faults, None, options.base_url, placed)
+    return ForeignDescription(made.openapi, made.faults, None, options.base_url, placed)
 
 
-def _of_asyncapi(document: JsonObject, name: str, options: DescriptionOptions) -> Described:
+def _of_asyncapi(document: JsonObject, name: str, options: DescriptionOptions) -> ForeignDescription:
     """Until its tools are placed, the description has addresses of HTTP."""
     base = options.base_url
     made = openapi_of_asyncapi(document, name, base)
@@ -127,12 +127,12 @@ def _of_asyncapi(document: JsonObject, name: str, options: DescriptionOptions) -
     def placed(tool: JsonObject) -> JsonObject:
         return on_transport(tool, made.ways[str(tool["name"])])
 
-    return Described(made.openapi, made.faults, options.url, as_http, placed)
+    return ForeignDescription(made.openapi, made.faults, options.url, as_http, placed)
 
 
 def _of_swagger1(
     document: JsonObject, name: str, options: DescriptionOptions, declarations: Mapping[str, Any]
-) -> Described:
+) -> ForeignDescription:
     """A declaration by itself needs no listing."""
     url, places = options.url, declarations_of(document)
     if len(places) > _MAX_DECLARATIONS:
@@ -141,7 +141,7 @@ def _of_swagger1(
     found += [(place, _declaration(place, name, declarations)) for place in places]
     is_fetched = url is not None and urlsplit(url).scheme in _WEB
     openapi, faults = openapi_of_swagger1(document, found, url if is_fetched else None)
-    return Described(openapi, faults, url, options.base_url)
+    return ForeignDescription(openapi, faults, url, options.base_url)
 
 
 def _declaration(place: str, name: str, declarations: Mapping[str, Any]) -> JsonObject:
@@ -152,5 +152,6 @@ def _declaration(place: str, name: str, declarations: Mapping[str, Any]) -> Json
             remedy=f"Save it beside that file, as {file_of_declaration(place)}.",
         )
     if not is_object(found) or not is_swagger1(found):
-        raise ManualError(f"{place} is not an API declaration of Swagger 1, although {name} names it.")
+        file = file_of_declaration(place)
+        raise ManualError(f"{file} is not an API declaration of Swagger 1, although {name} names it.")
     return found
