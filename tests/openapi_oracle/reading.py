@@ -110,6 +110,8 @@ class Reader:
         if place not in {"path", "query", "header", "cookie"}:
             return None
         required = parameter.get("required") is True or place == "path"
+        if place == "header" and name.lower() in WRITTEN_BY_CLIENTS:
+            return None
         if self.old:
             style, explode = OLD_STYLES[parameter.get("collectionFormat", "csv")]
             return Field(name, place, parameter, required, style, explode)
@@ -205,6 +207,12 @@ class Reader:
                 return []
         return None
 
+
+WRITTEN_BY_CLIENTS = {
+    "accept-encoding", "connection", "content-length", "expect", "host", "keep-alive", "te", "trailer",
+    "transfer-encoding", "upgrade",
+}  # fmt: skip
+"""Headers that an HTTP client writes by itself (RFC 9110, RFC 9112), whatever a description says of them."""
 
 OLD_STYLES = {
     "csv": ("csv", False),

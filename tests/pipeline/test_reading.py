@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import JsonObject
-from utcp_bridge.pipeline.reading import ArgumentReader, as_arguments, object_in
+from utcp_bridge.pipeline.reading import ArgumentReader, WholeNumbers, as_arguments, object_in
 from utcp_bridge.pipeline.schema_checks import SchemaChecks
 
 
@@ -439,3 +439,67 @@ def test_a_member_that_its_schema_accepts_stays(schema: JsonObject, arguments: J
     assert got["b"] == 5
     if accepts(whole, {"a": arguments}):
         assert got["a"] is arguments
+
+
+# --- numbers without a fraction -------------------------------------------------------------------------------------
+
+
+def whole(schema: JsonObject, value: Any) -> str:
+    """The JSON text of one argument after the integers of its schema are written as such."""
+    return json.dumps(WholeNumbers(fields(v=schema)).written({"v": value})["v"])
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "expected"),
+    [
+        (INTEGER, "1.0", "1"),
+        (INTEGER, "-0.0", "0"),
+        (INTEGER, "1e3", "1000"),
+        (INTEGER, "1E+2", "100"),
+        (INTEGER, "9007199254740993", "9007199254740993"),
+        (INTEGER, "1e23", "100000000000000000000000"),
+        (INTEGER, "18446744073709551616.0", "18446744073709552000"),
+        (INTEGER, "1.5", "1.5"),
+        ({"type": ["integer", "null"]}, "2.0", "2"),
+        ({"type": ["integer", "number"]}, "2.0", "2.0"),
+        ({"type": "number"}, "2.0", "2.0"),
+        ({}, "2.0", "2.0"),
+        ({"type": "array", "items": INTEGER}, "[1.0, 2, 3e0]", "[1, 2, 3]"),
+        ({"prefixItems": [INTEGER, {"type": "number"}], "items": INTEGER}, "[1.0, 1.0, 1.0]", "[1, 1.0, 1]"),
+        (fields(n=INTEGER, x={"type": "number"}), '{"n": 1.0, "x": 1.0, "y": 1.0}', '{"n": 1, "x": 1.0, "y": 1.0}'),
+        ({"additionalProperties": INTEGER}, '{"a": 5.0}', '{"a": 5}'),
+        ({"patternProperties": {"^n": INTEGER}}, '{"n1": 5.0}', '{"n1": 5}'),
+        ({"oneOf": [TEXT, INTEGER]}, "7.0", "7"),
+        ({"anyOf": [fields(id=INTEGER), {"type": "array", "items": INTEGER}]}, "[7.0]", "[7]"),
+        ({"allOf": [{"type": "number"}, INTEGER]}, "7.0", "7"),
+        ({"if": TEXT, "then": {}, "else": INTEGER}, "7.0", "7"),
+    ],
+)
+def test_a_number_without_a_fraction_is_an_integer_where_the_schema_says_so(
+    schema: JsonObject, text: str, expected: str
+) -> None:
+    assert whole(schema, json.loads(text)) == expected
+
+
+def test_integers_behind_references_and_in_trees_are_found() -> None:
+    tree = {"v": 1.0, "note": "1.0", "kids": [{"v": 2e2, "kids": [{"v": 3.0}]}]}
+    expected = {"v": 1, "note": "1.0", "kids": [{"v": 200, "kids": [{"v": 3}]}]}
+    assert json.dumps(WholeNumbers(TREE).written({"tree": tree})) == json.dumps({"tree": expected})
+
+
+def test_the_given_arguments_are_not_changed_and_are_returned_if_no_number_changes() -> None:
+    given = {"v": [1.0, 2]}
+    assert WholeNumbers(fields(v={"items": INTEGER})).written(given) == {"v": [1, 2]}
+    assert repr(given) == "{'v': [1.0, 2]}"
+    for schema in (fields(v={"items": {"type": "number"}}), fields(w=INTEGER)):
+        assert WholeNumbers(schema).written(given) is given
+    huge = {"v": [2**70, b"bytes"]}
+    assert WholeNumbers(fields(v={"items": INTEGER})).written(huge) is huge
+
+
+def test_a_value_that_takes_too_long_to_look_through_stays() -> None:
+    knot: JsonObject = {"type": "integer", "anyOf": []}
+    knot["anyOf"] = [{"items": {"$ref": "#/$defs/k"}, "allOf": [{"$ref": "#/$defs/k"}]} for _ in range(150)]
+    schema = {"$defs": {"k": knot}, **fields(v={"$ref": "#/$defs/k"})}
+    given = {"v": [[1.0] * 100] * 100}
+    assert WholeNumbers(schema).written(given) is given

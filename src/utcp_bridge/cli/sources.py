@@ -228,7 +228,7 @@ async def _document(place: str, base_url: str | None, trial: str) -> ToolSource:
 
     placed = await read_place(place)
     shape = detect(placed.document)
-    if shape is Shape.OPENAPI:
+    if shape in {Shape.OPENAPI, Shape.FOREIGN}:
         return await _description(placed, place, base_url, trial)
     if shape in {Shape.MANUAL, Shape.TOOLS}:
         return _manual(placed, place)

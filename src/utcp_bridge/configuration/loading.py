@@ -72,7 +72,7 @@ _HOST_KEYS: Final = frozenset({"mcpServers", "mcp", "servers", "mcp_servers", "c
 because that takes a tenth of the time of a start."""
 _ENTRY_KEYS: Final = ("manual_call_templates", "providers", "mcpServers")
 _CONFIG_SHAPES = frozenset({Shape.CONFIG, Shape.CONFIG_ENTRIES, Shape.TEMPLATE})
-_MANUAL_SHAPES = frozenset({Shape.MANUAL, Shape.OPENAPI, Shape.TOOLS, Shape.MCP_TOOLS})
+_MANUAL_SHAPES = frozenset({Shape.MANUAL, Shape.OPENAPI, Shape.FOREIGN, Shape.TOOLS, Shape.MCP_TOOLS})
 
 
 @dataclass(slots=True)

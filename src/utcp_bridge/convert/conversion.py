@@ -57,7 +57,7 @@ async def convert(
 ) -> Converted:
     """Convert every input and return one document.
 
-    `places` are files, URLs and `-` for stdin: OpenAPI descriptions, other descriptions with a converter
+    `places` are files, URLs and `-` for stdin: OpenAPI descriptions, descriptions in formats of others
     (`convert.foreign`), UTCP documents of any version, configuration files of MCP hosts. `mcp_servers` are one-line
     forms: `mcp+stdio:COMMAND`, `mcp+https://…`. `progress` receives a text for each step, without secrets from URLs
     and command lines.
@@ -155,8 +155,8 @@ async def _converted(placed: Placed, name: str, wishes: Wishes) -> Converted:
     document, shape = placed.document, detect(placed.document)
     if shape is Shape.OPENAPI:
         return await openapi_manual(document, url=placed.url, name=name, wishes=wishes)
-    if (foreign := await foreign_manual(placed, name, wishes)) is not None:
-        return foreign
+    if shape is Shape.FOREIGN:
+        return await foreign_manual(placed, name, wishes)
     path = Path(placed.url) if placed.url and not is_url(placed.url) else None
     host = as_configuration(document) if path is None else host_configuration(document, path)
     if host is not None and _ENTRIES.isdisjoint(host.rest):

@@ -82,7 +82,7 @@ def _is_manual(document: Any, shape: Shape) -> bool:
     if shape is Shape.TOOLS and is_list(document):
         # Objects that have only a name are entries without a type, so the author may have forgotten it.
         return any(is_object(item) and looks_like_tool(item) for item in document)
-    return shape in {Shape.MANUAL, Shape.OPENAPI, Shape.TOOLS, Shape.MCP_TOOLS}
+    return shape in {Shape.MANUAL, Shape.OPENAPI, Shape.FOREIGN, Shape.TOOLS, Shape.MCP_TOOLS}
 
 
 def _as_object(document: Any, shape: Shape) -> JsonObject | None:

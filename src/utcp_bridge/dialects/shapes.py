@@ -17,6 +17,8 @@ _TOOL_KEYS = frozenset({*_TEMPLATE_KEYS, *v0.TOOL_KEYS, "inputs", "outputs", "re
 _FUNCTION_KEYS = ("tool_call_template", *v0.TEMPLATE_KEYS, "inputs", "outputs")
 _OTHER_KEYS = frozenset({"kind", "methods", "resources", "runs", "$schema"})
 """Keys of documents of others that have `parameters` or `inputs`, as one tool has: Google's, actions, templates."""
+_FOREIGN_KEYS = frozenset({"asyncapi", "collection", "item", "kind", "swaggerVersion"})
+"""One of them is in each description in a format of others."""
 _CONFIG_ONLY = v1.CONFIG_KEYS - {"variables"}
 
 
@@ -34,6 +36,8 @@ class Shape(StrEnum):
     """A list of UTCP tools, or one tool."""
     MCP_TOOLS = "mcp tools"
     """MCP's `tools/list`: an object with `tools`, a list, or one tool."""
+    FOREIGN = "description in a format of others"
+    """A description that is read as the OpenAPI description that it becomes (`formats.described`)."""
     REGISTRY = "registry"
     UNKNOWN = "unknown"
 
@@ -42,9 +46,10 @@ def detect(document: Any) -> Shape:
     """Return what a parsed JSON or YAML document is; never raises."""
     if is_list(document):
         return _detect_list(document)
-    if is_object(document):
-        return _detect_object(document)
-    return Shape.UNKNOWN
+    if not is_object(document):
+        return Shape.UNKNOWN
+    shape = _detect_object(document)
+    return Shape.FOREIGN if shape is Shape.UNKNOWN and _is_foreign(document) else shape
 
 
 def kind_key(raw: JsonObject) -> str | None:
@@ -77,6 +82,14 @@ def _is_bundle(raw: JsonObject) -> bool:
     """Return whether an object is the manifest of an MCP bundle, which lists tools, too."""
     server = raw.get("server")
     return is_object(server) and ("mcp_config" in server or "entry_point" in server) and "utcp_version" not in raw
+
+
+def _is_foreign(raw: JsonObject) -> bool:
+    if _FOREIGN_KEYS.isdisjoint(raw):
+        return False
+    from utcp_bridge.dialects.formats.described import is_described  # seldom needed
+
+    return is_described(raw)
 
 
 def _detect_list(items: list[Any]) -> Shape:

@@ -7,8 +7,8 @@ are the tools.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from utcp_bridge.dialects.crossing import ToolWriter
 from utcp_bridge.dialects.documents import count_values, parse_document
@@ -20,6 +20,10 @@ from utcp_bridge.model import Fault, JsonObject, is_list, is_object
 from utcp_bridge.tasks import at_once
 from utcp_bridge.workers.failures import stated_error
 from utcp_bridge.workers.program import last_line
+
+if TYPE_CHECKING:
+    from utcp_bridge.dialects.formats.described import ForeignDescription
+    from utcp_bridge.dialects.openapi import ConversionOptions
 
 __all__ = ["DOCUMENT_JOB", "DocumentJob", "DocumentWork", "Outline", "ReadTools"]
 
@@ -89,6 +93,7 @@ class DocumentWork:
         self._counted = False
         self._content: Any = None
         self._url: str | None = None
+        self._shape = Shape.UNKNOWN
         self.files: dict[str, Any] = {}
 
     def parse(self, data: Any, *, url: str | None, hint: str, jsonc: bool) -> Outline:
@@ -102,6 +107,7 @@ class DocumentWork:
             self._content = parse_document(data, hint=hint, jsonc=jsonc, where="The manual", most=self._left)
         shape = detect(self._content)
         described, way = self._describe(shape)
+        self._shape = shape
         return Outline(shape, described, self._references(self._content, url, shape), way)
 
     def add(self, place: str, data: bytes) -> list[str]:
@@ -116,7 +122,7 @@ class DocumentWork:
         content = parse_document(data, hint=place, where=place, most=max(self._left, 0))
         self._left -= count_values(content)
         self.files[place] = content
-        return self._references(content, place, Shape.OPENAPI)
+        return self._references(content, place, Shape.OPENAPI) if self._shape is Shape.OPENAPI else []
 
     def miss(self, place: str) -> None:
         """Note that a file cannot be read."""
@@ -138,14 +144,30 @@ class DocumentWork:
     def openapi(self, options: JsonObject) -> Generator[None, None, ReadTools]:
         """Return the tools of an OpenAPI description, in steps; `options` are the fields of `ConversionOptions`.
 
-        :raises ManualError: it is not an OpenAPI description.
+        A description in a format of others is read as the OpenAPI description that it becomes.
+
+        :raises ManualError: it is not an OpenAPI description, and cannot become one.
         :raises ConfigError: the operator's choice of tools is not valid.
         """
         from utcp_bridge.dialects.openapi import ConversionOptions, convert_in_steps
 
         wanted = ConversionOptions(**options)
-        found = yield from convert_in_steps(self._content, url=self._url, options=wanted, files=self.files)
-        return ReadTools(found.tools, found.faults, "openapi", found.info)
+        made = self._described(wanted) if self._shape is Shape.FOREIGN else None
+        if made is None:
+            found = yield from convert_in_steps(self._content, url=self._url, options=wanted, files=self.files)
+            return ReadTools(found.tools, found.faults, "openapi", found.info)
+        wanted = replace(wanted, base_url=made.base_url)
+        found = yield from convert_in_steps(made.openapi, url=made.url, options=wanted, files={})
+        tools = [_placed(tool, made) for tool in found.tools]
+        return ReadTools(tools, [*made.faults, *found.faults], "openapi", found.info)
+
+    def _described(self, options: ConversionOptions) -> ForeignDescription:
+        """Return what a description in a format of others becomes."""
+        from utcp_bridge.dialects.formats.described import DescriptionOptions, declarations_in, described
+
+        found = declarations_in(self.files, self._content, self._url)
+        given = DescriptionOptions(self._url, options.base_url, options.server_variables)
+        return described(self._content, "The document", given, found)
 
     def _describe(self, shape: Shape) -> tuple[str, str]:
         """Return what a message calls the document, and what to do with it if that is known."""
@@ -160,11 +182,22 @@ class DocumentWork:
         return ("an object of an unknown kind" if is_object(self._content) else "not a JSON object"), ""
 
     def _references(self, content: Any, url: str | None, shape: Shape) -> list[str]:
+        if shape is Shape.FOREIGN:
+            from utcp_bridge.dialects.formats.described import referred_places
+
+            return referred_places(content, url)
         if shape is not Shape.OPENAPI:
             return []
         from utcp_bridge.dialects.openapi import external_references
 
         return external_references(content, url)
+
+
+def _placed(tool: RawTool, made: ForeignDescription) -> RawTool:
+    """Return a tool with its final call template."""
+    whole = made.placed(tool.as_json())
+    outputs = whole.get("outputs")
+    return replace(tool, template=whole["tool_call_template"], inputs=whole["inputs"], outputs=outputs or None)
 
 
 def _read_tools(found: ParsedManual, tools: list[RawTool], *, is_narrowed: bool) -> ReadTools:

@@ -52,6 +52,7 @@ _THREAD_FROM: Final = 400
 """Tools: choosing among more by their hints takes longer than the others should wait."""
 _MAX_FILES: Final = 100
 _JOIN: Final = "Join files."
+_DESCRIPTIONS: Final = frozenset({Shape.OPENAPI, Shape.FOREIGN})
 _MANUALS: Final = frozenset({Shape.MANUAL, Shape.TOOLS, Shape.MCP_TOOLS})
 _Fetch: TypeAlias = Callable[[str, int], Awaitable[bytes]]
 
@@ -109,7 +110,7 @@ class ManualReader:
         jsonc = source.origin is None and isinstance(data, bytes | str) and _says_jsonc(data, hint)
         async with self.confinement.reader(data, hint, most_values(limit)) as reader:
             outline = await reader.parse(data, url=document.url, hint=hint, jsonc=jsonc)
-            if outline.shape is Shape.OPENAPI:
+            if outline.shape in _DESCRIPTIONS:
                 size = len(data) if isinstance(data, bytes | str) else 0
                 loaded = await self._read_openapi(reader, outline, document, size=size, source=source, options=options)
                 tools, faults = with_entry_headers(loaded.tools, entry, source)

@@ -12,6 +12,9 @@ The reader looks only at what the schema refuses, so whatever the schema accepts
 
 A number is never turned into text: a telephone number has already lost its zeros. The case of letters is not changed.
 The work is bounded. Beyond the bound, the arguments stay as they were sent.
+
+`WholeNumbers` changes what the schema accepts, too: JSON Schema takes `1.0` and `1e3` for integers, and many servers
+that read an integer do not.
 """
 
 from __future__ import annotations
@@ -21,14 +24,18 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final, TypeAlias, cast
+
+import orjson
 
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.pipeline.schema_cost import Cost
 from utcp_bridge.pipeline.subschemas import SubSchema, SubSchemas, allowed_types, required_names, type_names
+from utcp_bridge.urls import at_pointer
 
-__all__ = ["ArgumentReader", "Reading", "as_arguments", "object_in"]
+__all__ = ["ArgumentReader", "Reading", "WholeNumbers", "as_arguments", "object_in"]
 
 _Place: TypeAlias = tuple[str | int, ...]
 _ABSENT: Final[Any] = object()
@@ -47,6 +54,14 @@ _COMPILING: Final = 4
 _MAX_NUMBER: Final = 64
 """Characters of a number in text."""
 _MAX_CHANGES: Final = 20
+_EXPONENT: Final = re.compile(rb"e\+?[1-9]")
+_EXACT: Final = 2**53
+_MAX_FACETS: Final = 200
+"""Sub-schemas that one value is looked at by."""
+_MAX_SCHEMA: Final = 20_000
+"""Objects and lists of a schema that are searched for an integer. A larger schema is taken to have one."""
+_BRANCHES: Final = ("allOf", "anyOf", "oneOf")
+_CONDITIONS: Final = ("if", "then", "else")
 _ONE_WORD: Final = re.compile(r"""[^\s,;|"'\[\]{}]+""")
 _WRAPPERS: Final = frozenset({
     "args", "arguments", "input", "inputs", "kwargs", "parameters", "params", "tool_input",
@@ -102,6 +117,118 @@ def as_arguments(given: Mapping[str, Any] | str | None) -> JsonObject:
     if not isinstance(value, Mapping):
         raise InvalidArguments("The arguments are not an object.", remedy="Pass a dict, or its JSON text.")
     return dict(cast("Mapping[str, Any]", value))
+
+
+class WholeNumbers:
+    """Writes numbers such as `1.0`, `1e3` and `-0.0` as integers where a schema says `integer`.
+
+    Every branch of a union counts, also one that does not apply: `1` and `1.0` are one number to each schema.
+    """
+
+    def __init__(self, schema: JsonObject) -> None:
+        self._root = schema
+        self._is_needed = _mentions_integer(schema)
+        self._work = 0
+
+    def written(self, arguments: JsonObject) -> JsonObject:
+        """Return the arguments, as the same object if no number changes."""
+        if not self._is_needed or not _may_have_whole_floats(arguments):
+            return arguments
+        self._work = _MAX_WORK
+        try:
+            written = self._value(arguments, [self._root], 0)
+        except _TooMuchWorkError:
+            return arguments
+        return written if is_object(written) else arguments
+
+    def _value(self, value: Any, schemas: list[Any], depth: int) -> Any:
+        is_number = isinstance(value, float) and value.is_integer()
+        if not schemas or depth > _MAX_VALUE_DEPTH or not (is_number or is_object(value) or is_list(value)):
+            return value
+        facets = self._facets(schemas)
+        if is_number:
+            return _as_integer(value) if any(_says_integer(facet) for facet in facets) else value
+        if is_list(value):
+            items = [self._value(one, _item_schemas(facets, at), depth + 1) for at, one in enumerate(value)]
+            return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+        members = {name: self._value(one, _member_schemas(facets, name), depth + 1) for name, one in value.items()}
+        return value if all(members[name] is one for name, one in value.items()) else members
+
+    def _facets(self, schemas: list[Any]) -> list[JsonObject]:
+        """Return the schemas with the targets of their references and with all of their branches."""
+        found: dict[int, JsonObject] = {}
+        pending = list(schemas)
+        while pending and len(found) < _MAX_FACETS:
+            one = pending.pop()
+            if not is_object(one) or id(one) in found:
+                continue
+            found[id(one)] = one
+            reference = one.get("$ref")
+            if isinstance(reference, str):
+                pending.append(at_pointer(self._root, reference))
+            for key in _BRANCHES:
+                pending += branches if is_list(branches := one.get(key)) else ()
+            pending += [one[key] for key in _CONDITIONS if key in one]
+            pending += dependents.values() if is_object(dependents := one.get("dependentSchemas")) else ()
+        self._work -= _STEP + len(found)
+        if self._work < 0:
+            raise _TooMuchWorkError
+        return list(found.values())
+
+
+def _mentions_integer(schema: JsonObject) -> bool:
+    pending: list[Any] = [schema]
+    for _ in range(_MAX_SCHEMA):
+        if not pending:
+            return False
+        one = pending.pop()
+        if is_object(one) and _says_integer(one):
+            return True
+        pending += [sub for sub in (one.values() if is_object(one) else one) if is_object(sub) or is_list(sub)]
+    return True
+
+
+def _says_integer(schema: JsonObject) -> bool:
+    kind = schema.get("type")
+    return kind == "integer" or (is_list(kind) and "integer" in kind and "number" not in kind)
+
+
+def _may_have_whole_floats(arguments: JsonObject) -> bool:
+    """Return whether there may be a float without a fraction. Looking at the JSON takes a tenth of a walk's time."""
+    try:
+        data = orjson.dumps(arguments)
+    except TypeError:  # integers beyond 64 bits, and what only an embedding program can pass
+        return True
+    return b".0" in data or _EXPONENT.search(data) is not None
+
+
+def _as_integer(value: float) -> int:
+    """Return the integer that a float was written as: 1e23 is not the float's own 99999999999999991611392."""
+    return int(value) if abs(value) < _EXACT else int(Decimal(repr(value)))
+
+
+def _member_schemas(facets: list[JsonObject], name: str) -> list[Any]:
+    found: list[Any] = []
+    for facet in facets:
+        declared, patterns = facet.get("properties"), facet.get("patternProperties")
+        if is_object(declared) and name in declared:
+            found.append(declared[name])
+        else:
+            found += patterns.values() if is_object(patterns) else ()
+            found += [facet[key] for key in ("additionalProperties", "unevaluatedProperties") if key in facet]
+    return found
+
+
+def _item_schemas(facets: list[JsonObject], position: int) -> list[Any]:
+    found: list[Any] = []
+    for facet in facets:
+        items = facet.get("items")
+        first = items if is_list(items) else facet.get("prefixItems")
+        if is_list(first) and position < len(first):
+            found.append(first[position])
+        else:
+            found += [facet[key] for key in ("items", "additionalItems", "unevaluatedItems") if is_object(facet.get(key))]
+    return found
 
 
 class _TooMuchWorkError(Exception):

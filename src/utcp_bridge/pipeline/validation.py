@@ -22,7 +22,7 @@ from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.declared import closed_schema, declared_arguments
-from utcp_bridge.pipeline.reading import ArgumentReader, object_in
+from utcp_bridge.pipeline.reading import ArgumentReader, WholeNumbers, object_in
 from utcp_bridge.pipeline.schema_checks import CompiledForm, SchemaChecks
 from utcp_bridge.pipeline.subschemas import MASK
 from utcp_bridge.settings import ArgumentCheck
@@ -45,6 +45,8 @@ _ODD_NAME = "a name is not declared"
 def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> Next:
     """Check arguments, and repair mistakes that clients are known to make.
 
+    Numbers such as `1.0` are sent as integers where the schema says `integer`.
+
     Repairs for every value of `check`: `{"body": {...}}` if the tool's body was flattened into its arguments; an object
     that was read and is sent back; missing arguments that have a default of a template or of the operator. With
     `strict` and `warn`, arguments that do not fit are read leniently. What then still does not fit is refused
@@ -62,6 +64,7 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
         return inner
     checks = _Checks(tool, defaults, names, is_refusing=check == "strict")
     sent_back = _SentBack(tool)
+    whole_numbers = WholeNumbers(tool.inputs)
 
     def validated(call: Call, emit: Emit) -> Awaitable[Result]:
         arguments = call.arguments
@@ -74,6 +77,7 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
             arguments = checks.checked(arguments)
         if names is not None and not names.issuperset(arguments):
             arguments = checks.declared(arguments)
+        arguments = whole_numbers.written(arguments)
         if arguments is not call.arguments:
             call = Call(call.tool, arguments, call.id)
         return inner(call, emit)

@@ -68,7 +68,7 @@ def read_page(document: Any, *, base: str, where: str) -> ListingPage:
 
     :raises ManualError: the document is not a registry.
     """
-    if detect(document) in {Shape.MANUAL, Shape.OPENAPI}:
+    if detect(document) in {Shape.MANUAL, Shape.OPENAPI, Shape.FOREIGN}:
         return ListingPage([Listing(suggest_name({"url": base}, ()), base)], None, [])
     if not is_object(document) or not is_list(document.get("manuals")):
         raise ManualError(f"{where} is not a registry.", remedy='A registry returns {"manuals": [{"name", "url"}, …]}.')

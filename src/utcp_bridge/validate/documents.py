@@ -33,7 +33,7 @@ from utcp_bridge.model import JsonObject, Trust, is_list, is_object
 from utcp_bridge.registry.listing import read_page
 from utcp_bridge.settings import BridgeSettings, ManualOptions, expectation, flat_settings, spellings, unknown_setting
 from utcp_bridge.validate.findings import Finding, Findings, Report
-from utcp_bridge.validate.manuals import check_discovery, check_manual, check_openapi, check_template
+from utcp_bridge.validate.manuals import check_discovery, check_foreign, check_manual, check_openapi, check_template
 from utcp_bridge.variables import EnvFile, ExecLoader, Variables, flat_key, load_variable_loaders
 
 __all__ = ["CheckedConfig", "check_config", "check_document", "check_place"]
@@ -91,6 +91,9 @@ async def check_document(
     elif shape is Shape.OPENAPI:
         tools = await check_openapi(document, url, findings)
         _note_tools(report, tools, environ)
+        report.dialect = "openapi"
+    elif shape is Shape.FOREIGN:
+        _note_tools(report, await check_foreign(document, url, findings), environ)
         report.dialect = "openapi"
     elif shape is Shape.REGISTRY:
         _check_registry(document, report, findings)

@@ -16,6 +16,7 @@ from utcp_bridge.configuration.places import is_url
 from utcp_bridge.dialects import v0, v1
 from utcp_bridge.dialects.auth_forms import rewrite_auth
 from utcp_bridge.dialects.fields import nearest, sort_of, text_of, word
+from utcp_bridge.dialects.formats.described import DescriptionOptions, declarations_in, described
 from utcp_bridge.dialects.manuals import read_inputs, read_outputs
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
 from utcp_bridge.dialects.positions import Path, of_pointer
@@ -387,6 +388,23 @@ async def check_openapi(document: JsonObject, url: str | None, findings: Finding
             path = ()
         findings.add(path, what, fault.remedy, severity=severity)
     return [tool.as_json() for tool in conversion.tools]
+
+
+async def check_foreign(document: JsonObject, url: str | None, findings: Findings) -> list[JsonObject]:
+    """Add every fault of a description in a format of others to `findings`, and return the tools."""
+    files, faults = await referenced_files(document, url, _fetch, where="")
+    findings.take((), faults)
+    try:
+        found = declarations_in(files, document, url)
+        made = await anyio.to_thread.run_sync(described, document, "The document", DescriptionOptions(url), found)
+        work = partial(convert, made.openapi, url=made.url, options=ConversionOptions(base_url=made.base_url))
+        conversion = await anyio.to_thread.run_sync(work)
+    except ManualError as error:
+        findings.error((), error.message, error.remedy or "")
+        return []
+    for fault in (*made.faults, *conversion.faults):
+        findings.add((), f"{fault.where}: {fault.what}", fault.remedy, severity=fault.severity)
+    return [made.placed(tool.as_json()) for tool in conversion.tools]
 
 
 async def _fetch(place: str, most: int) -> bytes:

@@ -125,6 +125,22 @@ def test_a_default_that_its_schema_accepts_stays(schema, default):
 
 
 @pytest.mark.timeout(5)
+def test_examples_that_their_schema_refuses_somewhere_within_are_omitted():
+    definitions = {"title": {"type": "string", "enum": ["DOCT", "MADM"]}}
+    person = {"properties": {"title": {"$ref": "#/$defs/title"}, "phone": {"type": "string"}}}
+    right, wrong = {"title": "DOCT", "phone": "1"}, {"title": "Mr", "phone": "1"}
+    whole = {
+        "$defs": definitions,
+        "properties": {
+            "both": {"type": "object", **person, "examples": [wrong, right, {"phone": 1}]},
+            "none": {"type": "array", "items": {"type": "object", **person}, "examples": [[right, wrong]]},
+        },
+    }
+    properties = listed(whole)["properties"]
+    assert properties["both"]["examples"] == [right]
+    assert "examples" not in properties["none"]
+
+
 def test_a_default_of_branches_that_multiply_is_checked_in_time():
     branches = {"anyOf": [{"$ref": f"#/$defs/b{number}", "minLength": number} for number in range(30)]}
     definitions = {f"b{number}": branches for number in range(30)}

@@ -215,3 +215,18 @@ def test_the_accept_header_of_2_0_comes_from_produces(conversion, accept, expect
     operation = {"parameters": [parameter], "produces": ["application/vnd.x+json"], "responses": {"200": {}}}
     [tool] = conversion({}, version="2.0", paths={"/a": {"get": operation}}).tools
     assert list(tool.inputs["properties"]) == expected
+
+
+@pytest.mark.parametrize("version", ["2.0", "3.0.3", "3.1.0"])
+def test_headers_that_the_http_client_writes_are_not_arguments(tool, version):
+    names = ["Content-Length", "HOST", "Transfer-Encoding", "Connection", "Accept-Encoding", "X-Length"]
+    typed = {"type": "integer"} if version == "2.0" else {"schema": {"type": "integer"}}
+    parameters = [{"name": name, "in": "header", "required": True, **typed} for name in names]
+    made = tool({"parameters": parameters}, version=version)
+    assert list(made["inputs"]["properties"]) == ["X-Length"]
+    assert made["inputs"]["required"] == ["X-Length"]
+
+
+def test_a_query_parameter_may_have_the_name_of_a_header_of_the_client(tool):
+    made = tool({"parameters": [{"name": "host", "in": "query", "schema": {"type": "string"}}]})
+    assert list(made["inputs"]["properties"]) == ["host"]

@@ -1,4 +1,4 @@
-"""Parts of a listed schema in the form that every host accepts: values, types, required names and defaults. Pure.
+"""Parts of a listed schema in the form that every host accepts: values, types, required names, defaults, examples. Pure.
 
 Gemini refuses a whole request for an enumeration with anything but text in it, or for a property without a type.
 VS Code refuses a tool with an array without items. Each function here returns a schema that accepts at least what it
@@ -21,9 +21,9 @@ __all__ = [
     "NOTHING",
     "OTHERS",
     "REFERENCE",
-    "Defaults",
-    "DefinitionSource",
+        "DefinitionSource",
     "Outlines",
+    "ShownValues",
     "StatedTypes",
     "has_listable_values",
     "joined",
@@ -336,24 +336,32 @@ def with_required(schema: JsonObject, *, is_branch: bool) -> JsonObject:
     return new
 
 
-# --- defaults ---
+# --- defaults and examples ---
 
 
-class Defaults:
-    """Checks the defaults of one schema."""
+class ShownValues:
+    """Checks the defaults and examples of one schema."""
 
     def __init__(self, definitions: JsonObject) -> None:
         self._definitions = definitions
         self._steps = 0
 
     def without_wrong(self, schema: JsonObject, _depth: int = 0) -> JsonObject:
-        """Return a sub-schema, without its default if it refuses that itself."""
-        if "default" not in schema:
-            return schema
+        """Return a sub-schema without its default and those of its examples that it refuses itself."""
+        wrong: set[str] = set()
+        if "default" in schema and not self._accepts(schema, schema["default"]):
+            wrong.add("default")
+        if examples := schema.get("examples"):
+            kept = [one for one in examples if self._accepts(schema, one)]
+            if len(kept) < len(examples):
+                schema = {**schema, "examples": kept}
+            if not kept:
+                wrong.add("examples")
+        return {key: value for key, value in schema.items() if key not in wrong} if wrong else schema
+
+    def _accepts(self, schema: JsonObject, value: Any) -> bool:
         self._steps = 0
-        if self._may_have(schema, schema["default"]):
-            return schema
-        return {key: value for key, value in schema.items() if key != "default"}
+        return self._may_have(schema, value)
 
     def _may_have(self, schema: JsonObject, value: Any, depth: int = 0) -> bool:
         """Return whether a schema may accept a value. False is certain. Patterns and formats do not count."""

@@ -30,7 +30,7 @@ class SharedPart:
     ported: JsonObject
     references: Sequence[Adopted]
     has_headers: bool
-    has_defaults: bool
+    has_shown: bool
 
 
 class SharedParts:

@@ -29,8 +29,8 @@ from utcp_bridge.catalogue.schemas.accepted import (
     NOTHING,
     OTHERS,
     REFERENCE,
-    Defaults,
     DefinitionSource,
+    ShownValues,
     has_listable_values,
     joined,
     typed_by_content,
@@ -230,6 +230,10 @@ def _plain_name(wanted: str, otherwise: str) -> str:
     return base if len(base) <= _MAX_NAME else base[:_CUT_NAME].strip("_")
 
 
+def _is_container(value: Any) -> bool:
+    return is_object(value) or is_list(value)
+
+
 def _last_step(ref: str) -> str:
     return "result" if ref == "#" else unquote(ref).rsplit("/", 1)[-1]
 
@@ -264,7 +268,7 @@ class _Porter:
         self._is_exact = False
         self.nodes = 0
         self._has_headers = False
-        self._has_defaults = False
+        self._has_shown = False
         self._names: dict[str, str] = {}
         self._targets: dict[str, Any] = {}
         self._free = _Names(set())
@@ -321,11 +325,11 @@ class _Porter:
         return self._checked(fitted)
 
     def _checked(self, whole: JsonObject) -> JsonObject:
-        """Remove invalid header annotations, and defaults that their own schemas refuse."""
+        """Remove invalid header annotations, and defaults and examples that their own schemas refuse."""
         if self._has_headers:
             whole = keep_valid_headers(whole)
-        if self._has_defaults:
-            whole = map_schemas(whole, Defaults(whole.get("$defs", {})).without_wrong)
+        if self._has_shown:
+            whole = map_schemas(whole, ShownValues(whole.get("$defs", {})).without_wrong)
         return whole
 
     # --- parts that are ported when there is room for them
@@ -364,7 +368,7 @@ class _Porter:
             if known is not None and shared:
                 made = known.ported
                 self._has_headers |= known.has_headers
-                self._has_defaults |= known.has_defaults
+                self._has_shown |= known.has_shown
             else:
                 made = self._made_of(raw, depth)
             self._made[id(raw), depth] = made
@@ -372,15 +376,15 @@ class _Porter:
 
     def _made_of(self, raw: JsonObject, depth: int) -> JsonObject:
         outer, self._adopted = self._adopted, []
-        found, self._has_headers, self._has_defaults = (self._has_headers, self._has_defaults), False, False
+        found, self._has_headers, self._has_shown = (self._has_headers, self._has_shown), False, False
         losses = len(self.cut)
         ported = self._placed(raw, depth)
         references, self._adopted = self._adopted, outer
         if len(self.cut) == losses and all(name == _base_name(ref) for ref, name, _ in references):
-            part = SharedPart(raw, ported, references, self._has_headers, self._has_defaults)
+            part = SharedPart(raw, ported, references, self._has_headers, self._has_shown)
             self._parts.keep(part, depth, is_output=self._is_output)
         self._has_headers |= found[0]
-        self._has_defaults |= found[1]
+        self._has_shown |= found[1]
         return ported
 
     def _adopts(self, ref: str, name: str, target: Any) -> bool:
@@ -412,7 +416,7 @@ class _Porter:
             else:
                 self._nested(out, key, value, depth + 1)
         self._has_headers |= HEADER_KEY in out
-        self._has_defaults |= "default" in out
+        self._has_shown |= "default" in out or any(map(_is_container, out.get("examples", ())))
         kinds = _kinds(schema.get("type"))
         if self._is_exact:
             if not has_listable_values(out):

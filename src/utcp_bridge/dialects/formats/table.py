@@ -40,7 +40,6 @@ _GRAPHQL: Final = f"{GRAPHQL_ENTRY} If the service allows no introspection, name
 _GRPC_ENTRY: Final = (
     'Add a `grpc` entry with the service\'s address: {"call_template_type": "grpc", "host": …, "port": …}.'
 )
-_CONVERT: Final = "Make a manual of it with `utcp-bridge convert`, and use that."
 _MCP: Final = (
     "Give the server itself: `utcp-bridge add URL` for one of its `remotes`, or `utcp-bridge add 'COMMAND'` for one of "
     "its `packages`, such as 'npx -y PACKAGE'."
@@ -117,23 +116,14 @@ FORMATS: Final[tuple[ForeignFormat, ...]] = (
     ForeignFormat("an XML schema", _NOT_AN_API, root=("schema", "XMLSchema")),
     ForeignFormat("an XML document", _NOT_AN_API, root=("*", "")),
     # --- descriptions of APIs, as data -----------------------------------------------------------
-    ForeignFormat("an AsyncAPI 2 description", _CONVERT, {"asyncapi": r"[12]\."}),
-    ForeignFormat("an AsyncAPI 3 description", _CONVERT, {"asyncapi": r"3\."}),
-    ForeignFormat("an AsyncAPI description", _CONVERT, {"asyncapi": object}),
     ForeignFormat(
-        "a Swagger 1 resource listing",
-        "Make a manual of it and its API declarations with `utcp-bridge convert`, and use that.",
-        {"swaggerVersion": r"1\.", "apis": list, "basePath": type(None)},
-    ),
-    ForeignFormat("a Swagger 1 API declaration", _CONVERT, {"swaggerVersion": r"1\."}),
-    ForeignFormat(
-        "a Google API Discovery document",
-        _CONVERT,
-        {"kind": r"discovery#restDescription"},
+        "an AsyncAPI description of a version that the bridge does not read",
+        "Convert it to AsyncAPI 3, for example with @asyncapi/converter, and name that as a manual.",
+        {"asyncapi": object},
     ),
     ForeignFormat(
         "a list of Google API Discovery documents",
-        "Fetch the document at a `discoveryRestUrl` of it, and make a manual of that with `utcp-bridge convert`.",
+        "Name the address of one document, which is a `discoveryRestUrl` of it.",
         {"kind": r"discovery#directoryList"},
     ),
     ForeignFormat("an OData $metadata document (JSON)", _ODATA, {"$Version": r"4", "$EntityContainer": str}),
@@ -172,11 +162,9 @@ FORMATS: Final[tuple[ForeignFormat, ...]] = (
                     "file_descriptor_response")
     ),
     # --- collections of requests -----------------------------------------------------------------
-    ForeignFormat("a Postman collection 2", _CONVERT, {"info": dict, "item": list}),
-    ForeignFormat("a Postman collection 2", _CONVERT, {"collection.info": dict, "collection.item": list}),
     ForeignFormat(
         "a Postman collection 1",
-        "Convert it to version 2.1 with postman-collection-transformer, and that with `utcp-bridge convert`.",
+        "Convert it to version 2.1 with postman-collection-transformer, and name that as a manual.",
         {"requests": list, "order": list},
     ),
     ForeignFormat(

@@ -19,6 +19,11 @@ __all__ = ["OpenApiOperation", "OperationReader"]
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 _IGNORED_HEADERS = frozenset({"accept", "content-type", "authorization"})
+_ENGINE_HEADERS = frozenset({
+    "accept-encoding", "connection", "content-length", "expect", "host", "keep-alive", "te", "trailer",
+    "transfer-encoding", "upgrade",
+})  # fmt: skip
+"""Headers that the HTTP client writes for each request. An argument could only make the request wrong."""
 _GREEDY = re.compile(r"\{([^{}+*]+)[+*]\}|\{\+([^{}+*]+)\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _LOCATIONS = frozenset({"path", "query", "header", "cookie", "querystring"})
@@ -117,6 +122,7 @@ class OperationReader:
         else:
             body = self._body(node)
             parameters = [p for p in parameters if not _is_ignored(p)]
+        parameters = [p for p in parameters if not _is_engines(p)]
         placeable = [p for p in parameters if p.value.get("in") in _LOCATIONS]
         for parameter in parameters:
             if parameter not in placeable:
@@ -200,6 +206,11 @@ def _plain_placeholders(path: str, parameters: list[Located]) -> str:
 def _is_ignored(parameter: Located) -> bool:
     """Return whether OpenAPI 3 says to ignore this parameter (Parameter Object: three header names)."""
     return parameter.value.get("in") == "header" and parameter.value["name"].lower() in _IGNORED_HEADERS
+
+
+def _is_engines(parameter: Located) -> bool:
+    """Return whether the HTTP client writes this header itself."""
+    return parameter.value.get("in") == "header" and parameter.value["name"].lower() in _ENGINE_HEADERS
 
 
 def _is_plain_accept(parameter: Located) -> bool:

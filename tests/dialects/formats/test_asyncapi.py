@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.convert import Wishes, convert
-from utcp_bridge.convert.foreign.asyncapi import openapi_of_asyncapi
+from utcp_bridge.dialects.formats.asyncapi import openapi_of_asyncapi
 from utcp_bridge.dialects.openapi import ConversionOptions
 from utcp_bridge.dialects.openapi import convert as convert_openapi
 from utcp_bridge.errors import ManualError, UtcpError

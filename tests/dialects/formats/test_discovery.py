@@ -11,7 +11,7 @@ from tests.upstreams.faulty import answer, faulty_server
 
 from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.convert import Wishes, convert
-from utcp_bridge.convert.discovery import is_discovery, openapi_of_discovery
+from utcp_bridge.dialects.formats.discovery import is_discovery, openapi_of_discovery
 from utcp_bridge.dialects.openapi import ConversionOptions
 from utcp_bridge.dialects.openapi import convert as convert_openapi
 from utcp_bridge.errors import ManualError, UtcpError
