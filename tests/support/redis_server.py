@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
@@ -23,10 +23,11 @@ REDIS = Debian("redis-server")
 
 
 class RedisServer:
-    """Redis at one port, whose processes come and go."""
+    """Redis at one port, whose processes come and go. `options` are more options of its command line."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: Sequence[str | Path] = ()) -> None:
         self.port = free_port()
+        self.options = options
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
         self._stack = ExitStack()
@@ -34,7 +35,7 @@ class RedisServer:
 
     def start(self) -> None:
         command = [REDIS.command, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        server = serving(command, port=self.port, environment=REDIS.environment, folder=self._folder)
+        server = serving([*command, *self.options], port=self.port, environment=REDIS.environment, folder=self._folder)
         self._process = self._stack.enter_context(server)
 
     def stop(self) -> None:
@@ -66,11 +67,11 @@ def _missing() -> str:
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[RedisServer]:
+def redis_server(folder: Path, *options: str | Path) -> Iterator[RedisServer]:
     """Yield a Redis that runs. A test is skipped where Redis cannot be unpacked."""
     if reason := _missing():
         pytest.skip(f"Redis is not installed: {reason}")
-    server = RedisServer(folder)
+    server = RedisServer(folder, options)
     try:
         server.start()
         yield server
