@@ -6,12 +6,13 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from tests.support.redis_server import RedisServer, opened_store, redis_server, until
+from tests.support.redis_server import BOTH, RedisServer, opened_store, redis_server, until
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.settings import BridgeSettings, ReplicaSettings
@@ -24,12 +25,14 @@ pytestmark = pytest.mark.anyio
 PAGE = Path(__file__).parents[2] / "docs" / "replicas.md"
 (LINE,) = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("ACL SETUSER")]
 RULES = LINE.replace("PASSWORD", "canary").split()[3:]
+CLUSTER = "is a node of a Redis Cluster, where one script"
+SLOTS = 16_384
 COMMANDS = [rule[1:] for rule in RULES if rule[0] == "+" and rule not in {"+@connection", "+unsubscribe"}]
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path) as server:
+@pytest.fixture(params=BOTH)
+def redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
+    with redis_server(tmp_path, software=BOTH[request.param]) as server:
         yield server
 
 
@@ -140,22 +143,42 @@ async def test_a_store_that_is_away_at_the_start_is_no_obstacle(redis: RedisServ
     await store.aclose()
 
 
-async def test_redis_cluster_is_refused(tmp_path: Path) -> None:
-    with redis_server(tmp_path, "--cluster-enabled", "yes") as redis:
-        store = store_of(redis.url)
-        control = store._redis
-        expected = "is a node of a Redis Cluster"
-        with pytest.raises(StoreRefuses, match=expected):  # no node has the slots yet
-            await store.check()
-        await control.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+@pytest.mark.parametrize("name", BOTH)
+async def test_each_node_of_a_cluster_is_refused(name: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        options = [("--cluster-enabled", "yes", "--cluster-config-file", f"{number}.conf") for number in range(3)]
+        nodes = [stack.enter_context(redis_server(tmp_path, *one, software=BOTH[name])) for one in options]
+        stores = [store_of(node.url) for node in nodes]
+        with pytest.raises(StoreRefuses, match=CLUSTER):  # no node has a slot yet
+            await stores[0].check()
+        for number, store in enumerate(stores):
+            slots = SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1
+            await store._redis.execute_command("CLUSTER", "ADDSLOTSRANGE", *slots)
+            await store._redis.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
 
         async def is_up() -> bool:
-            return b"cluster_state:ok" in await control.execute_command("CLUSTER", "INFO", NEVER_DECODE=True)
+            told = [await store._redis.execute_command("CLUSTER INFO") for store in stores]
+            return all(one["cluster_state"] == "ok" and one["cluster_known_nodes"] == "3" for one in told)
 
         await until(is_up)
-        with pytest.raises(ConfigError, match=expected) as caught:
+        for store in stores:
+            with pytest.raises(ConfigError, match=CLUSTER) as caught:
+                await store.insist()
+            assert "cluster-enabled no" in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize("name", BOTH)
+async def test_a_cluster_of_one_node_is_refused(name: str, tmp_path: Path) -> None:
+    with redis_server(tmp_path, "--cluster-enabled", "yes", software=BOTH[name]) as node:
+        store = store_of(node.url)
+        await store._redis.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+
+        async def is_up() -> bool:
+            return (await store._redis.execute_command("CLUSTER INFO"))["cluster_state"] == "ok"
+
+        await until(is_up)
+        with pytest.raises(ConfigError, match=CLUSTER):
             await store.insist()
-        assert "cluster-enabled no" in (caught.value.remedy or "")
 
 
 async def test_a_bridge_does_not_start_with_a_store_that_refuses(redis: RedisServer, tmp_path: Path) -> None:
