@@ -28,7 +28,7 @@ async def first_refused(redis: Any, listening: Any, prefix: str) -> tuple[str, E
 
     :raises Exception: the store does not answer: an error of the library, or `OSError`.
     """
-    key, hashed, ranked, news = (f"{prefix}{name}" for name in ("alive", "tried-hash", "tried-ranks", "news"))
+    key, hashed, ranked, news = (f"{prefix}{name}" for name in ("tried", "tried-hash", "tried-ranks", "news"))
     commands: list[tuple[Any, ...]] = [
         ("SET", key, b"", "PX", _MILLISECONDS),
         ("GET", key),

@@ -42,8 +42,9 @@ _MAX_FAILURES: Final = 2
 _PAUSE_SECONDS: Final = 0.5
 """Between two tries of a store that is away."""
 _TICK_SECONDS: Final = 1.0
-_ALIVE: Final = 60_000
+_ALIVE: Final = 10_000
 """Milliseconds for which a sign of life is kept."""
+_SIGN: Final = "alive:"
 _TRIES: Final = 4
 """How many times the time of one call the first check may take, which tries all commands."""
 _QUIET_SECONDS: Final = 5.0
@@ -164,6 +165,8 @@ class SharedStore:
         self._runs = False
         self.hears = anyio.Event()
         """Set while news of the others arrive."""
+        self.summary: Callable[[], JsonObject] = dict
+        """Returns what the others may know of this process. It is written with each sign of life."""
         self.limits: Final = SharedLimits(self)
 
     @property
@@ -239,8 +242,7 @@ class SharedStore:
         :raises StoreRefuses: a person has to change the store, its user or its URL.
         """
         if self._is_tried:
-            command = partial(_write_sign, f"{self.prefix}alive")
-            await self._run(command, self._seconds, is_check=True)
+            await self._run(self._write_sign, self._seconds, is_check=True)
         else:
             await self._run(self._try_all, _TRIES * self._seconds, is_check=True)
             self._is_tried = True
@@ -248,12 +250,23 @@ class SharedStore:
     async def _try_all(self, redis: Any) -> None:
         refused = await first_refused(redis, self._listening, self.prefix)
         if refused is None:
+            await self._write_sign(redis)
             return
         command, error = refused
         if (found := obstacle_of_command(command, error, self.prefix, self._faults)) is None:
             raise error
         self._lost(error, found)
         raise self._away()
+
+    async def _write_sign(self, redis: Any) -> None:
+        await redis.set(f"{self.prefix}{_SIGN}{self.name}", orjson.dumps(self.summary()), px=_ALIVE)
+
+    async def is_alive(self, name: str) -> bool:
+        """Return whether a bridge of this name gave a sign of life within ten seconds.
+
+        :raises StoreAway: see `run`.
+        """
+        return await self.get(f"{_SIGN}{name}") is not None
 
     async def insist(self) -> None:
         """Check the store before it is used. One that does not answer may do so later.
@@ -427,7 +440,3 @@ class SharedStore:
         self._obstacle = self._logged = None
         if lost_at is not None and self._runs:
             _logger.info("The store %s answers again after %.1f s.", self.place, loop_time() - lost_at)
-
-
-async def _write_sign(key: str, redis: Any) -> None:
-    await redis.set(key, b"", px=_ALIVE)
