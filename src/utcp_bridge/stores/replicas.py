@@ -330,6 +330,9 @@ class SharedStore:
         """Wait for what runs in the background, and close the connections."""
         with anyio.CancelScope(shield=True), anyio.move_on_after(_END_SECONDS):
             await self._tasks.ended()
+            if self.state == "ready":  # the others need not wait until the sign of life ends
+                with suppress(StoreAway):
+                    await self.run(lambda redis: redis.delete(f"{self.prefix}{_SIGN}{self.name}"))
         self._news.close()
         self._sent.close()
         for one in (self._redis, self._listening):
