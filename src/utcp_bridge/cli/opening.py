@@ -174,6 +174,9 @@ async def open_loaded(
     if settings.check_connections:
         stack.enter_context(watched(stores_of(settings)))
     sink = stack.enter_context(audit_sink(settings, loaded.root)) if loaded.calls else None
+    shared = None if quiet else shared_store(settings)
+    if shared is not None:
+        await shared.insist()
     extensions = Extensions(
         redactor=redactor,
         audit=sink,
@@ -185,7 +188,7 @@ async def open_loaded(
         env_files=loaded.env_files,
         index_folder=own_folder() / "index" if settings.search_index == "disk" else None,
         host=None if quiet else HostAhead.of_server(settings.transport),
-        shared=None if quiet else shared_store(settings),
+        shared=shared,
     )
     client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
     return await stack.enter_async_context(client)

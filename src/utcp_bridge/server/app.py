@@ -36,6 +36,7 @@ from utcp_bridge.server.relay.introduction import HANDSHAKE_SECONDS
 from utcp_bridge.server.relay.kept import KeptResources
 from utcp_bridge.server.relay.relay import Relay
 from utcp_bridge.server.relay.requests import internal_error
+from utcp_bridge.server.replicas.requests import RequestsAcross
 from utcp_bridge.tasks import setting
 from utcp_bridge.telemetry import trace_context
 from utcp_bridge.upstream import ROOTS_CHANGED, ProtocolError, TaskStarted
@@ -103,6 +104,11 @@ class BridgeServer(HandlingServer):
         if client.notes_requesters:
             self.relay.desk.requester_of = partial(requester_of, profile=part.profile_name)
         self.relay.subscriptions.share(part.subscribers)
+        self.across: RequestsAcross | None = None
+        if client.shared is not None:
+            self.across = RequestsAcross(client.shared, part.profile_name or "")
+            self.interaction.share(self.across)
+            self.relay.tasks.share(self.across)
         self.relay.register(self, KeptResources(self.budgets, self.meta_tools, self.workers))
         self.meta_tools.show = self.relay.desk.shown_link
         parts.tool_of_page, parts.with_page = self.relay.apps.tool_of_page, self.relay.apps.result
@@ -293,6 +299,8 @@ async def _serve_changes(server: Server[Any]) -> AsyncGenerator[None]:
     async with server.parts.open(), server.interaction.open(), server.relay.hearing():
         yield
         server.changes.close()
+        if server.across is not None:
+            server.across.close()
 
 
 def _with_arguments(ctx: ServerRequestContext[None, Any]) -> ServerRequestContext[None, Any]:

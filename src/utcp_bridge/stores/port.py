@@ -12,7 +12,7 @@ import anyio
 
 from utcp_bridge.model import JsonObject
 
-__all__ = ["MAX_LOCK_SECONDS", "MemoryStore", "Store", "StoreAway"]
+__all__ = ["MAX_LOCK_SECONDS", "MemoryStore", "Store", "StoreAway", "StoreRefuses"]
 
 MAX_LOCK_SECONDS: Final = 60.0
 """For one owner of a lock, and for those who wait for it."""
@@ -20,6 +20,14 @@ MAX_LOCK_SECONDS: Final = 60.0
 
 class StoreAway(Exception):
     """The store that bridges share does not answer now. The message has no secrets."""
+
+
+class StoreRefuses(StoreAway):
+    """The store answers, but not as bridges need it. `remedy` says what a person has to change."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy: Final = remedy
 
 
 class Store(ABC):

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from utcp_bridge.errors import ConfigError, MissingExtra
 from utcp_bridge.foreign import write_json
 from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.stores.connecting import connection_options, obstacle
 from utcp_bridge.stores.port import MAX_LOCK_SECONDS, Store
 from utcp_bridge.urls import bare_url
 
@@ -39,9 +40,7 @@ class RedisStore(Store):
             ) from None
         self.place = bare_url(url)
         self._prefix, self._lock_prefix = f"{prefix}:", f"{prefix}-lock:"
-        given: JsonObject = {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS}
-        if password is not None:
-            given["password"] = password.get_secret_value()
+        given = {"socket_timeout": _SECONDS, **connection_options(url, setting, password, _SECONDS)}
         try:
             self._redis: Any = library.Redis.from_url(url, decode_responses=False, **given)
             pool = self._redis.connection_pool
@@ -113,6 +112,8 @@ class RedisStore(Store):
         except self._faults.LockNotOwnedError:  # it ended by itself
             pass
         except (self._faults.RedisError, OSError) as error:
+            if (found := obstacle(error, self._faults)) is not None:
+                raise ConfigError(f"The store {self.place} {found.what}.", remedy=found.remedy) from None
             raise ConfigError(
                 f"The store {self.place} cannot be used ({type(error).__name__}).",
                 remedy="Check that Redis runs there, and its user and password.",

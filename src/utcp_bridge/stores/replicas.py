@@ -1,7 +1,8 @@
 """What several bridges share in one Redis or Valkey: values that end by themselves, and news that all of them hear.
 
-Each call of the store has a bounded time. After two failures in a row no call is sent until the store answers a ping,
-so callers learn at once that it is away (`StoreAway`) and go on without it. The extra `redis` brings the client.
+Each call of the store has a bounded time. After two failures in a row no call is sent until the store answers again,
+so callers learn at once that it is away (`StoreAway`) and go on without it. A store that lacks or refuses a command is
+not used either (`StoreRefuses`). The extra `redis` brings the client.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import orjson
 from utcp_bridge.errors import ConfigError, MissingExtra
 from utcp_bridge.model import Fault, JsonObject, is_object
 from utcp_bridge.settings import BridgeSettings, ReplicaSettings
+from utcp_bridge.stores.connecting import Obstacle, connection_options, obstacle
 from utcp_bridge.stores.limiter import SharedLimits
-from utcp_bridge.stores.port import StoreAway
+from utcp_bridge.stores.needs import first_refused, obstacle_of_command
+from utcp_bridge.stores.port import StoreAway, StoreRefuses
 from utcp_bridge.tasks import OwnTasks, loop_time
 from utcp_bridge.urls import bare_url
 
@@ -39,8 +42,11 @@ _MAX_FAILURES: Final = 2
 _PAUSE_SECONDS: Final = 0.5
 """Between two tries of a store that is away."""
 _TICK_SECONDS: Final = 1.0
-_ALIVE: Final = 60_000
+_ALIVE: Final = 10_000
 """Milliseconds for which a sign of life is kept."""
+_SIGN: Final = "alive:"
+_TRIES: Final = 4
+"""How many times the time of one call the first check may take, which tries all commands."""
 _QUIET_SECONDS: Final = 5.0
 """After which a silent connection for news is asked for a sign of life."""
 _MAX_WAITING: Final = 20_000
@@ -92,7 +98,7 @@ def _is_number(host: str) -> bool:
 
 
 async def store_faults(settings: BridgeSettings) -> list[Fault]:
-    """Return what is wrong with the store that `store` names; it is asked for a sign of life.
+    """Return what is wrong with the store that `store` names; each command that bridges need is tried.
 
     A fault of the place `replicas.store` says that it cannot be used.
     """
@@ -105,6 +111,8 @@ async def store_faults(settings: BridgeSettings) -> list[Fault]:
     found: list[Fault] = []
     try:
         await store.check()
+    except StoreRefuses as error:
+        found.append(Fault("replicas.store", str(error), error.remedy))
     except StoreAway as error:
         remedy = "Check that Redis runs there, and its user and password. Until then each replica goes on alone."
         found.append(Fault("replicas.store", str(error), remedy, "warning"))
@@ -134,9 +142,8 @@ class SharedStore:
         self.place: Final = bare_url(url)
         self.prefix: Final = f"{settings.store_prefix}:"
         self._seconds = settings.store_timeout
-        given: JsonObject = {"socket_connect_timeout": self._seconds, "retry": retry(no_pause(), 1)}
-        if settings.store_password is not None:
-            given["password"] = settings.store_password.get_secret_value()
+        given = connection_options(url, "store", settings.store_password, self._seconds)
+        given["retry"] = retry(no_pause(), 1)
         try:
             pool: Any = library.BlockingConnectionPool.from_url(
                 url, max_connections=_MAX_CONNECTIONS, timeout=self._seconds, socket_timeout=self._seconds, **given
@@ -149,23 +156,29 @@ class SharedStore:
         self._not_before = 0.0
         self._failures, self._failed_at = 0, -inf
         self._lost_at: float | None = None
-        self._has_answered = False
+        self._obstacle: Obstacle | None = None
+        self._logged: str | None = None
+        self._has_answered = self._is_tried = False
         self._hearers: dict[str, Callable[[JsonObject], None]] = {}
         self._news, self._sent = anyio.create_memory_object_stream[bytes](_MAX_WAITING)
         self._tasks = OwnTasks()
         self._runs = False
         self.hears = anyio.Event()
         """Set while news of the others arrive."""
+        self.summary: Callable[[], JsonObject] = dict
+        """Returns what the others may know of this process. It is written with each sign of life."""
         self.limits: Final = SharedLimits(self)
 
     @property
     def is_away(self) -> bool:
-        """Whether calls failed, and no ping was answered since."""
+        """Whether calls failed, and no check was answered since."""
         return self._lost_at is not None
 
     @property
     def state(self) -> str:
-        """The state in one word, for probes: `ready` or `away`."""
+        """The state in one word, for probes: `ready`, `away`, or `refused` if a person has to change something."""
+        if self._obstacle is not None:
+            return "refused"
         return "ready" if self._has_answered and not self.is_away else "away"
 
     def script(self, text: str) -> Any:
@@ -186,12 +199,17 @@ class SharedStore:
         try:
             with anyio.fail_after(seconds):
                 result = await command(self._redis)
+        except StoreRefuses:
+            raise
         except (self._faults.RedisError, OSError) as error:
-            if not isinstance(error, self._faults.ResponseError):
+            if (found := obstacle(error, self._faults)) is not None:
+                self._lost(error, found)
+            elif not isinstance(error, self._faults.ResponseError):
                 self._failed(error, began)
             elif is_check:
                 self._lost(error)
             else:  # it answers; as with another type under a key, only this command has no result
+                self._is_tried = False
                 _logger.debug("The store %s refused a command (%s).", self.place, type(error).__name__)
             raise self._away() from None
         self._failures, self._has_answered = 0, True
@@ -217,11 +235,51 @@ class SharedStore:
     async def check(self) -> None:
         """Ask for a sign of life, also if the store was away a moment ago.
 
-        The sign is that it writes: one that is read-only after a failover, or full, answers a ping all the time.
+        The sign is that it writes: one that is read-only after a failover, or full, answers a ping all the time. At
+        first, and after each failure, all commands that bridges need are tried.
+
+        :raises StoreAway: see `run`.
+        :raises StoreRefuses: a person has to change the store, its user or its URL.
+        """
+        if self._is_tried:
+            await self._run(self._write_sign, self._seconds, is_check=True)
+        else:
+            await self._run(self._try_all, _TRIES * self._seconds, is_check=True)
+            self._is_tried = True
+
+    async def _try_all(self, redis: Any) -> None:
+        refused = await first_refused(redis, self._listening, self.prefix)
+        if refused is None:
+            await self._write_sign(redis)
+            return
+        command, error = refused
+        if (found := obstacle_of_command(command, error, self.prefix, self._faults)) is None:
+            raise error
+        self._lost(error, found)
+        raise self._away()
+
+    async def _write_sign(self, redis: Any) -> None:
+        await redis.set(f"{self.prefix}{_SIGN}{self.name}", orjson.dumps(self.summary()), px=_ALIVE)
+
+    async def is_alive(self, name: str) -> bool:
+        """Return whether a bridge of this name gave a sign of life within ten seconds.
 
         :raises StoreAway: see `run`.
         """
-        await self._run(lambda redis: redis.set(f"{self.prefix}alive", b"", px=_ALIVE), self._seconds, is_check=True)
+        return await self.get(f"{_SIGN}{name}") is not None
+
+    async def insist(self) -> None:
+        """Check the store before it is used. One that does not answer may do so later.
+
+        :raises ConfigError: a person has to change the store, its user or its URL.
+        """
+        try:
+            await self.check()
+        except StoreRefuses as error:
+            await self.aclose()
+            raise ConfigError(str(error), remedy=error.remedy) from None
+        except StoreAway:
+            pass
 
     def start(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run a few commands in the background. If the store is away, they are left out."""
@@ -272,6 +330,9 @@ class SharedStore:
         """Wait for what runs in the background, and close the connections."""
         with anyio.CancelScope(shield=True), anyio.move_on_after(_END_SECONDS):
             await self._tasks.ended()
+            if self.state == "ready":  # the others need not wait until the sign of life ends
+                with suppress(StoreAway):
+                    await self.run(lambda redis: redis.delete(f"{self.prefix}{_SIGN}{self.name}"))
         self._news.close()
         self._sent.close()
         for one in (self._redis, self._listening):
@@ -346,6 +407,8 @@ class SharedStore:
     # --- whether it answers ---
 
     def _away(self) -> StoreAway:
+        if self._obstacle is not None:
+            return StoreRefuses(f"The store {self.place} {self._obstacle.what}.", self._obstacle.remedy)
         return StoreAway(f"The store {self.place} does not answer.")
 
     def _failed(self, error: BaseException, began: float) -> None:
@@ -359,18 +422,24 @@ class SharedStore:
         if self._failures >= _MAX_FAILURES:
             self._lost(error)
 
-    def _lost(self, error: BaseException) -> None:
+    def _lost(self, error: BaseException, found: Obstacle | None = None) -> None:
         self._not_before = inf if self._runs else loop_time() + _PAUSE_SECONDS
+        self._obstacle, self._is_tried = found, False
         if self._lost_at is None:
             self._lost_at = loop_time()
+        text = "" if found is None else found.what
+        if self._runs and self._logged != text:
+            self._logged = text
+            what = f"does not answer ({type(error).__name__})." if found is None else f"{found.what}. {found.remedy}"
             _logger.warning(
-                "The store %s does not answer (%s). Until it does, each bridge applies its limits alone, and has only"
-                " its own kept results.",
+                "The store %s %s Until this changes, each bridge applies its limits alone, and has only its own kept"
+                " results.",
                 self.place,
-                type(error).__name__,
+                what,
             )
 
     def _found(self) -> None:
         lost_at, self._lost_at, self._not_before = self._lost_at, None, 0.0
-        if lost_at is not None:
+        self._obstacle = self._logged = None
+        if lost_at is not None and self._runs:
             _logger.info("The store %s answers again after %.1f s.", self.place, loop_time() - lost_at)

@@ -102,7 +102,7 @@ async def test_a_host_gets_the_task_and_its_result_in_the_words_of_its_version(e
         assert ("tasks" in offered, TASKS in (offered.get("extensions") or {})) == (not host.is_modern, host.is_modern)
         task = await host.call("slow")
         assert task["status"] == "working"
-        assert len(task["taskId"]) == 32
+        assert len(task["taskId"]) == 40
         kept, pause = ("ttlMs", "pollIntervalMs") if host.is_modern else ("ttl", "pollInterval")
         assert (task[kept], task[pause]) == (60_000, 50)
         assert {"ttl", "ttlMs", "pollInterval", "pollIntervalMs"} & task.keys() == {kept, pause}

@@ -142,8 +142,10 @@ class _Outcome:
     @property
     def store(self) -> str | None:
         """The state of the store that replicas share, in one word; None without one."""
-        is_away = any(fault.where == "replicas.store" for fault in self.faults)
-        return None if self.client.settings.store is None else "away" if is_away else "ready"
+        if self.client.settings.store is None:
+            return None
+        found = {fault.severity for fault in self.faults if fault.where == "replicas.store"}
+        return "refused" if "error" in found else "away" if found else "ready"
 
     def _codes_of(self, state: ManualState) -> Iterator[int]:
         """Yield the exit code of each part that a manual has lost."""

@@ -2,8 +2,9 @@
 
 What a host of 2026-07-28 sends back is not trusted: `requestState` is encrypted and authenticated, ends after a while,
 and is bound to the caller, the method, the name and the arguments of its request (the SDK's `RequestStateBoundary`).
-Replicas that share `state_key` accept each other's. A suspended call lives in one process, so its state does too. If
-several processes serve one address, a state begins with the place of its process.
+Replicas that share `state_key` accept each other's. A suspended call lives in one process, whose name is in its state:
+another replica sends the answers there (`server/replicas/requests.py`). If several processes serve one address, a state
+begins with the place of its process.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge.auth.results import shown_to_hosts
-from utcp_bridge.catalogue.render import fault_result
+from utcp_bridge.catalogue.render import fault_result, render_error
+from utcp_bridge.errors import UnknownTool, UtcpError
 from utcp_bridge.foreign import visible
 from utcp_bridge.model import Emit, JsonObject, LogReceiver, in_seconds, is_list, is_object, log_receiver
 from utcp_bridge.server.hosts.adapters import (
@@ -37,6 +39,7 @@ from utcp_bridge.server.hosts.adapters import (
 )
 from utcp_bridge.server.hosts.suspended import Suspended, SuspendedCall, SuspendedCalls
 from utcp_bridge.server.replicas.place import here
+from utcp_bridge.server.replicas.requests import RequestsAcross, Unreachable, outcome_of, result_of
 from utcp_bridge.tasks import setting
 from utcp_bridge.upstream import (
     HOST,
@@ -64,6 +67,14 @@ _MAX_PLACE: Final = 4
 _INPUT_REQUIRED: Final = "input_required"
 _INVALID_STATE: Final = "invalid_request_state"
 _CALL_AGAIN: Final = "Call again, without `requestState` and `inputResponses`."
+_NOT_SHARED: Final = (
+    "The call that `requestState` names waits in another replica of the bridge, or in one that has been restarted, and"
+    f" they do not share a store. {_CALL_AGAIN} The operator can set `store`, or let the balancer send each client to"
+    " one replica."
+)
+_GONE: Final = (
+    f"The replica of the bridge in which the call of `requestState` waits has ended, or does not answer. {_CALL_AGAIN}"
+)
 
 
 class Logs(Protocol):
@@ -121,6 +132,8 @@ class Interaction:
         self.boundary: Final = _Boundary(security, default_audience=_AUDIENCE)
         self._ahead = client.host_ahead
         self._answer_seconds = settings.ask_timeout
+        self._name = secrets.token_hex(4)
+        self._across: RequestsAcross | None = None
         self.spend: Spend | None = None
         """Runs the work of a request within the budgets of its caller, if there are budgets."""
 
@@ -132,6 +145,11 @@ class Interaction:
             yield
             self._calls.group = None
             group.cancel_scope.cancel()
+
+    def share(self, across: RequestsAcross) -> None:
+        """Let other bridges answer for calls that wait here, and the other way round."""
+        self._name, self._across = across.name, across
+        across.answer("call", self._follow_for)
 
     @property
     def calls(self) -> int:
@@ -169,7 +187,8 @@ class Interaction:
         try:
             return await self._serve_retrying(ctx, work)
         except Suspended as suspended:
-            return await self._required(ctx, suspended.requests, ("call", suspended.call, ""))
+            state = "call", suspended.call, suspended.bridge or self._name
+            return await self._required(ctx, suspended.requests, state)
         except InputRequired as required:
             return await self._required(ctx, required.requests, ("upstream", required.state, required.origin))
         except ProtocolError as error:
@@ -199,6 +218,8 @@ class Interaction:
     def _serve_retrying(self, ctx: Context, work: Work) -> Awaitable[JsonObject]:
         owner, params = self._owner_of(ctx), ctx.params or {}
         answers, (kind, value, origin) = params.get("inputResponses"), _read_state(params.get("requestState"))
+        if kind == "call" and origin != self._name:
+            return self._follow_elsewhere(ctx, origin, str(value), owner, answers)
         if kind == "call":
             return self._follow(ctx, self._suspended(str(value), owner, answers))
         if kind == "page" and not _all_accepted(answers):
@@ -222,6 +243,32 @@ class Interaction:
 
     def _follow(self, ctx: Context, call: SuspendedCall) -> Awaitable[JsonObject]:
         return call.follow(self._emitter(ctx), self._logger(ctx))
+
+    async def _follow_elsewhere(self, ctx: Context, bridge: str, ident: str, owner: str, answers: Any) -> JsonObject:
+        if self._across is None:
+            raise MCPError(types.INVALID_PARAMS, _NOT_SHARED, {"reason": "call_ended"})
+        asked = {"call": ident, "owner": owner, "answers": answers, "method": ctx.method}
+        try:
+            outcome = await self._across.ask(bridge, "call", asked, self._emitter(ctx))
+        except Unreachable:
+            raise MCPError(types.INVALID_PARAMS, _GONE, {"reason": "call_ended"}) from None
+        if (requests := outcome.get("suspended")) is not None:
+            raise Suspended(requests, ident, bridge)
+        return result_of(outcome)
+
+    async def _follow_for(self, asked: JsonObject, emit: Emit) -> JsonObject:
+        """Return the outcome of a call that waits here, for a request that reached another bridge."""
+
+        async def follow() -> JsonObject:
+            call = self._suspended(str(asked["call"]), str(asked["owner"]), asked["answers"])
+            try:
+                return await call.follow(emit, None)
+            except UtcpError as error:
+                if asked["method"] == "tools/call" and not isinstance(error, UnknownTool):
+                    return render_error(error)
+                raise MCPError(types.INVALID_PARAMS, self._redactor(visible(str(error)))) from None
+
+        return await outcome_of(follow())
 
     def _suspended(self, ident: str, owner: str, answers: Any) -> SuspendedCall:
         call = self._calls.find(ident, owner)

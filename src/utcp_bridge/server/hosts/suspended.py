@@ -34,11 +34,14 @@ Work = Callable[[Emit], Awaitable[JsonObject]]
 
 
 class Suspended(InputRequired):
-    """The host has to answer requests of an MCP server before its call goes on. `call` is the name of the call."""
+    """The host has to answer requests of an MCP server before its call goes on. `call` is the name of the call.
 
-    def __init__(self, requests: JsonObject, call: str) -> None:
+    `bridge` is the name of the replica that has it, if that is not this one.
+    """
+
+    def __init__(self, requests: JsonObject, call: str, bridge: str = "") -> None:
         super().__init__(requests)
-        self.call = call
+        self.call, self.bridge = call, bridge
 
 
 @dataclass(slots=True, eq=False)

@@ -8,10 +8,11 @@ Host and server may speak different versions. What a host gets has the form of i
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -24,11 +25,12 @@ from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.foreign import is_number, is_visible_line
-from utcp_bridge.model import Emit, JsonObject, is_object
+from utcp_bridge.model import Emit, JsonObject, discard, is_object
 from utcp_bridge.server.callers import caller_of
 from utcp_bridge.server.relay.desk import Desk
-from utcp_bridge.server.relay.requests import is_modern, refusal, speaking_protocol
+from utcp_bridge.server.relay.requests import ask, is_modern, passed_meta, refusal, speaking_protocol
 from utcp_bridge.server.replicas.place import new_ident
+from utcp_bridge.server.replicas.requests import RequestsAcross, Unreachable, outcome_of, result_of
 from utcp_bridge.tasks import loop_time
 from utcp_bridge.transports.mcp.hosts.rounds import for_host
 from utcp_bridge.upstream import HOST, TASK_WISH, ProtocolError, TaskStarted, Upstream, ask_host
@@ -52,6 +54,22 @@ _MAX_MILLISECONDS: Final = 2**53 - 1
 """The largest integer that every parser of JSON reads exactly."""
 _MAX_TIME: Final = 64
 """Characters of a moment."""
+_NAME_DIGITS: Final = 8
+_DIGITS: Final = 32 + _NAME_DIGITS
+"""Of the id of a task: it ends with the name of the replica that has it."""
+_CANCELLED: Final = "The task was cancelled."
+_NOT_SHARED: Final = (
+    "belongs to another replica of the bridge, or to one that has been restarted, and they do not share a store. Call"
+    " the tool again. The operator can set `store`, or let the balancer send each client to one replica."
+)
+_GONE: Final = (
+    "belongs to a replica of the bridge that has ended, or does not answer. Send it again in a moment, or call the tool"
+    " again."
+)
+_ASKS_ELSEWHERE: Final = (
+    "The task needs an answer of the client, and its replica of the bridge is not the one that the client reached. Let"
+    " the balancer send each client to one replica."
+)
 _STATES: Final = ("working", "input_required", "completed", "failed", "cancelled")
 
 
@@ -88,6 +106,16 @@ class KeptTask:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    """Who asks for a task, as another replica of the bridge may know it too."""
+
+    owner: str
+    is_modern: bool
+    meta: JsonObject
+    """What of the request's `_meta` is for the upstream."""
+
+
 class Tasks:
     """The handlers of tasks."""
 
@@ -96,6 +124,15 @@ class Tasks:
         self._desk = desk
         self._is_on = is_on
         self._kept: OrderedDict[str, KeptTask] = OrderedDict()
+        self._name = secrets.token_hex(_NAME_DIGITS // 2)
+        self._across: RequestsAcross | None = None
+        self._works = {"get": self._get_here, "outcome": self._outcome_here, "cancel": self._cancel_here,
+                       "update": self._update_here}  # fmt: skip
+
+    def share(self, across: RequestsAcross) -> None:
+        """Let other bridges ask for tasks that are here, and the other way round."""
+        self._name, self._across = across.name, across
+        across.answer("task", self._answer_other)
 
     def register(self, server: Any) -> None:
         """Add the handlers to a server."""
@@ -139,7 +176,7 @@ class Tasks:
         self._forget(owner)
         kept_ms = _ttl(started.task)
         seconds = _LONGEST_SECONDS if kept_ms is None else min(kept_ms / 1000, _LONGEST_SECONDS)
-        ident = new_ident()
+        ident = f"{new_ident()}{self._name}"
         kept = self._kept[ident] = KeptTask(ident, owner, started, loop_time() + seconds, started.task)
         shown = _shown(kept, modern=is_modern(ctx))
         return {"resultType": "task", **shown} if is_modern(ctx) else {"task": shown}
@@ -152,14 +189,16 @@ class Tasks:
 
     async def _get(self, ctx: Context, params: types.GetTaskRequestParams) -> JsonObject:
         with speaking_protocol(self._desk.client, ctx):
-            kept = self._of(ctx, params.task_id)
-            state = await self._state(ctx, kept)
-            shown = _shown(kept, modern=is_modern(ctx))
-            if not is_modern(ctx):
-                return shown
-            return {"resultType": "complete", **shown, **await self._detail(ctx, kept, state)}
+            return await self._run("get", self._asker(ctx, params.task_id), params.task_id)
 
-    async def _detail(self, ctx: Context, kept: KeptTask, state: JsonObject) -> JsonObject:
+    async def _get_here(self, asker: _Asker, kept: KeptTask, _more: JsonObject) -> JsonObject:
+        state = await self._state(asker, kept)
+        shown = _shown(kept, modern=asker.is_modern)
+        if not asker.is_modern:
+            return shown
+        return {"resultType": "complete", **shown, **await self._detail(asker, kept, state)}
+
+    async def _detail(self, asker: _Asker, kept: KeptTask, state: JsonObject) -> JsonObject:
         """Return what a task of 2026-07-28 has besides its state: its result, its error, or what it needs."""
         status = state["status"]
         if status == "input_required":
@@ -168,7 +207,7 @@ class Tasks:
         if status not in {"completed", "failed"}:
             return {}
         try:
-            result = await self._outcome(ctx, kept, state)
+            result = await self._outcome(asker, kept, state)
         except ProtocolError as error:
             told = refusal(self._desk.client, error, modern=True).error
             return {"status": "failed", "error": told.model_dump(mode="json", exclude_none=True)}
@@ -178,24 +217,30 @@ class Tasks:
         with speaking_protocol(self._desk.client, ctx):
             if is_modern(ctx):
                 raise MCPError(types.METHOD_NOT_FOUND, "tasks/get has the result of a task.")
-            kept = self._of(ctx, params.task_id)
+            asker, ident = self._asker(ctx, params.task_id), params.task_id
 
             async def work(_emit: Emit) -> JsonObject:
-                state = await self._settled(ctx, kept)
+                if (bridge := self._elsewhere(ident)) is not None:
+                    return await self._settled_elsewhere(bridge, asker, ident)
+                kept = self._of(asker, ident)
+                state = await self._settled(asker, kept)
                 if state["status"] == "cancelled":
-                    raise MCPError(types.INTERNAL_ERROR, "The task was cancelled.")
-                return await self._outcome(ctx, kept, state)
+                    raise MCPError(types.INTERNAL_ERROR, _CANCELLED)
+                return await self._outcome(asker, kept, state)
 
             result = await self._desk.interact(ctx, work)
             meta: JsonObject = result.get("_meta") or {}
-            return {**result, "_meta": {**meta, _RELATED: {"taskId": kept.ident}}}
+            return {**result, "_meta": {**meta, _RELATED: {"taskId": ident}}}
 
-    async def _settled(self, ctx: Context, kept: KeptTask) -> JsonObject:
+    async def _outcome_here(self, asker: _Asker, kept: KeptTask, _more: JsonObject) -> JsonObject:
+        return await self._outcome(asker, kept, kept.last)
+
+    async def _settled(self, asker: _Asker, kept: KeptTask) -> JsonObject:
         """Return the state of a task that has ended. A server of 2026-07-28 gets what it needs from the host.
 
         One of 2025-11-25 asks while the result is fetched, so a task that needs input counts as ended.
         """
-        state = await self._state(ctx, kept)
+        state = await self._state(asker, kept)
         while state["status"] == "working" or (state["status"] == "input_required" and kept.started.inline):
             requests = state.get("inputRequests")
             if state["status"] == "working" or not is_object(requests):
@@ -204,16 +249,16 @@ class Tasks:
                 try:
                     answers = {key: await self._answer(one) for key, one in requests.items() if is_object(one)}
                 except ProtocolError:
-                    await self._end(ctx, kept)
+                    await self._end(asker, kept)
                     raise
-                await self._ask(ctx, kept, "tasks/update", {"inputResponses": answers})
-            state = await self._state(ctx, kept)
+                await self._ask(asker, kept, "tasks/update", {"inputResponses": answers})
+            state = await self._state(asker, kept)
         return state
 
-    async def _end(self, ctx: Context, kept: KeptTask) -> None:
+    async def _end(self, asker: _Asker, kept: KeptTask) -> None:
         """Cancel a task that does not get what it needs. What its server says to it makes no difference."""
         with anyio.move_on_after(_END_SECONDS), suppress(ProtocolError, UtcpError, MCPError):
-            await self._ask(ctx, kept, "tasks/cancel")
+            await self._ask(asker, kept, "tasks/cancel")
         kept.last = {**kept.last, "status": "cancelled"}
 
     async def _answer(self, request: JsonObject) -> JsonObject:
@@ -232,30 +277,79 @@ class Tasks:
 
     async def _cancel(self, ctx: Context, params: types.CancelTaskRequestParams) -> JsonObject:
         with speaking_protocol(self._desk.client, ctx):
-            kept = self._of(ctx, params.task_id)
-            state = await self._ask(ctx, kept, "tasks/cancel")
-            if state.get("status") in _STATES:
-                kept.last = {**kept.last, **state}
-            elif kept.last.get("status") in {"working", "input_required"}:
-                kept.last = {**kept.last, "status": "cancelled"}
-            return {"resultType": "complete"} if is_modern(ctx) else _shown(kept, modern=False)
+            return await self._run("cancel", self._asker(ctx, params.task_id), params.task_id)
+
+    async def _cancel_here(self, asker: _Asker, kept: KeptTask, _more: JsonObject) -> JsonObject:
+        state = await self._ask(asker, kept, "tasks/cancel")
+        if state.get("status") in _STATES:
+            kept.last = {**kept.last, **state}
+        elif kept.last.get("status") in {"working", "input_required"}:
+            kept.last = {**kept.last, "status": "cancelled"}
+        return {"resultType": "complete"} if asker.is_modern else _shown(kept, modern=False)
 
     async def _update(self, ctx: Context, params: UpdateTaskParams) -> JsonObject:
         with speaking_protocol(self._desk.client, ctx):
-            kept = self._of(ctx, params.task_id)
-            if kept.started.inline:
-                await self._ask(ctx, kept, "tasks/update", {"inputResponses": params.input_responses})
-            return {"resultType": "complete"}
+            more: JsonObject = {"inputResponses": params.input_responses}
+            return await self._run("update", self._asker(ctx, params.task_id), params.task_id, more)
+
+    async def _update_here(self, asker: _Asker, kept: KeptTask, more: JsonObject) -> JsonObject:
+        if kept.started.inline:
+            await self._ask(asker, kept, "tasks/update", more)
+        return {"resultType": "complete"}
+
+    # --- tasks of other replicas ---
+
+    def _elsewhere(self, ident: str) -> str | None:
+        """Return the name of the replica that has a task; None if it is this one, or the id does not say it."""
+        name = ident[-_NAME_DIGITS:]
+        return None if ident in self._kept or len(ident) != _DIGITS or name == self._name else name
+
+    async def _run(self, what: str, asker: _Asker, ident: str, more: JsonObject | None = None) -> JsonObject:
+        if (bridge := self._elsewhere(ident)) is not None:
+            return await self._ask_other(bridge, what, asker, ident, more)
+        return await self._works[what](asker, self._of(asker, ident), more or {})
+
+    async def _ask_other(
+        self, bridge: str, what: str, asker: _Asker, ident: str, more: JsonObject | None = None
+    ) -> JsonObject:
+        if self._across is None:
+            raise MCPError(types.INVALID_PARAMS, f"The task {ident[:_DIGITS]!r} {_NOT_SHARED}")
+        asked = {"what": what, "task": ident, "more": more or {}, **asdict(asker)}
+        try:
+            return result_of(await self._across.ask(bridge, "task", asked, discard))
+        except Unreachable:
+            raise MCPError(types.INVALID_PARAMS, f"The task {ident[:_DIGITS]!r} {_GONE}") from None
+
+    async def _answer_other(self, asked: JsonObject, _emit: Emit) -> JsonObject:
+        """Return the outcome of a request that reached another replica."""
+
+        async def work() -> JsonObject:
+            asker = _Asker(asked["owner"], asked["is_modern"], asked["meta"])
+            return await self._works[asked["what"]](asker, self._of(asker, asked["task"]), asked["more"])
+
+        return await outcome_of(work())
+
+    async def _settled_elsewhere(self, bridge: str, asker: _Asker, ident: str) -> JsonObject:
+        """Return the result of a task of another replica, once it has ended there (2025-11-25)."""
+        while True:
+            state = await self._ask_other(bridge, "get", asker, ident)
+            if state["status"] == "cancelled":
+                raise MCPError(types.INTERNAL_ERROR, _CANCELLED)
+            if state["status"] == "input_required":
+                raise MCPError(types.INVALID_REQUEST, _ASKS_ELSEWHERE)
+            if state["status"] != "working":
+                return await self._ask_other(bridge, "outcome", asker, ident)
+            await anyio.sleep(_pause(state))
 
     # --- inside ---
 
-    async def _state(self, ctx: Context, kept: KeptTask) -> JsonObject:
-        state = await self._ask(ctx, kept, "tasks/get")
+    async def _state(self, asker: _Asker, kept: KeptTask) -> JsonObject:
+        state = await self._ask(asker, kept, "tasks/get")
         if state.get("status") in _STATES:
             kept.last = state
         return kept.last
 
-    async def _outcome(self, ctx: Context, kept: KeptTask, state: JsonObject) -> JsonObject:
+    async def _outcome(self, asker: _Asker, kept: KeptTask, state: JsonObject) -> JsonObject:
         """Return the result of an ended task as the result of its tool.
 
         :raises ProtocolError: the task failed with an error of the protocol.
@@ -263,10 +357,10 @@ class Tasks:
         result: Any = state.get("result")
         if not kept.started.inline:
             try:
-                result = await self._ask(ctx, kept, "tasks/result")
+                result = await self._ask(asker, kept, "tasks/result")
             except ProtocolError:
                 if state.get("status") == "input_required":  # the server got no answer, and may keep it waiting
-                    await self._end(ctx, kept)
+                    await self._end(asker, kept)
                 raise
         elif not is_object(result):
             error = state.get("error")
@@ -278,14 +372,14 @@ class Tasks:
             )
         return kept.started.render(result)
 
-    async def _ask(self, ctx: Context, kept: KeptTask, method: str, more: JsonObject | None = None) -> JsonObject:
-        params: JsonObject = {"taskId": kept.own, **(more or {})}
-        return await self._desk.ask(ctx, (kept.upstream, kept.own), method, params)
+    async def _ask(self, asker: _Asker, kept: KeptTask, method: str, more: JsonObject | None = None) -> JsonObject:
+        params: JsonObject = {"taskId": kept.own, **(more or {}), **asker.meta}
+        return await ask(self._desk.client, kept.upstream, method, params)
 
-    def _of(self, ctx: Context, ident: str) -> KeptTask:
-        """Return the task of this id, if it belongs to the caller.
+    def _asker(self, ctx: Context, ident: str) -> _Asker:
+        """Return who asks for the task of an id.
 
-        :raises MCPError: it does not, or the host has not said that it takes tasks.
+        :raises MCPError: the host has not said that it takes tasks, or its headers name another task.
         """
         if is_modern(ctx) and not _declares(ctx):
             required: JsonObject = {"requiredCapabilities": {"extensions": {TASKS: {}}}}
@@ -293,8 +387,15 @@ class Tasks:
         named = None if ctx.request is None else ctx.request.headers.get(MCP_NAME_HEADER)
         if is_modern(ctx) and named is not None and decode_header_value(named.strip()) != ident:
             raise MCPError(_HEADER_MISMATCH, "The header Mcp-Name differs from `taskId`.")
+        return _Asker(caller_of(ctx).owner, is_modern(ctx), passed_meta(ctx.params))
+
+    def _of(self, asker: _Asker, ident: str) -> KeptTask:
+        """Return the task of this id.
+
+        :raises MCPError: it does not belong to the one who asks.
+        """
         kept = self._kept.get(ident)
-        if kept is None or kept.owner != caller_of(ctx).owner or kept.ends < loop_time():
+        if kept is None or kept.owner != asker.owner or kept.ends < loop_time():
             raise MCPError(types.INVALID_PARAMS, f"The task {ident[:64]!r} is unknown or has ended.")
         return kept
 

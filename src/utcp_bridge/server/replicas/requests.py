@@ -1,0 +1,207 @@
+"""Requests for what is in one of several bridges: a call that waits for its host, or a task of an MCP server.
+
+The bridge that the client reaches sends the request over the news of the store to the bridge that has it, and the
+outcome comes back the same way. The bridge that works on it gives a sign of life now and then, so the other one notices
+its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from math import inf
+from secrets import token_hex
+from typing import Any, Final
+
+import anyio
+import orjson
+from anyio.streams.memory import MemoryObjectSendStream
+from mcp.shared.exceptions import MCPError
+
+from utcp_bridge.model import Emit, JsonObject, is_object
+from utcp_bridge.server.hosts.suspended import Suspended
+from utcp_bridge.server.relay.requests import internal_error
+from utcp_bridge.stores.port import StoreAway
+from utcp_bridge.stores.replicas import SharedStore
+from utcp_bridge.upstream import InputRequired, ProtocolError
+
+__all__ = ["Answer", "RequestsAcross", "Unreachable", "outcome_of", "result_of"]
+
+Answer = Callable[[JsonObject, Emit], Awaitable[JsonObject]]
+_BEAT_SECONDS: Final = 2.0
+_SILENCE_SECONDS: Final = 10.0
+_MAX_INLINE: Final = 512 * 1024
+"""Bytes of an outcome in a message. A larger one is kept in the store until it is read."""
+_LARGE_SECONDS: Final = 2.0
+"""For one large outcome."""
+_KEPT_SECONDS: Final = 60.0
+
+
+class Unreachable(Exception):
+    """The bridge that has something has ended, or the store does not answer."""
+
+
+class RequestsAcross:
+    """The requests between the bridges of one store, for one part of them."""
+
+    def __init__(self, store: SharedStore, part: str) -> None:
+        """`part` is the profile that is served."""
+        self.name: Final = store.name
+        self._store, self._topic = store, f"request {part}"
+        self._answers: dict[str, Answer] = {}
+        self._waiting: dict[str, MemoryObjectSendStream[JsonObject]] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        store.on_news(self._topic, self._hear)
+
+    def answer(self, kind: str, answer: Answer) -> None:
+        """Answer the requests of a kind with what `answer` returns: an outcome (`outcome_of`)."""
+        self._answers[kind] = answer
+
+    async def ask(self, bridge: str, kind: str, asked: Mapping[str, Any], emit: Emit) -> JsonObject:
+        """Return the outcome of a request in another bridge. Partial results go through `emit`.
+
+        If the caller is cancelled, so is the work there.
+
+        :raises Unreachable: the bridge has ended, or gives no sign of life.
+        """
+        if not await self._runs(bridge):
+            raise Unreachable
+        ident = token_hex(8)
+        self._waiting[ident], messages = anyio.create_memory_object_stream[JsonObject](inf)
+        try:
+            self._tell(bridge, ident, "ask", {"kind": kind, "asked": asked})
+            while True:
+                message: JsonObject | None = None
+                with anyio.move_on_after(_SILENCE_SECONDS):
+                    message = await messages.receive()
+                if message is None:
+                    raise Unreachable
+                if message["what"] == "partial":
+                    await emit(message["value"])
+                elif message["what"] == "done":
+                    return await self._read(ident, message)
+        except anyio.get_cancelled_exc_class():
+            self._tell(bridge, ident, "cancel", {})
+            raise
+        finally:
+            self._waiting.pop(ident).close()
+            messages.close()
+
+    def close(self) -> None:
+        """Cancel what is done for other bridges."""
+        for task in self._running.values():
+            task.cancel()
+
+    async def _runs(self, bridge: str) -> bool:
+        try:
+            return await self._store.is_alive(bridge)
+        except StoreAway:
+            raise Unreachable from None
+
+    def _tell(self, bridge: str, ident: str, what: str, more: JsonObject) -> None:
+        self._store.tell(self._topic, {"to": bridge, "id": ident, "what": what, **more})
+
+    def _hear(self, news: JsonObject) -> None:
+        if news["to"] != self.name:
+            return
+        ident, what = str(news["id"]), news["what"]
+        if what == "ask":
+            answer, asked = self._answers.get(str(news["kind"])), news["asked"]
+            if answer is not None and is_object(asked):
+                work = self._work(str(news["from"]), ident, answer, asked)
+                self._running[ident] = asyncio.get_running_loop().create_task(work)
+                self._running[ident].add_done_callback(lambda _: self._running.pop(ident, None))
+        elif what == "cancel":
+            if (task := self._running.get(ident)) is not None:
+                task.cancel()
+        elif (waiting := self._waiting.get(ident)) is not None:
+            waiting.send_nowait(news)
+
+    async def _work(self, back: str, ident: str, answer: Answer, asked: JsonObject) -> None:
+        async def emit(value: Any) -> None:
+            self._tell(back, ident, "partial", {"value": value})
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._beat, back, ident)
+            try:
+                outcome = await answer(asked, emit)
+            except Exception as error:  # noqa: BLE001 - the log of this bridge has the cause
+                outcome = _refused(internal_error("A request of another replica", error))
+            await self._return(back, ident, outcome)
+            group.cancel_scope.cancel()
+
+    async def _beat(self, back: str, ident: str) -> None:
+        while True:
+            self._tell(back, ident, "beat", {})
+            await anyio.sleep(_BEAT_SECONDS)
+
+    async def _return(self, back: str, ident: str, outcome: JsonObject) -> None:
+        data = orjson.dumps(outcome)
+        if len(data) <= _MAX_INLINE:
+            self._tell(back, ident, "done", {"outcome": outcome})
+            return
+        try:
+            await self._store.put(self._key(ident), data, _KEPT_SECONDS, seconds=_LARGE_SECONDS)
+        except StoreAway:
+            return  # the other side notices the silence
+        self._tell(back, ident, "done", {})
+
+    async def _read(self, ident: str, message: JsonObject) -> JsonObject:
+        outcome: Any = message.get("outcome")
+        if outcome is None:
+            try:
+                data = await self._store.run(partial(_taken, f"{self._store.prefix}{self._key(ident)}"), seconds=2.0)
+            except StoreAway:
+                data = None
+            outcome = None if data is None else orjson.loads(data)
+        if not is_object(outcome):
+            raise Unreachable
+        return outcome
+
+    def _key(self, ident: str) -> str:
+        return f"{self._topic}:{ident}"
+
+
+async def _taken(key: str, redis: Any) -> bytes | None:
+    data: bytes | None = await redis.get(key)
+    await redis.delete(key)
+    return data
+
+
+async def outcome_of(work: Awaitable[JsonObject]) -> JsonObject:
+    """Return a result, an error of the protocol or a need for input in a form for another bridge (`result_of`).
+
+    What a call that waits here asks its host is the member `suspended`.
+
+    :raises Exception: what else `work` raised.
+    """
+    try:
+        return {"result": await work}
+    except Suspended as suspended:
+        return {"suspended": suspended.requests}
+    except InputRequired as required:
+        return {"required": [required.requests, required.state, required.origin]}
+    except ProtocolError as error:
+        return {"refused": [error.code, str(error), error.data], "is_upstream": True}
+    except MCPError as error:
+        return _refused(error)
+
+
+def _refused(error: MCPError) -> JsonObject:
+    return {"refused": [error.code, error.message, error.data]}
+
+
+def result_of(outcome: JsonObject) -> JsonObject:
+    """Return the result of an outcome.
+
+    :raises InputRequired: an upstream needs input of the host first.
+    :raises ProtocolError: an upstream refused the request.
+    :raises MCPError: the other bridge refused it.
+    """
+    if required := outcome.get("required"):
+        raise InputRequired(*required)
+    if refused := outcome.get("refused"):
+        raise ProtocolError(*refused) if outcome.get("is_upstream") else MCPError(*refused)
+    result: JsonObject = outcome["result"]
+    return result
