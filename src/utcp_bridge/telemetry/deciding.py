@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import copy
 import re
+from random import getrandbits
 from typing import Any, Final
 
 from opentelemetry import trace
+from opentelemetry.context import Context, attach
 from opentelemetry.propagate import get_global_textmap
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 __all__ = ["Deciding", "Unsampled"]
 
@@ -56,14 +59,30 @@ class _Ids:
 
     def __init__(self, real: Any) -> None:
         self._real = real
-        self.chosen: int | None = None
+        self._is_plain = type(real) is RandomIdGenerator
+        self._flags = f"{_RANDOM:02x}" if real.is_trace_id_random() else "00"
+        self._chosen: int | None = None
         self.generate_span_id: Final = real.generate_span_id
         self.is_trace_id_random: Final = real.is_trace_id_random
 
     def generate_trace_id(self) -> int:
-        chosen, self.chosen = self.chosen, None
+        """Return the id of the trace that begins."""
+        chosen, self._chosen = self._chosen, None
         found: int = self._real.generate_trace_id() if chosen is None else chosen
         return found
+
+    def unsampled(self, bound: int) -> Unsampled | None:
+        """Return a new trace, whose id is not below the bound in its lower half; None if the next one has to be."""
+        if not self._is_plain:
+            ident, span = self._real.generate_trace_id(), self._real.generate_span_id()
+            data = ident.to_bytes(16, "big") + span.to_bytes(8, "big")
+        else:
+            data = getrandbits(192).to_bytes(24, "big")  # as two calls, but for their checks for zero
+        if int.from_bytes(data[8:16], "big") < bound:
+            self._chosen = int.from_bytes(data[:16], "big")
+            return None
+        text = data.hex()
+        return Unsampled(f"00-{text[:32]}-{text[32:]}-{self._flags}", is_remote=False)
 
 
 class Deciding:
@@ -78,6 +97,7 @@ class Deciding:
         """Whether the trace goes on in the form of W3C alone."""
         self.is_usual: Final = found is not None and self.is_w3c
         """Whether one decision is that of a whole request."""
+        self._key = next(iter(set_span_in_context(INVALID_SPAN, Context())))
         self._root = "" if found is None else found[1]
         self._ids = _Ids(provider.id_generator) if self.is_usual else None
         self._bound = _bound(self._root)
@@ -92,15 +112,7 @@ class Deciding:
 
     def root(self) -> Unsampled | None:
         """Return a new trace that is not noted; None if the tracer has to begin one."""
-        ids = self._ids
-        if ids is None or self._bound is None:
-            return None
-        ident = ids.generate_trace_id()
-        if ident & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound:
-            ids.chosen = ident
-            return None
-        flags = _RANDOM if ids.is_trace_id_random() else 0
-        return Unsampled(f"00-{ident:032x}-{ids.generate_span_id():016x}-{flags:02x}", is_remote=False)
+        return None if self._ids is None or self._bound is None else self._ids.unsampled(self._bound)
 
     def continued(self, traceparent: str) -> Unsampled | NonRecordingSpan | None:
         """Return the place in the trace of a caller. None: `traceparent` is not of the usual form."""
@@ -109,7 +121,19 @@ class Deciding:
             return None
         if found[3] not in _SAMPLED:
             return Unsampled(traceparent, is_remote=True)
-        return NonRecordingSpan(SpanContext(int(found[1], 16), int(found[2], 16), True, TraceFlags(int(found[3], 16))))
+        flags = TraceFlags(int(found[3], 16))
+        return NonRecordingSpan(SpanContext(int(found[1], 16), int(found[2], 16), is_remote=True, trace_flags=flags))
+
+    def continues(self, traceparent: bytes) -> bool:
+        """Continue the trace of a caller in this task. False: `traceparent` is not of the usual form."""
+        span = self.continued(traceparent.decode("latin-1"))
+        if span is not None:
+            attach(self.alone(span))
+        return span is not None
+
+    def alone(self, span: Any) -> Context:
+        """Return a context that has nothing but a span."""
+        return Context({self._key: span})
 
 
 def _bound(root: str) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 if TYPE_CHECKING:
     from utcp_bridge.telemetry.deciding import Deciding
@@ -25,14 +25,16 @@ _MAX_CARRIED: Final = 8192
 """Characters of one header of a caller. W3C Baggage asks for 8,192 bytes at least; longer ones are not taken."""
 _on = False
 _deciding: Deciding | None = None
+_continues: Callable[[bytes], bool] | None = None
 _current_span: Callable[[], Any]
 _current: Callable[[], Any]
 _unsampled: type[Any]
+_is_w3c = False
 
 
 def begin() -> bool:
     """Look whether a tracer is there: a provider of an OpenTelemetry SDK. From then on, spans are made if so."""
-    global _on, _deciding, _current_span, _current, _unsampled  # noqa: PLW0603 - one tracer provider for the process, as in OpenTelemetry itself
+    global _on, _deciding, _continues, _current_span, _current, _unsampled, _is_w3c  # noqa: PLW0603 - one tracer provider for the process, as in OpenTelemetry itself
     from opentelemetry import trace
 
     _on = type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.sdk")
@@ -42,6 +44,7 @@ def begin() -> bool:
         from utcp_bridge.telemetry.deciding import Deciding, Unsampled
 
         _current_span, _current, _unsampled, _deciding = trace.get_current_span, get_current, Unsampled, Deciding()
+        _is_w3c, _continues = _deciding.is_w3c, _deciding.continues
     return _on
 
 
@@ -58,33 +61,26 @@ def is_on() -> bool:
 
 def is_unsampled() -> bool:
     """Return whether nothing is noted of the present request, while `is_on`."""
+    context = _current()
+    if len(context) == 1:  # the usual case, which a call meets
+        (span,) = context.values()
+        return type(span) is _unsampled
     return type(_current_span()) is _unsampled
 
 
-def is_recording() -> bool:
-    """Return whether the current span notes anything, while `is_on`."""
-    return bool(_current_span().is_recording())
-
-
 def continue_in_task(headers: Mapping[bytes, bytes]) -> None:
-    """Continue the trace that these headers carry until the end of the task, as `attached` does.
+    """Continue the trace that these headers carry until the end of the task, as `attached` does, while `is_on`.
 
-    Names are in lower case, and each name is there once.
+    `headers` are `traceparent`, `tracestate` and `baggage`, as far as the request has them.
     """
-    carrier = {name.decode(): value.strip(b" \t").decode("latin-1") for name, value in headers.items()}
-    traceparent = carrier.get("traceparent", "")
-    if not traceparent or len(traceparent) > _MAX_CARRIED:
+    if len(headers) == 1 and _continues is not None and _continues(headers.get(b"traceparent", b"")):
         return
-    from opentelemetry import context
-    from opentelemetry.propagate import extract
-    from opentelemetry.trace import set_span_in_context
+    carrier = {name.decode(): value.strip(b" \t").decode("latin-1") for name, value in headers.items()}
+    if carrier.get("traceparent"):
+        from opentelemetry import context
+        from opentelemetry.propagate import extract
 
-    span = _deciding.continued(traceparent) if _deciding is not None and len(carrier) == 1 else None
-    if span is not None:
-        found = set_span_in_context(span, context.Context())
-    else:
-        found = extract({name: value if len(value) <= _MAX_CARRIED else "" for name, value in carrier.items()})
-    context.attach(found)
+        context.attach(extract({name: value for name, value in carrier.items() if len(value) <= _MAX_CARRIED}))
 
 
 @contextmanager
@@ -154,16 +150,19 @@ async def served(name: str, tool: str, work: Callable[[], Awaitable[T]]) -> T:
             raise
 
 
+def is_recording() -> bool:
+    """Return whether the current span notes anything, while `is_on`."""
+    return not is_unsampled() and bool(_current_span().is_recording())
+
+
 def annotate(**attributes: str | int) -> None:
     """Add attributes to the current span, while `is_on`. `__` in a name stands for a dot: `server__port`."""
-    span = _current_span()
-    if span.is_recording():
-        span.set_attributes({name.replace("__", "."): value for name, value in attributes.items()})
+    _current_span().set_attributes({name.replace("__", "."): value for name, value in attributes.items()})
 
 
 def passed_on(known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the headers that carry the trace to an upstream, without those that the request has already."""
-    has = {name.lower() for name, _ in known}
+    has = [name.lower() for name, _ in known]
     if (plain := _plain_traceparent()) is not None:
         return [] if "traceparent" in has else [("traceparent", plain)]
     from opentelemetry.propagate import inject
@@ -175,13 +174,13 @@ def passed_on(known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _plain_traceparent() -> str | None:
     """Return what is passed on of a trace, if that is `traceparent` alone: a quick way to what `inject` writes."""
-    if _deciding is None or not _deciding.is_w3c or len(_current()) != 1:  # the context has the baggage, too
+    context = _current()
+    if not _is_w3c or len(context) != 1:  # the context has the baggage, too
         return None
-    span = _current_span()
+    (span,) = context.values()
     if type(span) is _unsampled:
-        traceparent: str = span.traceparent
-        return traceparent
-    ids = span.get_span_context()
+        return cast("str", span.traceparent)
+    ids = _current_span().get_span_context()
     if not ids.is_valid or ids.trace_state:
         return None
     return f"00-{ids.trace_id:032x}-{ids.span_id:016x}-{ids.trace_flags:02x}"

@@ -186,10 +186,18 @@ class HotCalls:
             protocol_version=connection.protocol_version,
             request=http_request,
         )
-        if self._spans is not None:
-            served: JsonObject = await self._spans.around(ctx, partial(self._server.shortcut, ctx, self._next))
-            return served
-        result: Any = await self._server.shortcut(ctx, self._next)
+        spans = self._spans
+        if spans is None:
+            result: Any = await self._server.shortcut(ctx, self._next)
+            return result  # type: ignore[no-any-return]
+        left, parent = spans.enter(meta)
+        if left is None:
+            noted: JsonObject = await spans.noted(ctx, parent, partial(self._server.shortcut, ctx, self._next))
+            return noted
+        try:
+            result = await self._server.shortcut(ctx, self._next)
+        finally:
+            spans.leave(left)
         return result  # type: ignore[no-any-return]
 
     async def _next(self, ctx: Context) -> JsonObject:

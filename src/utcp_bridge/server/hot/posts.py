@@ -46,8 +46,8 @@ _COLD: Final = frozenset({
     b"content-length", b"mcp-name", b"traceparent", b"tracestate", b"baggage",
 })  # fmt: skip
 """Headers of requests that the application serves. The last five are examined apart: here they are there twice."""
-_CARRIED: Final = frozenset({b"traceparent", b"tracestate", b"baggage"})
-_VARYING: Final = frozenset({b"content-length", b"mcp-name"}) | _CARRIED
+_CARRIED: Final = (b"traceparent", b"tracestate", b"baggage")
+_VARYING: Final = frozenset({b"content-length", b"mcp-name", *_CARRIED})
 """Headers that differ from request to request of one client."""
 _TRACE: Final = "utcp_bridge.trace"
 """Where the scope of a request keeps the headers of its trace, if traces are on."""
@@ -191,7 +191,7 @@ class HotPosts:
         if head is not None:
             self.front.expect()
             if b"traceparent" in varying and trace_context.is_on():
-                scope[_TRACE] = {name: value for name, value in varying.items() if name in _CARRIED}
+                scope[_TRACE] = {name: varying[name] for name in _CARRIED if name in varying}
         return head
 
     def _remembered(self, key: tuple[Header, ...], headers: list[Header]) -> _Head | None:

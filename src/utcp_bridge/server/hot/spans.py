@@ -7,11 +7,12 @@ audit log, and no span. The text of an error is in no span: it may have a secret
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from contextvars import Token
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.propagate import extract
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span, set_span_in_context
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ServerSpans"]
 
-T = TypeVar("T")
 _SCOPE: Final = "mcp-python-sdk"
 
 
@@ -33,23 +33,24 @@ class ServerSpans:
         self._deciding: Final = Deciding()
         self._tracer: Final = self._deciding.tracer(_SCOPE)
         self._unsampled: Final = Unsampled
+        self.leave: Final = detach
 
-    async def around(self, ctx: ServerRequestContext[None, Any], serve: Callable[[], Awaitable[Any]]) -> Any:
-        """Return what `serve` returns, which runs in the trace that the request belongs to."""
-        parent: Unsampled | Context | None = self._stated(ctx.meta) if ctx.meta else None
-        if parent is None:
-            current = get_current_span()
+    def enter(self, meta: Mapping[str, Any] | None) -> tuple[Token[Context] | None, Context | None]:
+        """Enter a trace that is not noted, and return what `leave` needs.
+
+        If the request has a span, the first is None, and the second the parent that the request states.
+        """
+        context = get_current()
+        place = self._stated(meta) if meta else None
+        if place is None:
+            current = get_current_span(context)
             if type(current) is self._unsampled:
-                return await serve()
-            if not current.get_span_context().is_valid:
-                parent = self._deciding.root()
-        if parent is None or isinstance(parent, Context):
-            return await self._noted(ctx, parent, serve)
-        token = attach(set_span_in_context(parent))
-        try:
-            return await serve()
-        finally:
-            detach(token)
+                return attach(context), None
+            if current.get_span_context().is_valid or (place := self._deciding.root()) is None:
+                return None, None
+        if type(place) is not self._unsampled:
+            return None, cast("Context", place)
+        return attach(set_span_in_context(place, context) if context else self._deciding.alone(place)), None
 
     def _stated(self, meta: Mapping[str, Any]) -> Unsampled | Context | None:
         """Return the trace that the `_meta` of a request carries; None if it carries none that is valid."""
@@ -68,9 +69,10 @@ class ServerSpans:
             return None
         return context if get_current_span(context).get_span_context().is_valid else None
 
-    async def _noted(
+    async def noted(
         self, ctx: ServerRequestContext[None, Any], parent: Context | None, serve: Callable[[], Awaitable[Any]]
     ) -> Any:
+        """Return what `serve` returns, which runs in a span of its own."""
         name = (ctx.params or {}).get("name")
         target = name if isinstance(name, str) else None
         attributes = {
