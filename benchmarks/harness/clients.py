@@ -15,6 +15,8 @@ from benchmarks.harness.messages import Address, Era, Load, initialize, message,
 _ID = re.compile(rb'"id": ?"([^"\\]{1,40})"')
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _SESSION = re.compile(rb"\r\nmcp-session-id: *([^\r]+)", re.IGNORECASE)
+SPAN = b"@" * 16
+"""What each call replaces with an id of its own, in a further line of its head: that of a span, for `traceparent`."""
 _PATIENCE = 120.0
 """Seconds for one reply. A server that lists 10,000 tools may take long for its first one."""
 
@@ -133,10 +135,13 @@ class HttpLane(asyncio.Protocol):
         length = len(before) + len(self._name) + 8 + len(after)
         head = self._address.head(self._era, "tools/call", length, name=burst.load.tool, session=self._session)
         prefix, numbers = head + before + self._name.encode() + b"-", itertools.count(1)
+        first, span, rest = prefix.partition(SPAN)
         self.fault = burst.fail
 
         def send() -> None:
-            ident = b"%07d" % next(numbers)
+            number = next(numbers)
+            ident = b"%07d" % number
+            written = first + b"%016x" % number + rest if span else first
             started = perf_counter()
 
             def on_reply(_head: bytes, body: bytes) -> None:
@@ -146,7 +151,7 @@ class HttpLane(asyncio.Protocol):
                     send()
 
             self._on_reply = on_reply
-            self._transport.write(prefix + ident + after)
+            self._transport.write(written + ident + after)
 
         send()
 

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -188,9 +188,13 @@ class Running:
                     stream.close()
 
 
-def start(command: list[str], core: int | None = SERVER_CORE) -> Running:
-    """Start a process with three pipes, on a core or any, and collect what it writes to stderr."""
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def start(command: list[str], core: int | None = SERVER_CORE, environment: Mapping[str, str] | None = None) -> Running:
+    """Start a process with three pipes, on a core or any, and collect what it writes to stderr.
+
+    `environment` has variables besides those of this process.
+    """
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(environment or {})}, **pipes)
     if core is not None:
         pin(process.pid, core)
     running = Running(process)

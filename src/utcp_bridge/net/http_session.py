@@ -444,11 +444,13 @@ class HttpSession:
 
 def _traced(parts: RequestParts) -> RequestParts:
     """Note a request in the current span, and add the headers that carry the trace."""
-    url = URL(parts.url)
-    trace_context.annotate(
-        http__request__method=parts.method, server__address=url.host or "", server__port=url.port or 0
-    )
-    return replace(parts, headers=[*parts.headers, *trace_context.passed_on(parts.headers)])
+    if trace_context.is_recording():
+        url = URL(parts.url)
+        trace_context.annotate(
+            http__request__method=parts.method, server__address=url.host or "", server__port=url.port or 0
+        )
+    headers = [*parts.headers, *trace_context.passed_on(parts.headers)]
+    return RequestParts(parts.method, parts.url, headers, parts.body)
 
 
 def _next_hop(response: Response, method: str) -> str:

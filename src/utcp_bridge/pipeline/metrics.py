@@ -6,7 +6,7 @@ So a trace shows retries, and where the time went.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -73,7 +73,10 @@ def tracing(tool: Tool, inner: Next) -> Next:
         return inner
     name, fixed = f"{tool.kind} {tool.qualified_name}", {"utcp.tool": tool.qualified_name, "utcp.kind": tool.kind}
 
-    async def traced(call: Call, emit: Emit) -> Result:
+    def traced(call: Call, emit: Emit) -> Awaitable[Result]:
+        return inner(call, emit) if trace_context.is_unsampled() else noted(call, emit)
+
+    async def noted(call: Call, emit: Emit) -> Result:
         with trace_context.attempt_span(name, {**fixed, "utcp.manual": tool.manual, "utcp.call": call.id}) as span:
             try:
                 result = await inner(call, emit)

@@ -112,9 +112,10 @@ class BridgeServer(HandlingServer):
         self.relay.register(self, KeptResources(self.budgets, self.meta_tools, self.workers))
         self.meta_tools.show = self.relay.desk.shown_link
         parts.tool_of_page, parts.with_page = self.relay.apps.tool_of_page, self.relay.apps.result
-        if not _tracing_is_configured():
+        is_traced = _tracing_is_configured()
+        if not is_traced:
             self.middleware.clear()
-        self.hot = HotCalls(self)
+        self.hot = HotCalls(self, is_traced=is_traced)
         shortcut: Any = self._middleware  # returns a coroutine or what `call_next` returns, and the SDK awaits either
         self.middleware.append(shortcut)
 
@@ -258,7 +259,9 @@ class BridgeServer(HandlingServer):
                 setting(REQUESTER, requester_of(ctx, self.part.profile_name))
                 if self.client.notes_requesters
                 else nullcontext(),
-                trace_context.with_baggage(ctx.meta) if trace_context.is_on() else nullcontext(),
+                trace_context.with_baggage(ctx.meta)
+                if trace_context.is_on() and ctx.meta and "baggage" in ctx.meta
+                else nullcontext(),
             ):
                 return await self.interaction.serve(ctx, partial(self._dispatch, ctx, params))
         except MCPError:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+if TYPE_CHECKING:
+    from utcp_bridge.telemetry.deciding import Deciding
 
 __all__ = [
-    "annotate", "attached", "attempt_span", "begin", "end", "is_on", "passed_on", "passed_on_in_environment", "served",
-    "with_baggage",
+    "annotate", "attached", "attempt_span", "begin", "continue_in_task", "end", "is_on", "is_recording", "is_unsampled",
+    "passed_on", "passed_on_in_environment", "served", "with_baggage",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -21,14 +24,27 @@ _CARRIED: Final = frozenset({"traceparent", "tracestate", "baggage"})
 _MAX_CARRIED: Final = 8192
 """Characters of one header of a caller. W3C Baggage asks for 8,192 bytes at least; longer ones are not taken."""
 _on = False
+_deciding: Deciding | None = None
+_continues: Callable[[bytes], bool] | None = None
+_current_span: Callable[[], Any]
+_current: Callable[[], Any]
+_unsampled: type[Any]
+_is_w3c = False
 
 
 def begin() -> bool:
     """Look whether a tracer is there: a provider of an OpenTelemetry SDK. From then on, spans are made if so."""
-    global _on  # noqa: PLW0603 - one tracer provider for the process, as in OpenTelemetry itself
+    global _on, _deciding, _continues, _current_span, _current, _unsampled, _is_w3c  # noqa: PLW0603 - one tracer provider for the process, as in OpenTelemetry itself
     from opentelemetry import trace
 
     _on = type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.sdk")
+    if _on:
+        from opentelemetry.context import get_current
+
+        from utcp_bridge.telemetry.deciding import Deciding, Unsampled
+
+        _current_span, _current, _unsampled, _deciding = trace.get_current_span, get_current, Unsampled, Deciding()
+        _is_w3c, _continues = _deciding.is_w3c, _deciding.continues
     return _on
 
 
@@ -41,6 +57,30 @@ def end() -> None:
 def is_on() -> bool:
     """Return whether spans are made and the trace is passed on."""
     return _on
+
+
+def is_unsampled() -> bool:
+    """Return whether nothing is noted of the present request, while `is_on`."""
+    context = _current()
+    if len(context) == 1:  # the usual case, which a call meets
+        (span,) = context.values()
+        return type(span) is _unsampled
+    return type(_current_span()) is _unsampled
+
+
+def continue_in_task(headers: Mapping[bytes, bytes]) -> None:
+    """Continue the trace that these headers carry until the end of the task, as `attached` does, while `is_on`.
+
+    `headers` are `traceparent`, `tracestate` and `baggage`, as far as the request has them.
+    """
+    if len(headers) == 1 and _continues is not None and _continues(headers.get(b"traceparent", b"")):
+        return
+    carrier = {name.decode(): value.strip(b" \t").decode("latin-1") for name, value in headers.items()}
+    if carrier.get("traceparent"):
+        from opentelemetry import context
+        from opentelemetry.propagate import extract
+
+        context.attach(extract({name: value for name, value in carrier.items() if len(value) <= _MAX_CARRIED}))
 
 
 @contextmanager
@@ -110,23 +150,40 @@ async def served(name: str, tool: str, work: Callable[[], Awaitable[T]]) -> T:
             raise
 
 
-def annotate(**attributes: str | int) -> None:
-    """Add attributes to the current span. `__` in a name stands for a dot: `server__port`."""
-    from opentelemetry.trace import get_current_span
+def is_recording() -> bool:
+    """Return whether the current span notes anything, while `is_on`."""
+    return not is_unsampled() and bool(_current_span().is_recording())
 
-    span = get_current_span()
-    if span.is_recording():
-        span.set_attributes({name.replace("__", "."): value for name, value in attributes.items()})
+
+def annotate(**attributes: str | int) -> None:
+    """Add attributes to the current span, while `is_on`. `__` in a name stands for a dot: `server__port`."""
+    _current_span().set_attributes({name.replace("__", "."): value for name, value in attributes.items()})
 
 
 def passed_on(known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the headers that carry the trace to an upstream, without those that the request has already."""
+    has = [name.lower() for name, _ in known]
+    if (plain := _plain_traceparent()) is not None:
+        return [] if "traceparent" in has else [("traceparent", plain)]
     from opentelemetry.propagate import inject
 
     carrier: dict[str, str] = {}
     inject(carrier)
-    has = {name.lower() for name, _ in known}
     return [(name, value) for name, value in carrier.items() if name.lower() not in has]
+
+
+def _plain_traceparent() -> str | None:
+    """Return what is passed on of a trace, if that is `traceparent` alone: a quick way to what `inject` writes."""
+    context = _current()
+    if not _is_w3c or len(context) != 1:  # the context has the baggage, too
+        return None
+    (span,) = context.values()
+    if type(span) is _unsampled:
+        return cast("str", span.traceparent)
+    ids = _current_span().get_span_context()
+    if not ids.is_valid or ids.trace_state:
+        return None
+    return f"00-{ids.trace_id:032x}-{ids.span_id:016x}-{ids.trace_flags:02x}"
 
 
 def passed_on_in_environment() -> dict[str, str]:

@@ -35,10 +35,9 @@ _MAX_KNOWN: Final = 8
 """Heads that a connection keeps. Most clients send two: that of a call, and that of a list."""
 _MAX_KNOWN_BYTES: Final = 4_096
 _LENGTH: Final = b"content-length"
-_NAME: Final = b"mcp-name"
-_VARYING: Final = re.compile(
-    rb"\r\n(?i:content-length): ?([0-9]{1,5})(?=\r\n)|\r\n(?i:mcp-name): ?([\x21-\x7e]{1,200})(?=\r\n)"
-)
+_VARYING: Final = re.compile(rb"\r\n(?i:(content-length|mcp-name|traceparent)): ?([\x21-\x7e]{1,200})(?=\r\n)")
+_NAMES: Final = (_LENGTH, b"mcp-name", b"traceparent")
+_MAX_DIGITS: Final = 5
 _END: Final = b"\r\n\r\n"
 _CLOSE: Final = (b"connection", b"close")
 _OWN: Final = "utcp_bridge."
@@ -73,10 +72,13 @@ class Ahead(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _KnownRequest:
-    """A head as it was read: its scope, where the values are that vary, and a cycle of uvicorn for it."""
+    """A head as it was read: its scope, the headers whose values vary, and a cycle of uvicorn for it.
+
+    `varying` has their names, and their places in the scope, in the order of the head.
+    """
 
     scope: dict[str, Any]
-    places: tuple[int, int | None]
+    varying: tuple[tuple[bytes, int], ...]
     kind: Any
     cycle: dict[str, Any]
 
@@ -104,33 +106,32 @@ class KnownHeads:
         scope = cycle.scope
         if not 0 < end <= _MAX_KNOWN_BYTES or not _is_head_of(data[:end], scope):
             return
-        key, length, name = _split(data, end)
+        key, values = _split(data, end)
         names = [field for field, _ in scope["headers"]]
-        if length is None or int(length) != len(data) - end - 4:
+        found = [name.lower() for name in key[1::2]]
+        if not _ends_with_body(found, values, len(data) - end - 4):
             return
-        if names.count(_LENGTH) != 1 or names.count(_NAME) != (name is not None):
+        if any(names.count(name) != found.count(name) for name in _NAMES) or len({*found}) != len(found):
             return
-        places = names.index(_LENGTH), None if name is None else names.index(_NAME)
+        varying = tuple((name, names.index(name)) for name in found)
         fields: dict[str, Any] = {**vars(cycle), "body": b"", "more_body": False}
         read = {name: value for name, value in scope.items() if not name.startswith(_OWN)}
-        self._known[key] = _KnownRequest(read, places, cast("Any", type(cycle)), fields)
+        self._known[key] = _KnownRequest(read, varying, cast("Any", type(cycle)), fields)
 
     def find(self, data: bytes) -> tuple[_KnownRequest, dict[str, Any], bytes] | None:
         """Return what is known of a request, its scope and its body; None if the head is not known."""
         end = data.find(_END)
         if not 0 < end <= _MAX_KNOWN_BYTES:
             return None
-        key, length, name = _split(data, end)
+        key, values = _split(data, end)
         known = self._known.get(key)
-        if known is None or length is None or int(length) != len(data) - end - 4:
+        if known is None:
             return None
         headers = known.scope["headers"].copy()
-        place, named = known.places
-        headers[place] = _LENGTH, length
-        if named is not None:
-            if name is None:
+        for (name, place), value in zip(known.varying, values, strict=True):
+            if name == _LENGTH and not _is_length(value, len(data) - end - 4):
                 return None
-            headers[named] = _NAME, name
+            headers[place] = name, value
         return known, {**known.scope, "headers": headers, "state": known.scope["state"].copy()}, data[end + 4 :]
 
 
@@ -160,16 +161,24 @@ def _is_head_of(data: bytes, scope: dict[str, Any]) -> bool:
     return True
 
 
-def _split(data: bytes, end: int) -> tuple[tuple[bytes, ...], bytes | None, bytes | None]:
-    """Return the parts of a head that do not vary, its length and its name. `end` is where its last line ends."""
-    parts: list[Any] = _VARYING.split(data[: end + 2])
-    if len(parts) == 4:
-        return (parts[0], parts[3]), parts[1], parts[2]
-    if len(parts) != 7 or (parts[1] is None) == (parts[4] is None):
-        return (), None, None
-    # which of both comes first is a part of the key
-    first = b"l" if parts[2] is None else b"n"
-    return (parts[0], parts[3], parts[6], first), parts[1] or parts[4], parts[2] or parts[5]
+def _split(data: bytes, end: int) -> tuple[tuple[bytes, ...], list[bytes]]:
+    """Return the parts of a head that do not vary, and the values that do. `end` is where its last line ends.
+
+    Each second part is the name of a header whose value varies.
+    """
+    parts: list[bytes] = _VARYING.split(data[: end + 2])
+    values = parts[2::3]
+    del parts[2::3]
+    return tuple(parts), values
+
+
+def _is_length(value: bytes, size: int) -> bool:
+    return len(value) <= _MAX_DIGITS and value.isdigit() and int(value) == size
+
+
+def _ends_with_body(names: list[bytes], values: list[bytes], size: int) -> bool:
+    """Return whether a head says the length of the body that follows it."""
+    return _LENGTH in names and _is_length(values[names.index(_LENGTH)], size)
 
 
 _status_lines: dict[int, bytes] = {}

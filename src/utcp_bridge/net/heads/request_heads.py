@@ -28,6 +28,8 @@ _NO_LENGTH: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TRACE: Final = re.compile(r"[0-9a-f-]{1,64}")
+_TRACE_LINE: Final = "\r\ntraceparent: "
 _MAX_KEPT: Final = 64
 _MAX_KEPT_LENGTH: Final = 1_024
 
@@ -58,11 +60,14 @@ def _fields(headers: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], 
     return fields, spellings
 
 
+_Key = tuple[str, str, tuple[tuple[str, str], ...], bool, bool]
+
+
 class RequestHeads:
     """Writes requests. It keeps the header lines of its last ones: most requests of a manual have the same."""
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[str, str, tuple[tuple[str, str], ...], bool], str] = {}
+        self._lines: dict[_Key, tuple[str, str]] = {}
 
     def written(self, method: str, target: URL, headers: Iterable[tuple[str, str]], body: bytes | None) -> bytes:
         """Return a plain request as it goes out: the same bytes that aiohttp's session writes.
@@ -72,17 +77,30 @@ class RequestHeads:
         :raises InvalidArguments: a header has a character that is not allowed in it.
         """
         given = tuple(headers)
-        key = method, target.raw_authority, given, body is None
-        lines = self._lines.get(key)
-        if lines is None:
-            lines = _head_lines(method, target, given, has_body=body is not None)
-            if len(lines) <= _MAX_KEPT_LENGTH:
-                if len(self._lines) >= _MAX_KEPT:
-                    self._lines.clear()
-                self._lines[key] = lines
+        trace = ""
+        if given and given[-1][0] == "traceparent" and _TRACE.fullmatch(given[-1][1]):
+            trace, given = given[-1][1], given[:-1]  # it differs in each request
+        key = method, target.raw_authority, given, bool(trace), body is None
+        parts = self._lines.get(key)
+        if parts is None:
+            traced = (*given, ("traceparent", trace)) if trace else given
+            parts = self._keep(key, _head_lines(method, target, traced, has_body=body is not None))
+        lines = f"{parts[0]}{trace}{parts[1]}" if trace else parts[0]
         if body is None:
             return f"{method} {target.raw_path_qs} HTTP/1.1\r\n{lines}\r\n".encode()
         return f"{method} {target.raw_path_qs} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    def _keep(self, key: _Key, lines: str) -> tuple[str, str]:
+        """Keep header lines: what is before the trace, and what is after it."""
+        before, after = lines, ""
+        if key[3]:
+            place = lines.lower().rindex(_TRACE_LINE) + len(_TRACE_LINE)
+            before, after = lines[:place], lines[lines.index("\r\n", place) :]
+        if len(lines) <= _MAX_KEPT_LENGTH:
+            if len(self._lines) >= _MAX_KEPT:
+                self._lines.clear()
+            self._lines[key] = before, after
+        return before, after
 
 
 def _head_lines(method: str, target: URL, headers: Iterable[tuple[str, str]], *, has_body: bool) -> str:

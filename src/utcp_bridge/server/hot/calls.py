@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, cast
 
 import anyio
@@ -34,6 +34,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from utcp_bridge.model import JsonObject
 from utcp_bridge.server.hot.plain_results import in_order
 from utcp_bridge.server.hot.requests import ENVELOPE, HotRequest, hot_request
+from utcp_bridge.server.hot.spans import ServerSpans
 from utcp_bridge.server.parts import ToolCall
 
 __all__ = ["HandlingServer", "HotCalls", "HotConnection", "OneWay"]
@@ -116,10 +117,15 @@ class OneWay:
 
 
 class HotCalls:
-    """Answers hot requests of one server. With `is_on` false, every request goes to the SDK."""
+    """Answers hot requests of one server. With `is_on` false, every request goes to the SDK.
 
-    def __init__(self, server: HandlingServer) -> None:
+    `is_traced` says that the first middleware of the server is the SDK's, which makes a span for each request.
+    """
+
+    def __init__(self, server: HandlingServer, *, is_traced: bool = False) -> None:
         self._server = server
+        self._spans = ServerSpans() if is_traced else None
+        self._own = 1 + is_traced
         self._shaper: ServerRunner[Any] = ServerRunner(server, cast("Any", None), None)
         self._stamp = server.server_info_stamp
         self._envelopes: dict[bytes, tuple[Any, Any] | None] = {}
@@ -130,7 +136,7 @@ class HotCalls:
     @property
     def may_answer(self) -> bool:
         """Whether requests may be answered here: other middleware than the server's own has to see each of them."""
-        return self.is_on and len(self._server.middleware) == 1
+        return self.is_on and len(self._server.middleware) == self._own
 
     def of_session(self, message: Any, connection: Connection) -> HotRequest | None:
         """Return a message of a session of the handshake era, if it is hot."""
@@ -180,7 +186,18 @@ class HotCalls:
             protocol_version=connection.protocol_version,
             request=http_request,
         )
-        result: Any = await self._server.shortcut(ctx, self._next)
+        spans = self._spans
+        if spans is None:
+            result: Any = await self._server.shortcut(ctx, self._next)
+            return result  # type: ignore[no-any-return]
+        left, parent = spans.enter(meta)
+        if left is None:
+            noted: JsonObject = await spans.noted(ctx, parent, partial(self._server.shortcut, ctx, self._next))
+            return noted
+        try:
+            result = await self._server.shortcut(ctx, self._next)
+        finally:
+            spans.leave(left)
         return result  # type: ignore[no-any-return]
 
     async def _next(self, ctx: Context) -> JsonObject:

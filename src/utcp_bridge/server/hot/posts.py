@@ -36,15 +36,21 @@ from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, read_hot
 from utcp_bridge.server.meta_tools import Caller
 from utcp_bridge.server.replies import Accepted, Header, McpReply, Receive, Scope, Send, is_json, read_accept
 from utcp_bridge.tasks import Stoppable
+from utcp_bridge.telemetry import trace_context
 
 __all__ = ["HotPosts"]
 
 _PARAM: Final = MCP_PARAM_HEADER_PREFIX.lower().encode()
 _COLD: Final = frozenset({
     b"origin", b"expect", b"upgrade", b"transfer-encoding", b"content-encoding", b"last-event-id",
-    b"content-length", b"mcp-name",
+    b"content-length", b"mcp-name", b"traceparent", b"tracestate", b"baggage",
 })  # fmt: skip
-"""Headers of requests that the application serves. The last two are examined apart: here they are there twice."""
+"""Headers of requests that the application serves. The last five are examined apart: here they are there twice."""
+_CARRIED: Final = (b"traceparent", b"tracestate", b"baggage")
+_VARYING: Final = frozenset({b"content-length", b"mcp-name", *_CARRIED})
+"""Headers that differ from request to request of one client."""
+_TRACE: Final = "utcp_bridge.trace"
+"""Where the scope of a request keeps the headers of its trace, if traces are on."""
 _TRANSPORT: Final = TransportContext(kind="streamable-http", can_send_request=False)
 _OK: Final = 200
 _MAX_HEADS: Final = 256
@@ -163,20 +169,18 @@ class HotPosts:
     def may_take(self, scope: Scope) -> _Head | None:
         """Return the head of a request that may be hot. The request counts as in flight until `let_go`.
 
-        Clients send the same headers again and again, but for a length and a name, so they are examined once.
+        Clients send the same headers again and again, but for a length, a name and a trace, so they are examined once.
         """
         if scope["method"] != "POST" or scope["path"] != self._path or not self.calls.may_answer:
             return None
-        length = None
-        is_named = False
+        varying: dict[bytes, bytes] = {}
         others: list[Header] = []
         for header in scope["headers"]:
-            if header[0] == b"content-length" and length is None:
-                length = header[1]
-            elif header[0] == b"mcp-name" and not is_named:
-                is_named = True
+            if header[0] in _VARYING and header[0] not in varying:
+                varying[header[0]] = header[1]
             else:
                 others.append(header)
+        length = varying.get(b"content-length")
         if length is None or not length.isdigit() or int(length) > MAX_HOT_BYTES:
             return None
         key = tuple(others)
@@ -186,6 +190,8 @@ class HotPosts:
             head = self._recognised(keeper, head, key, scope)
         if head is not None:
             self.front.expect()
+            if b"traceparent" in varying and trace_context.is_on():
+                scope[_TRACE] = {name: varying[name] for name in _CARRIED if name in varying}
         return head
 
     def _remembered(self, key: tuple[Header, ...], headers: list[Header]) -> _Head | None:
@@ -282,6 +288,8 @@ class _Post:
         admission = admission_of(scope)
         CALLER.set(front.caller_of(scope))
         RECEIVED_HEADERS.set(scope["headers"])
+        if _TRACE in scope:
+            trace_context.continue_in_task(scope[_TRACE])
         reply = McpReply(front.closing(send), self._head.accepted, Request(scope), self._write_whole)
         front.enter(stoppable.end, admission)
         try:

@@ -1,0 +1,212 @@
+"""What traces, metrics and the access log cost a call: `python -m benchmarks.sight [--rounds N] [--starts N]`.
+
+Bridges that differ in their telemetry alone take turns in short bursts, as in `benchmarks.access`. A figure is the CPU
+time of a call, in all threads, as a multiple of that of the bridge without telemetry, round by round. What a call costs
+when the spans are exported is in it: the collector is another process, which counts the spans that it receives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean, median, quantiles
+from typing import Any
+
+from benchmarks.access import IN_FLIGHT, SETTLING_SECONDS, TOOLS, WARM_SECONDS
+from benchmarks.harness.clients import SPAN, HttpLane, run_burst
+from benchmarks.harness.messages import ERAS, Address, Era, Load
+from benchmarks.harness.processes import BRIDGE, CLIENT_CORE, Running, catalogue, pin, start, upstream, write_config
+
+BURST_SECONDS = 0.2
+OFF = "off"
+TRACE = f"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-{SPAN.decode()}-00"
+"""A trace that the caller does not sample. Each call has a span of its own."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Settings of one bridge, and what its callers send. `share` is that of the calls whose trace is sampled."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    share: float | None = None
+    metrics: bool = False
+    is_traced_by_callers: bool = False
+
+    def environment(self, name: str, collector: int) -> dict[str, str]:
+        """Return the variables of OpenTelemetry; none without traces and metrics. `name` is that of the service."""
+        if self.share is None and not self.metrics:
+            return {}
+        return {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector}",
+            "OTEL_TRACES_EXPORTER": "none" if self.share is None else "otlp",
+            "OTEL_METRICS_EXPORTER": "otlp" if self.metrics else "none",
+            "OTEL_SERVICE_NAME": name,
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": str(self.share or 0.0),
+        }
+
+
+LOG = {"log": {"access_log": "access.jsonl"}}
+SIGHTS: Mapping[str, Sight] = {
+    OFF: Sight(),
+    "off, again": Sight(),
+    "off, callers trace": Sight(is_traced_by_callers=True),
+    "traces, 0 %": Sight(share=0.0),
+    "traces, 0 %, callers trace": Sight(share=0.0, is_traced_by_callers=True),
+    "traces, 1 %": Sight(share=0.01),
+    "traces, 10 %": Sight(share=0.1),
+    "traces, 100 %": Sight(share=1.0),
+    "metrics, Prometheus": Sight({"telemetry": {"metrics": True}}),
+    "metrics, OTLP": Sight(metrics=True),
+    "access log": Sight(LOG),
+    "traces 1 %, metrics, access log": Sight({**LOG, "telemetry": {"metrics": True}}, share=0.01),
+}
+"""What is compared; `off, again` shows what the figures are worth."""
+
+
+@dataclass
+class Variant:
+    """A running bridge."""
+
+    running: Running
+    address: Address
+    load: Load
+    calls: int = 0
+
+    async def burst(self, seconds: float = BURST_SECONDS) -> float:
+        """Return the CPU seconds a call of one burst. Its connections are new, because servers close idle ones."""
+        lanes = [await HttpLane.open(self.address, self.load.era) for _ in range(IN_FLIGHT)]
+        try:
+            self.calls += len((await run_burst(lanes, self.load, SETTLING_SECONDS)).latencies)
+            before = self.running.cpu()
+            done = await run_burst(lanes, self.load, seconds)
+            self.calls += len(done.latencies)
+            return (self.running.cpu() - before) / len(done.latencies)
+        finally:
+            for lane in lanes:
+                lane.close()
+
+
+class Collector:
+    """The collector, which counts spans."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self.port = int(running.stdout.readline())
+
+    def spans(self) -> dict[str, int]:
+        """Return how many spans each service has sent."""
+        self._running.stdin.write(b"\n")
+        self._running.stdin.flush()
+        found: dict[str, int] = json.loads(self._running.stdout.readline())
+        return found
+
+
+@contextlib.contextmanager
+def collecting() -> Iterator[Collector]:
+    """Start the collector."""
+    running = start([sys.executable, "-m", "benchmarks.harness.collector"], CLIENT_CORE)
+    try:
+        yield Collector(running)
+    finally:
+        running.stop()
+
+
+@contextlib.asynccontextmanager
+async def serving(name: str, era: Era, port: int, collector: int, command: Sequence[str]) -> AsyncIterator[Variant]:
+    """Start a bridge of `SIGHTS`."""
+    sight = SIGHTS[name]
+    with tempfile.TemporaryDirectory(prefix="benchmark-sight-") as written:
+        folder = Path(written)
+        manual = folder / "manual.json"
+        manual.write_text(json.dumps(catalogue(TOOLS, port)), encoding="utf-8")
+        path = write_config(folder, {"catalogue": {"call_template_type": "file", "file_path": str(manual)}})
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["bridge"] |= sight.settings
+        path.write_text(json.dumps(config), encoding="utf-8")
+        arguments = [*command, str(path), *BRIDGE.http_flags]
+        running = start(arguments, environment=sight.environment(name, collector))
+        try:
+            address = await asyncio.to_thread(running.wait_for_url)
+            address = replace(address, headers=(TRACE,) if sight.is_traced_by_callers else ())
+            yield Variant(running, address, Load(era, BRIDGE.tool(TOOLS - 1), {"q": "tea", "limit": 5}, b"pong"))
+        finally:
+            running.stop()
+
+
+@dataclass
+class Found:
+    """What was measured of one variant: pairs of CPU seconds a call, off and its own, in the same round."""
+
+    pairs: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    calls: int = 0
+    spans: int = 0
+
+    def row(self, era: Era, name: str) -> str:
+        """Return the row of the table."""
+        low, middle, high = quantiles([own / off for off, own in self.pairs], n=4)
+        added = median(own - off for off, own in self.pairs) * 1e6
+        cost = median(own for _, own in self.pairs) * 1e6
+        spans = f"{self.spans / self.calls:.2f}" if self.spans else "-"
+        return f"| {era} | {name} | {cost:.0f} | {added:+.1f} | {middle:.3f} [{low:.3f}-{high:.3f}] | {spans} |"
+
+
+async def measure(names: Sequence[str], era: Era, options: argparse.Namespace) -> dict[str, Found]:
+    """Return what the variants of these names cost."""
+    found = {name: Found() for name in names}
+    for _ in range(options.starts):
+        with upstream() as port, collecting() as collector:
+            async with contextlib.AsyncExitStack() as stack:
+                command = (options.python, "-m", "utcp_bridge", "serve")
+                variants = {
+                    name: await stack.enter_async_context(serving(name, era, port, collector.port, command))
+                    for name in names
+                }
+                for variant in variants.values():
+                    await variant.burst(WARM_SECONDS)
+                for _ in range(options.rounds):
+                    await _round(variants, found)
+            spans = await asyncio.to_thread(collector.spans)
+            for name, variant in variants.items():
+                found[name].calls += variant.calls
+                found[name].spans += spans.get(name, 0)
+    return found
+
+
+async def _round(variants: Mapping[str, Variant], found: Mapping[str, Found]) -> None:
+    """Add a sample of each. The order is such that a machine that becomes slower or faster slows all alike."""
+    spent: dict[str, list[float]] = {name: [] for name in variants}
+    for name in [*variants, *reversed(variants)]:
+        spent[name].append(await variants[name].burst())
+    off = fmean(spent[OFF])
+    for name, samples in spent.items():
+        found[name].pairs.append((off, fmean(samples)))
+
+
+async def main(given: list[str] | None = None) -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sight", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=12, help="rounds for each start")
+    parser.add_argument("--starts", type=int, default=3, help="how often new processes are started")
+    parser.add_argument("--era", choices=ERAS, action="append", help="versions of the protocol; default: both")
+    parser.add_argument("--only", action="append", choices=list(SIGHTS), help="what to compare; may be given again")
+    parser.add_argument("--python", default=sys.executable, help="an interpreter that has another version")
+    options = parser.parse_args(given)
+    pin(0, CLIENT_CORE)
+    names = list(dict.fromkeys([OFF, *(options.only or SIGHTS)]))
+    print("| protocol | telemetry | CPU us/call | added us | x off, median [quartiles] | spans a call |")
+    print("| --- | --- | --- | --- | --- | --- |", flush=True)
+    for era in options.era or ERAS:
+        for name, one in (await measure(names, era, options)).items():
+            print(one.row(era, name), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

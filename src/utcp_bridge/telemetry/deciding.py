@@ -1,0 +1,144 @@
+"""Traces that are passed on and not noted, and who decides it, at the price of a few microseconds.
+
+The SDK makes a span for a request before it asks the sampler, and asks again for each span below it. The usual samplers
+decide by the parent and by the id of the trace alone, so one decision, made here by the same rule, is that of the whole
+request. Any other sampler is asked by the SDK, span for span.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from random import getrandbits
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry.context import Context, attach
+from opentelemetry.propagate import get_global_textmap
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+
+__all__ = ["Deciding", "Unsampled"]
+
+_PARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-(0[0-3])")
+"""`traceparent` in the form of today (W3C Trace Context, section 3.2)."""
+_SAMPLED: Final = frozenset({"01", "03"})
+_W3C: Final = frozenset({"traceparent", "tracestate", "baggage"})
+_STOCK: Final = "opentelemetry.sdk.trace.sampling"
+_ROOT: Final = r"(AlwaysOnSampler|AlwaysOffSampler|TraceIdRatioBased\{[0-9.e-]+\})"
+_USUAL: Final = re.compile(
+    rf"ParentBased\{{root:{_ROOT},remoteParentSampled:AlwaysOnSampler,remoteParentNotSampled:AlwaysOffSampler,"
+    r"localParentSampled:AlwaysOnSampler,localParentNotSampled:AlwaysOffSampler\}"
+)
+"""What the samplers `parentbased_…` say of themselves, of which one is the default."""
+_RANDOM: Final = 0x02
+
+
+class Unsampled(NonRecordingSpan):
+    """The place of a request in a trace of which nothing is noted. `traceparent` is what upstreams receive."""
+
+    def __init__(self, traceparent: str, *, is_remote: bool) -> None:
+        self.traceparent: Final = traceparent
+        self._is_remote = is_remote
+        self._read: SpanContext | None = None
+
+    def get_span_context(self) -> SpanContext:
+        """Return the ids, which few ask for."""
+        if self._read is None:
+            _, ident, span, flags = self.traceparent.split("-")
+            self._read = SpanContext(int(ident, 16), int(span, 16), self._is_remote, TraceFlags(int(flags, 16)))
+        return self._read
+
+    def __repr__(self) -> str:
+        return f"Unsampled({self.traceparent!r})"
+
+
+class _Ids:
+    """Gives the next trace the id by which it was decided to note it."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self._is_plain = type(real) is RandomIdGenerator
+        self._flags = f"{_RANDOM:02x}" if real.is_trace_id_random() else "00"
+        self._chosen: int | None = None
+        self.generate_span_id: Final = real.generate_span_id
+        self.is_trace_id_random: Final = real.is_trace_id_random
+
+    def generate_trace_id(self) -> int:
+        """Return the id of the trace that begins."""
+        chosen, self._chosen = self._chosen, None
+        found: int = self._real.generate_trace_id() if chosen is None else chosen
+        return found
+
+    def unsampled(self, bound: int) -> Unsampled | None:
+        """Return a new trace, whose id is not below the bound in its lower half; None if the next one has to be."""
+        if not self._is_plain:
+            ident, span = self._real.generate_trace_id(), self._real.generate_span_id()
+            data = ident.to_bytes(16, "big") + span.to_bytes(8, "big")
+        else:
+            data = getrandbits(192).to_bytes(24, "big")  # as two calls, but for their checks for zero
+        if int.from_bytes(data[8:16], "big") < bound:
+            self._chosen = int.from_bytes(data[:16], "big")
+            return None
+        text = data.hex()
+        return Unsampled(f"00-{text[:32]}-{text[32:]}-{self._flags}", is_remote=False)
+
+
+class Deciding:
+    """What the tracer provider of the process decides, as its sampler does."""
+
+    def __init__(self) -> None:
+        provider: Any = trace.get_tracer_provider()
+        sampler = getattr(provider, "sampler", None)
+        stock = sampler is not None and type(sampler).__module__ == _STOCK
+        found = _USUAL.fullmatch(sampler.get_description()) if stock and sampler is not None else None
+        self.is_w3c: Final = set(get_global_textmap().fields) == _W3C
+        """Whether the trace goes on in the form of W3C alone."""
+        self.is_usual: Final = found is not None and self.is_w3c
+        """Whether one decision is that of a whole request."""
+        self._key = next(iter(set_span_in_context(INVALID_SPAN, Context())))
+        self._root = "" if found is None else found[1]
+        self._ids = _Ids(provider.id_generator) if self.is_usual else None
+        self._bound = _bound(self._root)
+
+    def tracer(self, scope: str) -> Any:
+        """Return a tracer of this scope, whose traces have the ids that `root` has chosen."""
+        found = trace.get_tracer(scope)
+        if self._ids is not None:
+            found = copy.copy(found)  # the SDK has one for each scope, which others use too
+            found.id_generator = self._ids  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        return found
+
+    def root(self) -> Unsampled | None:
+        """Return a new trace that is not noted; None if the tracer has to begin one."""
+        return None if self._ids is None or self._bound is None else self._ids.unsampled(self._bound)
+
+    def continued(self, traceparent: str) -> Unsampled | NonRecordingSpan | None:
+        """Return the place in the trace of a caller. None: `traceparent` is not of the usual form."""
+        found = _PARENT.fullmatch(traceparent) if self.is_usual else None
+        if found is None:
+            return None
+        if found[3] not in _SAMPLED:
+            return Unsampled(traceparent, is_remote=True)
+        flags = TraceFlags(int(found[3], 16))
+        return NonRecordingSpan(SpanContext(int(found[1], 16), int(found[2], 16), is_remote=True, trace_flags=flags))
+
+    def continues(self, traceparent: bytes) -> bool:
+        """Continue the trace of a caller in this task. False: `traceparent` is not of the usual form."""
+        span = self.continued(traceparent.decode("latin-1"))
+        if span is not None:
+            attach(self.alone(span))
+        return span is not None
+
+    def alone(self, span: Any) -> Context:
+        """Return a context that has nothing but a span."""
+        return Context({self._key: span})
+
+
+def _bound(root: str) -> int | None:
+    """Return below which number the id of a trace is one that is noted; None if each is."""
+    name, _, rate = root.rstrip("}").partition("{")
+    if name == "TraceIdRatioBased":
+        return TraceIdRatioBased(float(rate)).bound
+    return 0 if name == "AlwaysOffSampler" else None
