@@ -163,8 +163,9 @@ async def test_the_day_of_use_is_noted_for_used_tokens_alone(tokens):
     assert [*tokens.used()] == ["used"]
 
 
-def test_without_a_way_to_recognise_callers_there_is_no_gatekeeper():
-    assert gatekeeper_for(BridgeSettings(), "http://127.0.0.1/mcp", Path()) is None
+def test_without_a_way_to_recognise_callers_anyone_may_call():
+    assert gatekeeper_for(BridgeSettings(), "http://127.0.0.1/mcp", Path()).is_open
+    assert not gatekeeper_for(BridgeSettings(bearer_token=SHARED), "http://127.0.0.1/mcp", Path()).is_open
 
 
 def test_a_token_is_not_in_the_repr_of_what_recognises_it(tokens):

@@ -48,6 +48,7 @@ class StandIn:
     audit_lost: int | None = None
     configuration: dict[str, Any] | None = None
     on_settings: list[Any] = field(default_factory=list)
+    on_prepare: list[Any] = field(default_factory=list)
     notes_requesters: bool = False
     root: Path = field(default_factory=Path)
     config: UtcpClientConfig = field(default_factory=UtcpClientConfig)

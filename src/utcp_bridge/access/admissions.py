@@ -17,7 +17,7 @@ _KEY: Final = "utcp_bridge.admission"
 _PROFILE: Final = "utcp_bridge.profile"
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Admission:
     """A principal, and until when it is known. Times are POSIX seconds.
 
@@ -33,6 +33,15 @@ class Admission:
     """Whether the token was revoked."""
     seen: bool = True
     """Whether it was used since the days of use were noted."""
+
+    def lapse(self) -> None:
+        """End the admission for later requests. Calls in flight go on, unless the token has `ended`."""
+        self.expires = self.fresh_until = 0.0
+
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether the token has ended, or the settings that let it in have changed."""
+        return self.ended or not self.fresh_until
 
     def holds(self) -> bool:
         """Return whether the credential has neither ended nor been revoked, as far as is known."""

@@ -120,6 +120,11 @@ class Meter:
         self._bytes = [_Bucket(float(size), size / seconds) for size, seconds in sizes if size is not None]
 
     @property
+    def budget(self) -> CallerBudget:
+        """The budget."""
+        return self._budget
+
+    @property
     def counts_bytes(self) -> bool:
         """Whether `count` has to be called."""
         return bool(self._bytes)
@@ -211,6 +216,11 @@ class Budgets:
 
     def __len__(self) -> int:
         return len(self._meters)
+
+    @property
+    def has_any(self) -> bool:
+        """Whether anyone has a budget."""
+        return bool(self._budgets)
 
     def renew(self, budgets: Budgets | None) -> None:
         """Have the budgets of others from now on. What was used of those before is forgotten."""

@@ -2,6 +2,9 @@
 
 A request has a named token, the shared token, a token of OAuth, or a client certificate. Each becomes an `Admission`,
 which is the same object from request to request, so that a front can keep it, and ask `still` before each use.
+
+A running server has one gatekeeper, which takes over changed settings (`take_over`). So all that ask it judge by the
+new settings from the same moment on.
 """
 
 from __future__ import annotations
@@ -10,27 +13,30 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from hmac import compare_digest
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 import anyio
 import anyio.to_thread
 
 from utcp_bridge.access.admissions import Admission
 from utcp_bridge.access.challenges import Challenger, Refused
-from utcp_bridge.access.principals import Principal
+from utcp_bridge.access.principals import ANYONE, Principal
 from utcp_bridge.access.tokens import NamedToken, Secret, TokenFile, is_named_token
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import matches_glob
+from utcp_bridge.settings.access import OAuthSettings
 
 if TYPE_CHECKING:
     from utcp_bridge.access.oauth import OAuthTokens
     from utcp_bridge.settings import BridgeSettings
 
-__all__ = ["Gatekeeper", "gatekeeper_for", "is_protected"]
+__all__ = ["ACCESS_KEYS", "Gatekeeper", "gatekeeper_for", "is_protected"]
 
 _logger = logging.getLogger(__name__)
 _SHARED: Final = Principal("shared", "shared")
@@ -43,6 +49,10 @@ _NOTE_EVERY: Final = 12
 """Looks."""
 _SCOPED: Final = frozenset({"token", "oauth"})
 """Kinds of principals whose tokens carry scopes."""
+ACCESS_KEYS: Final = frozenset(
+    {"bearer_token", "tokens_file", "required_scopes", "tls_profiles", *OAuthSettings.model_fields}
+)
+"""The settings that a gatekeeper is made of, and takes over."""
 _MAX_RECENT: Final = 256
 _MAX_RECENT_BYTES: Final = 4_096
 """Of a header with a credential. A longer one is judged each time."""
@@ -69,19 +79,23 @@ class Gatekeeper:
         self._shared = None if shared is None else shared.encode()
         self._tokens = tokens
         self._oauth = oauth
+        self._former: list[OAuthTokens] = []
+        """Those before `oauth` that may still be in use."""
         self._challenger = challenger or Challenger("")
-        self._required = frozenset(self._challenger.scopes)
         self._wants_certificate = wants_certificate
         self._profiles_of_certificates = of_certificates or {}
-        self._wants_token = shared is not None or tokens is not None or oauth is not None
         self._stamp: tuple[int, int, int] | None = None
         self._named: dict[str, tuple[Secret, Admission]] = {}
-        self._shared_admission = Admission(_SHARED)
+        self._shared_admission, self._anyone = Admission(_SHARED), Admission(ANYONE)
         self._of_certificates: dict[str, Admission] = {}
+        self._given: WeakSet[Admission] = WeakSet()
+        """Those of certificates that something is open for, also if they were forgotten."""
         self._recent: dict[bytes, Admission] = {}
         """Admissions by the header that had a valid credential, so that a hot request costs no hash."""
         self.on_look: Callable[[], object] = lambda: None
         """Called every few seconds, to end what revoked and expired tokens have open."""
+        self.on_close: Callable[[], object] = lambda: None
+        """Called when settings end a time without tokens, to end what was opened in it."""
         self.needed: Callable[[Any, Principal], Collection[str]] | None = None
         if tokens is not None:
             _check_writers(tokens.path)
@@ -91,6 +105,65 @@ class Gatekeeper:
                 _logger.warning(
                     "%s has no token, so nobody can call. `utcp-bridge token add NAME` makes one.", tokens.path
                 )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anyone may call. Then nobody has an admission."""
+        return not (self._wants_token or self._wants_certificate)
+
+    @property
+    def _wants_token(self) -> bool:
+        return self._shared is not None or self._tokens is not None or self._oauth is not None
+
+    @property
+    def _required(self) -> frozenset[str]:
+        return frozenset(self._challenger.scopes)
+
+    # --- settings that have changed ----------------------------------------------------------------
+
+    def take_over(self, other: Gatekeeper) -> None:
+        """Accept what a new gatekeeper accepts, from now on. It is not used otherwise.
+
+        A named token that is gone has ended, as one that is removed from its file. An admission that is not valid any
+        more for another reason has lapsed: its event streams end, and calls in flight go on.
+        """
+        was_open, has_other_scopes = self.is_open, other._required != self._required
+        self._recent.clear()
+        if has_other_scopes or other._shared != self._shared:
+            self._shared_admission.lapse()
+            self._shared_admission = Admission(_SHARED)
+        self._shared, self._challenger = other._shared, other._challenger
+        self._tokens, self._stamp = other._tokens, other._stamp
+        self._exchange_named(other._named)
+        if has_other_scopes:  # a token that lacks one is refused at its next request
+            for ident, (secret, admission) in self._named.items():
+                self._named[ident] = secret, replace(admission)
+                admission.lapse()
+        self._exchange_certificates(other._profiles_of_certificates)
+        self._exchange_oauth(other._oauth, has_other_scopes=has_other_scopes)
+        self.on_look()
+        if was_open and not self.is_open:
+            self.on_close()
+
+    def _exchange_certificates(self, profiles: Mapping[str, Sequence[str]]) -> None:
+        self._profiles_of_certificates = profiles
+        for admission in (*self._given,):
+            if admission.principal.profiles != self._profiles_of(admission.certificate):
+                admission.lapse()
+        self._of_certificates = {one: known for one, known in self._of_certificates.items() if not known.has_lapsed}
+
+    def _exchange_oauth(self, oauth: OAuthTokens | None, *, has_other_scopes: bool) -> None:
+        """Judge tokens of OAuth by other settings. Those that were judged before have to be judged anew."""
+        known = self._oauth
+        if known is not None and oauth is not None and oauth.judges_by == known.judges_by:
+            self._former.append(oauth)
+            if has_other_scopes:
+                known.forget_all()
+            return
+        if known is not None:
+            known.forget_all(are_ended=oauth is None or oauth.issuer.url != known.issuer.url)
+            self._former.append(known)
+        self._oauth = oauth
 
     def certificate_of(self, scope: Any) -> str:
         """Return the name in the client certificate of a request's connection; empty without one."""
@@ -138,8 +211,14 @@ class Gatekeeper:
             raise Refused(400, "invalid_request", "A token in the URL is not accepted. Send it as `Authorization`.")
         credential = _credential_of([value for name, value in headers if name == b"authorization"])
         found = self._local(credential, certificate)
-        if found is None and credential is not None and self._oauth is not None:
-            found = await self._oauth.examine(credential)
+        if found is None and credential is not None and (oauth := self._oauth) is not None:
+            try:
+                found = await oauth.examine(credential)
+            except Refused:
+                if oauth is self._oauth:
+                    raise
+            if oauth is not self._oauth:  # the settings have changed meanwhile
+                return await self.recognise(headers, scope)
             if found is not None:
                 found.certificate = certificate
         if found is None or not self.still(found, certificate):
@@ -152,6 +231,8 @@ class Gatekeeper:
 
         :raises Refused: the connection has no client certificate, or the request no token.
         """
+        if self.is_open:
+            return self._anyone
         if self._wants_certificate and not certificate:
             raise Refused(401, message=_NO_CERTIFICATE)
         if not self._wants_token:
@@ -175,6 +256,7 @@ class Gatekeeper:
             profiles = self._profiles_of(certificate)
             principal = Principal(f"certificate:{certificate}", "certificate", profiles=profiles)
             found = self._of_certificates[certificate] = Admission(principal, certificate=certificate)
+            self._given.add(found)
         return found
 
     def _profiles_of(self, certificate: str) -> tuple[str, ...] | None:
@@ -218,24 +300,37 @@ class Gatekeeper:
             _logger.warning("%s The tokens that were read before stay valid.", error)
 
     def _take(self, lines: dict[str, NamedToken]) -> None:
-        before, self._named = self._named, {}
+        found: dict[str, tuple[Secret, Admission]] = {}
         for line in lines.values():
             principal = Principal(f"token:{line.name}", "token", frozenset(line.scopes), line.profiles)
             for secret in line.secrets:
                 ends = line.ends(secret)
-                known = before.get(secret.ident)
-                same = known is not None and known[0].digest == secret.digest and known[1].principal == principal
-                admission = known[1] if known is not None and same else Admission(principal, seen=False)
-                admission.expires = admission.fresh_until = inf if ends is None else ends
-                self._named[secret.ident] = secret, admission
+                until = inf if ends is None else ends
+                found[secret.ident] = secret, Admission(principal, until, until, seen=False)
+        self._exchange_named(found)
+
+    def _exchange_named(self, found: Mapping[str, tuple[Secret, Admission]]) -> None:
+        """Know these tokens by their idents. One that was known keeps its admission, and those of others end."""
+        before, self._named = self._named, {}
+        for ident, (secret, fresh) in found.items():
+            known, admission = before.get(ident, (None, fresh))
+            if known is None or known.digest != secret.digest or admission.principal != fresh.principal:
+                admission = fresh
+            admission.expires = admission.fresh_until = fresh.expires
+            self._named[ident] = secret, admission
         kept = {id(admission) for _, admission in self._named.values()}
         for _, admission in before.values():
             admission.ended = id(admission) not in kept
 
     async def aclose(self) -> None:
-        """Close the connections to an authorization server."""
+        """Close the connections to authorization servers."""
+        await self._close_former()
         if self._oauth is not None:
             await self._oauth.aclose()
+
+    async def _close_former(self) -> None:
+        while self._former:
+            await self._former.pop().aclose()
 
     async def keep_house(self) -> None:
         """Look for changes of the file, also without requests, and note the days on which tokens were used."""
@@ -246,6 +341,7 @@ class Gatekeeper:
             if self._tokens is not None:
                 self._look(self._tokens)
             self.on_look()
+            await self._close_former()
             looks += 1
             if notes and looks % _NOTE_EVERY == 0:
                 notes = await self.note_uses(noted)
@@ -287,8 +383,8 @@ def is_protected(settings: BridgeSettings) -> bool:
     return any(way is not None for way in ways)
 
 
-def gatekeeper_for(settings: BridgeSettings, address: str, root: Path) -> Gatekeeper | None:
-    """Return the gatekeeper of the settings; None if anyone may call. `address` is the URL of the MCP endpoint.
+def gatekeeper_for(settings: BridgeSettings, address: str, root: Path) -> Gatekeeper:
+    """Return the gatekeeper of the settings. `address` is the URL of the MCP endpoint.
 
     :raises ConfigError: a setting is not usable, or lacks another one.
     """
@@ -300,8 +396,6 @@ def gatekeeper_for(settings: BridgeSettings, address: str, root: Path) -> Gateke
         from utcp_bridge.access.oauth import OAuthTokens
 
         oauth = OAuthTokens(settings, resource)
-    if not is_protected(settings):
-        return None
     return Gatekeeper(
         shared=shared,
         tokens=tokens,

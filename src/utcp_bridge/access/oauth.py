@@ -18,6 +18,7 @@ from hashlib import blake2b
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlencode
+from weakref import WeakSet
 
 import anyio
 import orjson
@@ -31,12 +32,11 @@ from utcp_bridge.errors import ConfigError, LoginFailed, Unreachable, UtcpError
 from utcp_bridge.model import JsonObject, Source, is_list, is_object
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
+from utcp_bridge.settings.access import OAuthSettings
 from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:
     from joserfc.jwk import Key
-
-    from utcp_bridge.settings.access import OAuthSettings
 
 __all__ = ["Issuer", "OAuthTokens", "PublicKeys"]
 
@@ -207,6 +207,8 @@ class OAuthTokens:
 
     def __init__(self, settings: OAuthSettings, resource: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.issuer: Final = Issuer(settings)
+        self.judges_by: Final = (resource, *(getattr(settings, key) for key in OAuthSettings.model_fields))
+        """What decides about tokens. With the same values, the same tokens are valid."""
         self._audience = frozenset(settings.oauth_audience or _spellings(resource))
         self._profiles = settings.oauth_profiles
         self._client = settings.oauth_client_id
@@ -222,10 +224,21 @@ class OAuthTokens:
         self._keys = PublicKeys(self.issuer.keys, clock)
         self._known: OrderedDict[bytes, Admission] = OrderedDict()
         self._refused: OrderedDict[bytes, float] = OrderedDict()
+        self._given: WeakSet[Admission] = WeakSet()
+        """Those that something is open for, also if their tokens were forgotten."""
 
     async def aclose(self) -> None:
         """Close the connections to the authorization server."""
         await self.issuer.aclose()
+
+    def forget_all(self, *, are_ended: bool = False) -> None:
+        """Forget all verdicts: each token has to be examined again, or has ended."""
+        for admission in (*self._given,):
+            admission.lapse()
+            admission.ended = admission.ended or are_ended
+        self._given.clear()
+        self._known.clear()
+        self._refused.clear()
 
     def known(self, credential: bytes) -> Admission | None:
         """Return the admission of a token that was examined a short time ago."""
@@ -257,6 +270,7 @@ class OAuthTokens:
         admission = self._known.get(key)
         if admission is None or admission.principal != principal:
             admission = Admission(principal)
+            self._given.add(admission)
         admission.expires = expires + _SKEW
         admission.fresh_until = min(admission.expires, time.time() + seconds)
         self._known[key] = admission

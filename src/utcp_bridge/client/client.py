@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from operator import attrgetter
@@ -294,10 +294,13 @@ class UtcpClient(ReferenceNames):
         """
         also = also or Reconfiguring()
         before, self.config = self.config, await also.apply(config, self._variables, self._rules, self.redactor)
+        under_way = [commit() for commit in also.commits]  # no request is served between the settings and these
         for known in (self._targets, self._peers, *((self._chains,) if also.settings else ())):
             known.clear()
         for renew in self.on_settings if also.settings else ():
             renew()
+        for one in under_way:
+            await one
         await self._upkeep.reconfigure(before, config, has_new_values=also.has_new_values)
         if also.settings and isinstance(self.repository, InMemoryToolRepository):
             self.repository.touch()
@@ -341,6 +344,15 @@ class UtcpClient(ReferenceNames):
     @cached_property
     def on_settings(self) -> list[Callable[[], object]]:
         """Functions to call when the settings have taken over other values."""
+        return []
+
+    @cached_property
+    def on_prepare(self) -> list[Callable[[BridgeSettings, Collection[str]], Callable[[], Awaitable[None]]]]:
+        """Functions that examine settings which are to be taken over, and the keys of those that change.
+
+        Each returns what takes them over at once, and then returns what has to be awaited. It raises `ConfigError` if
+        they are not usable, so that nothing changes.
+        """
         return []
 
     @cached_property

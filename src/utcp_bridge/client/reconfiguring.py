@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import anyio.to_thread
@@ -31,6 +31,8 @@ class Reconfiguring:
     loaders: Sequence[VariableLoader] | None = field(default=None, repr=False)
     """The sources of `load_variables_from`; None leaves those that are in use."""
     env_files: Sequence[EnvFile] | None = field(default=None, repr=False)
+    commits: Sequence[Callable[[], Awaitable[None]]] = ()
+    """What parts of the program have prepared (`UtcpClient.on_prepare`)."""
     has_new_values: bool = False
     """Whether variables may have other values than before."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,27 +96,22 @@ def _settings(before: BridgeSettings, after: BridgeSettings) -> tuple[list[str],
         old, new = getattr(before, key), getattr(after, key)
         if old == new and (key in before.model_fields_set) == (key in after.model_fields_set):
             continue
-        if key not in LIVE_SETTINGS or (key == "budgets" and not old):
-            later += [grouped_name(key)] if old != new and not _is_generated(old, new) else []
-            continue
-        now.append(key)
-        later += _profiles_for_later(old, new) if key == "profiles" else []
+        if key in LIVE_SETTINGS and not _waits(key, new, before):
+            now.append(key)
+        elif old != new and not _is_generated(old, new):
+            later.append(grouped_name(key))
     return now, later
+
+
+def _waits(key: str, new: Any, in_use: BridgeSettings) -> bool:
+    """Return whether a new value of a setting that is taken over elsewhere needs a restart here."""
+    if key == "bearer_token":
+        return new is not None and new.get_secret_value() == GENERATED_TOKEN  # the start makes and prints a token
+    return key == "default_profile" and in_use.transport == "stdio"
 
 
 def _is_generated(old: Any, new: Any) -> bool:
     return isinstance(old, GeneratedToken) and new is not None and new.get_secret_value() == GENERATED_TOKEN
-
-
-def _profiles_for_later(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return the profiles that came or went, and those with another budget: each is a part of the server."""
-
-    def budget(profiles: Mapping[str, Any], name: str) -> Any:
-        return profiles[name].get("budget") if is_object(profiles[name]) else None
-
-    names = [name for name in {**old, **new} if name not in old or name not in new]
-    names += [name for name in old if name in new and budget(old, name) != budget(new, name)]
-    return [f"access.profiles.{name}" for name in names]
 
 
 # --- files ---------------------------------------------------------------------------------------

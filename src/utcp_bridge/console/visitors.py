@@ -64,11 +64,16 @@ class Visitors:
     """Recognises the visitors of one console. With `needs_code`, only those with a code."""
 
     def __init__(self, keeper: Gatekeeper | None = None, *, needs_code: bool = False) -> None:
-        self._keeper = keeper
+        self._asked = keeper
         self._needs_code = needs_code
         self._codes: dict[bytes, float] = {}
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
         self._failures: list[float] = []
+
+    @property
+    def _keeper(self) -> Gatekeeper | None:
+        """What recognises callers now; None if anyone may call."""
+        return None if self._asked is None or self._asked.is_open else self._asked
 
     @property
     def secret(self) -> str | None:

@@ -97,7 +97,7 @@ class BridgeServer(HandlingServer):
         )
         self.logs = LogRelay(client.redactor)
         self.interaction = Interaction(client, lambda ctx: caller_of(ctx).owner, _emitter, self.logs)
-        self.interaction.spend = part.spend
+        self.interaction.budgets = part.spending
         self.add_notification_handler(ROOTS_CHANGED, types.NotificationParams, self.interaction.hear_roots_changed)
         self.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self.logs.set_level)
         self.relay = Relay(client, self.readiness, self.interaction, self.logs, self.changes)

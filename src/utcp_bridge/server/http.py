@@ -70,7 +70,7 @@ from utcp_bridge.server.web.access_log import AccessLog, note_left, note_message
 from utcp_bridge.server.web.console_door import ConsoleDoor, console_door, missing_console
 from utcp_bridge.server.web.discovery import CATALOG_PATH, card_path, serve_document, serve_json
 from utcp_bridge.server.web.doors import Doors
-from utcp_bridge.server.web.listener import following, listener_tls, refuse_open_door
+from utcp_bridge.server.web.listener import following, listener_tls, prepare_access, refuse_open_door
 from utcp_bridge.server.web.metrics_page import PATH as METRICS_PATH
 from utcp_bridge.server.web.metrics_page import MetricsPage
 from utcp_bridge.settings import BridgeSettings
@@ -117,13 +117,13 @@ def _address(settings: BridgeSettings, port: int) -> str:
 def _assemble(
     server: BridgeServer, address: str, lock: LockPort | None = None
 ) -> tuple[AsgiApp, HttpFront, Ahead, ProfileWays[BridgeServer, McpEndpoint]]:
-    settings = server.client.settings
-    keeper = gatekeeper_for(settings, address, server.client.root)
+    settings, whole = server.client.settings, server.part.whole
+    keeper = gatekeeper_for(settings, address, whole.root)
     ways = ProfileWays(server, McpEndpoint, _bare(settings.path))
     app = Starlette(
         routes=[
             *(Route(path, endpoint=RequestBodyLimitMiddleware(ways.mcp, MAX_BODY_BYTES)) for path in ways.paths),
-            *ways.utcp_routes(lambda one, paths: UtcpRoutes(one).routes(paths)),
+            *ways.utcp_routes(),
         ],
         lifespan=lambda _: _lifespan(ways, keeper),
         exception_handlers={404: partial(_not_found, settings.path)},
@@ -138,9 +138,14 @@ def _assemble(
         at_end=ways.end_streams,
     )
     front.console = console_door(server.parts, doors, keeper, lock)
-    front.refusals = server.part.whole.refusals
+    front.refusals = whole.refusals
     if settings.metrics:
-        front.metrics = MetricsPage(server.part.whole, server.readiness)
+        front.metrics = MetricsPage(whole, server.readiness)
+    ways.prepare(
+        lambda one, paths: UtcpRoutes(one).routes(paths),
+        lambda one, end, path: HotPosts(one.hot, one.catalogue.schema_with_headers, front, end.sessions, path),
+    )
+    whole.on_prepare.append(partial(prepare_access, keeper, ways, address, whole.root))
     outermost: Any = front
     if settings.allowed_browser_origins:
         outermost = CORSMiddleware(
@@ -153,10 +158,7 @@ def _assemble(
     return (
         cast("AsgiApp", outermost),
         front,
-        ways.ahead(
-            lambda one, end, path: HotPosts(one.hot, one.catalogue.schema_with_headers, front, end.sessions, path),
-            keeper,
-        ),
+        ways.ahead(keeper),
         ways,
     )
 
@@ -180,14 +182,12 @@ def _limits(settings: BridgeSettings, access: AccessLog | None) -> ConnectionLim
 
 
 @asynccontextmanager
-async def _lifespan(ways: ProfileWays[BridgeServer, McpEndpoint], keeper: Gatekeeper | None) -> AsyncGenerator[None]:
+async def _lifespan(ways: ProfileWays[BridgeServer, McpEndpoint], keeper: Gatekeeper) -> AsyncGenerator[None]:
     async with ways.run(), anyio.create_task_group() as group:
-        if keeper is not None:
-            group.start_soon(keeper.keep_house)
+        group.start_soon(keeper.keep_house)
         yield
         group.cancel_scope.cancel()
-    if keeper is not None:
-        await keeper.aclose()
+    await keeper.aclose()
 
 
 async def _not_found(path: str, _request: Request, _error: Exception) -> Response:
@@ -225,6 +225,7 @@ async def serve_http(
         if replica is not None:
             for one in ways.servers:
                 one.join(replica)
+            ways.joins = lambda one: one.join(replica)
             await stack.enter_async_context(replica.working())
         await stack.enter_async_context(following(tls))
         await serve_asgi(
@@ -406,7 +407,7 @@ class HttpFront:
         self._open: dict[Callable[[], object], tuple[Admission | None, bool]] = {}
         """What ends the requests in flight, by whom they were sent, and whether each is a call."""
         if keeper is not None:
-            keeper.on_look = self.end_refused
+            keeper.on_look, keeper.on_close = self.end_refused, self.end_unknown
         self._calls = 0
         self._used_at = 0.0
 
@@ -446,6 +447,12 @@ class HttpFront:
             if admission is not None and (admission.ended or not (is_call or admission.holds())):
                 end()
 
+    def end_unknown(self) -> None:
+        """Cancel what came when anyone could call, but for calls: event streams, and requests without their body."""
+        for end, (admission, is_call) in tuple(self._open.items()):
+            if admission is None and not is_call:
+                end()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
@@ -459,7 +466,7 @@ class HttpFront:
             await self._visit(self.console, scope, receive, send)
         elif scope["path"] in self._documents or self._is_metadata(scope["path"]):
             await self._describe(scope, self.closing(send))
-        elif self._keeper is None or await self._recognises(self._keeper, scope, send):
+        elif (keeper := self.keeper) is None or await self._recognises(keeper, scope, send):
             scope["headers"] = _stripped(scope["headers"])
             await self._admit(scope, receive, send)
 
@@ -483,14 +490,14 @@ class HttpFront:
         headers = [(name, value) for name, value in scope["headers"] if name != b"origin"]
         if self._doors is not None and (refused := self._doors.refusal(headers)) is not None:
             await respond(send, *refused)
-        elif self._keeper is not None and scope["path"].startswith(WELL_KNOWN):
-            await serve_json(scope, send, self._keeper.metadata() or {})
+        elif (keeper := self.keeper) is not None and scope["path"].startswith(WELL_KNOWN):
+            await serve_json(scope, send, keeper.metadata() or {})
         else:
-            await serve_document(scope, send, self._path, needs_token=self._keeper is not None)
+            await serve_document(scope, send, self._path, needs_token=keeper is not None)
 
     def _is_metadata(self, path: str) -> bool:
         """Return whether a path is that of the metadata of this server, or of a part of it (RFC 9728)."""
-        if self._keeper is None or not path.startswith(WELL_KNOWN) or self._keeper.metadata() is None:
+        if not path.startswith(WELL_KNOWN) or (keeper := self.keeper) is None or keeper.metadata() is None:
             return False
         rest = path.removeprefix(WELL_KNOWN)
         return rest in {"", "/", self._path} or rest.startswith(f"{self._path.rstrip('/')}/")
@@ -526,7 +533,8 @@ class HttpFront:
     @property
     def keeper(self) -> Gatekeeper | None:
         """What recognises callers; None if anyone may call."""
-        return self._keeper
+        keeper = self._keeper
+        return None if keeper is None or keeper.is_open else keeper
 
     def lets_in(self, headers: list[Header]) -> bool:
         """Return whether a request passes the checks of its headers but for who calls."""
@@ -569,7 +577,10 @@ class HttpFront:
         return send_closing
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, app: AsgiApp) -> None:
-        """Serve a request that was let in. It counts as in flight, and ends with the server."""
+        """Serve a request that was let in. It counts as in flight, and ends with the server.
+
+        It is a call from when its body is there: who sends it must be let in still.
+        """
         started = finished = False
         send = self.closing(send)
         admission = admission_of(scope)
@@ -581,11 +592,17 @@ class HttpFront:
             finished = message["type"] == "http.response.body" and not message.get("more_body", False)
             return send(message)
 
+        async def received() -> Message:
+            message = await receive()
+            if is_call and not message.get("more_body", False) and cancellation.cancel in self._open:
+                self._open[cancellation.cancel] = admission, True
+            return message
+
         with scope_until() as cancellation:
-            self._open[cancellation.cancel] = admission, is_call
+            self._open[cancellation.cancel] = admission, False
             self._calls += is_call
             try:
-                await app(scope, receive, watched)
+                await app(scope, received, watched)
             finally:
                 del self._open[cancellation.cancel]
                 self._calls -= is_call
@@ -594,7 +611,9 @@ class HttpFront:
             return
         if started:
             await send({"type": "http.response.body", "body": b""})
-        elif admission is not None and admission.ended:
+        elif admission is None and self.keeper is not None:
+            await respond(send, 401, Refused(401).document())
+        elif admission is not None and admission.has_lapsed:
             await respond(send, 401, Refused(401, "invalid_token").document())
         else:
             await refuse_at_end(send)

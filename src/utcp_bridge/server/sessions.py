@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
@@ -462,13 +463,8 @@ class HandshakeSessions:
         """Forget the sessions that were not used for long; sooner if there are many."""
         is_crowded = len(self._sessions) > self._limit // 2
         since = now - (_CROWDED_IDLE_SECONDS if is_crowded else _MAX_IDLE_SECONDS)
-        idle: list[str] = []
-        for ident, session in self._sessions.items():  # the least recently used first
-            if session.used_at > since:
-                break
-            if not session.is_busy:
-                idle.append(ident)
-        for ident in idle:
+        old = takewhile(lambda item: item[1].used_at <= since, self._sessions.items())  # the least recently used first
+        for ident in [one for one, session in old if not session.is_busy]:
             await self._sessions.pop(ident).close()
 
     async def end_refused(self) -> None:
@@ -481,6 +477,11 @@ class HandshakeSessions:
                 session.end_stream()
             else:
                 await session.close()
+
+    async def end_all(self) -> None:
+        """End every session with its requests in flight: the server is gone, and the others go on."""
+        while self._sessions:
+            await self._sessions.popitem()[1].close()
 
     def end_streams(self) -> None:
         """End every event stream of a session: the server ends."""

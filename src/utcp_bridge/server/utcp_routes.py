@@ -165,7 +165,7 @@ class UtcpRoutes:
         await self._within(request, entry, partial(self._stream, entry, arguments, emit))
 
     async def _within(self, request: Request, entry: Entry, work: Callable[[], Awaitable[Result]]) -> Result:
-        within = partial(self._server.part.within, principal_of(request.scope), work, _size_of)
+        within = partial(self._server.part.spending.within, principal_of(request.scope), work, _size_of)
         return await served(_SPAN, entry.name, within)
 
     async def _entry(self, name: str) -> Entry:

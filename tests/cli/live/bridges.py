@@ -126,8 +126,8 @@ def over_http(home: Path, *arguments: str) -> Generator[LiveBridge]:
 class Host:
     """A client over HTTP, of one era, with the notifications that it was sent."""
 
-    def __init__(self, port: int, era: str, path: str = "/mcp") -> None:
-        self.era, self._port, self._path = era, port, path
+    def __init__(self, port: int, era: str, path: str = "/mcp", token: str | None = None) -> None:
+        self.era, self._port, self._path, self.token = era, port, path, token
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._session: dict[str, str] = {}
         self._ends: list[Callable[[], object]] = []
@@ -140,8 +140,11 @@ class Host:
             self._post({"jsonrpc": "2.0", "method": "notifications/initialized"}).read()
 
     def _post(self, message: Any, **headers: str) -> http.client.HTTPResponse:
-        self._http.request("POST", self._path, json.dumps(message), BASE | self._session | headers)
+        self._http.request("POST", self._path, json.dumps(message), BASE | self._own() | headers)
         return self._http.getresponse()
+
+    def _own(self) -> dict[str, str]:
+        return self._session | ({} if self.token is None else {"Authorization": f"Bearer {self.token}"})
 
     def _message(self, method: str, params: dict[str, Any], name: str = "") -> tuple[dict[str, Any], dict[str, str]]:
         if self.era == HANDSHAKE:
@@ -166,20 +169,35 @@ class Host:
         answer = self.ask("tools/call", {"name": tool, "arguments": {}}, tool)
         return str(answer["result"]["content"][0]["text"] if "result" in answer else answer["error"]["message"])
 
+    def status(self, tool: str) -> int:
+        """Return the status of a call."""
+        return self.reply(tool)[0]
+
+    def reply(self, tool: str) -> tuple[int, str]:
+        """Return the status and the text of the reply to a call."""
+        message, headers = self._message("tools/call", {"name": tool, "arguments": {}}, tool)
+        reply = self._post(message, **headers)
+        return reply.status, reply.read().decode()
+
+    def ends(self) -> None:
+        """Wait until the bridge has ended the stream of notifications."""
+        self._reader.join(timeout=60)
+        assert not self._reader.is_alive()
+
     def listen(self) -> None:
         """Open the stream of notifications, and read it in a thread."""
         opened = http.client.HTTPConnection("127.0.0.1", self._port, timeout=600)
         if self.era == HANDSHAKE:
-            opened.request("GET", self._path, headers={"Accept": "text/event-stream", **self._session})
+            opened.request("GET", self._path, headers={"Accept": "text/event-stream", **self._own()})
         else:
             message, headers = self._message("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
-            opened.request("POST", self._path, json.dumps(message), BASE | headers)
+            opened.request("POST", self._path, json.dumps(message), BASE | self._own() | headers)
         stream = opened.sock
         reply = opened.getresponse()
         assert reply.status == 200
-        reader = threading.Thread(target=self._hear, args=(reply,))
-        reader.start()
-        self._ends = [lambda: stream.shutdown(socket.SHUT_RDWR), reader.join, reply.close, opened.close]
+        self._reader = threading.Thread(target=self._hear, args=(reply,))
+        self._reader.start()
+        self._ends = [lambda: stream.shutdown(socket.SHUT_RDWR), self._reader.join, reply.close, opened.close]
 
     def _hear(self, reply: http.client.HTTPResponse) -> None:
         with suppress(OSError, http.client.HTTPException):

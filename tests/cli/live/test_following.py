@@ -12,8 +12,9 @@ import pytest
 from utcp_bridge.cli.live.following import Follower, following
 from utcp_bridge.cli.opening import opened_parts
 from utcp_bridge.cli.options import Options
+from utcp_bridge.configuration.changes import changes_between
 from utcp_bridge.processes.ending import Ending
-from utcp_bridge.settings import LIVE_SETTINGS
+from utcp_bridge.settings import GROUPS, LIVE_SETTINGS, BridgeSettings, GeneratedToken, UtcpClientConfig
 
 
 def _entry(name, **more):
@@ -135,7 +136,34 @@ async def test_a_changed_setting_is_named_as_one_that_needs_a_new_start(tmp_path
         assert capfd.readouterr().err == "", "the log says it once"
 
 
-def test_the_page_names_each_setting_that_is_taken_over():
+def test_the_page_says_of_each_setting_whether_it_needs_a_restart():
     page = (Path(__file__).parents[3] / "docs" / "live.md").read_text(encoding="utf-8")
-    listed = page.partition("These are taken over at once:")[2].partition("All other settings")[0]
-    assert set(re.findall(r"`(\w+)`", listed)) == LIVE_SETTINGS
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if re.match(r"\| `(\w+)` \|.*\|.*\|$", line)]
+    said = {
+        re.findall(r"`(\w+)`", name)[0]: [re.findall(r"`(\w+)`", cell) for cell in cells]
+        for name, *cells in rows
+        if len(cells) == 2
+    }
+    assert said == {
+        name: [
+            [key for key in group.model_fields if key in LIVE_SETTINGS],
+            [key for key in group.model_fields if key not in LIVE_SETTINGS],
+        ]
+        for name, group in GROUPS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "later"),
+    [
+        ({"bearer_token": "a" * 20}, {"bearer_token": "generate"}, ["server.bearer_token"]),
+        ({"bearer_token": GeneratedToken("a" * 20)}, {"bearer_token": "generate"}, []),
+        ({"bearer_token": GeneratedToken("a" * 20)}, {"bearer_token": "b" * 20}, []),
+        ({}, {"profiles": {"p": {}}, "default_profile": "p"}, ["access.default_profile"]),
+        ({"transport": "http"}, {"transport": "http", "profiles": {"p": {}}, "default_profile": "p"}, []),
+        ({}, {"budgets": {"*": {"rate": 1}}, "profiles": {"p": {"budget": {"rate": 1}}}}, []),
+    ],
+)
+def test_what_needs_a_restart_depends_on_the_values(before, after, later):
+    old, new = (UtcpClientConfig(bridge=BridgeSettings(**one)) for one in (before, after))
+    assert [*changes_between(old, new, old.bridge).later] == later

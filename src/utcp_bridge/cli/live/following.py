@@ -8,7 +8,7 @@ leads to, as a ConfigMap of Kubernetes has them. A look at a handful of files ta
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.net.files.local_file import Stamp
     from utcp_bridge.processes.ending import Ending
+    from utcp_bridge.settings import BridgeSettings
 
 __all__ = ["Follower", "following"]
 
@@ -145,8 +146,6 @@ class Follower:
         if worse is not None:
             raise ConfigError(f"{worse.where}: {worse.what}", remedy=worse.remedy or None)
         Variables(after.config.variables)
-        read_profiles(after.config.bridge)
-        read_budgets(after.config.bridge.budgets)
         return after
 
     def _faults_of(self, loaded: LoadedConfig) -> list[Fault]:
@@ -157,16 +156,18 @@ class Follower:
         client, config = self._client, after.config
         change = changes_between(self._loaded.config, config, client.settings)
         has_new_values = has_new_values or change.has_new_variables
+        settings = self._checked(config.bridge, change.settings)
         has_ruling = not _OF_RULES.isdisjoint(change.settings)
         loaders = load_variable_loaders(config.load_variables_from, root=client.root)[0] if has_new_values else None
         also = Reconfiguring(
             settings=change.settings,
             own=client.settings,
-            ruling=rules_of(config.bridge, client.root, client.redactor) if has_ruling else None,
+            ruling=rules_of(settings, client.root, client.redactor) if has_ruling else None,
             has_ruling=has_ruling,
             loaders=loaders,
             env_files=after.env_files,
             has_new_values=has_new_values,
+            commits=[prepare(settings, change.settings) for prepare in client.on_prepare] if change.settings else (),
         )
         await client.reconfigure(config, also)
         if "log_level" in change.settings:
@@ -177,6 +178,21 @@ class Follower:
         self._later, self._loaded = change.later, after
         self._note(after)
         return Reloaded(change)
+
+    def _checked(self, wanted: BridgeSettings, keys: Sequence[str]) -> BridgeSettings:
+        """Return the settings that will be in use: those of now, with the values that are wanted for some keys.
+
+        :raises ConfigError: they do not fit each other.
+        """
+        settings = self._client.settings.model_copy()
+        settings.take_over(wanted, keys)
+        profiles = read_profiles(settings)
+        read_budgets(settings.budgets)
+        if "profiles" in keys and settings.access_rules:
+            from utcp_bridge.access.rules import open_rules  # few configurations have rules
+
+            open_rules(settings.access_rules, seconds=settings.rule_timeout, profiles=[one.name for one in profiles])
+        return settings
 
     def _refused(self, error: UtcpError) -> Reloaded:
         text = self._client.redactor(str(error))

@@ -452,7 +452,7 @@ class EarlyFront:
         try:
             emit = discard if call.request.token is None else progress_emitter(partial(self._progress, call))
             work = partial(self._parts.called, ToolCall(params["name"], params.get("arguments")), emit, call.caller)
-            return await self._parts.part.within(ANYONE, work, size_of)
+            return await self._parts.part.spending.within(ANYONE, work, size_of)
         except UnknownTool as error:
             raise _RefusedError(INVALID_PARAMS, str(error)) from None
         except ProtocolError as error:

@@ -77,6 +77,13 @@ _GONE: Final = (
 )
 
 
+class Spender(Protocol):
+    """The budgets of the callers, which change with the settings."""
+
+    spend: Spend | None
+    """Runs the work of a request within the budgets of its caller; None if there are no budgets."""
+
+
 class Logs(Protocol):
     """Where the logs of requests go."""
 
@@ -134,8 +141,7 @@ class Interaction:
         self._answer_seconds = settings.ask_timeout
         self._name = secrets.token_hex(4)
         self._across: RequestsAcross | None = None
-        self.spend: Spend | None = None
-        """Runs the work of a request within the budgets of its caller, if there are budgets."""
+        self.budgets: Spender | None = None
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
@@ -174,8 +180,8 @@ class Interaction:
         :raises Busy: a budget of the caller does not cover it.
         :raises Exception: what else `work` raised.
         """
-        if self.spend is not None:
-            return self.spend(ctx, partial(self._serve, ctx, work))
+        if self.budgets is not None and self.budgets.spend is not None:
+            return self.budgets.spend(ctx, partial(self._serve, ctx, work))
         return self._serve(ctx, work)
 
     def _serve(self, ctx: Context, work: Work) -> Awaitable[JsonObject]:

@@ -165,6 +165,8 @@ class HotPosts:
         self.sessions: Final = sessions
         self._path = path
         self._heads: dict[tuple[Header, ...], _Head] = {}
+        self.in_flight = 0
+        """The requests that were taken and have no response yet."""
 
     def may_take(self, scope: Scope) -> _Head | None:
         """Return the head of a request that may be hot. The request counts as in flight until `let_go`.
@@ -188,6 +190,8 @@ class HotPosts:
         keeper = self.front.keeper
         if head is not None and keeper is not None:
             head = self._recognised(keeper, head, key, scope)
+        elif head is not None and head.admission is not None:  # of a time when callers needed one
+            head = replace(head, admission=None, callers={})
         if head is not None:
             self.front.expect()
             if b"traceparent" in varying and trace_context.is_on():
@@ -246,7 +250,7 @@ class HotPosts:
 
     def take(self, head: _Head, scope: Scope, body: bytes) -> _Post | None:
         """Return what answers a request; None if the application does."""
-        request = read_hot(body) if self.calls.may_answer else None
+        request = read_hot(body) if self.calls.may_answer and self._still_in(head) else None
         if request is None:
             return None
         if not head.is_modern:
@@ -258,6 +262,12 @@ class HotPosts:
             return _SessionPost(self, head, request, session)
         envelope = self._envelope(request, head, scope)
         return None if envelope is None else _ModernPost(self, head, request, envelope)
+
+    def _still_in(self, head: _Head) -> bool:
+        """Return whether the sender of a head is still let in, after the time in which its body came."""
+        if head.admission is not None:
+            return not head.admission.has_lapsed
+        return self.front.keeper is None
 
     def _envelope(self, request: HotRequest, head: _Head, scope: Scope) -> tuple[Any, Any] | None:
         """Return what the client of a request of 2026-07-28 says of itself; None if the SDK has to look at it."""
@@ -292,6 +302,7 @@ class _Post:
             trace_context.continue_in_task(scope[_TRACE])
         reply = McpReply(front.closing(send), self._head.accepted, Request(scope), self._write_whole)
         front.enter(stoppable.end, admission)
+        self._posts.in_flight += 1
         try:
             stoppable.begin()
             await self._answer(reply)
@@ -303,6 +314,7 @@ class _Post:
             else:
                 await self._cancelled(reply)
         finally:
+            self._posts.in_flight -= 1
             front.leave(stoppable.end)
             stoppable.close()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from utcp_bridge.access.budgets import Budgets, Meter, read_budgets, spending
 from utcp_bridge.access.narrowed import NarrowedClient, PartCatalogue
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 
     from utcp_bridge.client.client import UtcpClient
 
-__all__ = ["ServedPart", "size_of", "whole_part"]
+__all__ = ["ServedPart", "Spending", "size_of", "whole_part"]
 
 T = TypeVar("T")
+Spend: TypeAlias = "Callable[[ServerRequestContext[Any, Any], Callable[[], Awaitable[JsonObject]]], Any]"
 
 
 @dataclass(frozen=True, slots=True)
 class ServedPart:
-    """What one server serves. `whole` is the client with every tool, `meter` the budget of the profile's callers."""
+    """What one server serves. `whole` is the client with every tool."""
 
     client: UtcpClient
     catalogue: Catalogue
@@ -45,9 +46,10 @@ class ServedPart:
     whole: UtcpClient
     names: Catalogue
     """The catalogue of every tool, which gives the names."""
+    spending: Spending
     profile: Profile | None = None
-    budgets: Budgets | None = None
-    meter: Meter | None = None
+    leave: Callable[[], object] = lambda: None
+    """Ends the part: it follows the settings no more."""
     subscribers: Subscribers = field(default_factory=Subscribers)
     owns_workers: bool = True
     """Whether the server opens the workers, or another one does."""
@@ -61,19 +63,33 @@ class ServedPart:
         """The name of the profile; None is the whole bridge."""
         return None if self.profile is None else self.profile.name
 
+
+class Spending:
+    """What the requests to one server may use: the budgets of their principals, and that of the profile."""
+
+    def __init__(self, budgets: Budgets, shared: SharedLimits | None) -> None:
+        self._budgets = budgets
+        self._shared = shared
+        self._meter: Meter | None = None
+        self.spend: Spend | None = None
+        """Runs the work of a request within its budgets; None as long as there are no budgets."""
+
+    def renew(self, profile: Profile | None = None) -> None:
+        """Have the budget of a profile from now on, as it is at first, and look whether there are budgets at all."""
+        budget = None if profile is None else profile.budget
+        if profile is None or budget is None:
+            self._meter = None
+        elif self._meter is None or self._meter.budget != budget:
+            self._meter = Meter(f"Profile {profile.name!r}", budget, f"profile {profile.name}")
+        self.spend = self._spend if self._budgets.has_any or self._meter is not None else None
+
+    def beside(self) -> Spending:
+        """Return the same for another server."""
+        return Spending(self._budgets, self._shared)
+
     def meters(self, principal: Principal) -> list[Meter]:
         """Return the meters of a request."""
-        own = None if self.budgets is None else self.budgets.of(principal)
-        return [meter for meter in (own, self.meter) if meter is not None]
-
-    @property
-    def _shared(self) -> SharedLimits | None:
-        return None if self.whole.shared is None else self.whole.shared.limits
-
-    @property
-    def spend(self) -> Callable[[ServerRequestContext[Any, Any], Callable[[], Awaitable[JsonObject]]], Any] | None:
-        """What runs the work of a request within its budgets; None if there are no budgets."""
-        return None if self.budgets is None and self.meter is None else self._spend
+        return [meter for meter in (self._budgets.of(principal), self._meter) if meter is not None]
 
     def _spend(
         self, ctx: ServerRequestContext[Any, Any], work: Callable[[], Awaitable[JsonObject]]
@@ -104,27 +120,37 @@ def whole_part(client: UtcpClient) -> ServedPart:
     profiles = read_profiles(settings)
     names = catalogue_with_meta_tools(client)
     workers = ReplyWorkers(settings.max_reply_bytes)
-    budgets = read_budgets(settings.budgets)
-    if budgets is not None:
-        client.on_settings.append(lambda: budgets.renew(read_budgets(settings.budgets)))
-    part = ServedPart(client, names, workers, profiles, client, names, budgets=budgets)
+    found = read_budgets(settings.budgets)
+    budgets = Budgets(()) if found is None else found
+    limits = Spending(budgets, None if client.shared is None else client.shared.limits)
+    written = settings.budgets
+
+    def renew() -> None:
+        nonlocal written
+        if settings.budgets != written:
+            written = settings.budgets
+            budgets.renew(read_budgets(written))
+        limits.renew()
+
+    limits.renew()
+    client.on_settings.append(renew)
+    part = ServedPart(client, names, workers, profiles, client, names, limits)
     return part if profiles.fixed is None else _narrowed(part, profiles.fixed)
 
 
 def _narrowed(part: ServedPart, profile: Profile) -> ServedPart:
-    client = NarrowedClient(part.whole, profile)
+    client, whole, limits = NarrowedClient(part.whole, profile), part.whole, part.spending.beside()
 
     def renew() -> None:
-        """Take over what the profile has now. A budget of its own is a part of the server, and stays."""
-        for one in read_profiles(part.whole.settings):
-            if one.name == client.profile.name and one != client.profile:
-                client.narrow_to(one)
+        """Take over what the profile has now."""
+        for one in read_profiles(whole.settings):
+            if one.name == profile.name:
+                if one != client.profile:
+                    client.narrow_to(one)
+                limits.renew(one)
 
-    part.whole.on_settings.append(renew)
+    limits.renew(profile)
+    whole.on_settings.append(renew)
     catalogue = PartCatalogue(part.names, client, partial(meta_tool_entries, client.settings))
-    meter = (
-        None
-        if profile.budget is None
-        else Meter(f"Profile {profile.name!r}", profile.budget, f"profile {profile.name}")
-    )
-    return replace(part, client=client.as_client(), catalogue=catalogue, profile=profile, meter=meter)
+    leave = partial(whole.on_settings.remove, renew)
+    return replace(part, client=client.as_client(), catalogue=catalogue, profile=profile, spending=limits, leave=leave)

@@ -5,19 +5,26 @@
 
 A name that does not exist and one that the principal may not use give the same response. Without profiles, requests
 reach the one server as directly as before.
+
+Profiles come and go while the server runs (`take_over`). A request that comes after the change of the settings finds no
+profile that is gone: its server serves the calls in flight to their end, and then closes. A new one is found when its
+server is ready, some milliseconds later.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route, Router
 
 from utcp_bridge.access.admissions import address_of, note_admission, note_profile, principal_of
 from utcp_bridge.access.gatekeeper import Gatekeeper
-from utcp_bridge.access.profiles import Profile, UnknownProfile
+from utcp_bridge.access.profiles import Profile, Profiles, UnknownProfile
 from utcp_bridge.model import Requester
 from utcp_bridge.net.heads.ahead import Ahead
 from utcp_bridge.server.changes import Changes
@@ -28,6 +35,7 @@ __all__ = ["UTCP_PATH", "ProfileWays"]
 
 UTCP_PATH: Final = "/utcp"
 _BELOW: Final = "/p/"
+_LOOK_SECONDS: Final = 0.05
 
 
 class EndingSessions(Protocol):
@@ -36,6 +44,17 @@ class EndingSessions(Protocol):
     def end_streams(self) -> None:
         """End event streams."""
         ...
+
+    async def end_all(self) -> None:
+        """End the sessions."""
+        ...
+
+
+class HotPart(Ahead, Protocol):
+    """What answers hot requests of one server at one path (`HotPosts`)."""
+
+    in_flight: int
+    """The requests that it answers."""
 
 
 class ProfileEndpoint(Protocol):
@@ -70,111 +89,199 @@ S = TypeVar("S", bound=ProfileServer)
 E = TypeVar("E", bound=ProfileEndpoint)
 
 
+class _Way(Generic[S, E]):
+    """One server, and what leads to it."""
+
+    def __init__(self, server: S, endpoint: E) -> None:
+        self.server: Final = server
+        self.endpoint: Final = endpoint
+        self.router: Router | None = None
+        self.at_root: HotPart | None = None
+        self.below: HotPart | None = None
+        """What answers its hot requests at `/mcp`, and at the address of the profile."""
+        self.leaves: Final = anyio.Event()
+        """Set when its profile is gone."""
+        self._in_flight = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is in flight."""
+        return bool(self._in_flight or any(one.in_flight for one in (self.at_root, self.below) if one is not None))
+
+    async def serve(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], *request: Any) -> None:
+        """Serve one request with a part of this server."""
+        self._in_flight += 1
+        try:
+            await app(*request)
+        finally:
+            self._in_flight -= 1
+
+    def end_streams(self) -> None:
+        """End its event streams."""
+        self.server.changes.close()
+        self.endpoint.sessions.end_streams()
+
+    async def run(self, seconds: Callable[[], float], *, task_status: TaskStatus[None]) -> None:
+        """Serve until the profile is gone, and then until its calls in flight have ended, at most for some seconds."""
+        async with self.endpoint.run():
+            task_status.started()
+            await self.leaves.wait()
+            with anyio.move_on_after(seconds()):
+                while self.is_busy:
+                    self.end_streams()  # also those of requests that were let in before
+                    await anyio.sleep(_LOOK_SECONDS)
+            await self.endpoint.sessions.end_all()
+        self.server.part.leave()
+
+
 class ProfileWays(Generic[S, E]):
     """The servers of the profiles next to the one of the whole bridge, and the choice among them."""
 
     def __init__(self, server: S, endpoint_of: Callable[[S], E], path: str) -> None:
         """`path` is that of MCP, without a slash at its end."""
         self._profiles = server.part.profiles
+        self.has_profiles = bool(self._profiles)
+        """Whether requests have to be sent on by their profiles."""
         self._path = path
-        servers: dict[str | None, S] = {None: server}
+        self._endpoint_of = endpoint_of
+        self._routes_of: Callable[[S, Sequence[str]], Sequence[BaseRoute]] = lambda _server, _paths: ()
+        self._posts_of: Callable[[S, E, str], HotPart] | None = None
+        self._group: TaskGroup | None = None
+        self.joins: Callable[[S], object] = lambda _server: None
+        """Called for each server that comes later."""
+        self.whole: Final = _Way(server, endpoint_of(server))
+        self._ways: dict[str, _Way[S, E]] = {}
         if self._profiles.fixed is not None:
-            servers[self._profiles.fixed.name] = server
+            self._ways[self._profiles.fixed.name] = self.whole
         else:
-            for profile in self._profiles:
-                servers[profile.name] = server.beside(profile)
-        own = {id(one): endpoint_of(one) for one in servers.values()}
-        self._servers = {id(one): one for one in servers.values()}
-        self._endpoints = {name: own[id(one)] for name, one in servers.items()}
-        self._each = own
-        self._by_name = servers
-        self.paths: Final = [path] if not self._profiles else [path, f"{path.rstrip('/')}{_BELOW}{{name:path}}"]
+            self._ways = {profile.name: self._beside(profile) for profile in self._profiles}
+        self.paths: Final = (path, f"{path.rstrip('/')}{_BELOW}{{name:path}}")
         """The patterns of the paths of MCP."""
-        self.mcp: Final[Any] = self._endpoints[None] if not self._profiles else self._serve_mcp
+
+    def _beside(self, profile: Profile) -> _Way[S, E]:
+        server = self.whole.server.beside(profile)
+        return _Way(server, self._endpoint_of(server))
+
+    def _each(self) -> list[_Way[S, E]]:
+        return [self.whole, *(way for way in self._ways.values() if way is not self.whole)]
 
     @property
     def servers(self) -> list[S]:
         """The server of the whole bridge, or of its one profile, and after it those of further profiles."""
-        return [*self._servers.values()]
+        return [way.server for way in self._each()]
 
     @asynccontextmanager
     async def run(self) -> AsyncGenerator[None]:
         """Serve until the end of the context (lifespan)."""
-        async with AsyncExitStack() as stack:
-            for endpoint in self._each.values():
-                await stack.enter_async_context(endpoint.run())
+        async with anyio.create_task_group() as group:
+            for way in self._each():
+                await group.start(way.run, self._longest)
+            self._group = group
             yield
+            self._group = None
+            group.cancel_scope.cancel()
+
+    def _longest(self) -> float:
+        return self.whole.server.part.whole.settings.stream_timeout
+
+    def take_over(self, profiles: Profiles) -> Awaitable[None]:
+        """Have other profiles. Those that are gone are gone at once; what is returned waits until new ones are ready.
+
+        A profile that has changed keeps its server, which takes over what it has.
+        """
+        self._profiles, self.has_profiles = profiles, bool(profiles)
+        if profiles.fixed is None:
+            wanted = {profile.name for profile in profiles}
+            for name in [name for name in self._ways if name not in wanted]:
+                way = self._ways.pop(name)
+                way.leaves.set()
+                way.end_streams()
+        return self._open(profiles)
+
+    async def _open(self, profiles: Profiles) -> None:
+        for profile in profiles if profiles.fixed is None else ():
+            if profile.name in self._ways or self._group is None:
+                continue
+            way = self._prepared(profile.name, self._beside(profile))
+            await self._group.start(way.run, self._longest)
+            self.joins(way.server)
+            self._ways[profile.name] = way
+
+    def _prepared(self, name: str | None, way: _Way[S, E]) -> _Way[S, E]:
+        """Return a way with its routes of UTCP and what answers its hot requests."""
+        below = f"{_BELOW}{name}"
+        own = [UTCP_PATH] if name is None else [UTCP_PATH, f"{UTCP_PATH}{below}"]
+        way.router = Router(self._routes_of(way.server, own))
+        if self._posts_of is not None:
+            way.at_root = self._posts_of(way.server, way.endpoint, self._path)
+            if name is not None:
+                way.below = self._posts_of(way.server, way.endpoint, f"{self._path.rstrip('/')}{below}")
+        return way
 
     def end_streams(self) -> None:
         """End the event streams of every server."""
-        for server in self._servers.values():
-            server.changes.close()
-        for endpoint in self._each.values():
-            endpoint.sessions.end_streams()
+        for way in self._each():
+            way.end_streams()
 
-    def utcp_routes(self, routes_of: Callable[[S, Sequence[str]], Sequence[BaseRoute]]) -> list[BaseRoute]:
-        """Return the routes of UTCP. `routes_of` makes those of one server at some paths."""
-        if not self._profiles:
-            return [*routes_of(self._by_name[None], [UTCP_PATH])]
-        routers = {
-            name: Router(routes_of(server, [UTCP_PATH] if name is None else [UTCP_PATH, f"{UTCP_PATH}{_BELOW}{name}"]))
-            for name, server in self._by_name.items()
-        }
+    def prepare(
+        self,
+        routes_of: Callable[[S, Sequence[str]], Sequence[BaseRoute]],
+        posts_of: Callable[[S, E, str], HotPart],
+    ) -> None:
+        """Have the routes of UTCP and what answers hot requests, both made for one server at its paths."""
+        self._routes_of, self._posts_of = routes_of, posts_of
+        self._prepared(None, self.whole)
+        for name, way in self._ways.items():
+            self._prepared(name, way)
 
-        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            name = _named(scope["path"], UTCP_PATH)
-            if (
-                chosen := await self._chosen(scope, send, None if name is None else name.partition("/")[0])
-            ) is not _NONE:
-                await routers[chosen](scope, receive, send)
-
-        app: Any = _App(serve)
+    def utcp_routes(self) -> list[BaseRoute]:
+        """Return the routes of UTCP."""
+        app: Any = _App(self._serve_utcp)
         return [Route(UTCP_PATH, endpoint=app), Route(f"{UTCP_PATH}/{{rest:path}}", endpoint=app)]
 
-    def ahead(self, posts_of: Callable[[S, E, str], Ahead], keeper: Gatekeeper | None = None) -> Ahead:
-        """Return what answers hot requests. `posts_of` makes it for one server at one path."""
-        whole = posts_of(self._by_name[None], self._endpoints[None], self._path)
-        if not self._profiles:
-            return whole
-        at_root: dict[str | None, Ahead] = {
-            name: posts_of(server, self._endpoints[name], self._path) for name, server in self._by_name.items()
-        }
-        below = {
-            path: (name, posts_of(server, self._endpoints[name], path))
-            for name, server in self._by_name.items()
-            if name is not None
-            for path in (f"{self._path.rstrip('/')}{_BELOW}{name}",)
-        }
-        return _HotWays(self, self._path, at_root, below, keeper)
+    def ahead(self, keeper: Gatekeeper) -> Ahead:
+        """Return what answers hot requests, after `prepare`."""
+        if self.whole.at_root is None:
+            raise RuntimeError("`prepare` says what answers hot requests.")
+        return _HotWays(self, self.whole.at_root, self._path, keeper)
 
-    def choose(self, scope: Scope, name: str | None) -> str | None:
-        """Return the name of the profile of a request; None is the whole bridge.
+    def choose(self, scope: Scope, name: str | None) -> _Way[S, E]:
+        """Return the way of a request that names a profile or none.
 
         :raises UnknownProfile: the profile does not exist, or the principal may not use it.
         """
+        if not self.has_profiles and name is None and principal_of(scope).profiles is None:
+            return self.whole
         found = self._profiles.chosen(principal_of(scope), name)
         if found is None:
-            return None
+            return self.whole
+        if (way := self._ways.get(found.name)) is None:  # its server is about to be ready
+            raise UnknownProfile(found.name)
         note_profile(scope, found.name)
-        return found.name
+        return way
 
-    async def _chosen(self, scope: Scope, send: Send, name: str | None) -> Any:
+    async def _chosen(self, scope: Scope, send: Send, name: str | None) -> _Way[S, E] | None:
+        """Return the way of a request; None if it has its response."""
         try:
             return self.choose(scope, name)
         except UnknownProfile as error:
+            if not self.has_profiles and principal_of(scope).profiles is None:
+                raise HTTPException(404) from None
             who = Requester(principal_of(scope).name, address=address_of(scope))
-            self._by_name[None].part.whole.refusals.note("unknown_profile", who, name)
+            self.whole.server.part.whole.refusals.note("unknown_profile", who, name)
             await respond(send, 404, {"error": "not found", "message": str(error)})
-            return _NONE
+            return None
 
-    async def _serve_mcp(self, scope: Scope, receive: Receive, send: Send) -> None:
-        name = _named(scope["path"], self._path)
-        if (chosen := await self._chosen(scope, send, name)) is not _NONE:
-            await self._endpoints[chosen](scope, receive, send)
+    async def mcp(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request of MCP."""
+        if (way := await self._chosen(scope, send, _named(scope["path"], self._path))) is not None:
+            await way.serve(way.endpoint, scope, receive, send)
 
-
-_NONE: Final = object()
-"""No server serves the request: it has its response."""
+    async def _serve_utcp(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = _named(scope["path"], UTCP_PATH)
+        way = await self._chosen(scope, send, None if name is None else name.partition("/")[0])
+        if way is not None and way.router is not None:
+            await way.serve(way.router, scope, receive, send)
 
 
 class _App:
@@ -196,47 +303,42 @@ def _named(path: str, root: str) -> str | None:
 class _HotWays:
     """Answers hot requests with the server of their profile (`net.heads.ahead.Ahead`)."""
 
-    def __init__(
-        self,
-        ways: ProfileWays[Any, Any],
-        path: str,
-        at_root: dict[str | None, Ahead],
-        below: dict[str, tuple[str, Ahead]],
-        keeper: Gatekeeper | None = None,
-    ) -> None:
+    def __init__(self, ways: ProfileWays[Any, Any], whole: HotPart, path: str, keeper: Gatekeeper) -> None:
         self._ways = ways
+        self._whole = whole
         self._path = path
-        self._at_root = at_root
-        self._below = below
         self._keeper = keeper
-        self._whole = at_root[None]
 
-    def may_take(self, scope: Scope) -> tuple[Ahead, Any] | None:
-        """Return the server's part and the head of a request that may be hot."""
-        path = scope["path"]
-        if self._keeper is not None:  # who calls decides which profile it is
+    def may_take(self, scope: Scope) -> tuple[_Way[Any, Any], HotPart, Any] | None:
+        """Return the way, the server's part and the head of a request that may be hot."""
+        way = self._ways.whole
+        if not self._ways.has_profiles:
+            head = self._whole.may_take(scope)
+            if head is None:
+                return None
+            if principal_of(scope).profiles is None:
+                return way, self._whole, head
+            self.let_go()  # the principal's profile is gone, and the application says so
+            return None
+        if not self._keeper.is_open:  # who calls decides which profile it is
             admission = self._keeper.known(scope["headers"], self._keeper.certificate_of(scope))
             if admission is None:
                 return None
             note_admission(scope, admission)
+        name = _named(scope["path"], self._path)
         try:
-            if path == self._path:
-                posts = self._at_root[self._ways.choose(scope, None)]
-            elif path in self._below:
-                name, posts = self._below[path]
-                self._ways.choose(scope, name)
-            else:
-                return None
+            way = self._ways.choose(scope, name)
         except UnknownProfile:
             return None  # the application refuses it
-        head = posts.may_take(scope)
-        return None if head is None else (posts, head)
+        posts = way.at_root if name is None else way.below
+        head = None if posts is None else posts.may_take(scope)
+        return None if posts is None or head is None else (way, posts, head)
 
     def let_go(self) -> None:
         """Note that a request that may be taken waits no longer for its body: one count serves all."""
         self._whole.let_go()
 
-    def take(self, head: tuple[Ahead, Any], scope: Scope, body: bytes) -> Any:
+    def take(self, head: tuple[_Way[Any, Any], HotPart, Any], scope: Scope, body: bytes) -> Any:
         """Return an ASGI application for a request whose body has come; None if the usual one serves it."""
-        posts, own = head
-        return posts.take(own, scope, body)
+        way, posts, own = head
+        return None if way.leaves.is_set() else posts.take(own, scope, body)

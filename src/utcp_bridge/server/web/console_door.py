@@ -29,7 +29,10 @@ EXTRA: Final = "console"
 class ConsoleDoor:
     """Passes requests to the site, or refuses them. Without Jinja, the site is None."""
 
-    def __init__(self, site: ConsoleSite | None, doors: Doors, *, path: str = "", everywhere: bool = False) -> None:
+    def __init__(
+        self, site: ConsoleSite | None, doors: Doors, *, path: str = "", everywhere: Gatekeeper | None = None
+    ) -> None:
+        """`everywhere` recognises visitors from elsewhere, as long as callers need a token."""
         self.site = site
         self._doors = doors
         self._path = path
@@ -44,7 +47,7 @@ class ConsoleDoor:
         if (refused := self._doors.refusal([one for one in scope["headers"] if one[0] != b"origin"])) is not None:
             await respond(send, *refused)
             return True
-        if not self._everywhere and not is_here(scope):
+        if (self._everywhere is None or self._everywhere.is_open) and not is_here(scope):
             message = "The console is for browsers on the machine of the bridge."
             remedy = "Set `telemetry.console` to `on`, to let in principals with the right to it from elsewhere."
             await respond(send, 403, {"error": "not allowed", "message": message, "remedy": remedy})
@@ -83,7 +86,7 @@ def console_door(
         raise ConfigError("The console needs packages that are not installed.", remedy=missing_console())
     admin = Admin(client, parts.readiness.summary, lock=lock, catalogue=lambda: parts.catalogue)
     site = ConsoleSite(admin, Visitors(keeper)) if is_installed else None
-    return ConsoleDoor(site, doors, path=settings.path, everywhere=is_wanted and keeper is not None)
+    return ConsoleDoor(site, doors, path=settings.path, everywhere=keeper if is_wanted else None)
 
 
 def missing_console() -> str:

@@ -1,25 +1,28 @@
-"""The listener of the HTTP server: who could reach it, and its certificate."""
+"""The listener of the HTTP server: who could reach it, its certificate, and changes of who may call."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 
+from utcp_bridge.access.gatekeeper import ACCESS_KEYS, Gatekeeper, gatekeeper_for
+from utcp_bridge.access.profiles import read_profiles
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.net.files.local_file import FileWatcher
 from utcp_bridge.net.listening import is_loopback
 from utcp_bridge.net.tls import ListenerTls
 from utcp_bridge.processes.ending import watched_signals
+from utcp_bridge.server.profiles.ways import ProfileWays
 from utcp_bridge.server.web.doors import ANY_ADDRESS
 from utcp_bridge.settings import GENERATED_TOKEN, BridgeSettings
 from utcp_bridge.tasks import spawning_in
 
-__all__ = ["following", "listener_tls", "refuse_open_door"]
+__all__ = ["following", "listener_tls", "prepare_access", "refuse_open_door"]
 
 _logger = logging.getLogger(__name__)
 _MIN_TOKEN: Final = 16
@@ -88,3 +91,29 @@ def refuse_open_door(settings: BridgeSettings) -> None:
         if is_open:
             raise ConfigError(what, remedy=remedy)
         _logger.warning("%s %s", what, remedy)
+
+
+def prepare_access(
+    keeper: Gatekeeper,
+    ways: ProfileWays[Any, Any],
+    address: str,
+    root: Path,
+    settings: BridgeSettings,
+    keys: Collection[str],
+) -> Callable[[], Awaitable[None]]:
+    """Return what takes over who may call, and the profiles (`UtcpClient.on_prepare`).
+
+    :raises ConfigError: the settings are not valid, or would open the bridge to everyone.
+    """
+    fresh = None
+    if not ACCESS_KEYS.isdisjoint(keys):
+        refuse_open_door(settings)
+        fresh = gatekeeper_for(settings, address, root)
+    profiles = read_profiles(settings)
+
+    def take_over() -> Awaitable[None]:
+        if fresh is not None:
+            keeper.take_over(fresh)
+        return ways.take_over(profiles)
+
+    return take_over

@@ -32,8 +32,6 @@ class MetricsPage:
     def __init__(self, client: UtcpClient, readiness: Readiness) -> None:
         self._client = client
         self._readiness = readiness
-        token = client.settings.metrics_token
-        self._token = None if token is None else token.get_secret_value().encode()
 
     async def serve(self, scope: Scope, send: Send) -> None:
         """Serve one request, after the checks of Host and Origin."""
@@ -59,10 +57,12 @@ class MetricsPage:
 
     def _refusal(self, scope: Scope) -> tuple[int, dict[str, str], list[Header]] | None:
         headers: list[Header] = scope["headers"]
-        if self._token is not None:
+        if (token := self._client.settings.metrics_token) is not None:
             given = [value for name, value in headers if name == b"authorization"]
             scheme, _, credential = (given[0] if len(given) == 1 else b"").strip().partition(b" ")
-            if scheme.lower() == b"bearer" and hmac.compare_digest(credential.strip(), self._token):
+            if scheme.lower() == b"bearer" and hmac.compare_digest(
+                credential.strip(), token.get_secret_value().encode()
+            ):
                 return None
             message = "The metrics need the token of the setting. Send it as the header `Authorization: Bearer TOKEN`."
             refusal = {"error": "unauthorized", "message": message, "setting": "metrics_token"}
