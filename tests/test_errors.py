@@ -78,7 +78,7 @@ def test_a_missing_variable_names_the_exact_key_to_set() -> None:
 
 
 def test_a_missing_extra_gives_the_line_that_installs_it() -> None:
-    assert str(MissingExtra("grpc", "grpc")).endswith("pip install 'utcp-bridge[grpc]'")
+    assert str(MissingExtra("grpc", "grpc")).endswith(MissingExtra.install_line("grpc"))
 
 
 @pytest.mark.parametrize("retryable", [True, False])
@@ -102,17 +102,27 @@ def test_an_error_says_when_to_try_again(seconds: float | None, remedy: str | No
     assert Rejected("503 from shop.", status=503, retry_after=9, remedy="Wait.").remedy == "Wait."
 
 
+CHECKOUT = '{"dir_info": {}, "url": "file:///srv/ada/utcp-bridge"}'
+EDITABLE = '{"dir_info": {"editable": true}, "url": "file:///srv/ada/utcp-bridge"}'
+WHEEL = '{"archive_info": {"hash": "sha256=0"}, "url": "file:///srv/ada/utcp_bridge-0.1.0-py3-none-any.whl"}'
+UV, PIPX = "/srv/ada/.local/share/uv/tools/utcp-bridge", "/srv/ada/.local/share/pipx/venvs/utcp-bridge"
+
+
 @pytest.mark.parametrize(
-    ("prefix", "line"),
+    ("prefix", "origin", "line"),
     [
-        ("/srv/ada/project/.venv", "pip install 'utcp-bridge[grpc]'"),
-        ("/srv/ada/.local/share/uv/tools/utcp-bridge", "uv tool install 'utcp-bridge[grpc]'"),
-        ("/srv/ada/.cache/uv/archive-v0/Zq1", "uvx --from 'utcp-bridge[grpc]' utcp-bridge"),
-        ("/srv/ada/.cache/uv/environments-v2/utcp-1", "uvx --from 'utcp-bridge[grpc]' utcp-bridge"),
-        ("/srv/ada/.local/share/pipx/venvs/utcp-bridge", "pipx install --force 'utcp-bridge[grpc]'"),
-        ("/srv/ada/.cache/pipx/4f1", "pipx run --spec 'utcp-bridge[grpc]' utcp-bridge"),
-        ("/srv/uv/pipx-notes/.venv", "pip install 'utcp-bridge[grpc]'"),
+        ("/srv/ada/project/.venv", "", "pip install 'utcp-bridge[grpc]'"),
+        (UV, "", "uv tool install 'utcp-bridge[grpc]'"),
+        ("/srv/ada/.cache/uv/archive-v0/Zq1", "", "uvx --from 'utcp-bridge[grpc]' utcp-bridge"),
+        ("/srv/ada/.cache/uv/environments-v2/utcp-1", "", "uvx --from 'utcp-bridge[grpc]' utcp-bridge"),
+        (PIPX, "", "pipx install --force 'utcp-bridge[grpc]'"),
+        ("/srv/ada/.cache/pipx/4f1", "", "pipx run --spec 'utcp-bridge[grpc]' utcp-bridge"),
+        ("/srv/uv/pipx-notes/.venv", "", "pip install 'utcp-bridge[grpc]'"),
+        ("/srv/ada/project/.venv", WHEEL, "pip install 'utcp-bridge[grpc]'"),
+        (PIPX, CHECKOUT, "pipx install --force '.[grpc]' (in the folder of the repository)"),
+        (UV, CHECKOUT, "uv tool install '.[grpc]' (in the folder of the repository)"),
+        ("/srv/ada/project/.venv", EDITABLE, "pip install -e '.[grpc]' (in the folder of the repository)"),
     ],
 )
-def test_an_extra_is_installed_in_the_way_of_the_program(prefix, line):
-    assert MissingExtra.install_line("grpc", prefix) == line
+def test_an_extra_is_installed_in_the_way_of_the_program(prefix, origin, line):
+    assert MissingExtra.install_line("grpc", prefix, origin) == line

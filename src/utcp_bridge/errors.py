@@ -139,14 +139,25 @@ class MissingExtra(OperatorError):
         )
 
     @staticmethod
-    def install_line(extra: str, prefix: str | None = None) -> str:
+    def install_line(extra: str, prefix: str | None = None, origin: str | None = None) -> str:
         """Return the command that adds an extra in the way that the program was installed.
 
         `prefix` is the folder of the environment; by default this one. uv and pipx keep the environments of tools in
         folders of their own, where `pip install` has no effect on the program or is lost with the next upgrade.
+        `origin` is the record of what was installed (PEP 610); by default that of this program. A program from a
+        checkout gets its extras from there, because an index may have another version, or none. The line does not
+        have the path, because callers may see it.
         """
-        package = f"'utcp-bridge[{extra}]'"
-        parts = PurePath(sys.prefix if prefix is None else prefix).parts
+        record = _origin() if origin is None else origin
+        is_local = '"file://' in record and '"dir_info"' in record
+        package = f"'.[{extra}]'" if is_local else f"'utcp-bridge[{extra}]'"
+        if '"editable": true' in record:
+            package = f"-e {package}"
+        line = MissingExtra._line(package, PurePath(sys.prefix if prefix is None else prefix).parts)
+        return f"{line} (in the folder of the repository)" if is_local else line
+
+    @staticmethod
+    def _line(package: str, parts: tuple[str, ...]) -> str:
         pairs = set(pairwise(parts))
         if ("uv", "tools") in pairs:
             return f"uv tool install {package}"
@@ -157,6 +168,16 @@ class MissingExtra(OperatorError):
         if "pipx" in parts:
             return f"pipx run --spec {package} utcp-bridge"
         return f"pip install {package}"
+
+
+def _origin() -> str:
+    """Return the record of what this program was installed from; it is empty for a package of an index."""
+    from importlib import metadata  # slow to import, and most runs never need it
+
+    try:
+        return metadata.distribution("utcp-bridge").read_text("direct_url.json") or ""
+    except metadata.PackageNotFoundError:  # a folder of sources on the path
+        return ""
 
 
 class Unexplainable(OperatorError):

@@ -13,7 +13,7 @@ from tests.support.threaded import threaded_service
 
 from utcp_bridge import UtcpClient
 from utcp_bridge.adapters.langchain import UTCPToolkit
-from utcp_bridge.errors import ConfigError, ManualError, UnknownTool, UtcpError
+from utcp_bridge.errors import ConfigError, ManualError, MissingExtra, UnknownTool, UtcpError
 
 RICH = {
     "type": "object",
@@ -224,7 +224,8 @@ async def test_a_programs_own_client_runs_on_its_event_loop_and_stays_open(servi
 def test_the_import_without_the_extra_names_the_install_command():
     code = "import sys; sys.modules['langchain_core'] = None; import utcp_bridge.adapters.langchain"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    line = MissingExtra.install_line("langchain")
     assert done.stderr.splitlines()[-1] == (
-        "ImportError: The LangChain adapter needs langchain-core. Install it with: pip install 'utcp-bridge[langchain]'"
+        f"ImportError: The LangChain adapter needs langchain-core. Install it with: {line}"
     )
     assert "During handling" not in done.stderr

@@ -14,6 +14,11 @@ def entries(*listed, **more):
 FILES = {
     "image": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff", 2, ["binary file", "Name a JSON or YAML file"]),
     "tab": ("manual_call_templates:\n\t- name: x\n", 2, ["line 2", "Indent with spaces"]),
+    "tab in the middle": ("a: 1\n\tb: 2\n", 2, ["line 2", "Indent with spaces"]),
+    "wrong column": ("manual_call_templates:\n  - name: x\n   url: y\n", 2, ["line 3", "in the same column"]),
+    "open bracket": ("a: [1, 2\nb: 3\n", 2, ["line 2", "the missing comma"]),
+    "open quote": ('a: "x\n', 2, ["line 2", "the end of the text in quotes"]),
+    "cut JSON": ('{"a": 1\n', 2, ["line 2", "ends too early", "missing brackets"]),
     "web page": ("<!DOCTYPE html><html><body>Sign in</body></html>", 2, ["web page", "Save the JSON document"]),
     "empty file": ("", 2, ["is empty", "name another file"]),
     "backslashes": (r'{"manual_call_templates": [{"file_path": "C:\Users\ada"}]}', 2, ["backslash twice"]),
@@ -65,6 +70,7 @@ FILES = {
 }
 
 YAML = {"tab", "readme", "text that is no YAML", "backslashes in YAML"}
+YAML |= {"tab in the middle", "wrong column", "open bracket", "open quote"}
 
 
 @pytest.mark.parametrize("mistake", list(FILES))

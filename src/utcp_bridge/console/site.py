@@ -54,6 +54,15 @@ _HEADERS: Final = {
 }
 
 
+_SIGN_IN: Final = "Sign in at the console, or send a token with the right to it."
+_NO_ENTRY: Final = {
+    "code": "This code is not valid. A code works once, and for ten minutes. Start `utcp-bridge console` again.",
+    "token": "This token does not open the console. Enter the `bearer_token` of this bridge, or a token that "
+    "`utcp-bridge token add NAME --scope console` makes. After ten wrong ones, wait a minute.",
+}
+"""Why a visitor may not enter, by what was asked for."""
+
+
 def takes(scope: Scope) -> bool:
     """Return whether a request is for the console. At `/`, a program that does not ask for a page is not."""
     path: str = scope["path"]
@@ -113,7 +122,9 @@ class ConsoleSite:
             if path == "/":
                 page = render("sign_in.html", {"secret": self.visitors.secret})
                 return Response(page, 401, media_type="text/html; charset=utf-8")
-            raise _NotServed(401, "unauthorized", "Sign in at the console, or send a token with the right to it.")
+            asked = self.visitors.secret or "code"
+            is_sent = "authorization" in request.headers
+            raise _NotServed(401, "unauthorized", _NO_ENTRY[asked] if is_sent else _SIGN_IN)
         self._admin.client.keep_recent_calls()  # from the first visit on
         if path.startswith(f"{BASE}/"):
             return await self._api(request, visitor, method)
@@ -154,8 +165,7 @@ class ConsoleSite:
         secret = (await _body(request)).get("secret")
         cookie = await self.visitors.enter(secret, request.scope) if isinstance(secret, str) and secret else None
         if cookie is None:
-            what = self.visitors.secret or "code"
-            raise _NotServed(401, "unauthorized", f"This {what} is not valid. A code works once, and for ten minutes.")
+            raise _NotServed(401, "unauthorized", _NO_ENTRY[self.visitors.secret or "code"])
         return Response(status_code=204, headers={"set-cookie": cookie})
 
     # --- pages ---

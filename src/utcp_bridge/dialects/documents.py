@@ -203,7 +203,7 @@ def _parse_json(text: str, where: str, most: int) -> Any:
 
 def _json_problem(error: orjson.JSONDecodeError, where: str) -> ManualError:
     message = f"{where} is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})."
-    remedy = _BACKSLASHES if "escape" in error.msg else None
+    remedy = _BACKSLASHES if "escape" in error.msg else _CUT if "end of data" in error.msg else None
     return ManualError(message, line=error.lineno, column=error.colno, remedy=remedy)
 
 
@@ -218,15 +218,19 @@ def _parse_yaml(text: str, where: str, most: int, *, instead_of: orjson.JSONDeco
         place = f" (line {problem.line}, column {problem.column})" if problem.line else ""
         message = f"{where} is not usable YAML: {problem.what}{place}."
         remedy = _FEWER_VALUES if problem.is_limit and "values" in problem.what else None
-        if "cannot start any token" in problem.what and "\t" in text:
+        if "\t" in text and any(words in problem.what for words in ("cannot start any token", "found a tab")):
             remedy = "Indent with spaces: YAML takes no tabs."
         remedy = remedy or next((advice for words, advice in _YAML_ADVICE.items() if words in problem.what), None)
         raise ManualError(message, line=problem.line, column=problem.column, remedy=remedy) from problem
 
 
+_CUT: Final = "The document ends too early. Write its missing brackets, or get it again."
 _YAML_ADVICE: Final = {
     "hexdecimal": _BACKSLASHES,
     "unknown escape": _BACKSLASHES,
+    "did not find expected ','": "Write the missing comma, or the end of the list or object that is open.",
+    "did not find expected": "Let the keys of one object, and the items of one list, begin in the same column.",
+    "unexpected end of stream": "Write the end of the text in quotes that is open.",
     "mapping values are not allowed": "If the file is YAML, put texts that contain `: ` in quotes.",
 }
 """What to do, by words of the problem as libyaml has them."""

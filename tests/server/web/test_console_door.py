@@ -68,5 +68,5 @@ async def test_several_processes_have_no_console(monkeypatch):
 
 async def test_on_without_jinja_is_refused(monkeypatch):
     monkeypatch.setattr("utcp_bridge.server.web.console_door.find_spec", lambda _name: None)
-    with pytest.raises(ConfigError, match=r"utcp-bridge\[console\]"):
+    with pytest.raises(ConfigError, match=r"\[console\]"):
         door_of(console="on")

@@ -352,7 +352,8 @@ def _answers(sources: Sequence[str], pid: int | None) -> list[JsonObject]:
         others = f" These run: {_listed(found)}." if found else ""
         raise ConfigError(
             f"No bridge of this user runs{' with this number or configuration' if wanted or pid else ''}.{others}",
-            remedy="Run this command as the user who started the bridge, with the same home folder.",
+            remedy="Start one with `utcp-bridge serve`. For one that runs, use the account of the user who started it, "
+            "with the same home folder.",
         )
     answers = [answer for one in fitting if (answer := one.reload()) is not None]
     if not answers:

@@ -61,7 +61,7 @@ def test_the_address_with_a_code_gives_one_browser_a_cookie_and_a_signal_ends_th
 def test_a_console_without_jinja_is_refused_in_a_sentence(command, monkeypatch):
     monkeypatch.setattr("utcp_bridge.cli.commands.console.console.find_spec", lambda _name: None)
     done = command("console", "--no-browser")
-    assert (done.code, "utcp-bridge[console]" in done.err) == (2, True)
+    assert (done.code, "[console]" in done.err) == (2, True)
 
 
 @asynccontextmanager

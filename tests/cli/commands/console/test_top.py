@@ -45,11 +45,14 @@ def test_the_state_of_a_bridge_is_printed(command, bridge):
     assert (state["status"]["ready"], state["calls"]) == (True, [])
     refused = command("top", bridge, "--once")
     assert (refused.code, "Give its token with --token." in refused.err) == (5, True)
+    wrong = command("top", bridge, "--once", "--token", "another-token-of-some-length")
+    assert (wrong.code, "--scope console" in wrong.err, "--token." in wrong.err) == (5, True, False)
 
 
 def test_what_is_not_a_bridge_is_refused_in_a_sentence(command):
     assert "URL must begin with" in command("top", "bridge").err
-    assert command("top", "http://127.0.0.1:9", "--once").code == 5
+    away = command("top", "http://127.0.0.1:9", "--once")
+    assert (away.code, "utcp-bridge serve CONFIG --http" in away.err) == (5, True)
 
 
 def test_the_display_shows_foreign_text_as_text():

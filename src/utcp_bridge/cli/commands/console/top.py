@@ -99,14 +99,18 @@ async def _state(pool: HttpPool, address: str, token: str | None) -> JsonObject:
 async def _read(pool: HttpPool, address: str, token: str | None, path: str) -> JsonObject:
     from pydantic_core import from_json
 
-    from utcp_bridge.errors import MalformedReply, Rejected
+    from utcp_bridge.errors import MalformedReply, Rejected, Unreachable
     from utcp_bridge.model import Source, is_object
     from utcp_bridge.placement.request import RequestParts
     from utcp_bridge.urls import endpoint_of_url
 
     headers = [("Accept", "application/json"), *([("Authorization", f"Bearer {token}")] if token else [])]
     session = pool.session(Source("the bridge", exempt=frozenset({endpoint_of_url(address)})))
-    reply = await session.request(RequestParts("GET", f"{address}/admin/api/{path}", headers))
+    try:
+        reply = await session.request(RequestParts("GET", f"{address}/admin/api/{path}", headers))
+    except Unreachable as error:
+        advice = "Start a bridge with `utcp-bridge serve CONFIG --http`, or name the URL of the one that runs."
+        raise Unreachable(error.message, remedy=error.remedy or advice) from error
     try:
         found: Any = from_json(reply.body)
     except ValueError:
@@ -115,7 +119,7 @@ async def _read(pool: HttpPool, address: str, token: str | None, path: str) -> J
         raise MalformedReply(f"{address} is not a bridge with a console.", remedy="Name the address of the bridge.")
     if reply.status != 200:
         message = f"{address} refuses: {found.get('message', reply.status)}"
-        remedy = found.get("remedy") or ("Give its token with --token." if reply.status == 401 else None)
+        remedy = found.get("remedy") or ("Give its token with --token." if reply.status == 401 and not token else None)
         raise Rejected(message, status=reply.status, remedy=remedy)
     return found
 
