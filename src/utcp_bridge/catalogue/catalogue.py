@@ -192,9 +192,9 @@ class Entry:
         if self._output is ...:
             self._output = yield from self._output_in_steps()
 
-    def forget_parts(self) -> None:
-        """Forget what the schemas of the manual's tools have in common: a page of them is made."""
-        self._share.parts.forget()
+    def forget_parts(self) -> Generator[None, None, None]:
+        """Forget what the schemas of the manual's tools have in common, in steps: a page of them is made."""
+        yield from self._share.parts.forgotten()
 
     def given_back(self) -> _Share:
         """Return the manual's share, with what this entry took of it: its tool is gone."""
@@ -388,7 +388,7 @@ class View:
             end += 1
             yield
         for entry in self.listed[start:end]:
-            entry.forget_parts()
+            yield from entry.forget_parts()
         tools = [entry.composed if composed else entry.listed for entry in self.listed[start:end]]
         cursor = self._cursor(end) if end < len(self.listed) else None
         digests = b"".join(digest for _, digest in weights) + (cursor or "").encode()

@@ -182,7 +182,7 @@ def _typed(kind: str, schema: JsonObject) -> JsonObject:
 
 def typed_by_content(schema: JsonObject) -> JsonObject:
     """Return a sub-schema without a type with the type that its keywords belong to, if there is one."""
-    if "type" in schema or "const" in schema or _BRANCHES & schema.keys():
+    if "type" in schema or "const" in schema or not _BRANCHES.isdisjoint(schema):
         return schema
     kind = next((kind for kind, keywords in _CONTENT if keywords & schema.keys()), None)
     if kind is None:
@@ -252,7 +252,7 @@ def joined(schema: JsonObject, *, is_root: bool = False) -> JsonObject:
 
     Some hosts do not read `allOf`. A root keeps its branches. What says nothing of other values is omitted.
     """
-    for key in OTHERS & schema.keys():
+    for key in () if OTHERS.isdisjoint(schema) else OTHERS & schema.keys():
         if schema[key] in ({}, NOTHING):
             schema = {name: value for name, value in schema.items() if name != key}
     for key in ("allOf", "anyOf"):

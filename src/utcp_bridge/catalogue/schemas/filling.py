@@ -86,7 +86,8 @@ class PreparedSchema:
     """What is known of one ported sub-schema: its keywords in three lengths, and its members.
 
     `short` has no long texts, `words` no titles and examples. Each comes with its number of bytes. `leaves` are the
-    members without parts of their own, and `room` is what they take in their short form.
+    members without parts of their own, and `room` is what they take in their short form. `inner` are the other members,
+    and `inner_room` is what they take besides their types.
     """
 
     schema: JsonObject
@@ -100,6 +101,7 @@ class PreparedSchema:
     structure: JsonObject = field(default_factory=dict[str, Any])
     """What is within the schema, with the leaves in their short form and without the others."""
     inner: list[_Member] = field(default_factory=list["_Member"])
+    inner_room: int = 0
     room: int = 0
     is_longer: bool = False
 
@@ -218,14 +220,18 @@ class _Writer:
         need = prepared.sizes[0] - node.size + prepared.room
         if "$ref" in schema:
             need += self._definition_room(schema)
-        outlines = [self._outline(member) for member in prepared.inner]
-        need += sum(member.room + size for member, (_, size) in zip(prepared.inner, outlines, strict=True))
+        outlines = [
+            self._outline(member) if member.outline is None else member.outline for member in prepared.inner
+        ]
+        need += prepared.inner_room
+        for _, size in outlines:
+            need += size
         if need <= self._left:
             self._left -= need
             node.kept, node.is_whole = prepared.short, True
             node.size += need
-            for member, outline in zip(prepared.inner, outlines, strict=True):
-                self._take(node, member, outline)
+            if outlines:
+                self._take_all(node, prepared.inner, outlines)
             self._define(schema, node.rank)
         else:
             self._open_in_part(node, prepared)
@@ -243,8 +249,7 @@ class _Writer:
             need = sum(member.room + size for member, (_, size) in zip(group, outlines, strict=True))
             if need <= self._left:
                 self._left -= need
-                for member, outline in zip(group, outlines, strict=True):
-                    self._take(node, member, outline)
+                self._take_all(node, group, outlines)
         if (reference := prepared.schema.get("$ref")) is not None:
             need = len(reference) + len('"$ref":"",') + self._definition_room(prepared.schema)
             if need <= self._left:
@@ -276,10 +281,14 @@ class _Writer:
             return []
         return self._kinds(prepared.schema)
 
-    def _take(self, node: _PartNode, member: _Member, outline: _Outline) -> None:
-        one = node.members[member.key, member.name] = _PartNode(member.schema, *outline, node.rank + member.rank)
-        if member.key not in CONDITIONS:
-            self._put(one.rank, "open", one)
+    def _take_all(self, node: _PartNode, members: list[_Member], outlines: list[_Outline]) -> None:
+        queue, number, rank, taken = self._queue, self._number, node.rank, node.members
+        for member, (outline, size) in zip(members, outlines, strict=True):
+            one = taken[member.key, member.name] = _PartNode(member.schema, outline, size, rank + member.rank)
+            if member.key not in CONDITIONS:
+                number += 1
+                heappush(queue, (one.rank, number, "open", one))
+        self._number = number
 
     def _lengthen(self, node: _PartNode, *, is_last: bool) -> None:
         """Give a part, and its members without parts of their own, their longer keywords."""
@@ -460,7 +469,7 @@ class _Writer:
         """Join branches that have become equal, and state the type of what has none."""
         if (name := definition_of(new)) is not None:
             self._used[name] = None
-        if _SETTLED & new.keys() or ("type" not in new and _VALUES & new.keys()):
+        if not _SETTLED.isdisjoint(new) or ("type" not in new and not _VALUES.isdisjoint(new)):
             new = joined(new, is_root=is_root)
         if new.get("type") == "array" and "items" not in new:
             new["items"] = {}
@@ -488,10 +497,11 @@ _INNER: Final = _STRUCTURE | {"$ref"}
 
 
 def _prepare(schema: JsonObject, *, is_output: bool) -> PreparedSchema:
-    whole = {key: value for key, value in schema.items() if key not in _STRUCTURE}
-    words = {key: value for key, value in whole.items() if key not in _REST} if _REST & whole.keys() else whole
+    is_plain = _STRUCTURE.isdisjoint(schema)
+    whole = schema if is_plain else {key: value for key, value in schema.items() if key not in _STRUCTURE}
+    words = whole if _REST.isdisjoint(whole) else {key: value for key, value in whole.items() if key not in _REST}
     short = words
-    if is_output and _UNSAID & words.keys():
+    if is_output and not _UNSAID.isdisjoint(words):
         short = {key: value for key, value in words.items() if key not in _UNSAID}
     elif not is_output:
         short = short_values(short, _LONG_ENUM)
@@ -502,13 +512,14 @@ def _prepare(schema: JsonObject, *, is_output: bool) -> PreparedSchema:
     sizes = size if short is whole else json_size(short), size if words is whole else json_size(words), size
     lost = frozenset[str]() if short is whole else frozenset(_lost(whole, short))
     prepared = PreparedSchema(schema, short, words, whole, sizes, lost, is_longer=short is not whole)
-    if _STRUCTURE & schema.keys():
+    if not is_plain:
         prepared.members = list(_members_of(schema, is_output=is_output))
         prepared.leaves = {(one.key, one.name): one.leaf for one in prepared.members if one.leaf is not None}
         prepared.structure = {
             key: _template(key, value, prepared.leaves) for key, value in schema.items() if key in _STRUCTURE
         }
         prepared.inner = [one for one in prepared.members if one.leaf is None]
+        prepared.inner_room = sum([one.room for one in prepared.inner])
         prepared.room = sum(one.room + one.leaf.sizes[0] for one in prepared.members if one.leaf is not None)
         prepared.is_longer |= any(leaf.is_longer for leaf in prepared.leaves.values())
     return prepared
@@ -544,9 +555,9 @@ def _members_of(schema: JsonObject, *, is_output: bool) -> Iterator[_Member]:
     """Yield what is in a schema, in the order in which it goes in: required properties first."""
     properties: JsonObject = schema.get("properties", {})
     required = set(schema.get("required", ()))
-    ranked = sorted(properties.items(), key=lambda item: _rank_of(item[0], item[1], required))
-    for name, sub in ranked:
-        yield _member("properties", name, sub, _rank_of(name, sub, required), is_output=is_output)
+    ranks = {name: _rank_of(name, sub, required) for name, sub in properties.items()}
+    for name in sorted(properties, key=ranks.__getitem__):
+        yield _member("properties", name, properties[name], ranks[name], is_output=is_output)
     for key, value in schema.items():
         if key == "properties" or key not in _STRUCTURE:
             continue
@@ -571,7 +582,7 @@ def _member(key: str, name: str | int | None, schema: JsonObject, rank: int, *, 
     room = 1 + (json_size(name) + 1 if isinstance(name, str) else len(key) + 6 if name in (None, 0) else 0)
     if key in CONDITIONS:
         return _Member(key, name, schema, rank, room, None, (schema, json_size(schema)))
-    is_leaf = not isinstance(schema, LaterSchema) and not _INNER & schema.keys()
+    is_leaf = not isinstance(schema, LaterSchema) and _INNER.isdisjoint(schema)
     leaf = _prepare(schema, is_output=is_output) if is_leaf else None
     kinds = _stated(schema)
     return _Member(key, name, schema, rank, room, leaf, None if kinds is None else _outline_of(kinds))

@@ -163,7 +163,7 @@ PLAIN: Final[dict[str, Callable[[Any], Any]]] = {
 
 def modern_form(schema: JsonObject) -> JsonObject:
     """Return the schema with keywords of drafts 4 to 7 in their 2020-12 form, or the same object if it has none."""
-    if not _OLD & schema.keys() and not is_list(schema.get("items")):
+    if _OLD.isdisjoint(schema) and not is_list(schema.get("items")):
         return schema
     new = dict(schema)
     if is_list(items := new.get("items")):

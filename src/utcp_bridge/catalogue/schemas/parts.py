@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -13,6 +13,7 @@ from utcp_bridge.catalogue.schemas.filling import PreparedSchema
 from utcp_bridge.catalogue.text import clean_schema
 from utcp_bridge.foreign import is_clean_json
 from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.tasks import at_once
 
 __all__ = ["Adopted", "SharedPart", "SharedParts"]
 
@@ -20,6 +21,8 @@ Adopted: TypeAlias = tuple[str, str, Any]
 """A reference as written, the listed name of its definition, and the definition as written."""
 _MAX_PARTS: Final = 50_000
 _DIGEST_BYTES: Final = 16
+_FREED: Final = 50
+"""Parts that are freed in one step. Each may be thousands of objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,17 @@ class SharedParts:
 
     def forget(self) -> None:
         """Forget every part."""
-        self._same.clear()
-        self._by_content.clear()
-        self._made.clear()
-        self._clean.clear()
-        self.prepared.clear()
+        at_once(self.forgotten())
+
+    def forgotten(self) -> Generator[None, None, None]:
+        """Forget every part, in steps: to free the parts of a large manual takes many milliseconds."""
+        gone: list[dict[Any, Any]] = [self._made, self.prepared, self._same, self._by_content, self._clean]
+        self._same, self._by_content, self._made, self._clean, self.prepared = {}, {}, {}, {}, {}
+        for parts in gone:
+            while parts:
+                for _ in range(min(_FREED, len(parts))):
+                    parts.popitem()
+                yield
 
     def first(self, definition: Any) -> Any:
         """Return the first object with the content of a definition: of equal ones only this one is ported."""

@@ -271,6 +271,7 @@ class _Porter:
         self._has_shown = False
         self._names: dict[str, str] = {}
         self._targets: dict[str, Any] = {}
+        self._stated: dict[str, Any] = {}
         self._free = _Names(set())
         self._anchors: dict[str, Any] | None = None
 
@@ -341,7 +342,10 @@ class _Porter:
 
     def stated(self, name: str) -> list[str] | None:
         """Return the type that a definition states. None if it does not state one."""
-        return stated_type(self._targets.get(name))
+        known = self._stated.get(name, ABSENT)
+        if known is ABSENT:
+            known = self._stated[name] = stated_type(self._targets.get(name))
+        return None if known is None else list(known)
 
     def get(self, name: str, default: Any = None, /) -> Any:
         """Return a definition by its listed name, ported."""
@@ -416,8 +420,8 @@ class _Porter:
             else:
                 self._nested(out, key, value, depth + 1)
         self._has_headers |= HEADER_KEY in out
-        self._has_shown |= "default" in out or any(map(_is_container, out.get("examples", ())))
-        kinds = _kinds(schema.get("type"))
+        self._has_shown |= "default" in out or ("examples" in out and any(map(_is_container, out["examples"])))
+        kinds = _kinds(schema["type"]) if "type" in schema else []
         if self._is_exact:
             if not has_listable_values(out):
                 del out["enum"]  # it differs then, so the condition is left out
@@ -429,7 +433,7 @@ class _Porter:
 
     def _place(self, schema: Any, depth: int) -> JsonObject:
         """Return the schema of a value: of a property, of items. In a large schema it is ported later."""
-        if self._is_lazy and not self._is_exact and is_object(schema) and _HEAVY & schema.keys():
+        if self._is_lazy and not self._is_exact and is_object(schema) and not _HEAVY.isdisjoint(schema):
             return LaterSchema(schema, depth)
         return self._placed(schema, depth)
 
@@ -540,6 +544,9 @@ class _Porter:
 
 def _kinds(written: Any) -> list[str]:
     """Return the types of a sub-schema as listed. None, if any type will do."""
+    if isinstance(written, str):
+        word = TYPES.get(written, "")
+        return [word] if word else []
     words = written if is_list(written) else [written]
     kinds = list(dict.fromkeys(TYPES.get(word, "") for word in words if isinstance(word, str)))
     return [] if "" in kinds else kinds

@@ -115,4 +115,6 @@ def _references(value: Any) -> Iterator[str]:
 
 def definition_of(schema: JsonObject) -> str | None:
     reference = schema.get("$ref")
-    return reference.removeprefix(REFERENCE) if isinstance(reference, str) and reference != "#" else None
+    if reference is None or reference == "#" or not isinstance(reference, str):
+        return None
+    return reference.removeprefix(REFERENCE)
