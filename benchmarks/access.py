@@ -1,8 +1,11 @@
 """What recognising callers, profiles and budgets cost a call: `python -m benchmarks.access [--rounds N] [--starts N]`.
 
-Bridges that differ in their settings alone take turns in short bursts. A figure is the CPU time of a call as a multiple
-of that of the bridge that lets anyone in, round by round, so what slows the machine slows both. New processes matter:
-the layout of its memory alone makes a process a few per cent slower or faster, hence the starts.
+Bridges that differ in their settings alone take turns in short blocks of calls. The figure is the CPU time of a call
+(user and system, from the kernel's scheduler) as a multiple of that of the bridge that lets anyone in. Each ratio is of
+four blocks in a row, plain, own, own, plain, so a machine that becomes slower or faster slows both alike. The layout of
+its memory alone makes a process a few per cent slower or faster than another one, hence many starts: the interval is a
+bootstrap over starts, and over rounds within them. `anyone, again` compares two bridges of the same settings: what its
+interval leaves open, no other row can decide.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ import asyncio
 import contextlib
 import json
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean, median, quantiles
+from random import Random
+from statistics import median
+from time import monotonic
 from typing import Any
 
 from benchmarks.harness.clients import HttpLane, run_burst
@@ -24,13 +29,16 @@ from benchmarks.harness.processes import BRIDGE, CLIENT_CORE, Running, catalogue
 
 from utcp_bridge.access.tokens import TokenFile
 
-TOOLS, IN_FLIGHT, BURST_SECONDS, WARM_SECONDS, SETTLING_SECONDS = 10, 16, 0.15, 0.5, 0.03
+TOOLS, IN_FLIGHT, BLOCK, WARM, SETTLING = 10, 16, 400, 1_500, 48
+"""Tools; lanes; and calls: of a block, of a new process, and of new connections before they count."""
+MAX_SECONDS = 60.0
+"""Of a block, on a machine that is busy."""
+GOAL, RESAMPLES, SURE = 1.03, 2_000, 0.95
 TOKEN = {"access": {"tokens_file": "tokens.json"}}
 MUCH = 1_000_000_000
-PLAIN = "anyone"
+PLAIN, CONTROL = "anyone", "anyone, again"
 SETTINGS: Mapping[str, dict[str, Any]] = {
-    PLAIN: {},
-    "anyone, again": {},
+    CONTROL: {},
     "token": TOKEN,
     "profile": {"access": {"profiles": {"all": {}}, "default_profile": "all"}},
     "token with a profile": {"access": {**TOKEN["access"], "profiles": {"all": {}}}},
@@ -44,7 +52,9 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
         }
     },
 }
-"""Settings by what they are called; `anyone, again` shows what the figures are worth."""
+"""Settings by what they are called."""
+BEGIN, END = "<!-- cost of access -->", "<!-- end of the cost of access -->"
+"""What is between these lines of a page is replaced by the table."""
 
 
 @dataclass
@@ -55,21 +65,53 @@ class Variant:
     address: Address
     load: Load
 
-    async def burst(self, seconds: float = BURST_SECONDS) -> float:
-        """Return the CPU seconds a call of one burst. Its connections are new, because servers close idle ones."""
+    async def block(self, calls: int = BLOCK) -> float:
+        """Return the CPU seconds a call of one block. Its connections are new, because servers close idle ones."""
         lanes = [await HttpLane.open(self.address, self.load.era) for _ in range(IN_FLIGHT)]
         try:
-            await run_burst(lanes, self.load, SETTLING_SECONDS)
+            await run_burst(lanes, self.load, MAX_SECONDS, SETTLING)
             before = self.running.cpu()
-            done = await run_burst(lanes, self.load, seconds)
+            done = await run_burst(lanes, self.load, MAX_SECONDS, calls)
             return (self.running.cpu() - before) / len(done.latencies)
         finally:
             for lane in lanes:
                 lane.close()
 
 
+@dataclass
+class Ratios:
+    """The cost of one variant: a list of ratios for each start, and the CPU seconds of its calls."""
+
+    starts: list[list[float]] = field(default_factory=list[list[float]])
+    seconds: list[float] = field(default_factory=list[float])
+
+    @property
+    def middle(self) -> float:
+        """The median over starts of the median of each."""
+        return _middle(self.starts)
+
+    def interval(self) -> tuple[float, float]:
+        """Return where the median is, as sure as `SURE` says."""
+        chance = Random(len(self.starts))
+        found = sorted(
+            _middle([chance.choices(one, k=len(one)) for one in chance.choices(self.starts, k=len(self.starts))])
+            for _ in range(RESAMPLES)
+        )
+        rest = (1 - SURE) / 2
+        return found[int(rest * RESAMPLES)], found[int((1 - rest) * RESAMPLES) - 1]
+
+    def verdict(self) -> str:
+        """Return whether the goal is met, if the interval decides it."""
+        low, high = self.interval()
+        return "yes" if high <= GOAL else "no" if low > GOAL else "not decided"
+
+
+def _middle(starts: Sequence[Sequence[float]]) -> float:
+    return median(median(one) for one in starts)
+
+
 @contextlib.asynccontextmanager
-async def serving(name: str, era: Era, port: int) -> AsyncIterator[Variant]:
+async def serving(settings: dict[str, Any], era: Era, port: int) -> AsyncIterator[Variant]:
     """Start a bridge with these settings."""
     with tempfile.TemporaryDirectory(prefix="benchmark-access-") as written:
         folder = Path(written)
@@ -77,11 +119,12 @@ async def serving(name: str, era: Era, port: int) -> AsyncIterator[Variant]:
         manual.write_text(json.dumps(catalogue(TOOLS, port)), encoding="utf-8")
         path = write_config(folder, {"catalogue": {"call_template_type": "file", "file_path": str(manual)}})
         config = json.loads(path.read_text(encoding="utf-8"))
-        config["bridge"] |= SETTINGS[name]
+        config["bridge"] |= settings
         path.write_text(json.dumps(config), encoding="utf-8")
         headers: tuple[str, ...] = ()
-        if "tokens_file" in SETTINGS[name].get("access", {}):
-            profiles = ["all"] if "profiles" in SETTINGS[name]["access"] else None
+        access = settings.get("access", {})
+        if "tokens_file" in access:
+            profiles = ["all"] if "profiles" in access else None
             headers = (f"Authorization: Bearer {TokenFile(folder / 'tokens.json').add('ci', profiles=profiles).value}",)
         running = start([*BRIDGE.command, str(path), *BRIDGE.http_flags])
         try:
@@ -91,48 +134,84 @@ async def serving(name: str, era: Era, port: int) -> AsyncIterator[Variant]:
             running.stop()
 
 
-async def measure(names: list[str], era: Era, rounds: int, starts: int) -> dict[str, list[tuple[float, float]]]:
-    """Return pairs of CPU seconds a call by name: of the bridge for anyone, and of this one, in the same round."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+async def measure(names: Sequence[str], era: Era, rounds: int, starts: int, ends: float) -> dict[str, Ratios]:
+    """Return the ratios of each name. No start begins after `ends` (monotonic)."""
+    found = {name: Ratios() for name in names}
     with upstream() as port:
-        for _ in range(starts):
+        for number in range(starts):
+            if number and monotonic() > ends:
+                break
             async with contextlib.AsyncExitStack() as stack:
-                variants = {name: await stack.enter_async_context(serving(name, era, port)) for name in names}
+                # who starts first differs, because that may decide about memory and caches
+                turned = [PLAIN, *names][:: -1 if number % 2 else 1]
+                variants = {
+                    name: await stack.enter_async_context(serving(SETTINGS.get(name, {}), era, port)) for name in turned
+                }
                 for variant in variants.values():
-                    await variant.burst(WARM_SECONDS)
+                    await variant.block(WARM)
+                plain = variants.pop(PLAIN)
+                for name in names:
+                    found[name].starts.append([])
                 for _ in range(rounds):
-                    await _round(variants, found)
+                    for name in names:
+                        await _compare(plain, variants[name], found[name])
     return found
 
 
-async def _round(variants: dict[str, Variant], found: dict[str, list[tuple[float, float]]]) -> None:
-    """Add a sample of each. The order is such that a machine that becomes slower or faster slows all alike."""
-    spent: dict[str, list[float]] = {name: [] for name in variants}
-    for name in [*variants, *reversed(variants)]:
-        spent[name].append(await variants[name].burst())
-    plain = fmean(spent[PLAIN])
-    for name, samples in spent.items():
-        found[name].append((plain, fmean(samples)))
+async def _compare(plain: Variant, own: Variant, ratios: Ratios) -> None:
+    """Add the ratio of four blocks."""
+    first = await plain.block()
+    spent = [await own.block(), await own.block()]
+    ratios.starts[-1].append(sum(spent) / (first + await plain.block()))
+    ratios.seconds += spent
+
+
+def table(measured: Mapping[Era, Mapping[str, Ratios]]) -> Iterator[str]:
+    """Yield the lines of the table."""
+    yield f"| era | settings | CPU ms a call | x anyone [{SURE:.0%} interval] | at most {GOAL:.2f} | starts x rounds |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for era, found in measured.items():
+        for name, ratios in found.items():
+            low, high = ratios.interval()
+            times = f"{ratios.middle:.3f} [{low:.3f}-{high:.3f}]"
+            shape = f"{len(ratios.starts)} x {len(ratios.starts[0])}"
+            yield f"| {era} | {name} | {median(ratios.seconds) * 1e3:.3f} | {times} | {ratios.verdict()} | {shape} |"
+
+
+def write_table(page: Path, lines: Sequence[str]) -> None:
+    """Replace the table of a page.
+
+    :raises ValueError: the page does not have the two lines around it.
+    """
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} has no lines {BEGIN} and {END}. Add them where the table belongs.")
+    page.write_text("\n".join([f"{before}{begin}", "", *lines, "", f"{end}{after}"]), encoding="utf-8")
 
 
 async def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=20, help="rounds for each start")
-    parser.add_argument("--starts", type=int, default=3, help="how often new processes are started")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds for each start")
+    parser.add_argument("--starts", type=int, default=12, help="how often new processes are started")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of an era; no start begins after them")
     parser.add_argument("--era", choices=ERAS, action="append", help="versions of the protocol; default: both")
     parser.add_argument(
         "--only", action="append", choices=list(SETTINGS), help="settings to compare; may be given again"
     )
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="write the table into a page, too")
     options = parser.parse_args()
     pin(0, CLIENT_CORE)
-    names = list(dict.fromkeys([PLAIN, *(options.only or SETTINGS)]))
-    print("| era | settings | CPU ms/call | x anyone, median [quartiles] | rounds |\n| --- | --- | --- | --- | --- |")
+    names = list(dict.fromkeys([CONTROL, *(options.only or SETTINGS)]))
+    measured: dict[Era, dict[str, Ratios]] = {}
     for era in options.era or ERAS:
-        for name, pairs in (await measure(names, era, options.rounds, options.starts)).items():
-            low, middle, high = quantiles([own / plain for plain, own in pairs], n=4)
-            cost = median(own for _, own in pairs) * 1e3
-            print(f"| {era} | {name} | {cost:.3f} | {middle:.3f} [{low:.3f}-{high:.3f}] | {len(pairs)} |", flush=True)
+        ends = monotonic() + options.minutes * 60
+        measured[era] = await measure(names, era, options.rounds, options.starts, ends)
+    lines = list(table(measured))
+    print("\n".join(lines))
+    if options.write is not None:
+        write_table(options.write, lines)
 
 
 if __name__ == "__main__":

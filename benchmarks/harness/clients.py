@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from time import perf_counter
 from typing import IO, Any
 
@@ -23,12 +24,16 @@ _PATIENCE = 120.0
 
 @dataclass
 class Burst:
-    """Calls of one load until `ends` (perf_counter); `finished` fires when the last lane has stopped."""
+    """Calls of one load until `ends` (perf_counter) or until there are `calls`.
+
+    `finished` fires when the last lane has stopped.
+    """
 
     load: Load
     ends: float
     finished: asyncio.Future[None]
     lanes: int
+    calls: float = inf
     latencies: list[float] = field(default_factory=list)
     fault: str | None = None
 
@@ -39,7 +44,7 @@ class Burst:
             self.fault = f"unexpected reply: {reply[:300]!r}"
         else:
             self.latencies.append(now - started)
-        if self.fault is None and now < self.ends:
+        if self.fault is None and now < self.ends and len(self.latencies) < self.calls:
             return True
         self.lanes -= 1
         if self.lanes == 0 and not self.finished.done():
@@ -230,13 +235,13 @@ class PipeClient(asyncio.Protocol):
         send()
 
 
-async def run_burst(lanes: list[HttpLane] | list[PipeClient], load: Load, seconds: float) -> Burst:
-    """Keep one call in flight in every lane for `seconds`.
+async def run_burst(lanes: list[HttpLane] | list[PipeClient], load: Load, seconds: float, calls: float = inf) -> Burst:
+    """Keep one call in flight in every lane for `seconds`, or until there were `calls`.
 
     :raises RuntimeError: a reply was wrong, or a connection broke.
     """
     finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    burst = Burst(load, perf_counter() + seconds, finished, len(lanes))
+    burst = Burst(load, perf_counter() + seconds, finished, len(lanes), calls)
     for lane in lanes:
         lane.start(burst)
     await asyncio.wait_for(finished, seconds + _PATIENCE)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from utcp_bridge.access.audit_chain import check_audit
+from utcp_bridge.access.audit_chain import audit_files, check_audit
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals and limits of POSIX")
 
@@ -205,3 +205,42 @@ def test_standard_streams_that_are_closed_stop_nothing(tmp_path, closed, setting
     )
     assert done.returncode == 0
     assert b'"id":1' in done.stdout or "<&-" in closed
+
+
+def audited(path):
+    """Return the lines of calls of the one tool that hosts call."""
+    lines = [json.loads(line) for one in audit_files(path) for line in one.read_text().splitlines()]
+    return [line for line in lines if line.get("tool") == "m.t0"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "called"),
+    [
+        (("compare", "m", "n", "--call", "t0 {}"), "1 of 1 calls gave equal replies"),
+        (("doctor", "--call", "m.t0 {}"), "m.t0"),
+        (("promote", "m", "--all-same", "--call", "t0 {}", "--dry-run"), "promoted"),
+    ],
+    ids=lambda one: one[0] if isinstance(one, tuple) else "",
+)
+def test_a_verb_that_tries_tools_leaves_the_audit_log_of_a_serving_bridge_alone(command, tmp_path, verb, called):
+    """The log is so full that any writer would begin a new file, and its lock is not free for others."""
+    audit = tmp_path / "audit.jsonl"
+    manuals = {**text_manual("m"), "shadow": {"new": "n"}}, text_manual("n")
+    settings = {"log": {"audit_log": audit.name, "audit_max_bytes": 300, "audit_keep": 90}}
+    with serving(tmp_path, *manuals, stderr=subprocess.PIPE, **settings) as server:
+        assert server.call(9) == 9
+        while len(audited(audit)) < 9:
+            server.ask("ping")
+        assert len(audit_files(audit)) > 2
+        with (tmp_path / "audit.jsonl.lock").open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            before = {one.name: (one.stat().st_ino, one.read_bytes()) for one in tmp_path.glob("audit.jsonl*")}
+            outcome = command(verb[0], str(tmp_path / "utcp.json"), *verb[1:])
+            after = {one.name: (one.stat().st_ino, one.read_bytes()) for one in tmp_path.glob("audit.jsonl*")}
+        assert outcome.code == 0, outcome
+        assert called in outcome.out + outcome.err
+        assert after == before
+        assert server.call() == 1
+        assert server.end() == 0
+    assert len(audited(audit)) == 10
+    assert check_audit(audit_files(audit), None).fault == ""

@@ -99,21 +99,22 @@ class _Bucket:
 
     def fill(self, now: float) -> float:
         """Return the level now."""
-        self.level = min(self.size, self.level + (now - self.at) * self.rate)
+        level = self.level = min(self.size, self.level + (now - self.at) * self.rate)
         self.at = now
-        return self.level
+        return level
 
 
 class Meter:
     """The use of one budget. `name` says in messages whose it is, and `key` names it among bridges."""
 
-    __slots__ = ("_budget", "_bytes", "_calls", "_in_flight", "_key", "_name")
+    __slots__ = ("_budget", "_bytes", "_calls", "_in_flight", "_key", "_most", "_name")
 
     def __init__(self, name: str, budget: CallerBudget, key: str = "") -> None:
         self._name = name
         self._budget = budget
         self._key = f"budget:{key or name}"
         self._in_flight = 0
+        self._most = budget.concurrency
         rate = budget.rate
         self._calls = None if rate is None else _Bucket(float(budget.burst or max(ceil(rate), 1)), rate)
         sizes = ((budget.bytes_per_minute, _MINUTE), (budget.bytes_per_day, _DAY))
@@ -134,11 +135,11 @@ class Meter:
 
         :raises Busy: `retry_after` says when a call may succeed, if that is known.
         """
-        most = self._budget.concurrency
-        if most is not None and self._in_flight >= most:
+        if self._most is not None and self._in_flight >= self._most:
             raise self._has_many(1.0)
-        if self._calls is not None and self._calls.fill(now) < 1 - _SLACK:
-            raise self._too_fast((1 - self._calls.level) / self._calls.rate)
+        calls = self._calls
+        if calls is not None and calls.fill(now) < 1 - _SLACK:
+            raise self._too_fast((1 - calls.level) / calls.rate)
         for bucket in self._bytes:
             if bucket.fill(now) <= 0:
                 raise self._used_up(bucket, (1 - bucket.level) / bucket.rate)
@@ -156,8 +157,8 @@ class Meter:
     def wants(self) -> list[tuple[Bucket | Slots, Callable[[float], Busy]]]:
         """Return what a call needs of the limits that bridges share, each with the error for a call beyond it."""
         found: list[tuple[Bucket | Slots, Callable[[float], Busy]]] = []
-        if self._budget.concurrency is not None:
-            found.append((Slots(f"{self._key}:slots", self._budget.concurrency), self._has_many))
+        if self._most is not None:
+            found.append((Slots(f"{self._key}:slots", self._most), self._has_many))
         if self._calls is not None:
             calls = Bucket(f"{self._key}:calls", self._calls.size, self._calls.rate, 1 - _SLACK, 1)
             found.append((calls, self._too_fast))
@@ -274,9 +275,10 @@ async def spending(
             meter.leave()
         if lease is not None:
             lease.leave()
-    if any(meter.counts_bytes for meter in meters):
+    counting = [meter for meter in meters if meter.counts_bytes]
+    if counting:
         size = size_of(result)
-        for meter in meters:
+        for meter in counting:
             meter.count(size)
         if shared is not None:
             shared.charge([bucket for meter in meters for bucket in meter.byte_buckets()], size)

@@ -33,8 +33,19 @@ from utcp_bridge.foreign import write_json
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.net.files.writing import exclusive, write_file
 
-__all__ = ["NamedToken", "NewToken", "Secret", "TokenFile", "is_named_token", "others_may_read", "shown_time"]
+__all__ = [
+    "UNSEEN_SECONDS",
+    "NamedToken",
+    "NewToken",
+    "Secret",
+    "TokenFile",
+    "is_named_token",
+    "others_may_read",
+    "shown_time",
+]
 
+UNSEEN_SECONDS: Final = 0.01
+"""For how long at most a bridge may go by what it read of the file. So long a change waits before it returns."""
 _PREFIX: Final = "utcpb_"
 _ID: Final = 8
 _ALPHABET: Final = string.ascii_lowercase + string.digits
@@ -227,6 +238,7 @@ class TokenFile:
             change(lines)
             data = write_json({"version": 1, "tokens": [_written(one) for one in lines.values()]}, orjson.OPT_INDENT_2)
             write_file(self.path, data, private=True, before=before)
+        time.sleep(UNSEEN_SECONDS)  # when this returns, each bridge of this machine goes by the new file
 
     def _bytes(self) -> bytes | None:
         try:

@@ -47,7 +47,7 @@ class Options:
     """Where the configuration comes from, and the settings that the command line gives, by their keys.
 
     With `makes_token`, a random token replaces the value `generate` of the setting `bearer_token`. Without `calls`, the
-    command calls no tool, so it does not open the audit log.
+    command calls no tool, or only to try it, so it does not open the audit log: that is of bridges that serve.
     """
 
     sources: tuple[str, ...] = field(default=(), repr=False)
@@ -68,7 +68,7 @@ class Options:
         return replace(self, settings={**self.settings, "strict": True, "fail_on_fault": None})
 
     def without_calls(self) -> Options:
-        """Return the options of a command that calls no tool."""
+        """Return the options of a command that calls no tool, or only to try it."""
         return replace(self, calls=False)
 
     def found(self) -> tuple[str, ...]:

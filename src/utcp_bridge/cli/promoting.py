@@ -130,7 +130,7 @@ async def promote_tools(options: Options, wishes: Promotion) -> int:
     :raises UnknownTool: the old side does not have a tool that was named.
     """
     async with AsyncExitStack() as stack:
-        loaded = await load(options, stack)
+        loaded = await load(options.without_calls(), stack)
         entry = await anyio.to_thread.run_sync(_OldEntry.found, loaded, options, wishes.entry)
         client = await open_loaded(of_manuals(loaded, (entry.name, entry.shadow.new)), stack)
         await wait_for_manuals(client)

@@ -248,9 +248,10 @@ async def _loaded(
     from utcp_bridge.configuration.loading import as_config
 
     if planned is None:
-        return await load(Options(sources=(str(path),)), stack)
+        return await load(Options(sources=(str(path),), calls=False), stack)
     content, variables = planned
     loaded = await as_config(content, root=path.parent)
+    loaded.calls = False
     known = {**loaded.config.variables, **variables}
     return replace(loaded, config=loaded.config.model_copy(update={"variables": known}))
 

@@ -89,7 +89,7 @@ class LoadedConfig:
     env_files: tuple[EnvFile, ...] = field(default=(), repr=False)
     """The `.env` next to each source that is a file or a folder. They may be missing."""
     calls: bool = True
-    """Whether tools are called, so that the audit log is opened."""
+    """Whether tools are called, other than to try them, so that the audit log is opened."""
     files: tuple[Path, ...] = ()
     """Further files that were read: those with secret settings, and that of `providers_file_path`."""
 

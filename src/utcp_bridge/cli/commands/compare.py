@@ -54,7 +54,7 @@ async def _compare(options: Options, names: tuple[str, str], wishes: Trials, as_
 
     trials, ignored = wishes.read(), Ignored(wishes.ignored)
     async with AsyncExitStack() as stack:
-        loaded = of_manuals(await load(options, stack), names)
+        loaded = of_manuals(await load(options.without_calls(), stack), names)
         client = await open_loaded(loaded, stack)
         await wait_for_manuals(client)
         failed = report_failures(client)

@@ -78,7 +78,7 @@ async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[Trial
     from utcp_bridge.net.guard import Guard
 
     async with AsyncExitStack() as stack:
-        loaded = await load(options, stack)
+        loaded = await load(options.without_calls(), stack)
         entries = [entry for entry in loaded.config.manual_call_templates if _is_wanted(entry, manuals)]
         guard = Guard()
         client = await open_loaded(_registries_only(loaded, manuals), stack, guard=guard)
