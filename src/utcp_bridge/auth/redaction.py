@@ -70,6 +70,8 @@ class Redactor:
     """
 
     def __init__(self) -> None:
+        self.changes = 0
+        """How often the known values have changed: what was replaced before may have to be replaced anew."""
         self._values: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
         self._sources: dict[str, dict[str, None]] = {}
@@ -105,6 +107,7 @@ class Redactor:
         if value not in self._values:
             self._values.add(value)
             self._pattern = None
+            self.changes += 1
         if source and len(own) > _MAX_OF_A_SOURCE:
             self._forget(own)
 
@@ -118,6 +121,7 @@ class Redactor:
             self._values.discard(oldest)
             self._credentials.discard(oldest)
             self._pattern = self._credential_forms = None
+            self.changes += 1
 
     @property
     def has_credentials(self) -> bool:

@@ -12,7 +12,7 @@ import select
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
@@ -74,17 +74,26 @@ class LineWriter:
 
     def put(self, line: bytes) -> bool:
         """Write a line, which ends with a newline, as soon as possible. Return False if it was dropped."""
+        return self.put_lines((line,)) == 0
+
+    def put_lines(self, lines: Sequence[bytes]) -> int:
+        """Write lines, as `put` does. Return how many were dropped."""
+        dropped = 0
         with self._moved:
-            if len(self._waiting) >= _MAX_LINES or self._bytes + len(line) > _MAX_BYTES or self._ends:
-                self._dropped += 1
-            else:
-                self._note_dropped()
-                self._waiting.append(line)
-                self._bytes += len(line)
+            for line in lines:
+                if len(self._waiting) >= _MAX_LINES or self._bytes + len(line) > _MAX_BYTES or self._ends:
+                    self._dropped += 1
+                    dropped += 1
+                else:
+                    if self._dropped:
+                        self._note_dropped()
+                    self._waiting.append(line)
+                    self._bytes += len(line)
+            if dropped < len(lines):
                 self._moved.notify_all()
-                return True
-        self._lose(1, self._why_dropped())
-        return False
+        if dropped:
+            self._lose(dropped, self._why_dropped())
+        return dropped
 
     def drained(self, seconds: float = _FILE_SECONDS) -> bool:
         """Wait until each line until now was written or lost. Return False if that takes longer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -88,6 +88,8 @@ class AuditSink:
     def __init__(self, put: Callable[[bytes], bool] | None = None, log: str = "audit") -> None:
         """`put` returns False for a line that it drops. It may be set later."""
         self.put = put
+        self.put_all: Callable[[Sequence[bytes]], object] | None = None
+        """Takes many lines at once, and reports by itself what it drops."""
         self.report: Final = LossReport(partial(_log_lost_lines, log))
 
     @property
@@ -99,6 +101,14 @@ class AuditSink:
         """Write a line."""
         if self.put is not None and not self.put(line):
             self.report(self.lost + 1, "the reader of stderr does not read")
+
+    def put_lines(self, lines: Sequence[bytes]) -> None:
+        """Write lines in their order."""
+        if self.put_all is not None:
+            self.put_all(lines)
+            return
+        for line in lines:
+            self(line)
 
 
 def _log_lost_lines(log: str, number: int, why: str) -> None:

@@ -503,12 +503,7 @@ def access_sink(settings: LogSettings, root: Path) -> Generator[AuditSink | None
 
     path = root / Path(place).expanduser()
     with opened_file(path, "access_log", lost_audit_lines, sink.report, opened) as writer:
-
-        def put(line: bytes) -> bool:
-            writer.put(line)  # which reports by itself what it drops
-            return True
-
-        sink.put = put
+        sink.put_all = writer.put_lines  # which reports by itself what it drops
         yield sink
 
 

@@ -222,6 +222,8 @@ async def serve_http(
         server.readiness.access_lost = lambda: access.lost
 
     async with AsyncExitStack() as stack:
+        if access is not None:
+            stack.callback(access.flush)
         if replica is not None:
             for one in ways.servers:
                 one.join(replica)

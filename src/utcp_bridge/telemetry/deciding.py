@@ -13,7 +13,7 @@ from random import getrandbits
 from typing import Any, Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context, attach
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
@@ -33,6 +33,7 @@ _USUAL: Final = re.compile(
 )
 """What the samplers `parentbased_…` say of themselves, of which one is the default."""
 _RANDOM: Final = 0x02
+_SCOPE: Final = "utcp_bridge"
 
 
 class Unsampled(NonRecordingSpan):
@@ -86,10 +87,17 @@ class _Ids:
 
 
 class Deciding:
-    """What the tracer provider of the process decides, as its sampler does."""
+    """What a tracer provider decides, as its sampler does; without one, that of the process."""
 
-    def __init__(self) -> None:
-        provider: Any = trace.get_tracer_provider()
+    unsampled: Final = Unsampled
+    current_span: Final = staticmethod(trace.get_current_span)
+    current: Final = staticmethod(get_current)
+    leave: Final = staticmethod(detach)
+    kinds: Final = trace.SpanKind
+
+    def __init__(self, provider: Any = None) -> None:
+        provider = trace.get_tracer_provider() if provider is None else provider
+        self._provider = provider
         sampler = getattr(provider, "sampler", None)
         stock = sampler is not None and type(sampler).__module__ == _STOCK
         found = _USUAL.fullmatch(sampler.get_description()) if stock and sampler is not None else None
@@ -98,16 +106,18 @@ class Deciding:
         self.is_usual: Final = found is not None and self.is_w3c
         """Whether one decision is that of a whole request."""
         self._key = next(iter(set_span_in_context(INVALID_SPAN, Context())))
+        self.spans: Final = provider.get_tracer(_SCOPE)
+        """The tracer of the bridge."""
         self._root = "" if found is None else found[1]
         self._ids = _Ids(provider.id_generator) if self.is_usual else None
         self._bound = _bound(self._root)
 
     def tracer(self, scope: str) -> Any:
         """Return a tracer of this scope, whose traces have the ids that `root` has chosen."""
-        found = trace.get_tracer(scope)
+        found = self._provider.get_tracer(scope)
         if self._ids is not None:
             found = copy.copy(found)  # the SDK has one for each scope, which others use too
-            found.id_generator = self._ids  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+            found.id_generator = self._ids
         return found
 
     def root(self) -> Unsampled | None:
@@ -130,6 +140,11 @@ class Deciding:
         if span is not None:
             attach(self.alone(span))
         return span is not None
+
+    @staticmethod
+    def enter(span: Any) -> Any:
+        """Make a span the current one, and return what `leave` needs."""
+        return attach(set_span_in_context(span))
 
     def alone(self, span: Any) -> Context:
         """Return a context that has nothing but a span."""

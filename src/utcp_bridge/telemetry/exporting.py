@@ -223,14 +223,15 @@ def _resource(environment: Mapping[str, str]) -> Any:
 
 def _start_traces(environment: Mapping[str, str]) -> Callable[[], None]:
     from opentelemetry import trace
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    from utcp_bridge.telemetry.span_bytes import SpanExporter
 
     if type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.sdk"):
         return _nothing
     provider = TracerProvider(resource=_resource(environment), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(BatchSpanProcessor(SpanExporter()))
     trace.set_tracer_provider(provider)
 
     def end() -> None:

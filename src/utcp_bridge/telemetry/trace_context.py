@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from utcp_bridge.telemetry.deciding import Deciding
@@ -24,27 +24,21 @@ _CARRIED: Final = frozenset({"traceparent", "tracestate", "baggage"})
 _MAX_CARRIED: Final = 8192
 """Characters of one header of a caller. W3C Baggage asks for 8,192 bytes at least; longer ones are not taken."""
 _on = False
-_deciding: Deciding | None = None
-_continues: Callable[[bytes], bool] | None = None
-_current_span: Callable[[], Any]
-_current: Callable[[], Any]
-_unsampled: type[Any]
-_is_w3c = False
+_otel: Deciding
+"""What OpenTelemetry decides, and its functions, while `is_on`."""
 
 
 def begin() -> bool:
     """Look whether a tracer is there: a provider of an OpenTelemetry SDK. From then on, spans are made if so."""
-    global _on, _deciding, _continues, _current_span, _current, _unsampled, _is_w3c  # noqa: PLW0603 - one tracer provider for the process, as in OpenTelemetry itself
+    global _on, _otel  # noqa: PLW0603 - one tracer provider for the process, as in OpenTelemetry itself
     from opentelemetry import trace
 
-    _on = type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.sdk")
-    if _on:
-        from opentelemetry.context import get_current
+    is_there = type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.sdk")
+    if is_there:
+        from utcp_bridge.telemetry.deciding import Deciding
 
-        from utcp_bridge.telemetry.deciding import Deciding, Unsampled
-
-        _current_span, _current, _unsampled, _deciding = trace.get_current_span, get_current, Unsampled, Deciding()
-        _is_w3c, _continues = _deciding.is_w3c, _deciding.continues
+        _otel = Deciding()
+    _on = is_there
     return _on
 
 
@@ -61,11 +55,11 @@ def is_on() -> bool:
 
 def is_unsampled() -> bool:
     """Return whether nothing is noted of the present request, while `is_on`."""
-    context = _current()
+    context = _otel.current()
     if len(context) == 1:  # the usual case, which a call meets
         (span,) = context.values()
-        return type(span) is _unsampled
-    return type(_current_span()) is _unsampled
+        return type(span) is _otel.unsampled
+    return type(_otel.current_span()) is _otel.unsampled
 
 
 def continue_in_task(headers: Mapping[bytes, bytes]) -> None:
@@ -73,14 +67,18 @@ def continue_in_task(headers: Mapping[bytes, bytes]) -> None:
 
     `headers` are `traceparent`, `tracestate` and `baggage`, as far as the request has them.
     """
-    if len(headers) == 1 and _continues is not None and _continues(headers.get(b"traceparent", b"")):
+    if len(headers) == 1 and _otel.continues(headers.get(b"traceparent", b"")):
         return
-    carrier = {name.decode(): value.strip(b" \t").decode("latin-1") for name, value in headers.items()}
+    carrier = {
+        name.decode(): value.strip(b" \t").decode("latin-1")
+        for name, value in headers.items()
+        if len(value) <= _MAX_CARRIED
+    }
     if carrier.get("traceparent"):
         from opentelemetry import context
         from opentelemetry.propagate import extract
 
-        context.attach(extract({name: value for name, value in carrier.items() if len(value) <= _MAX_CARRIED}))
+        context.attach(extract(carrier))
 
 
 @contextmanager
@@ -125,15 +123,16 @@ def with_baggage(meta: Mapping[str, Any] | None) -> Generator[None]:
 def attempt_span(name: str, attributes: dict[str, Any], *, serves: bool = False) -> Generator[Any]:
     """Note one attempt at an upstream as a span of kind CLIENT. An exception is not noted: it may have a secret.
 
-    With `serves` it is a request of a caller, and the kind is SERVER.
+    With `serves` it is a request of a caller, and the kind is SERVER. Spans are made while `is_on`.
     """
-    from opentelemetry.trace import SpanKind, get_tracer
-
-    kind = SpanKind.SERVER if serves else SpanKind.CLIENT
-    with get_tracer("utcp_bridge").start_as_current_span(
-        name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
-    ) as span:
+    kind = _otel.kinds.SERVER if serves else _otel.kinds.CLIENT
+    span = _otel.spans.start_span(name, kind=kind, attributes=attributes)
+    token = _otel.enter(span)
+    try:
         yield span
+    finally:
+        _otel.leave(token)
+        span.end()
 
 
 async def served(name: str, tool: str, work: Callable[[], Awaitable[T]]) -> T:
@@ -152,12 +151,12 @@ async def served(name: str, tool: str, work: Callable[[], Awaitable[T]]) -> T:
 
 def is_recording() -> bool:
     """Return whether the current span notes anything, while `is_on`."""
-    return not is_unsampled() and bool(_current_span().is_recording())
+    return not is_unsampled() and bool(_otel.current_span().is_recording())
 
 
 def annotate(**attributes: str | int) -> None:
     """Add attributes to the current span, while `is_on`. `__` in a name stands for a dot: `server__port`."""
-    _current_span().set_attributes({name.replace("__", "."): value for name, value in attributes.items()})
+    _otel.current_span().set_attributes({name.replace("__", "."): value for name, value in attributes.items()})
 
 
 def passed_on(known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -174,13 +173,13 @@ def passed_on(known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _plain_traceparent() -> str | None:
     """Return what is passed on of a trace, if that is `traceparent` alone: a quick way to what `inject` writes."""
-    context = _current()
-    if not _is_w3c or len(context) != 1:  # the context has the baggage, too
+    context = _otel.current()
+    if not _otel.is_w3c or len(context) != 1:  # the context has the baggage, too
         return None
     (span,) = context.values()
-    if type(span) is _unsampled:
-        return cast("str", span.traceparent)
-    ids = _current_span().get_span_context()
+    if type(span) is _otel.unsampled:
+        return span.traceparent
+    ids = _otel.current_span().get_span_context()
     if not ids.is_valid or ids.trace_state:
         return None
     return f"00-{ids.trace_id:032x}-{ids.span_id:016x}-{ids.trace_flags:02x}"

@@ -39,11 +39,13 @@ class Lines(list):
         self.came = anyio.Event()
         self.text = b""
 
-    def __call__(self, line):
-        assert line.endswith(b"}\n")
-        assert line.count(b"\n") == 1
-        self.text += line
-        self.append(json.loads(line))
+    def put_lines(self, lines):
+        assert lines
+        for line in lines:
+            assert line.endswith(b"}\n")
+            assert line.count(b"\n") == 1
+            self.text += line
+            self.append(json.loads(line))
         self.came.set()
 
     async def first(self):

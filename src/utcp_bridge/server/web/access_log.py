@@ -7,9 +7,11 @@ clients, so they are cut, and known secrets in them are masked.
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Final, Protocol
 
@@ -24,7 +26,7 @@ from utcp_bridge.net.heads.ahead import Ahead, WriteWhole
 from utcp_bridge.server.callers import session_digest
 from utcp_bridge.server.replies import AsgiApp, Message, Receive, Scope, Send
 
-__all__ = ["AccessLog", "LineSink", "note_left", "note_message"]
+__all__ = ["AccessLog", "LineSink", "Mask", "note_left", "note_message"]
 
 _LINE: Final = "utcp_bridge.access_line"
 """Where the scope of a request keeps its line."""
@@ -33,7 +35,10 @@ _PLAIN: Final = frozenset({"", "GET", "POST", "DELETE", "tools/call", "tools/lis
 _MAX_NAME: Final = 128
 _MAX_PATH: Final = 256
 _VERSIONS: Final = frozenset({*HANDSHAKE_PROTOCOL_VERSIONS, *MODERN_PROTOCOL_VERSIONS})
-_HEADERS: Final = (b"mcp-session-id", b"mcp-protocol-version", b"traceparent")
+_SESSION: Final = b"mcp-session-id"
+_MAX_PARTS: Final = 2_048
+_MAX_KEY: Final = 2_048
+"""Characters of what a part is kept by. A longer one is written anew each time."""
 _TRACE: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 """`traceparent` (W3C Trace Context, section 3.2)."""
 
@@ -46,8 +51,19 @@ class LineSink(Protocol):
         """How many lines were dropped or could not be written."""
         ...
 
-    def __call__(self, line: bytes) -> None:
-        """Write a line, without waiting."""
+    def put_lines(self, lines: Sequence[bytes]) -> None:
+        """Write lines in their order, without waiting."""
+        ...
+
+
+class Mask(Protocol):
+    """Replaces known secrets (`Redactor`)."""
+
+    changes: int
+    """How often the known secrets have changed."""
+
+    def __call__(self, text: str) -> str:
+        """Return a text with each known secret replaced."""
         ...
 
 
@@ -58,11 +74,19 @@ class AccessLog:
     a response), bytes_in, bytes_out (of the bodies), ms. Keys where they are known: principal, principal_kind, method,
     path, mcp_method, name (of the tool, the prompt or the resource), version, session (the digest of the audit log),
     profile, trace. A head that uvicorn could not read has none of these.
+
+    The parts of lines that come again are kept as they are written. Lines of one turn of the event loop go to the sink
+    together.
     """
 
-    def __init__(self, sink: LineSink, mask: Callable[[str], str]) -> None:
+    def __init__(self, sink: LineSink, mask: Mask) -> None:
         self._sink = sink
         self._mask = mask
+        self._parts: dict[tuple[Any, ...], bytes] = {}
+        self._changes = mask.changes
+        self._second = -1
+        self._time = b""
+        self._waiting: list[bytes] = []
 
     @property
     def lost(self) -> int:
@@ -83,38 +107,94 @@ class AccessLog:
 
     def refused(self, peer: tuple[Any, ...] | None, status: int) -> None:
         """Write the line of a request whose head was refused. `peer` is the address of a socket."""
-        self._put({"status": status}, perf_counter(), peer[0] if peer else None)
+        began = b'"%b,' % self._began(0.0)
+        address = b"" if peer is None else _members({"address": peer[0]})
+        self._put(b'{"time":%b%b"status":%d,"ms":0.0}\n' % (began, address, status))
 
     def write(self, line: _Line) -> None:
         """Write the line of a request."""
-        scope, admission = line.scope, admission_of(line.scope)
+        scope, mask = line.scope, self._mask
+        if mask.changes != self._changes or len(self._parts) >= _MAX_PARTS:
+            self._parts.clear()
+            self._changes = mask.changes
         headers = dict[bytes, bytes](scope["headers"])
-        session, version, trace = (headers.get(name, b"").decode("latin-1") for name in _HEADERS)
-        session = session or line.session
-        found = _TRACE.fullmatch(trace or line.trace)
-        record = {
-            "principal": None if admission is None else self._clean(admission.principal.name, _MAX_PATH),
-            "principal_kind": None if admission is None else admission.principal.kind,
-            "method": self._clean(scope["method"], _MAX_NAME),
-            "path": self._clean(scope["path"], _MAX_PATH),
-            "status": line.status,
+        trace = headers.get(b"traceparent")
+        found = _TRACE.fullmatch(trace.decode("latin-1") if trace else line.trace)
+        seconds = perf_counter() - line.began
+        status = line.status
+        self._put(
+            b'{"time":"%b,%b"status":%b,%b%b"bytes_in":%d,"bytes_out":%d,"ms":%.3f}\n'
+            % (
+                self._began(seconds),
+                self._sender(scope),
+                b"null" if status is None else b"%d" % status,
+                self._message(line, scope, headers),
+                b"" if found is None else b'"trace":"%b",' % found[1].encode(),
+                line.received,
+                0 if scope["method"] == "HEAD" else line.sent,
+                seconds * 1000,
+            )
+        )
+
+    def flush(self) -> None:
+        """Give the sink the lines that wait. At the end of the server, nothing else does it."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._sink.put_lines(waiting)
+
+    def _put(self, line: bytes) -> None:
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._waiting.append(line)
+
+    def _began(self, seconds: float) -> bytes:
+        """Return the time some seconds ago, with the mark at its end."""
+        began = time.time() - seconds
+        second = int(began)
+        if second != self._second:
+            self._second = second
+            self._time = datetime.fromtimestamp(second, UTC).isoformat()[:19].encode()
+        return b'%b.%03d+00:00"' % (self._time, (began - second) * 1000)
+
+    def _sender(self, scope: Scope) -> bytes:
+        """Return the members that say who asks what of HTTP."""
+        admission = admission_of(scope)
+        name, kind = (None, None) if admission is None else (admission.principal.name, admission.principal.kind)
+        key = address_of(scope), name, kind, scope["method"], scope["path"]
+        if (kept := self._parts.get(key)) is not None:
+            return kept
+        members = {
+            "address": key[0],
+            "principal": None if name is None else self._clean(name, _MAX_PATH),
+            "principal_kind": kind,
+            "method": self._clean(key[3], _MAX_NAME),
+            "path": self._clean(key[4], _MAX_PATH),
+        }
+        return self._keep(key, members)
+
+    def _message(self, line: _Line, scope: Scope, headers: Mapping[bytes, bytes]) -> bytes:
+        """Return the members that say what is asked of MCP."""
+        stated = headers.get(b"mcp-protocol-version")
+        session = headers.get(b"mcp-session-id")
+        key = profile_of(scope), line.method, line.name, stated, line.version, session, line.session
+        if (kept := self._parts.get(key)) is not None:
+            return kept
+        version = "" if stated is None else stated.decode("latin-1")
+        ident = line.session if not session else session.decode("latin-1")
+        members = {
             "mcp_method": self._clean(line.method, _MAX_NAME) or None,
             "name": self._clean(line.name, _MAX_NAME) or None,
             "version": version if version in _VERSIONS else line.version,
-            "session": session_digest(session) if session else None,
-            "profile": profile_of(scope),
-            "trace": None if found is None else found[1],
-            "bytes_in": line.received,
-            "bytes_out": 0 if scope["method"] == "HEAD" else line.sent,
+            "session": session_digest(ident) if ident else None,
+            "profile": key[0],
         }
-        self._put(record, line.began, address_of(scope))
+        return self._keep(key, members)
 
-    def _put(self, record: JsonObject, began: float, address: str | None) -> None:
-        seconds = perf_counter() - began
-        time = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
-        line = {"time": time, "address": address, **record, "ms": round(seconds * 1000, 3)}
-        line = {key: one for key, one in line.items() if one is not None or key == "status"}
-        self._sink(escape_line_ends(orjson.dumps(line)) + b"\n")
+    def _keep(self, key: tuple[Any, ...], members: JsonObject) -> bytes:
+        made = _members(members)
+        if sum(len(one) for one in key if isinstance(one, str | bytes)) <= _MAX_KEY:
+            self._parts[key] = made
+        return made
 
     def _clean(self, text: str, most: int) -> str:
         if text in _PLAIN:
@@ -122,21 +202,28 @@ class AccessLog:
         return visible(self._mask(text[: 8 * most]))[:most].encode(errors="replace").decode()
 
 
+def _members(members: JsonObject) -> bytes:
+    """Return the members that are known as JSON, each with the comma behind it."""
+    known = {key: one for key, one in members.items() if one is not None}
+    return escape_line_ends(orjson.dumps(known))[1:-1] + b"," if known else b""
+
+
 class _Line:
     """The line of one request, as an application around the one that serves it."""
 
     whole: WriteWhole | None = None
+    is_left = False
+    status: int | None = None
+    sent = 0
+    method = name = trace = session = ""
+    version: str | None = None
     _receive: Receive
     _send: Send
 
     def __init__(self, log: AccessLog, scope: Scope, app: Any) -> None:
         self._log, self.scope, self._app = log, scope, app
         self.began: float = scope.get(_BEGAN) or perf_counter()
-        self.is_left = False
-        self.status: int | None = None
-        self.received = self.sent = 0
-        self.method = self.name = self.trace = self.session = ""
-        self.version: str | None = None
+        self.received = 0
         scope[_LINE] = self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -178,7 +265,7 @@ class _Line:
     async def _count_sent(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self.session = next((value.decode() for name, value in message["headers"] if name == _HEADERS[0]), "")
+            self.session = next((value.decode() for name, value in message["headers"] if name == _SESSION), "")
         else:
             self.sent += len(message.get("body", b""))
         await self._send(message)
