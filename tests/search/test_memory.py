@@ -87,6 +87,33 @@ def test_without_lessons_the_ranking_is_that_of_the_words(mail_tools_of_session,
         assert strategy.search(" ".join(query)) == plain
 
 
+def test_the_words_of_a_short_search_weigh_more_than_those_of_a_long_one(mail_tools):
+    memory = SearchMemory()
+    memory.learn("weather.get_alerts", terms_to_learn("sunny picnic beside the lake with music cake bread cheese"), 0.0)
+    memory.learn("weather.get_forecast", terms_to_learn("sunny picnic"), 0.0)
+    with remembering(memory):
+        assert names(strategy_of(mail_tools).search("picnic")) == ["weather.get_forecast", "weather.get_alerts"]
+
+
+def test_many_lessons_weigh_as_much_as_one_of_the_same_length():
+    one, many = taught("m.one", "umbrella picnic"), SearchMemory()
+    for place in ("lake", "forest", "garden", "river"):
+        many.learn("m.many", terms_to_learn(f"umbrella {place}"), 0.0)
+    assert many.strengths("umbrella")["m.many"] > one.strengths("umbrella")["m.one"]
+    assert many.strengths("river")["m.many"] == pytest.approx(one.strengths("umbrella")["m.one"], rel=0.1)
+
+
+def test_a_word_of_nearly_all_searches_says_little(make_tool):
+    tools = [make_tool(f"m.tool_{number}") for number in range(60)]
+    memory = SearchMemory()
+    for number in range(40):
+        memory.learn(f"m.tool_{number}", ("ticket", "picnic" if number == 7 else f"word{'x' * number}"), 0.0)
+    with remembering(memory):
+        found = strategy_of(tools).search("ticket picnic", limit=60)
+    assert found[0].tool.name == "tool_7"
+    assert found[1].score < 0.5
+
+
 @pytest.mark.parametrize(
     ("text", "kept"),
     [
@@ -127,6 +154,13 @@ def test_a_memory_is_bounded_and_survives_its_store(lessons):
     again = SearchMemory.from_json(json.loads(json.dumps(memory.as_json())), day)
     known = memory.words()
     assert all(set(words) <= set(known[tool]) for tool, words in again.words().items())
+
+
+def test_a_store_of_an_earlier_version_has_no_numbers_of_lessons():
+    stored = taught("m.t", "sunny picnic", times=3).as_json()
+    known = SearchMemory.from_json(stored, 0.0).strengths("picnic")["m.t"]
+    del stored["tools"]["m.t"]["lessons"]
+    assert SearchMemory.from_json(stored, 0.0).strengths("picnic")["m.t"] == pytest.approx(known, rel=0.01)
 
 
 def test_old_lessons_fade_and_are_forgotten():

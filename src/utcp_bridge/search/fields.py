@@ -41,6 +41,7 @@ FIELDS: Final = (
     Field(weight=1.0, b=0.0, pivot=1.0),  # examples of requests (`asked_as`)
 )
 K1: Final = 1.35
+_CONFIRMED: Final = 0.7
 _DESCRIPTION: Final = 3
 _OPENING_TERMS: Final = 3
 """The first terms of a description count double, because a description begins with what the tool does."""
@@ -83,9 +84,12 @@ def weigh(tool: Tool) -> dict[str, float]:
 
 
 def gain_of(weight: float, text: float) -> float:
-    """Return what one more field of this weight adds to a term whose saturated weight in a tool is `text`."""
-    before = K1 * text / (1 - text)
-    return (before + weight) / (K1 + before + weight) - text
+    """Return what one more field of this weight adds to a term whose saturated weight in a tool is `text`.
+
+    The text counts by a part here, because a lesson confirms it: a word that is in both says more than one of them.
+    """
+    before = _CONFIRMED * K1 * text / (1 - text)
+    return (before + weight) / (K1 + before + weight) - before / (K1 + before)
 
 
 def _asked_terms(tool: Tool) -> list[str]:

@@ -212,7 +212,7 @@ class InvertedIndex:
         """Return the inverse document frequency of a term with these postings; it is always above zero."""
         return self.idf_of(len(postings.slots))
 
-    def idf_of(self, count: int) -> float:
+    def idf_of(self, count: float) -> float:
         """Return the inverse document frequency of a term that this number of tools have."""
         count = min(count, len(self))
         return log(1 + (len(self) - count + 0.5) / (count + 0.5))

@@ -28,8 +28,10 @@ __all__ = ["Bm25Strategy", "TagStrategy", "clause_terms", "query_terms"]
 
 SYNONYM_WEIGHT: Final = 0.25
 REPAIR_WEIGHT: Final = 0.8
-MEMORY_WEIGHT: Final = 1.5
+MEMORY_WEIGHT: Final = 2.5
 """The weight of the field of remembered words."""
+_FEW_REMEMBERED: Final = 100
+"""Remembered tools below which their number says little about how common a word is in searches."""
 MEMORY_SHARE: Final = 0.9
 """The most that remembered words add to a tool, relative to the best score by text."""
 _MAX_QUERY: Final = 4_000
@@ -138,7 +140,9 @@ class Bm25Strategy:
         related += [(other, SYNONYM_WEIGHT) for word in words for other in synonyms_of(word) if other not in words]
         for word, share in related:
             tools, postings = memory.strengths(word), index.postings.get(word)
-            weight = share * index.idf_of(index.frequency(word) + len(tools))
+            # Words such as "find" are common in searches and rare in descriptions.
+            in_searches = len(index) * len(tools) / (len(memory) + _FEW_REMEMBERED)
+            weight = share * index.idf_of(max(index.frequency(word) + len(tools), in_searches))
             for name, strength in tools.items():
                 slot = index.slot_of(name)
                 if slot is not None and (within is None or slot in within):

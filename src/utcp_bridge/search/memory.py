@@ -2,7 +2,8 @@
 
 A lesson is the stems of a search and the tool that was called after it. A tool's words are counted, and fade with time
 and with each new lesson. Of a text only words stay that look like words: no numbers, names of accounts, addresses or
-keys. The ranking adds the words as one more field of the tool (`Bm25Strategy`), with a bounded gain.
+keys. The ranking adds the words as one more field of the tool (`Bm25Strategy`), with a bounded gain. Words of short
+searches weigh more than those of long ones: a long search shares some word with nearly every other.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ _FADE: Final = 0.97
 """What each lesson of a tool leaves of the lessons before it."""
 _LEAST: Final = 0.05
 """A word that counts less is forgotten."""
+_HALF_COUNT: Final = 0.5
+"""The count at which a word has half of its weight."""
+_USUAL_LENGTH: Final = 9.0
+"""Words of a usual lesson."""
+_LENGTH_MATTERS: Final = 0.9
+"""How much the length of its lessons matters for the weight of a tool's words, from 0 to 1."""
 _MAX_QUERY: Final = 1_000
 _MAX_WORD: Final = 24
 _MAX_LESSON: Final = 30
@@ -61,15 +68,23 @@ def _is_word(word: str) -> bool:
 
 @dataclass(slots=True)
 class _Learned:
-    """The words of one tool by their counts, as of `day` (days since 1970)."""
+    """The words of one tool by their counts and the number of lessons, all faded, as of `day` (days since 1970)."""
 
     counts: dict[str, float]
+    lessons: float
     day: float
 
     def fade(self, day: float, factor: float = 1.0) -> None:
         factor *= 0.5 ** (max(0.0, day - self.day) / _HALF_LIFE)
         self.counts = {word: left for word, count in self.counts.items() if (left := count * factor) >= _LEAST}
+        self.lessons *= factor
         self.day = max(day, self.day)
+
+    def strengths(self) -> dict[str, float]:
+        """Return the weight of each word: more for a word of many lessons, less if the lessons are long."""
+        length = sum(self.counts.values()) / max(self.lessons, 1e-9, *self.counts.values())
+        by_length = 1 - _LENGTH_MATTERS + _LENGTH_MATTERS * length / _USUAL_LENGTH
+        return {word: count / (count + _HALF_COUNT) / by_length for word, count in self.counts.items()}
 
 
 class SearchMemory:
@@ -85,8 +100,9 @@ class SearchMemory:
 
     def learn(self, tool: str, words: Iterable[str], day: float) -> None:
         """Learn that a search with these words led to the tool of this UTCP name. `day` is days since 1970."""
-        learned = self._tools.pop(tool, None) or _Learned({}, day)
+        learned = self._tools.pop(tool, None) or _Learned({}, 0.0, day)
         learned.fade(day, _FADE)
+        learned.lessons += 1.0
         for word in words:
             learned.counts[word] = learned.counts.get(word, 0.0) + 1.0
         learned.counts = dict(sorted(learned.counts.items(), key=lambda entry: (-entry[1], entry[0]))[:MAX_TERMS])
@@ -100,12 +116,12 @@ class SearchMemory:
         self._of_word = None
 
     def strengths(self, word: str) -> Mapping[str, float]:
-        """Return the tools that were asked for with this word, and how often: above 0 (never) to 1 (always)."""
+        """Return the tools that were asked for with this word, and its weight in each, above 0."""
         if self._of_word is None:
             self._of_word = {}
             for tool, learned in self._tools.items():
-                for one, count in learned.counts.items():
-                    self._of_word.setdefault(one, {})[tool] = count / (count + 0.5)
+                for one, strength in learned.strengths().items():
+                    self._of_word.setdefault(one, {})[tool] = strength
         return self._of_word.get(word, {})
 
     def words(self) -> dict[str, list[str]]:
@@ -120,7 +136,11 @@ class SearchMemory:
     def as_json(self) -> JsonObject:
         """Return the lessons for a store."""
         tools = {
-            tool: {"day": round(one.day, 2), "words": {word: round(count, 2) for word, count in one.counts.items()}}
+            tool: {
+                "day": round(one.day, 2),
+                "lessons": round(one.lessons, 2),
+                "words": {word: round(count, 2) for word, count in one.counts.items()},
+            }
             for tool, one in self._tools.items()
         }
         return {"version": _VERSION, "tools": tools}
@@ -137,7 +157,9 @@ class SearchMemory:
             counts = {
                 word: float(count) for word, count in words.items() if _TERM.fullmatch(word) and _is_number(count)
             }
-            learned = _Learned(dict(list(counts.items())[:MAX_TERMS]), min(float(since), day))
+            lessons = one.get("lessons")  # earlier versions did not count them
+            number = float(lessons) if _is_number(lessons) else max(counts.values(), default=0.0)
+            learned = _Learned(dict(list(counts.items())[:MAX_TERMS]), number, min(float(since), day))
             learned.fade(day)
             if learned.counts:
                 memory._tools[str(tool)] = learned
