@@ -27,8 +27,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from utcp_bridge.model import Source
-from utcp_bridge.net.aiohttp_engine import AiohttpResolver, ClientOptions, PlainRequests, open_client
+from utcp_bridge.net.aiohttp_engine import AiohttpResolver, ClientOptions, open_client
 from utcp_bridge.net.guard import Guard
+from utcp_bridge.net.heads.plain_requests import PlainRequests
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.placement.request import RequestParts
 
@@ -109,9 +110,10 @@ async def _aiohttp_parts(url: str) -> AsyncIterator[Ask]:
     plain, target, parts = PlainRequests(client), URL(url, encoded=True), RequestParts("GET", url, _HEADERS)
 
     async def ask() -> bytes:
-        return await (await plain.send(parts, target, _HEADERS)).content.read()
+        return await (await plain.send(parts, target, _HEADERS)).content.readany()
 
     yield ask
+    plain.close()
     await client.close()
 
 

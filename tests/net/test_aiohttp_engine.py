@@ -35,9 +35,10 @@ from utcp_bridge.errors import (
     Unreachable,
 )
 from utcp_bridge.model import Source
-from utcp_bridge.net.aiohttp_engine import AiohttpResolver, has_known_parts, is_plain, translate
+from utcp_bridge.net.aiohttp_engine import AiohttpResolver, translate
 from utcp_bridge.net.collecting import LARGE, Collecting, _places
 from utcp_bridge.net.guard import Guard
+from utcp_bridge.net.heads.plain_requests import has_known_parts, is_plain
 from utcp_bridge.net.heads.request_heads import framed
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.placement.request import RequestParts
@@ -305,7 +306,8 @@ async def test_a_refused_handshake_whose_body_does_not_arrive_says_its_status(po
 async def test_a_post_avoids_a_connection_that_a_server_may_be_closing(session, server, monkeypatch, idle, connections):
     await session.request(RequestParts("POST", f"{server.url}/ok", body=b"1"))
     clock = getattr(connector, "monotonic")  # noqa: B009 - of the library, moved and not read here
-    monkeypatch.setattr("aiohttp.connector.monotonic", lambda: clock() + idle)
+    for module in ("aiohttp.connector", "utcp_bridge.net.heads.plain_requests"):
+        monkeypatch.setattr(f"{module}.monotonic", lambda: clock() + idle)
     await session.request(RequestParts("POST", f"{server.url}/ok", body=b"2"))
     assert server.connections == connections
 
@@ -689,7 +691,7 @@ async def test_with_other_parts_of_aiohttp_every_request_takes_its_session(serve
     def connect(self, request, timeout):
         raise AssertionError
 
-    monkeypatch.setattr("utcp_bridge.net.aiohttp_engine.signature", lambda _function: inspect.signature(connect))
+    monkeypatch.setattr("utcp_bridge.net.heads.plain_requests.signature", lambda _function: inspect.signature(connect))
     assert not has_known_parts()
     pool = HttpPool(Guard())
     session = pool.session(Source("shop", exempt=frozenset({server.endpoint})))

@@ -10,10 +10,8 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
-from inspect import signature
 from io import SEEK_END, BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
@@ -22,11 +20,6 @@ import aiohttp
 import anyio
 from aiohttp import hdrs, http_exceptions
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ConnectionKey
-from aiohttp.connector import Connection
-from aiohttp.http import RawResponseMessage
-from yarl import URL
 
 from utcp_bridge.errors import (
     ConfigError,
@@ -44,10 +37,9 @@ from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.gate.connection_watch import issued
 from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.gated_websocket import GatedWebSocket
-from utcp_bridge.net.heads.known_replies import GivenBody, Head, KnownReplies, PlainProtocol
-from utcp_bridge.net.heads.request_heads import USER_AGENT, RequestHeads, unwritable
+from utcp_bridge.net.heads.plain_requests import IDLE_SECONDS, MAX_HEADER_BYTES, PlainReply, WholeReply
+from utcp_bridge.net.heads.request_heads import USER_AGENT, unwritable
 from utcp_bridge.net.reply import MAX_DETAIL_BYTES, RETRYABLE, Reply, retry_after_seconds
-from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.tasks import heavy_turn, let_others_run
 from utcp_bridge.urls import bare_url, redirected_to
 
@@ -58,14 +50,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AiohttpResolver",
     "ClientOptions",
-    "PlainReply",
-    "PlainRequests",
     "ReplyBody",
     "Response",
     "check_encoding",
-    "has_known_parts",
     "has_no_connection",
-    "is_plain",
     "open_client",
     "payload",
     "read_reply",
@@ -77,23 +65,12 @@ __all__ = [
 Client: TypeAlias = aiohttp.ClientSession  # noqa: TID251 - all clients are made here
 """The engine's client, which is made only here."""
 
-MAX_HEADER_BYTES: Final = 65536
 _LARGE_BODY: Final = 1 << 20
-_PLAIN_BODY: Final = 1 << 16
-"""Up to this, a body is written in one piece together with its head. A larger one waits for its receiver."""
-_PLAIN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-"""Sent once more if the connection ends before a reply (RFC 9110 9.2.2): the server may have closed it meanwhile."""
 _ERRORS_FROM: Final = 400
-_IDLE_SECONDS: Final = 4.0
-"""After which a connection is not used again. Uvicorn, Node and Apache close it after 5 s. A POST that is sent at that
-moment is lost, and cannot be sent again, because the server may have read it."""
 _WORDS_SECONDS: Final = 2.0
 """For the body of a refused handshake: a server that sends none must not hide the status."""
 _TURN_BYTES: Final = 1 << 17
 _DECODED: Final = frozenset({"", "identity", "none", "gzip", "deflate", "br", "zstd"})  # `none`: some event streams
-_FINAL: Final = 200
-_MAX_PLACES: Final = 1024
 _SWITCHING: Final = 101
 _UNKNOWN_AUTHORITY: Final = frozenset(
     {2, 18, 19, 20, 21}
@@ -171,7 +148,7 @@ def _client(
 ) -> Client:
     connector = aiohttp.TCPConnector(
         resolver=resolver,
-        keepalive_timeout=_IDLE_SECONDS,
+        keepalive_timeout=IDLE_SECONDS,
         use_dns_cache=False,  # the guard keeps addresses, and forgets those that cannot be reached
         limit=options.connections,
         ssl=options.ssl,
@@ -241,164 +218,7 @@ def payload(body: bytes | None) -> bytes | BytesIO | None:
     return BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
 
 
-def is_plain(parts: RequestParts) -> bool:
-    """Return whether `PlainRequests` can send the request: a usual method, and a body that is small or absent."""
-    return parts.method in _PLAIN_METHODS and (parts.body is None or len(parts.body) <= _PLAIN_BODY)
-
-
-def has_known_parts() -> bool:
-    """Return whether the parts of aiohttp that `PlainRequests` uses have the form that it expects.
-
-    They are not in aiohttp's documentation. If a version changes them, all requests go through its session.
-    """
-    try:
-        connect = tuple(signature(aiohttp.BaseConnector.connect).parameters)
-        expected = signature(ResponseHandler.set_response_params).parameters
-        return (
-            connect == ("self", "req", "traces", "timeout")
-            and {"skip_payload", "read_until_eof", "max_line_size", "max_field_size"} <= set(expected)
-            and tuple(signature(ResponseHandler.read).parameters) == ("self",)
-            and {"code", "headers"} <= set(dir(RawResponseMessage))
-        )
-    except (AttributeError, TypeError, ValueError):
-        return False
-
-
-_OF_BODY: Final[dict[str, Any]] = {
-    "skip_payload": False,
-    "read_until_eof": True,
-    "max_line_size": MAX_HEADER_BYTES,
-    "max_field_size": MAX_HEADER_BYTES,
-}
-_OF_HEAD: Final[dict[str, Any]] = {**_OF_BODY, "skip_payload": True}
-
-
-class PlainReply:
-    """The head of a reply to a plain request, and its body. It has what `ReplyBody` needs of a response."""
-
-    __slots__ = ("connection", "content", "headers", "status", "url")
-
-    def __init__(
-        self, message: Head, content: aiohttp.StreamReader | GivenBody, url: URL, connection: Connection
-    ) -> None:
-        self.status: int = message.code
-        self.headers = message.headers
-        self.url = url
-        self.content = content
-        self.connection: Connection | None = connection
-        content.on_eof(self._release)
-
-    def _release(self) -> None:
-        """Give the connection back at the end of the body. If the server did not take the whole request, end it."""
-        connection, self.connection = self.connection, None
-        if connection is None:
-            return
-        transport = connection.transport
-        if transport is not None and transport.get_write_buffer_size():
-            transport.abort()
-        connection.release()
-
-    def close(self) -> None:
-        """Close the connection, unless the body has ended."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.close()
-
-
-Response: TypeAlias = aiohttp.ClientResponse | PlainReply
-
-
-class _PoolPlace(aiohttp.ClientRequest):
-    """What names a place of the pool: a request to the origin, which is never sent. Its key is made once."""
-
-    def __init__(self, origin: URL, **options: Any) -> None:
-        super().__init__(hdrs.METH_GET, origin, loop=asyncio.get_running_loop(), **options)
-        self._key = super().connection_key
-
-    @property
-    def connection_key(self) -> ConnectionKey:
-        return self._key
-
-
-class PlainRequests:
-    """Sends plain requests over the connections of a client, without the client's own request and response.
-
-    aiohttp's connector, protocol and parser do the work, so limits, TLS, gate and errors are the same. What is left out
-    (cookies, proxies, redirects, traces, uploads) costs half of the CPU time of a request: docs/benchmarks.md.
-    """
-
-    def __init__(self, client: Client) -> None:
-        connector = client.connector
-        if connector is None:
-            raise AssertionError("the client is open")
-        # not in aiohttp's documentation; a connector without it keeps its own protocol
-        vars(connector)["_factory"] = partial(PlainProtocol, loop=asyncio.get_running_loop(), known=KnownReplies())
-        self._heads = RequestHeads()
-        self._connector = connector
-        self._timeout = client.timeout
-        self._places: dict[tuple[str, str, bool], _PoolPlace] = {}
-
-    async def send(
-        self,
-        parts: RequestParts,
-        target: URL,
-        headers: Iterable[tuple[str, str]],
-        own: dict[str, Any] | None = None,
-    ) -> PlainReply:
-        """Send a request for which `is_plain` is true, and return the head of its reply.
-
-        `own` has the TLS options of the manual's own origins. One that may be repeated is sent twice if the connection
-        ends before a reply.
-        """
-        request = self._heads.written(parts.method, target, headers, parts.body)
-        place = self._place(target, own)
-        try:
-            return await self._once(place, request, target, parts.method)
-        except aiohttp.ClientConnectorError:
-            raise
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-            if parts.method not in _REPEATABLE:
-                raise
-        return await self._once(place, request, target, parts.method)
-
-    def _place(self, target: URL, own: dict[str, Any] | None) -> _PoolPlace:
-        key = (target.scheme, target.raw_authority, own is not None)
-        place = self._places.get(key)
-        if place is None:
-            if len(self._places) >= _MAX_PLACES:
-                self._places.clear()
-            tls = {} if own is None else {name: own[name] for name in ("ssl", "server_hostname")}
-            place = self._places[key] = _PoolPlace(target.origin(), **tls)
-        return place
-
-    async def _once(self, place: _PoolPlace, request: bytes, target: URL, method: str) -> PlainReply:
-        if self._connector.closed:
-            raise aiohttp.ClientConnectionError("The connections are closed.")
-        try:
-            connection = await self._connector.connect(place, [], self._timeout)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError from error
-        protocol, transport = connection.protocol, connection.transport
-        if protocol is None or transport is None:
-            connection.close()
-            raise aiohttp.ServerDisconnectedError
-        try:
-            options = _OF_HEAD if method == hdrs.METH_HEAD else _OF_BODY
-            if isinstance(protocol, PlainProtocol):
-                protocol.expect(options)
-            else:
-                protocol.set_response_params(**options)
-            transport.write(request)
-            message, content = await protocol.read()
-            while message.code < _FINAL and message.code != _SWITCHING:
-                message, content = await protocol.read()
-        except http_exceptions.HttpProcessingError as error:
-            connection.close()
-            raise aiohttp.ClientResponseError(place.request_info, (), status=error.code) from error
-        except BaseException:
-            connection.close()
-            raise
-        return PlainReply(message, content, target, connection)
+Response: TypeAlias = aiohttp.ClientResponse | PlainReply | WholeReply
 
 
 class ReplyBody:

@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import aiohttp
@@ -24,19 +25,16 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from utcp_bridge.errors import InvalidArguments, PolicyError, Rejected, Unreachable
+from utcp_bridge.foreign import is_heavy
 from utcp_bridge.model import RECEIVED_HEADERS, Source, TlsOptions
 from utcp_bridge.net.aiohttp_engine import (
     AiohttpResolver,
     Client,
     ClientOptions,
-    PlainReply,
-    PlainRequests,
     ReplyBody,
     Response,
     check_encoding,
-    has_known_parts,
     has_no_connection,
-    is_plain,
     open_client,
     payload,
     read_reply,
@@ -44,6 +42,7 @@ from utcp_bridge.net.aiohttp_engine import (
     translate,
 )
 from utcp_bridge.net.guard import Guard, is_own_origin
+from utcp_bridge.net.heads.plain_requests import PlainRequests, WholeReply, has_known_parts, is_plain
 from utcp_bridge.net.heads.request_heads import framed
 from utcp_bridge.net.http_options import SocketOptions, advice_on_proxy
 from utcp_bridge.net.preview import NativeRequest
@@ -66,7 +65,6 @@ __all__ = ["HttpSession", "StreamReply"]
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-R = TypeVar("R", aiohttp.ClientResponse, PlainReply)
 MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
@@ -147,9 +145,11 @@ class HttpSession:
         :raises ReplyTooLarge: the reply is above the limit.
         :raises DeadlineExceeded: the time limit is over.
         """
-        body = ReplyBody(await self._exchange(parts, credentials))
+        response = await self._exchange(parts, credentials)
         limit = self._options.max_response_bytes if max_bytes is None else max_bytes
-        return await read_reply(body, limit, self._source.name)
+        if type(response) is WholeReply and len(response.data) <= limit and not is_heavy(response.data):
+            return Reply(response.status, response.headers, response.data, str(response.url), limit)
+        return await read_reply(ReplyBody(response), limit, self._source.name)
 
     async def preview(self, parts: RequestParts, *, credentials: Credentials | None = None) -> NativeRequest:
         """Return what `request` would send first. Nothing goes out to the network.
@@ -220,6 +220,8 @@ class HttpSession:
     async def aclose(self) -> None:
         """Close all connections. The session cannot be used again."""
         self._closed = True
+        if self._plain is not None:
+            self._plain.close()
         for client in (self._sockets, self._client):
             if client is not None:
                 await client.close()
@@ -304,10 +306,13 @@ class HttpSession:
             return await self._send_whole(parts, target, headers)
         own = self._own if self._own is None or self._extras(target, self._own) is self._own else None
 
-        def attempt() -> Awaitable[PlainReply]:
-            return plain.send(parts, target, headers, own)
-
-        return await self._head_of(target, attempt)
+        try:
+            response = await plain.send(parts, target, headers, own)
+        except Exception as error:  # noqa: BLE001 - translated
+            response = await self._where_it_moved(target, error, partial(plain.send, parts, target, headers, own))
+        if "Content-Encoding" in response.headers:
+            check_encoding(response)
+        return response
 
     async def _send_whole(
         self, parts: RequestParts, target: URL, headers: Iterable[tuple[str, str]]
@@ -319,10 +324,6 @@ class HttpSession:
         def attempt() -> Awaitable[aiohttp.ClientResponse]:
             return client.request(parts.method, target, headers=framed(headers), data=payload(parts.body), **extras)
 
-        return await self._head_of(target, attempt)
-
-    async def _head_of(self, target: URL, attempt: Callable[[], Awaitable[R]]) -> R:
-        """Return the head of a response whose encoding can be decoded."""
         try:
             response = await attempt()
         except Exception as error:  # noqa: BLE001 - translated

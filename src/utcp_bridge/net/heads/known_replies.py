@@ -7,13 +7,14 @@ handed over at once. The parser reads all others, and what it refuses is never k
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol
 
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpVersion11
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
 __all__ = ["GivenBody", "Head", "KnownReplies", "PlainProtocol"]
 
@@ -36,16 +37,35 @@ class _ReplyHead(NamedTuple):
     """A head of a reply (`Head`)."""
 
     code: int
-    headers: CIMultiDict[str]
+    headers: CIMultiDictProxy[str]
 
 
-class _KnownReply(NamedTuple):
-    """A head that was read, and how it writes the names of the two headers that vary."""
+class _KnownReply:
+    """A head that was read, how it writes the names of the two headers that vary, and the last reply with it.
 
-    code: int
-    headers: CIMultiDict[str]
-    length_name: str
-    date_name: str
+    Replies of the same second and length share their headers, which nothing changes.
+    """
+
+    __slots__ = ("code", "date_name", "headers", "last", "length_name")
+
+    def __init__(self, code: int, headers: CIMultiDict[str], length_name: str, date_name: str) -> None:
+        self.code = code
+        self.headers = headers
+        self.length_name = length_name
+        self.date_name = date_name
+        self.last: tuple[bytes | None, bytes | None, _ReplyHead] | None = None
+
+    def head(self, length: bytes, date: bytes | None) -> _ReplyHead:
+        """Return the head with this length and date."""
+        if self.last is not None and self.last[0] == length and self.last[1] == date:
+            return self.last[2]
+        headers = self.headers.copy()
+        headers[self.length_name] = length.decode()
+        if date is not None:
+            headers[self.date_name] = date.decode()
+        head = _ReplyHead(self.code, CIMultiDictProxy(headers))
+        self.last = length, date, head
+        return head
 
 
 class Head(Protocol):
@@ -95,8 +115,8 @@ class KnownReplies:
         """Whether heads are kept."""
         return self._misses < _MAX_MISSES
 
-    def find(self, data: bytes) -> tuple[Head, GivenBody] | None:
-        """Return a reply that is whole and has a known head; None for any other."""
+    def find(self, data: bytes) -> tuple[Head, bytes] | None:
+        """Return the head and the body of a reply that is whole and has a known head; None for any other."""
         end = data.find(_END)
         if not self._known or not 0 < end <= _MAX_HEAD_BYTES:
             return None
@@ -104,12 +124,8 @@ class KnownReplies:
         known = self._known.get(key)
         if known is None or length is None or int(length) != len(data) - end - 4:
             return None
-        headers = known.headers.copy()
-        headers[known.length_name] = length.decode()
-        if date is not None:
-            headers[known.date_name] = date.decode()
         self._misses = 0
-        return _ReplyHead(known.code, headers), GivenBody(data[end + 4 :])
+        return known.head(length, date), data[end + 4 :]
 
     def learn(self, data: bytes, message: Any) -> None:
         """Keep the head that the parser has read as `message`, if `data` is the whole reply."""
@@ -150,13 +166,20 @@ class PlainProtocol(ResponseHandler):
         self._known = known
         self._expected: dict[str, Any] | None = None
 
-    def expect(self, options: dict[str, Any]) -> None:
-        """Wait for a reply that is parsed with these options (`set_response_params`)."""
-        if options["skip_payload"] or self._tail or self._buffer or self._upgraded:
+    def expect(self, options: dict[str, Any]) -> asyncio.Future[tuple[Head, bytes] | None] | None:
+        """Prepare for a reply that is parsed with these options (`set_response_params`).
+
+        Return what becomes its known head and its body; None, also later, if it is to be read as the parser hands it
+        over.
+        """
+        if options["skip_payload"] or self._tail or self._buffer or self._upgraded or self._eof:
             self.set_response_params(**options)
-            return
+            return None
         self._parser = None
         self._expected = options
+        waiter: Any = self._loop.create_future()
+        self._waiter = waiter  # that of `read`, which also hears of the end of the connection
+        return waiter  # type: ignore[no-any-return]
 
     def data_received(self, data: bytes) -> None:
         """Hand over a reply whose head is known; let the parser read any other."""
@@ -164,8 +187,11 @@ class PlainProtocol(ResponseHandler):
             super().data_received(data)
             return
         self._expected = None
-        if (found := self._known.find(data)) is not None:
-            self.feed_data(found)  # type: ignore[arg-type]
+        waiter: Any = self._waiter
+        if waiter is not None and (found := self._known.find(data)) is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(found)
             return
         self.set_response_params(**options)
         super().data_received(data)
