@@ -135,7 +135,7 @@ class Gatekeeper:
             self._shared_admission.lapse()
             self._shared_admission = Admission(_SHARED)
         self._shared, self._challenger = other._shared, other._challenger
-        self._tokens, self._stamp = other._tokens, other._stamp
+        self._tokens, self._stamp, self._looked_at = other._tokens, other._stamp, other._looked_at
         self._exchange_named(other._named)
         if has_other_scopes:  # a token that lacks one is refused at its next request
             for ident, (secret, admission) in self._named.items():
