@@ -164,6 +164,84 @@ def test_the_keyboard_alone_does_a_task(tmp_path: Path) -> None:
         assert 'data-field="city"' in page("focused")
 
 
+def tab_to(page: Page, part: str) -> None:
+    """Go forwards with Tab alone, to the element whose HTML begins with a text that has `part`."""
+    for _ in range(120):
+        page("press", "Tab")
+        if part in page("focused"):
+            return
+    raise AssertionError(f"Tab does not lead to {part}")
+
+
+def test_the_keyboard_alone_retries_calls_decides_and_copies(tmp_path: Path) -> None:
+    access = {"rules": [{"do": "ask"}], "approvals": {"store": "file:approvals", "ways": ["operator"]}}
+    configure(tmp_path, access=access)
+    with page_of(tmp_path) as page:
+        (tmp_path / "late.json").write_text(manual(tool("soon", "rain")), encoding="utf-8")
+        tab_to(page, 'id="retry-late"')
+        page("press", "Enter")
+        page("see", "#said", "late is ready.")
+        tab_to(page, "name=late.soon")
+        page("press", "Enter")
+        page("see", "#tool h3", "late.soon")
+        tab_to(page, 'data-field="city"')
+        page("type", '[data-field="city"]', "Paris")
+        page("press", "Enter")
+        page("see", '[data-part="approvals"] pre', "Paris")
+        tab_to(page, 'id="approve-')
+        page("press", "Enter")
+        page("see", '[data-part="approvals"] .pill', "approved")
+        tab_to(page, "compare=now")
+        page("press", "Enter")
+        page("see", '[data-part="drift"]', "utcp.lock")
+        tab_to(page, "Cursor")
+        page("press", "Enter")
+        tab_to(page, 'data-copy="entry-cursor"')
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_pages_with_nothing_with_much_and_with_errors(tmp_path: Path, scheme: str) -> None:
+    long = "a_name_that_goes_on_and_on_and_on" * 3
+    (tmp_path / "many.json").write_text(manual(*(tool(f"{long}_{number}") for number in range(10_000))))
+    entries = [
+        {"name": long, "call_template_type": "text", "file_path": "many.json"},
+        {"name": "away", "call_template_type": "http", "url": "http://127.0.0.1:9/openapi.json"},
+    ]
+    access = {"rules": [{"do": "deny", "why": "Closed. " * 40}]}
+    log = {"audit_log": "calls.jsonl", "audit_arguments": "full"}
+    for listed, bridge in ([], {}), (entries, {"access": access, "log": log}):
+        (tmp_path / "utcp.json").write_text(json.dumps({"manual_call_templates": listed, "bridge": bridge}))
+        with page_of(tmp_path) as page:
+            page("scheme", scheme)
+            page("see", '[data-part="tools"] [role=status]', "10,000 tools" if listed else "0 tools")
+            if listed:
+                page("click", ".list a[data-load]")
+                page("see", "#tool h3", long)
+                page("type", '[data-field="city"]', "Paris" * 60)
+                page("click", "#tool button[value=call]")
+                page("see", ".calls .name", long)
+                page("click", ".calls summary")
+                page("see", ".calls h3", "Arguments")
+            assert (page("axe"), page("overflow")) == ([], 0)
+            page("size", 360, 740)
+            assert (page("axe"), page("overflow")) == ([], 0)
+
+
+def test_the_page_of_the_sign_in_says_what_is_wrong(tmp_path: Path) -> None:
+    configure(tmp_path)
+    with page_of(tmp_path) as page:
+        page("click", "[data-sign-out]")
+        page("see", "label", "Code")
+        assert page("axe") == []
+        page("type", "#secret", "wrong")
+        page("press", "Enter")
+        page("see", "[data-problem]", "Start `utcp-bridge console` again.")
+        assert page("axe") == []
+        page("size", 360, 740)
+        page("scheme", "dark")
+        assert (page("axe"), page("overflow")) == ([], 0)
+
+
 def test_an_operator_decides_about_a_call_that_waits(tmp_path: Path) -> None:
     access = {
         "rules": [{"do": "ask", "why": "Careful."}],
@@ -191,7 +269,7 @@ def test_an_operator_logs_in_to_an_mcp_server_in_another_tab(tmp_path: Path) -> 
         (tmp_path / "utcp.json").write_text(json.dumps(config), encoding="utf-8")
         with page_of(tmp_path) as page:
             page("see", '[data-part="manuals"] .pill', "failed")
-            assert page("axe") == []
+            assert (page("axe"), page("visible", "#login"), page("visible", "#login-notes")) == ([], 0, 1)
             service.consent = "access_denied"
             page("click", "#login-notes")
             assert "/callback?" in page("tab", "The login was refused")
@@ -202,7 +280,7 @@ def test_an_operator_logs_in_to_an_mcp_server_in_another_tab(tmp_path: Path) -> 
             page("see", "#said", "You are logged in. notes is ready.")
             page("see", ".list .name", "notes.read")
             assert page("url").endswith("/")
-            assert page("count", "#login:not([hidden])") == 0
+            assert page("visible", "#login") == 0
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):

@@ -22,6 +22,13 @@ const steps = {
   text: async (page, selector) => page.$eval(selector, (one) => one.textContent),
   focused: async (page) => page.evaluate(() => document.activeElement.outerHTML.slice(0, 200)),
   count: async (page, selector) => (await page.$$(selector)).length,
+  // how many elements take up room
+  visible: async (page, selector) => page.$$eval(selector, (found) => found.filter((one) => one.getClientRects().length).length),
+  // send JSON as the page does, and return the status
+  post: async (page, path, body) => page.evaluate(async (where, what) => {
+    const headers = { "x-utcp-console": "1", "content-type": "application/json" };
+    return (await fetch(where, { method: "POST", headers, body: JSON.stringify(what) })).status;
+  }, path, body),
   url: async (page) => page.url(),
   cookies: async (page) => page.browserContext().cookies(),
   overflow: async (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
