@@ -137,7 +137,7 @@ def _assemble(
         path=settings.path,
         at_end=ways.end_streams,
     )
-    front.console = console_door(server.parts, doors, keeper, lock)
+    front.console = console_door(server, doors, keeper, lock)
     front.refusals = server.part.whole.refusals
     if settings.metrics:
         front.metrics = MetricsPage(server.part.whole, server.readiness)
@@ -225,6 +225,8 @@ async def serve_http(
         if replica is not None:
             for one in ways.servers:
                 one.join(replica)
+            if front.console is not None:
+                replica.is_for_console = front.console.takes
             await stack.enter_async_context(replica.working())
         await stack.enter_async_context(following(tls))
         await serve_asgi(

@@ -219,6 +219,20 @@ def test_a_session_waits_for_the_result_of_a_task_of_another_bridge(either: Brid
     assert "was cancelled" in in_session(there, "tasks/result", taskId=ended)["error"]["message"]
 
 
+def test_the_console_of_each_bridge_shows_both(legacy: Bridges) -> None:
+    pair = legacy.pair()
+    found = [json.loads(one.ask("GET", "/admin/api/replicas").read()) for one in pair]
+    assert found[0]["seen"] != found[1]["seen"]
+    for one in found:
+        assert (one["ready"], one["store"]) == (2, "ready")
+        assert [each["state"] for each in one["replicas"]] == ["ready", "ready"]
+        assert [each["name"] for each in one["replicas"] if each["is_seen"]] == [one["seen"]]
+    assert {each["name"] for each in found[0]["replicas"]} == {one["seen"] for one in found}
+    page = pair[0].ask("GET", "/", Accept="text/html").read().decode()
+    assert f"This page shows <b>{found[0]['seen']}</b>" in page
+    assert found[1]["seen"] in page
+
+
 # --- the way itself ---
 
 

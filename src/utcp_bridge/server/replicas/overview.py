@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from utcp_bridge import __version__
@@ -51,10 +52,8 @@ class Overview:
         shared = self._server.client.shared
         known = {"": own}
         if shared is not None:
-            try:
+            with suppress(StoreAway):
                 known |= {name: one for name, one in (await shared.signs()).items() if name != shared.name}
-            except StoreAway:
-                pass
         shown = [_shown(one, is_seen=one is own) for one in known.values()]
         shown += self._of_board(own, with_serving=shared is None)
         shown.sort(key=lambda one: one["name"])
