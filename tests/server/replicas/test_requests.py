@@ -24,7 +24,7 @@ from tests.upstreams import task_server
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject, discard
 from utcp_bridge.server.relay.tasks import TASKS
-from utcp_bridge.server.replicas.requests import RequestsAcross, Unreachable, outcome_of, result_of
+from utcp_bridge.server.replicas.requests import ReplicaGone, RequestsAcross, outcome_of, result_of
 from utcp_bridge.stores.replicas import SharedStore
 from utcp_bridge.upstream import InputRequired, ProtocolError
 
@@ -279,7 +279,7 @@ async def test_outcomes_partial_results_and_errors_come_back(tmp_path: Path) -> 
                 assert "Internal error" in broken["refused"][1]
                 assert "canary" not in json.dumps(broken)
             assert await one.run(lambda client: client.keys("utcp-replicas:request*")) == []
-            with pytest.raises(Unreachable):
+            with pytest.raises(ReplicaGone):
                 await here.ask("00000000", "kind", {}, discard)
 
 

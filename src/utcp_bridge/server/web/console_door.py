@@ -78,7 +78,7 @@ def console_door(
     is_installed = find_spec("jinja2") is not None
     if is_wanted and not is_installed:
         raise ConfigError("The console needs packages that are not installed.", remedy=missing_console())
-    overview = Overview(server)
+    overview = Overview(client.shared, lambda: server.replica, server.readiness.summary)
     admin = Admin(
         client,
         lambda: server.readiness.whole(server.readiness.summary()),
