@@ -315,6 +315,52 @@ def test_the_answer_for_a_suspended_call_reaches_its_worker(tmp_path: Path) -> N
     assert all(one["status"] == 200 for one in lines)
 
 
+def test_the_console_shows_all_workers_and_which_one_is_seen(tmp_path: Path) -> None:
+    with served(tmp_path, bearer_token="canary-of-a-token") as server:
+        server.token = "canary-of-a-token"
+        first, second = server.both_workers()
+        every = first, second, server.connection(), server.connection()
+        found = [json.loads(one.ask("GET", "/admin/api/replicas").read()) for one in every]
+        assert len({one["seen"] for one in found}) == 1, "the visitors of all workers are in one of them"
+        shown = found[-1]["replicas"]
+        assert [(one["name"].partition(" (")[0], one["state"], one["tools"]) for one in shown] == [
+            ("worker 0", "ready", len(SCRIPTS)),
+            ("worker 1", "ready", len(SCRIPTS)),
+        ]
+        assert [one["is_seen"] for one in shown] == [True, False]
+        assert found[-1]["ready"] == 2
+        entered = first.ask("POST", "/console/session", {"secret": server.token}, X_Utcp_Console="1")
+        assert entered.status == 204, entered.read()
+        entered.read()
+        cookie = (entered.getheader("set-cookie") or "").partition(";")[0]
+        server.token = None
+        for one in (server.connection(), server.connection()):
+            page = one.ask("GET", "/", Cookie=cookie, Accept="text/html")
+            text = page.read().decode()
+            assert page.status == 200
+            assert "2 of 2 are ready" in text
+            assert f"This page shows <b>{found[-1]['seen']}</b>" in text
+        assert text_of(first.call("m_who")) != "", "a connection goes on to MCP"
+
+
+def test_the_console_goes_on_without_the_worker_that_had_it(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        os.kill(server.workers[0], signal.SIGKILL)
+
+        def states() -> list[str]:
+            one = Connection(server.port)
+            try:
+                reply = json.loads(one.ask("GET", "/admin/api/replicas").read())
+            except (ConnectionError, http.client.HTTPException):
+                return []
+            finally:
+                one.close()
+            return [each["state"] for each in reply["replicas"]]
+
+        wait_until(lambda: states() == ["lost", "ready"])
+        wait_until(lambda: states() == ["ready", "ready"])
+
+
 def test_a_killed_worker_loses_no_reply_that_can_be_asked_for_again(tmp_path: Path) -> None:
     with served(tmp_path) as server, ThreadPoolExecutor(8) as pool:
         session = server.connection().initialize()
@@ -426,9 +472,6 @@ def test_several_workers_for_one_client_are_refused(tmp_path: Path) -> None:
     code, lines = refused(tmp_path, "--workers", "2")
     assert (code, len(lines)) == (2, 1)
     assert "stdio has one client" in lines[0]
-    code, lines = refused(tmp_path, "--http", "--workers", "2", console="on")
-    assert (code, len(lines)) == (2, 1)
-    assert "needs one process" in lines[0]
 
 
 def test_a_port_in_use_is_refused(tmp_path: Path) -> None:

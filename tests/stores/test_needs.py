@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.interop.serving import free_port
 from tests.support.redis_server import BOTH, RedisServer, opened_store, redis_server, until
 
 from utcp_bridge.errors import ConfigError
@@ -135,7 +136,7 @@ async def test_a_wrong_password_is_refused(redis: RedisServer) -> None:
     assert "canary" not in str(caught.value)
 
 
-async def test_a_store_that_is_away_at_the_start_is_no_obstacle(redis: RedisServer) -> None:
+async def test_a_store_that_is_away_does_not_stop_the_start(redis: RedisServer) -> None:
     redis.stop()
     store = store_of(redis.url)
     await store.insist()
@@ -143,10 +144,16 @@ async def test_a_store_that_is_away_at_the_start_is_no_obstacle(redis: RedisServ
     await store.aclose()
 
 
+def cluster(port: int) -> tuple[str, ...]:
+    """Return the options of a node, which has a port for the other nodes."""
+    return "--cluster-enabled", "yes", "--cluster-port", str(port)
+
+
 @pytest.mark.parametrize("name", BOTH)
 async def test_each_node_of_a_cluster_is_refused(name: str, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        options = [("--cluster-enabled", "yes", "--cluster-config-file", f"{number}.conf") for number in range(3)]
+        ports = [free_port() for _ in range(3)]  # between the nodes
+        options = [(*cluster(port), "--cluster-config-file", f"{port}.conf") for port in ports]
         nodes = [stack.enter_context(redis_server(tmp_path, *one, software=BOTH[name])) for one in options]
         stores = [store_of(node.url) for node in nodes]
         with pytest.raises(StoreRefuses, match=CLUSTER):  # no node has a slot yet
@@ -154,7 +161,7 @@ async def test_each_node_of_a_cluster_is_refused(name: str, tmp_path: Path) -> N
         for number, store in enumerate(stores):
             slots = SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1
             await store._redis.execute_command("CLUSTER", "ADDSLOTSRANGE", *slots)
-            await store._redis.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
+            await store._redis.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, ports[0])
 
         async def is_up() -> bool:
             told = [await store._redis.execute_command("CLUSTER INFO") for store in stores]
@@ -169,7 +176,7 @@ async def test_each_node_of_a_cluster_is_refused(name: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", BOTH)
 async def test_a_cluster_of_one_node_is_refused(name: str, tmp_path: Path) -> None:
-    with redis_server(tmp_path, "--cluster-enabled", "yes", software=BOTH[name]) as node:
+    with redis_server(tmp_path, *cluster(free_port()), software=BOTH[name]) as node:
         store = store_of(node.url)
         await store._redis.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
 

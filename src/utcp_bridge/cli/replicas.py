@@ -104,8 +104,6 @@ def _refuse(options: Options, settings: BridgeSettings) -> None:
         raise ConfigError(
             f"`workers: {settings.workers}` is for HTTP: stdio has one client.", remedy="Add --http, or remove it."
         )
-    if settings.console == "on":
-        raise ConfigError("`telemetry.console: on` needs one process.", remedy="Set `processes.workers` to 1.")
     if options.quickstart:
         raise ConfigError(
             "The sample tools of --quickstart are part of one process.", remedy="Remove --workers, or --quickstart."

@@ -6,7 +6,7 @@ has to write them as text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Generator, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -73,7 +73,7 @@ class Admin:
 
     `summary` returns the counts of the readiness probe. `launch` are the words with which a host starts this
     configuration; None if hosts reach it by a URL. `lock` compares with `utcp.lock`, where that is possible.
-    `catalogue` returns what hosts see.
+    `catalogue` returns what hosts see, and `overview` what is known of the other bridges, if there may be some.
     """
 
     def __init__(
@@ -84,8 +84,10 @@ class Admin:
         launch: Sequence[str] | None = None,
         lock: LockPort | None = None,
         catalogue: Callable[[], Catalogue] | None = None,
+        overview: Callable[[], Awaitable[JsonObject]] | None = None,
     ) -> None:
         self.client = client
+        self.overview: Final = overview
         self.lock = lock
         self._launch = launch
         self._summary = summary
@@ -101,6 +103,16 @@ class Admin:
         """Return the counts of `/readyz`, the version, and the faults of the configuration."""
         faults = [self._fault(str(group.faults[0].severity), group) for group in grouped_faults(self.client.faults())]
         return {"version": __version__, **self._summary(), "faults": faults[:_MAX_FAULTS]}
+
+    async def replicas(self) -> JsonObject:
+        """Return the bridges that share an address or a store with this one, and which one this is.
+
+        {seen, ready, store, replicas: [{name, is_seen, state, tools, failed, open, connections, version}]}
+        """
+        if self.overview is None:
+            return {"seen": None, "ready": int(bool(self._summary().get("ready"))), "store": None, "replicas": []}
+        found: JsonObject = visible_json(await self.overview())
+        return found
 
     def manuals(self) -> list[JsonObject]:
         """Return each manual with its state, and with cause and remedy where something is wrong."""
@@ -168,7 +180,9 @@ class Admin:
             waiting = [(one["id"], one["state"]) for one in await self.approvals()]
         except UtcpError as error:  # such as a store that is away: the page shows it in its place
             waiting = [(error.message, "")]
+        replicas: JsonObject = {} if self.overview is None else await self.overview()
         return {
+            "replicas": hash(str(replicas)),
             "manuals": hash((*states, *servers)),
             "tools": self.client.generation,
             "calls": self.client.recent.number,

@@ -115,6 +115,9 @@ class _Answers:
     async def status(self, _: Question) -> Any:
         return self._admin.status()
 
+    async def replicas(self, _: Question) -> Any:
+        return await self._admin.replicas()
+
     async def manuals(self, _: Question) -> Any:
         return {"manuals": self._admin.manuals()}
 
@@ -168,6 +171,7 @@ def operations(admin: Admin) -> list[Operation]:
     called = {"tool": _TEXT, "arguments": _OBJECT}
     return [
         _get("/status", "Return the counts of the readiness probe, and the faults of the configuration.", of.status),
+        _get("/replicas", "Return the bridges that share an address or a store, and which one this is.", of.replicas),
         _get("/manuals", "Return each manual with its state, the cause of a failure, and a remedy.", of.manuals),
         _post("/retry", "Load a manual again, and return its state.", of.retry, {"manual": _TEXT}),
         _get("/tools", "Return a page of the tools: the best first for a query, otherwise by name.", of.tools, paging),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ASSETS", "PARTS", "asset", "pictures", "render", "shown_result"]
 
 PARTS: Final = {
+    "replicas": "Replicas",
     "manuals": "Manuals",
     "tools": "Tools",
     "calls": "Calls",
@@ -25,13 +26,14 @@ PARTS: Final = {
     "drift": "Changed tools",
     "hosts": "MCP hosts",
 }
-"""The sections of the page, by their ids."""
+"""The sections of the page, by their ids. A bridge without others has no `replicas`."""
 _HERE: Final = Path(__file__).parent
 ASSETS: Final = {"console.css": "text/css; charset=utf-8", "console.js": "text/javascript; charset=utf-8",
                  "icon.svg": "image/svg+xml"}  # fmt: skip
 _STATES: Final = {
     "ready": "good", "failed": "bad", "degraded": "warn", "loading": "busy", "connecting": "busy", "lost": "warn",
     "needs login": "warn", "waiting": "quiet", "disabled": "quiet", "ok": "good", "approved": "good", "denied": "bad",
+    "starting": "busy", "ending": "warn", "not ready": "busy", "away": "warn", "refused": "bad",
 }  # fmt: skip
 """How each state looks. Its word is always shown too."""
 

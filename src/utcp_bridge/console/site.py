@@ -85,6 +85,7 @@ class ConsoleSite:
         self._admin = admin
         self.visitors = visitors
         self._logins = PageLogins(admin)
+        self._parts = {part: title for part, title in PARTS.items() if part != "replicas" or admin.overview}
         every = operations(admin)
         self._operations = {(one.method, f"{BASE}{one.path}"): one.answer for one in every}
         self._ended = anyio.Event()
@@ -173,13 +174,13 @@ class ConsoleSite:
     async def _page(self, request: Request, visitor: Visitor, method: str) -> Response:
         path = request.url.path
         if method == "GET" and path == "/":
-            values = {**self._frame(request, visitor), "parts": PARTS}
-            for part in PARTS:
+            values = {**self._frame(request, visitor), "parts": self._parts}
+            for part in self._parts:
                 values |= await self._part(part, request)
             return _html("page.html", values)
         if method == "GET" and path.startswith("/console/parts/"):
             part = path.rpartition("/")[2]
-            if part not in PARTS:
+            if part not in self._parts:
                 raise _NotServed(404, "not found", "The page has no such part.")
             return _html(f"{part}.html", await self._part(part, request))
         if method == "GET" and path == "/console/tool":
@@ -225,7 +226,7 @@ class ConsoleSite:
             return {"drift": differences, "can_compare": self._admin.lock is not None, "may_decide": may_decide}
         if part == "hosts":
             return {"hosts": self._admin.hosts(self._address(request))}
-        return self._tools(request)
+        return await self._admin.replicas() if part == "replicas" else self._tools(request)
 
     def _tools(self, request: Request) -> JsonObject:
         asked = {name: request.query_params.get(name, "") for name in ("query", "manual")}

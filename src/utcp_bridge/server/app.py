@@ -104,11 +104,7 @@ class BridgeServer(HandlingServer):
         if client.notes_requesters:
             self.relay.desk.requester_of = partial(requester_of, profile=part.profile_name)
         self.relay.subscriptions.share(part.subscribers)
-        self.across: RequestsAcross | None = None
-        if client.shared is not None:
-            self.across = RequestsAcross(client.shared, part.profile_name or "")
-            self.interaction.share(self.across)
-            self.relay.tasks.share(self.across)
+        self.across = self._shared()
         self.relay.register(self, KeptResources(self.budgets, self.meta_tools, self.workers))
         self.meta_tools.show = self.relay.desk.shown_link
         parts.tool_of_page, parts.with_page = self.relay.apps.tool_of_page, self.relay.apps.result
@@ -118,6 +114,15 @@ class BridgeServer(HandlingServer):
         self.hot = HotCalls(self, is_traced=is_traced)
         shortcut: Any = self._middleware  # returns a coroutine or what `call_next` returns, and the SDK awaits either
         self.middleware.append(shortcut)
+
+    def _shared(self) -> RequestsAcross | None:
+        """Let the bridges that share a store ask this one for calls and tasks, and the other way round."""
+        if self.client.shared is None:
+            return None
+        across = RequestsAcross(self.client.shared, self.part.profile_name or "")
+        self.interaction.share(across)
+        self.relay.tasks.share(across)
+        return across
 
     def beside(self, profile: Profile) -> BridgeServer:
         """Return a server of a profile, which serves next to this one."""

@@ -137,7 +137,7 @@ def _assemble(
         path=settings.path,
         at_end=ways.end_streams,
     )
-    front.console = console_door(server.parts, doors, keeper, lock)
+    front.console = console_door(server, doors, keeper, lock)
     front.refusals = whole.refusals
     if settings.metrics:
         front.metrics = MetricsPage(whole, server.readiness)
@@ -228,6 +228,8 @@ async def serve_http(
             for one in ways.servers:
                 one.join(replica)
             ways.joins = lambda one: one.join(replica)
+            if front.console is not None:
+                replica.is_for_console = front.console.takes
             await stack.enter_async_context(replica.working())
         await stack.enter_async_context(following(tls))
         await serve_asgi(

@@ -80,7 +80,10 @@ class Parts:
         """The copies of kept results in the store that several bridges share."""
         if (shared := client.shared) is not None:
             from utcp_bridge.server.replicas.across import ResultsAcross  # few configurations have a store
+            from utcp_bridge.server.replicas.overview import words_of_this
 
+            if part.owns_workers:  # the others have a part of it
+                shared.summary = lambda: words_of_this(self.readiness.summary())
             self.copies = ResultsAcross(shared, part.profile_name or "", client.settings.result_lifetime)
             self.budgets.kept.copy, self.meta_tools.fetch = self.copies.put, self.copies.fetch
 

@@ -42,6 +42,7 @@ async def first_refused(redis: Any, listening: Any, prefix: str) -> tuple[str, E
         ("EXPIRE", ranked, _SECONDS),
         ("ZREMRANGEBYSCORE", ranked, "-inf", 0),
         ("ZCARD", ranked),
+        ("ZRANGEBYSCORE", ranked, "-inf", "+inf"),
         ("SCRIPT LOAD", _SCRIPT),
         ("EVALSHA", sha1(_SCRIPT, usedforsecurity=False).hexdigest(), 2, hashed, ranked),
         ("ZREM", ranked, "member"),

@@ -45,6 +45,8 @@ _TICK_SECONDS: Final = 1.0
 _ALIVE: Final = 10_000
 """Milliseconds for which a sign of life is kept."""
 _SIGN: Final = "alive:"
+_MEMBERS_SECONDS: Final = 86_400
+_MAX_MEMBERS: Final = 1_000
 _TRIES: Final = 4
 """How many times the time of one call the first check may take, which tries all commands."""
 _QUIET_SECONDS: Final = 5.0
@@ -259,7 +261,32 @@ class SharedStore:
         raise self._away()
 
     async def _write_sign(self, redis: Any) -> None:
-        await redis.set(f"{self.prefix}{_SIGN}{self.name}", orjson.dumps(self.summary()), px=_ALIVE)
+        members = f"{self.prefix}bridges"
+        async with redis.pipeline(transaction=False) as pipeline:
+            pipeline.set(f"{self.prefix}{_SIGN}{self.name}", orjson.dumps(self.summary()), px=_ALIVE)
+            pipeline.zadd(members, {self.name: 0})
+            pipeline.expire(members, _MEMBERS_SECONDS)
+            await pipeline.execute()
+
+    async def signs(self) -> dict[str, JsonObject]:
+        """Return what each bridge of this store said of itself with its last sign of life (`summary`), by names.
+
+        :raises StoreAway: see `run`.
+        """
+        return await self.run(self._read_signs)
+
+    async def _read_signs(self, redis: Any) -> dict[str, JsonObject]:
+        members = f"{self.prefix}bridges"
+        names = await redis.zrangebyscore(members, "-inf", "+inf", start=0, num=_MAX_MEMBERS)
+        async with redis.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.get(f"{self.prefix}{_SIGN}{name.decode()}")
+            found = dict(zip(names, await pipeline.execute(), strict=True))
+            for name in [name for name, sign in found.items() if sign is None]:
+                pipeline.zrem(members, name)
+            await pipeline.execute()
+        signs = {name.decode(): orjson.loads(sign) for name, sign in found.items() if sign is not None}
+        return {name: sign for name, sign in signs.items() if is_object(sign)}
 
     async def is_alive(self, name: str) -> bool:
         """Return whether a bridge of this name gave a sign of life within ten seconds.

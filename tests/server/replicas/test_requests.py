@@ -24,7 +24,7 @@ from tests.upstreams import task_server
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject, discard
 from utcp_bridge.server.relay.tasks import TASKS
-from utcp_bridge.server.replicas.requests import RequestsAcross, Unreachable, outcome_of, result_of
+from utcp_bridge.server.replicas.requests import ReplicaGone, RequestsAcross, outcome_of, result_of
 from utcp_bridge.stores.replicas import SharedStore
 from utcp_bridge.upstream import InputRequired, ProtocolError
 
@@ -219,6 +219,20 @@ def test_a_session_waits_for_the_result_of_a_task_of_another_bridge(either: Brid
     assert "was cancelled" in in_session(there, "tasks/result", taskId=ended)["error"]["message"]
 
 
+def test_the_console_of_each_bridge_shows_both(legacy: Bridges) -> None:
+    pair = legacy.pair()
+    found = [json.loads(one.ask("GET", "/admin/api/replicas").read()) for one in pair]
+    assert found[0]["seen"] != found[1]["seen"]
+    for one in found:
+        assert (one["ready"], one["store"]) == (2, "ready")
+        assert [each["state"] for each in one["replicas"]] == ["ready", "ready"]
+        assert [each["name"] for each in one["replicas"] if each["is_seen"]] == [one["seen"]]
+    assert {each["name"] for each in found[0]["replicas"]} == {one["seen"] for one in found}
+    page = pair[0].ask("GET", "/", Accept="text/html").read().decode()
+    assert f"This page shows <b>{found[0]['seen']}</b>" in page
+    assert found[1]["seen"] in page
+
+
 # --- the way itself ---
 
 
@@ -265,7 +279,7 @@ async def test_outcomes_partial_results_and_errors_come_back(tmp_path: Path) -> 
                 assert "Internal error" in broken["refused"][1]
                 assert "canary" not in json.dumps(broken)
             assert await one.run(lambda client: client.keys("utcp-replicas:request*")) == []
-            with pytest.raises(Unreachable):
+            with pytest.raises(ReplicaGone):
                 await here.ask("00000000", "kind", {}, discard)
 
 

@@ -5,7 +5,7 @@ from tests.support.server_client import StandIn
 
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.server.parts import Parts
+from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.replicas.place import ProcessPlace
 from utcp_bridge.server.web.console_door import console_door
 from utcp_bridge.server.web.doors import Doors
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 def door_of(keeper=None, **settings):
     client = StandIn(BridgeSettings(transport="http", **settings))
-    return console_door(Parts(client), Doors(client.settings), keeper)
+    return console_door(BridgeServer(client), Doors(client.settings), keeper)
 
 
 def scope_of(address="127.0.0.1", path="/admin/api/status", accept=b"text/html", **headers):
@@ -56,14 +56,18 @@ async def test_the_path_of_the_endpoint_and_programs_at_the_root_are_not_for_the
     assert door.takes(scope_of(path="/"))
 
 
-async def test_several_processes_have_no_console(monkeypatch):
-    assert door_of(workers=2) is None
-    monkeypatch.setattr("utcp_bridge.server.replicas.place._here", ProcessPlace(1, 2))
-    assert door_of() is None, "one of them, whose own setting is 1"
-    monkeypatch.undo()
+async def test_a_bridge_may_have_no_console():
     assert door_of(console="off") is None
-    with pytest.raises(ConfigError, match="one process"):
-        door_of(workers=2, console="on")
+
+
+async def test_only_one_of_several_shows_the_others(monkeypatch):
+    async def page_of(door):
+        return await door.site._admin.replicas()
+
+    assert (await page_of(door_of()))["replicas"] == []
+    monkeypatch.setattr("utcp_bridge.server.replicas.place._here", ProcessPlace(1, 2))
+    (shown,) = (await page_of(door_of()))["replicas"]
+    assert shown["name"].startswith("worker 1 (")
 
 
 async def test_on_without_jinja_is_refused(monkeypatch):

@@ -39,7 +39,7 @@ from utcp_bridge.server.hosts.adapters import (
 )
 from utcp_bridge.server.hosts.suspended import Suspended, SuspendedCall, SuspendedCalls
 from utcp_bridge.server.replicas.place import here
-from utcp_bridge.server.replicas.requests import RequestsAcross, Unreachable, outcome_of, result_of
+from utcp_bridge.server.replicas.requests import ReplicaGone, RequestsAcross, outcome_of, result_of
 from utcp_bridge.tasks import setting
 from utcp_bridge.upstream import (
     HOST,
@@ -256,11 +256,13 @@ class Interaction:
         asked = {"call": ident, "owner": owner, "answers": answers, "method": ctx.method}
         try:
             outcome = await self._across.ask(bridge, "call", asked, self._emitter(ctx))
-        except Unreachable:
+        except ReplicaGone:
             raise MCPError(types.INVALID_PARAMS, _GONE, {"reason": "call_ended"}) from None
-        if (requests := outcome.get("suspended")) is not None:
+        found = result_of(outcome)
+        if (requests := found.get("suspended")) is not None:
             raise Suspended(requests, ident, bridge)
-        return result_of(outcome)
+        ended: JsonObject = found["ended"]
+        return ended
 
     async def _follow_for(self, asked: JsonObject, emit: Emit) -> JsonObject:
         """Return the outcome of a call that waits here, for a request that reached another bridge."""
@@ -268,10 +270,12 @@ class Interaction:
         async def follow() -> JsonObject:
             call = self._suspended(str(asked["call"]), str(asked["owner"]), asked["answers"])
             try:
-                return await call.follow(emit, None)
+                return {"ended": await call.follow(emit, None)}
+            except Suspended as suspended:
+                return {"suspended": suspended.requests}
             except UtcpError as error:
                 if asked["method"] == "tools/call" and not isinstance(error, UnknownTool):
-                    return render_error(error)
+                    return {"ended": render_error(error)}
                 raise MCPError(types.INVALID_PARAMS, self._redactor(visible(str(error)))) from None
 
         return await outcome_of(follow())

@@ -30,7 +30,7 @@ from utcp_bridge.server.callers import caller_of
 from utcp_bridge.server.relay.desk import Desk
 from utcp_bridge.server.relay.requests import ask, is_modern, passed_meta, refusal, speaking_protocol
 from utcp_bridge.server.replicas.place import new_ident
-from utcp_bridge.server.replicas.requests import RequestsAcross, Unreachable, outcome_of, result_of
+from utcp_bridge.server.replicas.requests import ReplicaGone, RequestsAcross, outcome_of, result_of
 from utcp_bridge.tasks import loop_time
 from utcp_bridge.transports.mcp.hosts.rounds import for_host
 from utcp_bridge.upstream import HOST, TASK_WISH, ProtocolError, TaskStarted, Upstream, ask_host
@@ -317,7 +317,7 @@ class Tasks:
         asked = {"what": what, "task": ident, "more": more or {}, **asdict(asker)}
         try:
             return result_of(await self._across.ask(bridge, "task", asked, discard))
-        except Unreachable:
+        except ReplicaGone:
             raise MCPError(types.INVALID_PARAMS, f"The task {ident[:_DIGITS]!r} {_GONE}") from None
 
     async def _answer_other(self, asked: JsonObject, _emit: Emit) -> JsonObject:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from utcp_bridge import __version__
@@ -13,7 +15,8 @@ from utcp_bridge.server.replicas.place import here
 from utcp_bridge.stores.port import StoreAway
 
 if TYPE_CHECKING:
-    from utcp_bridge.server.app import BridgeServer
+    from utcp_bridge.server.replicas.replica import Replica
+    from utcp_bridge.stores.replicas import SharedStore
 
 __all__ = ["Overview", "words_of_this"]
 
@@ -31,15 +34,20 @@ def words_of_this(summary: JsonObject) -> JsonObject:
 
 
 class Overview:
-    """All that one server knows of the others."""
+    """All that one server knows of the others.
 
-    def __init__(self, server: BridgeServer) -> None:
-        self._server = server
+    `summary` is that of its readiness probe, and `replica` its place among several processes, once it has joined them.
+    """
+
+    def __init__(
+        self, store: SharedStore | None, replica: Callable[[], Replica | None], summary: Callable[[], JsonObject]
+    ) -> None:
+        self._store, self._replica, self._summary = store, replica, summary
 
     @property
     def is_one_of_several(self) -> bool:
         """Whether there may be others."""
-        return here().count > 1 or self._server.client.shared is not None
+        return here().count > 1 or self._store is not None
 
     async def found(self) -> JsonObject:
         """Return {seen, ready, store, replicas: [{name, is_seen, state, tools, failed, open, connections, version}]}.
@@ -47,14 +55,12 @@ class Overview:
         `seen` is the name of this one, `ready` the number of those that are ready, and `store` the state of the store.
         `failed` are manuals that have failed, `open` breakers that are open. What is not known is None.
         """
-        own = words_of_this(self._server.readiness.summary())
-        shared = self._server.client.shared
+        own = words_of_this(self._summary())
+        shared = self._store
         known = {"": own}
         if shared is not None:
-            try:
+            with suppress(StoreAway):
                 known |= {name: one for name, one in (await shared.signs()).items() if name != shared.name}
-            except StoreAway:
-                pass
         shown = [_shown(one, is_seen=one is own) for one in known.values()]
         shown += self._of_board(own, with_serving=shared is None)
         shown.sort(key=lambda one: one["name"])
@@ -67,7 +73,7 @@ class Overview:
 
     def _of_board(self, own: JsonObject, *, with_serving: bool) -> list[JsonObject]:
         """Return the processes of this address that the store does not know, or all others if there is none."""
-        if (replica := self._server.replica) is None:
+        if (replica := self._replica()) is None:
             return []
         found: list[JsonObject] = []
         for index, (state, connections, summary) in enumerate(replica.members()):

@@ -71,6 +71,8 @@ class Replica:
         for another one, by its owner and its handle."""
         self.summary: Callable[[], JsonObject] = dict
         """Returns what `/readyz` would report of this process alone."""
+        self.is_for_console: Callable[[Any], bool] | None = None
+        """Returns whether a request is for the console, whose visitors are all in one process."""
 
     @property
     def listeners(self) -> Sequence[socket.socket]:
@@ -106,6 +108,8 @@ class Replica:
             home = self.place.of(name)
         elif name.lower().startswith(_RESULT_SCHEME):
             home = self.place.of(name[len(_RESULT_SCHEME) :])
+        elif self.is_for_console is not None and self.is_for_console(scope):
+            home = self._first_serving()
         elif is_first and scope["method"] == "POST":
             home = self._emptiest()
         return self._other(home)
@@ -114,6 +118,9 @@ class Replica:
         if place is None or place == self.place.index or self._board.state(place) != State.SERVING:
             return None
         return None if self._board.state(self.place.index) == State.DRAINING else place
+
+    def _first_serving(self) -> int | None:
+        return next((one for one in range(self.place.count) if self._board.state(one) == State.SERVING), None)
 
     def _emptiest(self) -> int | None:
         own = self._count()
@@ -276,6 +283,11 @@ class Replica:
             server.close()
 
     # --- the whole ---
+
+    def members(self) -> list[tuple[State, int, JsonObject]]:
+        """Return the state, the connections and the summary of each process, by place."""
+        board, places = self._board, range(self.place.count)
+        return [(board.state(place), board.connections(place), board.summary(place)) for place in places]
 
     def whole(self, summary: JsonObject) -> JsonObject:
         """Return what `/readyz` reports of all processes, given what this one would report alone.

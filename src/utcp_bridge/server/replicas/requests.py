@@ -8,6 +8,7 @@ its end.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from math import inf
@@ -15,18 +16,17 @@ from secrets import token_hex
 from typing import Any, Final
 
 import anyio
+import mcp_types as types
 import orjson
 from anyio.streams.memory import MemoryObjectSendStream
 from mcp.shared.exceptions import MCPError
 
 from utcp_bridge.model import Emit, JsonObject, is_object
-from utcp_bridge.server.hosts.suspended import Suspended
-from utcp_bridge.server.relay.requests import internal_error
 from utcp_bridge.stores.port import StoreAway
 from utcp_bridge.stores.replicas import SharedStore
 from utcp_bridge.upstream import InputRequired, ProtocolError
 
-__all__ = ["Answer", "RequestsAcross", "Unreachable", "outcome_of", "result_of"]
+__all__ = ["Answer", "ReplicaGone", "RequestsAcross", "outcome_of", "result_of"]
 
 Answer = Callable[[JsonObject, Emit], Awaitable[JsonObject]]
 _BEAT_SECONDS: Final = 2.0
@@ -36,9 +36,13 @@ _MAX_INLINE: Final = 512 * 1024
 _LARGE_SECONDS: Final = 2.0
 """For one large outcome."""
 _KEPT_SECONDS: Final = 60.0
+_INTERNAL: Final = (
+    "Internal error in utcp-bridge. The log of the replica that has the call or the task shows its cause."
+)
+_logger = logging.getLogger(__name__)
 
 
-class Unreachable(Exception):
+class ReplicaGone(Exception):
     """The bridge that has something has ended, or the store does not answer."""
 
 
@@ -63,10 +67,10 @@ class RequestsAcross:
 
         If the caller is cancelled, so is the work there.
 
-        :raises Unreachable: the bridge has ended, or gives no sign of life.
+        :raises ReplicaGone: the bridge has ended, or gives no sign of life.
         """
         if not await self._runs(bridge):
-            raise Unreachable
+            raise ReplicaGone
         ident = token_hex(8)
         self._waiting[ident], messages = anyio.create_memory_object_stream[JsonObject](inf)
         try:
@@ -76,7 +80,7 @@ class RequestsAcross:
                 with anyio.move_on_after(_SILENCE_SECONDS):
                     message = await messages.receive()
                 if message is None:
-                    raise Unreachable
+                    raise ReplicaGone
                 if message["what"] == "partial":
                     await emit(message["value"])
                 elif message["what"] == "done":
@@ -97,7 +101,7 @@ class RequestsAcross:
         try:
             return await self._store.is_alive(bridge)
         except StoreAway:
-            raise Unreachable from None
+            raise ReplicaGone from None
 
     def _tell(self, bridge: str, ident: str, what: str, more: JsonObject) -> None:
         self._store.tell(self._topic, {"to": bridge, "id": ident, "what": what, **more})
@@ -127,7 +131,7 @@ class RequestsAcross:
             try:
                 outcome = await answer(asked, emit)
             except Exception as error:  # noqa: BLE001 - the log of this bridge has the cause
-                outcome = _refused(internal_error("A request of another replica", error))
+                outcome = _failed(error)
             await self._return(back, ident, outcome)
             group.cancel_scope.cancel()
 
@@ -156,7 +160,7 @@ class RequestsAcross:
                 data = None
             outcome = None if data is None else orjson.loads(data)
         if not is_object(outcome):
-            raise Unreachable
+            raise ReplicaGone
         return outcome
 
     def _key(self, ident: str) -> str:
@@ -172,20 +176,22 @@ async def _taken(key: str, redis: Any) -> bytes | None:
 async def outcome_of(work: Awaitable[JsonObject]) -> JsonObject:
     """Return a result, an error of the protocol or a need for input in a form for another bridge (`result_of`).
 
-    What a call that waits here asks its host is the member `suspended`.
-
     :raises Exception: what else `work` raised.
     """
     try:
         return {"result": await work}
-    except Suspended as suspended:
-        return {"suspended": suspended.requests}
     except InputRequired as required:
         return {"required": [required.requests, required.state, required.origin]}
     except ProtocolError as error:
         return {"refused": [error.code, str(error), error.data], "is_upstream": True}
     except MCPError as error:
         return _refused(error)
+
+
+def _failed(error: Exception) -> JsonObject:
+    _logger.error("A request of another replica failed with an internal error (%s).", type(error).__name__)
+    _logger.debug("Its cause:", exc_info=error)
+    return _refused(MCPError(types.INTERNAL_ERROR, _INTERNAL))
 
 
 def _refused(error: MCPError) -> JsonObject:

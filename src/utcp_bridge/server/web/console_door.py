@@ -13,12 +13,12 @@ from utcp_bridge.console.admin import Admin, LockPort
 from utcp_bridge.console.site import ConsoleSite, takes
 from utcp_bridge.console.visitors import Visitors, is_here
 from utcp_bridge.errors import ConfigError, MissingExtra
-from utcp_bridge.server.replicas.place import here
+from utcp_bridge.server.replicas.overview import Overview
 from utcp_bridge.server.replies import Receive, Scope, Send, respond
 
 if TYPE_CHECKING:
     from utcp_bridge.access.gatekeeper import Gatekeeper
-    from utcp_bridge.server.parts import Parts
+    from utcp_bridge.server.app import BridgeServer
     from utcp_bridge.server.web.doors import Doors
 
 __all__ = ["EXTRA", "ConsoleDoor", "console_door", "missing_console"]
@@ -64,27 +64,31 @@ class ConsoleDoor:
 
 
 def console_door(
-    parts: Parts, doors: Doors, keeper: Gatekeeper | None, lock: LockPort | None = None
+    server: BridgeServer, doors: Doors, keeper: Gatekeeper | None, lock: LockPort | None = None
 ) -> ConsoleDoor | None:
     """Return the door of the console that the settings describe; None if they turn it off.
 
-    `lock` compares the tools with `utcp.lock`. Several processes behind one address have no console: each knows only
-    its own calls.
+    `lock` compares the tools with `utcp.lock`. Of several processes behind one address, one has the visitors of all
+    (`Replica.place_of`).
 
-    :raises ConfigError: the setting says `on`, and Jinja is not installed, or there are several processes.
+    :raises ConfigError: the setting says `on`, and Jinja is not installed.
     """
-    client = parts.part.whole
+    client = server.part.whole
     settings = client.settings
     is_wanted = settings.console == "on"
-    is_alone = settings.workers == here().count == 1  # a worker's own setting is 1
-    if settings.console == "off" or not (is_alone or is_wanted):
+    if settings.console == "off":
         return None
-    if not is_alone:
-        raise ConfigError("`telemetry.console: on` needs one process.", remedy="Set `processes.workers` to 1.")
     is_installed = find_spec("jinja2") is not None
     if is_wanted and not is_installed:
         raise ConfigError("The console needs packages that are not installed.", remedy=missing_console())
-    admin = Admin(client, parts.readiness.summary, lock=lock, catalogue=lambda: parts.catalogue)
+    overview = Overview(client.shared, lambda: server.replica, server.readiness.summary)
+    admin = Admin(
+        client,
+        lambda: server.readiness.whole(server.readiness.summary()),
+        lock=lock,
+        catalogue=lambda: server.catalogue,
+        overview=overview.found if overview.is_one_of_several else None,
+    )
     site = ConsoleSite(admin, Visitors(keeper)) if is_installed else None
     return ConsoleDoor(site, doors, path=settings.path, everywhere=keeper if is_wanted else None)
 
