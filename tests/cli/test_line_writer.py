@@ -24,6 +24,19 @@ def test_lines_reach_a_pipe_in_order(pause):
         assert [int(line) for line in pipe] == list(range(500))
 
 
+def test_lines_that_come_together_stay_in_order_and_each_lost_one_counts():
+    read_end, write_end = os.pipe()
+    writer = LineWriter(write_end, "stderr", lost)
+    dropped = sum(
+        writer.put_lines([b"%06d\n" % number for number in range(at, at + 500)]) for at in range(0, 50_000, 500)
+    )
+    assert writer.lost == dropped > 0
+    with os.fdopen(read_end, "rb") as pipe:
+        first = [int(next(pipe)) for _ in range(1_000)]
+    assert first == list(range(1_000))
+    assert writer.close()
+
+
 @pytest.mark.parametrize("is_blocking", [True, False])
 def test_a_pipe_that_nobody_reads_costs_lines_and_nothing_else(is_blocking):
     read_end, write_end = os.pipe()

@@ -180,6 +180,34 @@ def test_one_trace_goes_from_the_host_through_the_bridge_to_a_service_and_a_comm
         assert counted == {"m.post": 1, "m.failing": 1, "m.command": 1}
 
 
+def test_a_call_that_the_sampler_leaves_out_passes_its_trace_on_and_has_no_span(tmp_path: Path) -> None:
+    with peer() as service, peer() as collector:
+        otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_TRACES_SAMPLER": "parentbased_always_off"}
+        settings = {"retries": 0, "audit_log": "calls.jsonl"}
+        unnoted = f"00-{TRACE}-{PARENT}-00"
+        with bridge(tmp_path, service.url, settings, otel) as (base, process):
+            call(base, "m_post")
+            call(base, "m_post", traceparent=unnoted)
+            call(base, "m_post", traceparent=unnoted, baggage="tenant=blue")
+            variables = call(base, "m_command", traceparent=unnoted)["content"][0]["text"].splitlines()
+            call(base, "m_post", **GIVEN)
+            process.terminate()
+            assert process.wait() == 0
+        assert sorted(span.name for span in spans(collector)) == ["http m.post", "tools/call m_post"]
+    own, *others, _ = [headers["traceparent"] for headers, _ in service.received["/fine"]]
+    version, trace, _, flags = own.split("-")
+    assert (version, int(flags, 16) & 1) == ("00", 0)
+    assert others[0] == unnoted
+    assert others[1].startswith(f"00-{TRACE}-")
+    assert others[1].endswith("-00")
+    assert [headers.get("baggage") for headers, _ in service.received["/fine"]] == [
+        None, None, "tenant=blue", "tenant=blue",
+    ]  # fmt: skip
+    assert f"TRACEPARENT={unnoted}" in variables
+    lines = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
+    assert [line["trace"] for line in lines if "tool" in line] == [trace, *[TRACE] * 4]
+
+
 def test_a_span_has_no_text_of_an_error(tmp_path: Path) -> None:
     """The MCP SDK writes the message of an error into its span, and a message may have a secret."""
     words = "canary no tool"

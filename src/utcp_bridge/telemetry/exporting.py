@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import entry_points
 from time import monotonic, time_ns
 from typing import Any, Final
@@ -117,24 +117,28 @@ def _begin_spans() -> None:
     from opentelemetry.sdk.trace import Span, SpanProcessor
     from opentelemetry.trace import Status, StatusCode
 
+    @cache
+    def without_texts(kind: Any) -> Any:
+        class Quiet(kind):  # type: ignore[misc]
+            """A span that leaves out what the SDK says of an error."""
+
+            def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+                del description
+                super().set_status(status.status_code if isinstance(status, Status) else status)
+
+            def record_exception(self, exception: BaseException, *_: Any, **_named: Any) -> None:
+                self.add_event("exception", {"exception.type": type(exception).__qualname__})
+
+        return Quiet
+
     class WithoutTexts(SpanProcessor):
         """Changes spans when they begin: an exporter may be ahead of us when they end."""
 
         def on_start(self, span: Span, parent_context: Any = None) -> None:
             """Leave out what the SDK says of an error."""
             del parent_context
-            if span.instrumentation_scope is None or span.instrumentation_scope.name != _SDK_SCOPE:
-                return
-            plain = span.set_status
-
-            def set_status(status: Status | StatusCode, description: str | None = None) -> None:
-                del description
-                plain(status.status_code if isinstance(status, Status) else status)
-
-            def record_exception(exception: BaseException, *_: Any, **_named: Any) -> None:
-                span.add_event("exception", {"exception.type": type(exception).__qualname__})
-
-            vars(span).update(set_status=set_status, record_exception=record_exception)
+            if span.instrumentation_scope is not None and span.instrumentation_scope.name == _SDK_SCOPE:
+                span.__class__ = without_texts(type(span))
 
     if (add := getattr(trace.get_tracer_provider(), "add_span_processor", None)) is not None:
         add(WithoutTexts())

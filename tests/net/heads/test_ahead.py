@@ -16,7 +16,7 @@ from tests.support.served_here import serve
 
 from utcp_bridge.access import gatekeeper
 from utcp_bridge.access.tokens import TokenFile
-from utcp_bridge.model import CALLER, REQUESTER
+from utcp_bridge.model import CALLER, RECEIVED_HEADERS, REQUESTER
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.heads.ahead import KnownHeads
 from utcp_bridge.net.listening import bind
@@ -280,6 +280,26 @@ async def test_a_client_with_a_known_head_is_asked_to_close_at_the_end(known, mo
         server.readiness.is_draining = True
         status, _, told = line.call("m_who", **more)
         assert (status, told["connection"], known[-1]) == (200, "close", True)
+
+    await run(server, work, modern=modern)
+
+
+@ERAS
+async def test_a_head_is_known_though_the_trace_of_each_request_differs(known, modern):
+    async def traced(_arguments, _emit):
+        return {"traceparent": [value.decode() for name, value in RECEIVED_HEADERS.get() if name == b"traceparent"]}
+
+    server = named()
+    server.client.add("m", "traced", traced, outputs={"type": "object"})
+
+    def work(line):
+        more = line.enter()
+        for number in range(1, 20):
+            trace = f"00-{number:032x}-{number:016x}-00"
+            assert line.call("m_traced", traceparent=trace, **more)[1] == {"traceparent": [trace]}
+        assert known[-17:] == [True] * 17
+        assert line.call("m_traced", **more)[1] == {"traceparent": []}
+        assert not known[-1]
 
     await run(server, work, modern=modern)
 

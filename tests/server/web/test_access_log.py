@@ -211,6 +211,25 @@ async def test_requests_that_are_refused_have_lines_without_a_secret(parser, mon
     assert SECRET.encode() not in lines.text
 
 
+async def test_a_secret_that_is_learned_later_is_in_no_further_line():
+    redactor = Redactor()
+
+    async def work(url, _lines):
+        async with httpx2.AsyncClient(timeout=60) as http:
+            for _ in range(3):
+                await http.get(url.replace("/mcp", f"/nowhere/{SECRET}"))
+                await http.post(url, json=call(SECRET), headers=modern(SECRET))
+            redactor.learn([SECRET])
+            await http.get(url.replace("/mcp", f"/nowhere/{SECRET}"))
+            await http.post(url, json=call(SECRET), headers=modern(SECRET))
+
+    lines = await logged(bridge(), work, mask=redactor)
+    assert [one.get("name", one["path"]) for one in lines] == [f"/nowhere/{SECRET}", SECRET] * 3 + [
+        "/nowhere/***",
+        "***",
+    ]
+
+
 async def test_a_named_principal_and_its_profile(tmp_path):
     path = tmp_path / "tokens.json"
     token = TokenFile(path).add("ci", profiles=["one"]).value

@@ -239,6 +239,9 @@ class _Line:
         finally:
             if not self.is_left:
                 self._log.write(self)
+            del scope[_LINE]  # a circle would hold the request until the collector finds it
+            if self.whole is not None:
+                self._app.whole = None
 
     def disconnected(self) -> None:
         """Pass on that the client has closed the connection."""

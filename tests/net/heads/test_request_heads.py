@@ -1,0 +1,23 @@
+"""Heads of requests that are kept: a trace that differs in each request is written as any other header."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from utcp_bridge.net.heads.request_heads import RequestHeads
+
+TRACES = ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-1", "0", "x y", "é", ""]
+HEADERS = st.lists(
+    st.tuples(st.sampled_from(["traceparent", "Traceparent", "x", "Accept"]), st.sampled_from([*TRACES, "a: b"])),
+    max_size=4,
+)
+
+
+@given(st.lists(st.tuples(HEADERS, st.sampled_from([None, b"", b"{}"])), max_size=6))
+def test_requests_with_a_trace_are_written_as_with_any_other_header(requests):
+    """The other header has a name of the same length, and nothing of it is kept apart."""
+    heads, target = RequestHeads(), URL("http://127.0.0.1/a?b=c")
+    for headers, body in requests:
+        plain = [(name.replace("parent", "parenz"), value) for name, value in headers]
+        wanted = RequestHeads().written("POST", target, plain, body).replace(b"parenz:", b"parent:")
+        assert heads.written("POST", target, headers, body) == wanted
