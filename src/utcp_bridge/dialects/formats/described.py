@@ -1,7 +1,7 @@
 """Descriptions in formats of others that the bridge reads: each becomes an OpenAPI description and its tools (pure).
 
-The reader of OpenAPI makes the tools. `ForeignDescription.placed` then gives a tool what OpenAPI has no place for: another
-transport, or fixed headers.
+The reader of OpenAPI makes the tools. `ForeignDescription.placed` then gives a tool what OpenAPI has no place for:
+another transport, or fixed headers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from utcp_bridge.dialects.formats.swagger1 import declarations_of, is_swagger1, 
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import Fault, JsonObject, is_object
 
-__all__ = ["ForeignDescription", "DescriptionOptions", "declarations_in", "described", "file_of_declaration", "is_described", "referred_places"]
+__all__ = [
+    "DescriptionOptions",
+    "ForeignDescription",
+    "declarations_in",
+    "described",
+    "file_of_declaration",
+    "is_described",
+    "referred_places",
+]
 
 _NO_VALUES: Final[Mapping[str, str]] = {}
 _NO_FILES: Final[Mapping[str, Any]] = {}
