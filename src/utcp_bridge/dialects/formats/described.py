@@ -26,6 +26,7 @@ __all__ = [
     "described",
     "file_of_declaration",
     "is_described",
+    "kind_of",
     "referred_places",
 ]
 
@@ -59,9 +60,22 @@ class ForeignDescription:
     """Returns a tool (an object of a v1 manual) with its final call template."""
 
 
+_KINDS: Final[tuple[tuple[Callable[[Any], bool], str], ...]] = (
+    (is_discovery, "Google API Discovery document"),
+    (is_postman, "Postman collection"),
+    (is_asyncapi, "AsyncAPI description"),
+    (is_swagger1, "Swagger 1 description"),
+)
+
+
+def kind_of(document: Any) -> str:
+    """Return what a description in one of these formats is called; an empty text for any other document."""
+    return next((name for fits, name in _KINDS if fits(document)), "")
+
+
 def is_described(document: Any) -> bool:
     """Return whether a parsed document is a description in one of these formats."""
-    return any(fits(document) for fits in (is_discovery, is_postman, is_asyncapi, is_swagger1))
+    return kind_of(document) != ""
 
 
 def referred_places(document: JsonObject, url: str | None) -> list[str]:
