@@ -5,7 +5,9 @@
 First ports the schemas of the 450 operations of `benchmarks.deep_schemas` in this process, and prints the CPU seconds
 and the longest step: for that long the event loop waits at a time. Then starts a bridge on 127.0.0.1 with that document
 and lists every tool, page by page, while a second client searches. Prints the longest wait of the second client before
-and during the list. The waits are of use on a machine that does nothing else. Exits with 1 if a goal is missed.
+and during the list, and how long the thread of the event loop worked in a wait: on a machine that does nothing else,
+nobody waits longer. The waits themselves are of use on such a machine only, so the goal is for the work where the
+system counts it (Linux). Exits with 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -67,24 +70,52 @@ class Client:
         return (await self.ask("tools/call", params, "search_tools"))[0]
 
 
-async def measured(port: int) -> bool:
+class LoopClock:
+    """The CPU seconds of the first thread of a process, which runs the event loop."""
+
+    def __init__(self, pid: int) -> None:
+        self._path = Path(f"/proc/{pid}/schedstat")
+
+    def now(self) -> float | None:
+        """Return the seconds since the thread began. None if the system keeps no count."""
+        try:
+            return int(self._path.read_text(encoding="ascii").split()[0]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return None
+
+    async def of(self, work: Awaitable[float]) -> tuple[float, float]:
+        """Return what a wait returns, in seconds, and what the loop worked in it; the wait again without a count."""
+        before = self.now()
+        wait = await work
+        after = self.now()
+        return wait, wait if before is None or after is None else after - before
+
+
+async def measured(port: int, pid: int) -> bool:
     """Measure, print, and return whether each goal was reached."""
     async with aiohttp.ClientSession() as session:
-        client = Client(session, port)
+        client, clock = Client(session, port), LoopClock(pid)
         await _started(client)
-        waits = [await client.search() for _ in range(100)]
-        print(f"another client, idle: at most {max(waits) * 1e3:.0f} ms")
+        waits = [await clock.of(client.search()) for _ in range(100)]
+        print(f"another client, idle: {_said(waits)}")
         start = time.monotonic()
         listing = asyncio.ensure_future(_listed(client))
         waits = []
         while not listing.done():
-            waits.append(await client.search())
+            waits.append(await clock.of(client.search()))
             await asyncio.sleep(0.005)
         tools, size = await listing
         seconds = time.monotonic() - start
     print(f"{tools} tools in {size / 1e6:.1f} MB, listed in {seconds:.2f} s")
-    print(f"another client meanwhile: at most {max(waits) * 1e3:.0f} ms in {len(waits)} searches")
-    return max(waits) <= MOST_WAIT
+    print(f"another client meanwhile: {_said(waits)}")
+    return max(work for _, work in waits) <= MOST_WAIT
+
+
+def _said(waits: list[tuple[float, float]]) -> str:
+    longest, work = max(wait for wait, _ in waits), max(work for _, work in waits)
+    return (
+        f"at most {longest * 1e3:.0f} ms in {len(waits)} searches; the loop worked at most {work * 1e3:.0f} ms in one"
+    )
 
 
 async def _started(client: Client) -> None:
@@ -158,7 +189,7 @@ def main() -> int:
         ]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            return 0 if asyncio.run(measured(port)) and is_cheap else 1
+            return 0 if asyncio.run(measured(port, process.pid)) and is_cheap else 1
         finally:
             process.terminate()
             process.wait(30)

@@ -115,9 +115,10 @@ FORMATS_INTRO = f"""# Formats of others
 {NOTICE}
 
 The bridge reads UTCP manuals, OpenAPI and Swagger 2.0 descriptions, lists of MCP tools, registries, and the files of
-MCP hosts. If a file or URL has one of the formats below, the message names the format and says what to do. The bridge
-detects the format from the content, not from the name of the file. JSON, YAML, comments, a byte order mark and UTF-16
-make no difference.
+MCP hosts. It also reads AsyncAPI 2 and 3 descriptions, Postman 2 collections, Swagger 1 descriptions and Google API
+Discovery documents: name one as a manual, as you name an OpenAPI description. If a file or URL has one of the formats
+below, the message names the format and says what to do. The bridge detects the format from the content, not from the
+name of the file. JSON, YAML, comments, a byte order mark and UTF-16 make no difference.
 
 A web page is recognised, too. If it shows an API description with Swagger UI, Redoc, Scalar, RapiDoc or Stoplight
 Elements, or links to one, the message has the address of the description.

@@ -59,9 +59,9 @@ _MAX_TAG: Final = 64
 _HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 _MAX_PAGE_BYTES: Final = 512 * 1024
 """Clients of the handshake era refuse a server-sent event above 1 MiB (Python, TypeScript, Go). Many read one page."""
-_MAX_MODERN_PAGE_BYTES: Final = 2 * 1024 * 1024
-"""Clients of 2026-07-28 get plain JSON. The SDK takes about 20 ms to write each MiB, and other calls wait. Over stdio,
-clients of the TypeScript SDK close at 10 MiB that they have not read yet."""
+_MAX_MODERN_PAGE_BYTES: Final = 1024 * 1024
+"""Clients of 2026-07-28 get plain JSON. Each MiB takes about 10 ms to write, and other calls wait. Over stdio, clients
+of the TypeScript SDK close at 10 MiB that they have not read yet."""
 _ENVELOPE_BYTES: Final = 1_024
 """Kept free in each page for the message around the tools."""
 _MAX_MANUAL_NODES: Final = 100_000

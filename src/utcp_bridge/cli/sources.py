@@ -256,15 +256,22 @@ def _template_of(place: str) -> JsonObject:
 
 
 async def _description(placed: Placed, place: str, base_url: str | None, trial: str) -> ToolSource:
+    from utcp_bridge.convert.foreign import foreign_manual
     from utcp_bridge.convert.outcome import Wishes
     from utcp_bridge.convert.sources import openapi_manual
+    from utcp_bridge.dialects.formats.described import kind_of
 
-    made = await openapi_manual(placed.document, url=placed.url, name=placed.shown, wishes=Wishes(base_url=base_url))
+    document, wishes = placed.document, Wishes(base_url=base_url)
+    kind = kind_of(document) or "OpenAPI description"
+    if kind_of(document):
+        made = await foreign_manual(placed, placed.shown, wishes)
+    else:
+        made = await openapi_manual(document, url=placed.url, name=placed.shown, wishes=wishes)
     templates = [tool["tool_call_template"] for tool in made.tools]
-    info = placed.document.get("info")
+    info = made.document.get("info")
     lost = [fault for fault in made.notes if fault.severity == "error"]
     return ToolSource(
-        "OpenAPI description",
+        kind,
         str(info.get("title") or "") if is_object(info) else "",
         place,
         {**_template_of(place), **({"base_url": base_url} if base_url else {})},

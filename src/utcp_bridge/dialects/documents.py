@@ -28,6 +28,7 @@ __all__ = [
     "form_of",
     "parse_document",
     "parse_yaml",
+    "without_comments",
     "write_document",
 ]
 
@@ -178,10 +179,10 @@ def _parse_jsonc(text: str, where: str, most: int) -> Any:
     except TooManyValues:
         raise
     except orjson.JSONDecodeError:
-        return _parse_json(_without_comments(text), where, most)
+        return _parse_json(without_comments(text), where, most)
 
 
-def _without_comments(text: str) -> str:
+def without_comments(text: str) -> str:
     """Replace comments and trailing commas by blanks, so that lines and columns stay the same."""
 
     def blank(match: re.Match[str]) -> str:

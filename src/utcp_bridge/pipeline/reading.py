@@ -227,7 +227,9 @@ def _item_schemas(facets: list[JsonObject], position: int) -> list[Any]:
         if is_list(first) and position < len(first):
             found.append(first[position])
         else:
-            found += [facet[key] for key in ("items", "additionalItems", "unevaluatedItems") if is_object(facet.get(key))]
+            found += [
+                facet[key] for key in ("items", "additionalItems", "unevaluatedItems") if is_object(facet.get(key))
+            ]
     return found
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.convert import Wishes, convert
-from utcp_bridge.dialects.formats.asyncapi import openapi_of_asyncapi
+from utcp_bridge.dialects.formats.asyncapi import on_transport, openapi_of_asyncapi
 from utcp_bridge.dialects.openapi import ConversionOptions
 from utcp_bridge.dialects.openapi import convert as convert_openapi
 from utcp_bridge.errors import ManualError, UtcpError
@@ -300,3 +300,27 @@ def test_any_document_gives_a_description_or_one_sentence(version, part, server,
     else:
         said = "a.yaml"
     assert said.startswith("a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("server", "channel", "expected"),
+    [
+        ("ws://a.example/ws/v1", "/ws/v1", "ws://a.example/ws/v1"),
+        ("ws://a.example/ws/v1/", "ws/v1", "ws://a.example/ws/v1"),
+        ("wss://a.example/ws", "/", "wss://a.example/ws"),
+        ("wss://a.example", "/", "wss://a.example/"),
+        ("wss://a.example/ws", "/rooms", "wss://a.example/ws/rooms"),
+        ("wss://a.example/{v}", "/", "wss://a.example/1/"),
+    ],
+)
+def test_a_path_that_server_and_channel_both_have_is_in_the_address_once(server, channel, expected):
+    variables = {"v": {"default": "1"}} if "{v}" in server else {}
+    document = {
+        "asyncapi": "2.6.0",
+        "info": {"title": "T", "version": "1"},
+        "servers": {"main": {"url": server, "protocol": server.partition(":")[0], "variables": variables}},
+        "channels": {channel: {"publish": {"operationId": "say", "message": {"payload": {"type": "object"}}}}},
+    }
+    made = openapi_of_asyncapi(document, "a.yaml")
+    [tool] = convert_openapi(made.openapi, url=None, options=ConversionOptions()).tools
+    assert on_transport(tool.as_json(), made.ways["say"])["tool_call_template"]["url"] == expected

@@ -279,3 +279,32 @@ def test_any_collection_gives_a_description_or_one_sentence(request_, variable):
     else:
         said = "a.json"
     assert said.startswith("a.json")
+
+
+def test_a_json_body_is_sent_without_its_comments_and_trailing_commas():
+    raw = '{\n  "a": 1, // one\n  /* two */ "url": "http://x",\n  "b": [1, 2,],\n}'
+    made = described(
+        {"name": "x", "request": {"method": "POST", "url": "https://a.example/x", "body": {"mode": "raw", "raw": raw}}}
+    )
+    content = made.openapi["paths"]["/x"]["post"]["requestBody"]["content"]
+    assert list(content["application/json"]["schema"]["properties"]) == ["a", "url", "b"]
+
+
+def test_words_in_place_of_values_are_types_instead_of_examples():
+    raw = '{"n": "<integer>", "when": "<dateTime>", "on": "<boolean>", "t": "<string>"}'
+    url = {
+        "raw": "https://a.example/x",
+        "query": [{"key": "limit", "value": "<long>"}, {"key": "q", "value": "%7B%7D"}],
+    }
+    made = described({"name": "x", "request": {"method": "POST", "url": url, "body": {"mode": "raw", "raw": raw}}})
+    operation = made.openapi["paths"]["/x"]["post"]
+    assert {one["name"]: one["schema"] for one in operation["parameters"]} == {
+        "limit": {"type": "integer"},
+        "q": {"type": "string"},
+    }
+    assert operation["requestBody"]["content"]["application/json"]["schema"]["properties"] == {
+        "n": {"type": "integer"},
+        "when": {"type": "string", "format": "date-time"},
+        "on": {"type": "boolean"},
+        "t": {"type": "string"},
+    }

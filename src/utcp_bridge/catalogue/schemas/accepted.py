@@ -1,4 +1,4 @@
-"""Parts of a listed schema in the form that every host accepts: values, types, required names, defaults, examples. Pure.
+"""Parts of a listed schema in the form that every host accepts: values, types, required names, shown values. Pure.
 
 Gemini refuses a whole request for an enumeration with anything but text in it, or for a property without a type.
 VS Code refuses a tool with an array without items. Each function here returns a schema that accepts at least what it
@@ -21,7 +21,7 @@ __all__ = [
     "NOTHING",
     "OTHERS",
     "REFERENCE",
-        "DefinitionSource",
+    "DefinitionSource",
     "Outlines",
     "ShownValues",
     "StatedTypes",

@@ -220,9 +220,7 @@ class _Writer:
         need = prepared.sizes[0] - node.size + prepared.room
         if "$ref" in schema:
             need += self._definition_room(schema)
-        outlines = [
-            self._outline(member) if member.outline is None else member.outline for member in prepared.inner
-        ]
+        outlines = [self._outline(member) if member.outline is None else member.outline for member in prepared.inner]
         need += prepared.inner_room
         for _, size in outlines:
             need += size
@@ -519,7 +517,7 @@ def _prepare(schema: JsonObject, *, is_output: bool) -> PreparedSchema:
             key: _template(key, value, prepared.leaves) for key, value in schema.items() if key in _STRUCTURE
         }
         prepared.inner = [one for one in prepared.members if one.leaf is None]
-        prepared.inner_room = sum([one.room for one in prepared.inner])
+        prepared.inner_room = sum(one.room for one in prepared.inner)
         prepared.room = sum(one.room + one.leaf.sizes[0] for one in prepared.members if one.leaf is not None)
         prepared.is_longer |= any(leaf.is_longer for leaf in prepared.leaves.values())
     return prepared

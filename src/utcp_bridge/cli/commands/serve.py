@@ -37,16 +37,17 @@ __all__ = ["frozen_when_loaded", "paused", "reload", "serve"]
 _logger = logging.getLogger(__name__)
 _GROWTH: Final = 1.5
 _MORE_OBJECTS: Final = 300_000
-_COUNTED_EVERY: Final = 100
+_COUNTED_EVERY: Final = 200
 """Full collections."""
 _OLDEST_GENERATION: Final = 2
 _YOUNG_OBJECTS: Final = 5_000
 """Objects that make the collector look at the young ones. Sixteen calls in flight are 3,000 objects, none of them in a
 circle. With Python's 700, each third call pays for a look at them: a twentieth of what a call costs."""
-_MIDDLE_COLLECTIONS: Final = 10
-_FULL_COLLECTION_AFTER: Final = 2
-"""Collections of middle objects. What survives a full one is frozen, so each object is in one full collection however
-many there are. With Python's 10, one looks at half a million objects, and every call waits for 60 ms."""
+_YOUNG_COLLECTIONS: Final = 2
+_MIDDLE_COLLECTIONS: Final = 2
+"""How many of them come before a collection of the next generation. What survives a full collection is frozen, so each
+object is in one however many there are. With Python's 10 and 10, one looks at half a million objects, and every call
+waits for 60 ms."""
 _SWITCH_SECONDS: Final = 0.000_5
 
 
@@ -430,7 +431,7 @@ async def _freeze_when_loaded(client: UtcpClient) -> None:
 
     await client.wait_loaded(client.settings.startup_wait)
     gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS, _MIDDLE_COLLECTIONS, _FULL_COLLECTION_AFTER)
+    gc.set_threshold(_YOUNG_OBJECTS, _YOUNG_COLLECTIONS, _MIDDLE_COLLECTIONS)
     gc.enable()
     survivors = _Survivors()
     gc.callbacks.append(survivors.freeze)

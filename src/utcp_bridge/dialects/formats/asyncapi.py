@@ -225,7 +225,9 @@ class _AsyncApi:
         protocol = str(server["protocol"]).lower()
         identity = self._identity(operation.identity)
         path = operation.address if operation.address.startswith("/") else f"/{operation.address}"
-        path = "" if path == "/" and self._is_whole(server) else path
+        address, own = self._server(server, protocol), _path_of(server)
+        if own and path.strip("/") in {"", own} and "{" not in own:  # the address has it already
+            address, path = {**address, "url": address["url"].removesuffix(f"/{own}")}, f"/{own}"
         is_socket = protocol in {"ws", "wss"}
         method, made = self._http(operation) if not is_socket else ("post", self._socket(operation))
         made |= {
@@ -235,22 +237,14 @@ class _AsyncApi:
             "tags": [
                 one["name"] for one in _list(operation.node.get("tags")) if isinstance(_object(one).get("name"), str)
             ],
-            "servers": [self._server(server, protocol)],
+            "servers": [address],
             "security": self._security(operation.node.get("security", server.get("security")), where),
         }
         made["parameters"] = [*self._path_parameters(operation, path), *made["parameters"]]
-        path = path or "/"
         while method in paths.setdefault(path, {}):
             path += "#"  # several operations of one channel; what follows the mark is not sent
         paths[path][method] = made
         self._made.ways[identity] = self._way(operation, protocol, made)
-
-    def _is_whole(self, server: Mapping[str, Any]) -> bool:
-        """Return whether a server's address has a path, which the channel `/` does not extend."""
-        return (
-            bool(str(server.get("pathname") or "").strip("/"))
-            or "/" in str(server.get("url") or "").partition("://")[2]
-        )
 
     def _identity(self, stated: str) -> str:
         base = named = safe_name(stated)[:_MAX_NAME].strip("_-") or "operation"
@@ -419,6 +413,13 @@ class _AsyncApi:
             return False
         self._schemes[name] = made
         return True
+
+
+def _path_of(server: Mapping[str, Any]) -> str:
+    """Return the path in the address of a server, without slashes around it."""
+    url = str(server.get("url") or "")
+    whole = url.partition("://")[2] or url
+    return str(server.get("pathname") or "").strip("/") or whole.partition("/")[2].strip("/")
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """Descriptions in formats of others that the bridge reads: each becomes an OpenAPI description and its tools (pure).
 
-The reader of OpenAPI makes the tools. `ForeignDescription.placed` then gives a tool what OpenAPI has no place for: another
-transport, or fixed headers.
+The reader of OpenAPI makes the tools. `ForeignDescription.placed` then gives a tool what OpenAPI has no place for:
+another transport, or fixed headers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from utcp_bridge.dialects.formats.swagger1 import declarations_of, is_swagger1, 
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import Fault, JsonObject, is_object
 
-__all__ = ["ForeignDescription", "DescriptionOptions", "declarations_in", "described", "file_of_declaration", "is_described", "referred_places"]
+__all__ = [
+    "DescriptionOptions",
+    "ForeignDescription",
+    "declarations_in",
+    "described",
+    "file_of_declaration",
+    "is_described",
+    "kind_of",
+    "referred_places",
+]
 
 _NO_VALUES: Final[Mapping[str, str]] = {}
 _NO_FILES: Final[Mapping[str, Any]] = {}
@@ -51,9 +60,22 @@ class ForeignDescription:
     """Returns a tool (an object of a v1 manual) with its final call template."""
 
 
+_KINDS: Final[tuple[tuple[Callable[[Any], bool], str], ...]] = (
+    (is_discovery, "Google API Discovery document"),
+    (is_postman, "Postman collection"),
+    (is_asyncapi, "AsyncAPI description"),
+    (is_swagger1, "Swagger 1 description"),
+)
+
+
+def kind_of(document: Any) -> str:
+    """Return what a description in one of these formats is called; an empty text for any other document."""
+    return next((name for fits, name in _KINDS if fits(document)), "")
+
+
 def is_described(document: Any) -> bool:
     """Return whether a parsed document is a description in one of these formats."""
-    return any(fits(document) for fits in (is_discovery, is_postman, is_asyncapi, is_swagger1))
+    return kind_of(document) != ""
 
 
 def referred_places(document: JsonObject, url: str | None) -> list[str]:

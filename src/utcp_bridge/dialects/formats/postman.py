@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
+from utcp_bridge.dialects.documents import without_comments
 from utcp_bridge.dialects.openapi.tools import safe_name
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import Fault, JsonObject, is_list, is_object
@@ -48,6 +49,23 @@ _SECRET_NAMES: Final = re.compile(r"(?i)(?:api[-_]?key|access[-_]?token|auth[-_]
 _BEARER: Final = frozenset({"bearer", "jwt"})
 _MAX_SAMPLE_DEPTH: Final = 20
 _MAX_TEXT: Final = 120
+_TYPES: Final[Mapping[str, JsonObject]] = {
+    "<string>": {"type": "string"},
+    "<integer>": {"type": "integer"},
+    "<long>": {"type": "integer"},
+    "<number>": {"type": "number"},
+    "<float>": {"type": "number"},
+    "<double>": {"type": "number"},
+    "<boolean>": {"type": "boolean"},
+    "<uuid>": {"type": "string", "format": "uuid"},
+    "<date>": {"type": "string", "format": "date"},
+    "<dateTime>": {"type": "string", "format": "date-time"},
+    "<email>": {"type": "string", "format": "email"},
+    "<uri>": {"type": "string", "format": "uri"},
+}
+"""What collections that were made of OpenAPI descriptions have in place of values."""
+_NO_VALUES: Final = frozenset({"{}", "%7B%7D"})
+"""What collections that were made of other descriptions have in place of values."""
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?", re.ASCII)
 
 
@@ -390,8 +408,8 @@ def _header_list(stated: Any) -> list[JsonObject]:
 
 
 def _json_sample(text: str) -> Any:
-    """Return the value of a JSON text with open variables; None if it is not JSON. Comments are skipped."""
-    text = "\n".join("" if line.lstrip().startswith("//") else line for line in text.split("\n"))
+    """Return the value of a JSON text with open variables; None if it is not JSON. Postman leaves out its comments."""
+    text = without_comments(text)
     for marked in (text, _bare_variables_as_null(text)):
         try:
             return _without_variables(json.loads(marked))
@@ -562,15 +580,21 @@ def _sample_schema(value: Any, depth: int = 0) -> JsonObject:
     if isinstance(value, int | float):
         return {"type": "number", "examples": [value]}
     text = str(value)
-    return {"type": "string", **({"examples": [text]} if 0 < len(text) <= _MAX_TEXT else {})}
+    return dict(_TYPES[text]) if text in _TYPES else {"type": "string", **_example(text)}
 
 
 def _text_schema(text: str) -> JsonObject:
     """Return a schema of a value that a URL, a header or a form has as text. Numbers may come as numbers, too."""
-    example = {"examples": [text]} if 0 < len(text) <= _MAX_TEXT else {}
+    if text in _TYPES:
+        return dict(_TYPES[text])
+    example = _example(text)
     if text in {"true", "false"}:
         return {"type": ["boolean", "string"], **example}
     return {"type": ["number", "string"] if _NUMBER.fullmatch(text) else "string", **example}
+
+
+def _example(text: str) -> JsonObject:
+    return {"examples": [text]} if 0 < len(text) <= _MAX_TEXT and text not in _NO_VALUES else {}
 
 
 def _shape(schema: JsonObject) -> Any:
