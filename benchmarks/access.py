@@ -2,10 +2,10 @@
 
 Bridges that differ in their settings alone take turns in short blocks of calls. The figure is the CPU time of a call
 (user and system, from the kernel's scheduler) as a multiple of that of the bridge that lets anyone in. Each ratio is of
-four blocks in a row, plain, own, own, plain, so a machine that becomes slower or faster slows both alike. The layout of
-its memory alone makes a process a few per cent slower or faster than another one, hence many starts: the interval is a
-bootstrap over starts, and over rounds within them. `anyone, again` compares two bridges of the same settings: what its
-interval leaves open, no other row can decide.
+four blocks in a row, plain, own, own, plain, so a machine that becomes slower or faster slows both alike. All bridges
+are in one process, because the layout of its memory alone makes a process some per cent slower or faster than another
+one. The interval is a bootstrap over starts, and over rounds within them. `anyone, again` compares two bridges of the
+same settings: what its interval leaves open, no other row can decide.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import argparse
 import asyncio
 import contextlib
 import json
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from statistics import median
 from time import monotonic
-from typing import Any
+from typing import IO, Any, cast
+from urllib.parse import urlsplit
 
 from benchmarks.harness.clients import HttpLane, run_burst
 from benchmarks.harness.messages import ERAS, Address, Era, Load
@@ -29,7 +31,7 @@ from benchmarks.harness.processes import BRIDGE, CLIENT_CORE, Running, catalogue
 
 from utcp_bridge.access.tokens import TokenFile
 
-TOOLS, IN_FLIGHT, BLOCK, WARM, SETTLING = 10, 16, 400, 1_500, 48
+TOOLS, IN_FLIGHT, BLOCK, WARM, SETTLING = 10, 16, 160, 1_500, 48
 """Tools; lanes; and calls: of a block, of a new process, and of new connections before they count."""
 MAX_SECONDS = 60.0
 """Of a block, on a machine that is busy."""
@@ -65,17 +67,22 @@ class Variant:
     address: Address
     load: Load
 
-    async def block(self, calls: int = BLOCK) -> float:
-        """Return the CPU seconds a call of one block. Its connections are new, because servers close idle ones."""
+    @contextlib.asynccontextmanager
+    async def lanes(self) -> AsyncIterator[list[HttpLane]]:
+        """Return new connections, because servers close idle ones, after some calls that do not count."""
         lanes = [await HttpLane.open(self.address, self.load.era) for _ in range(IN_FLIGHT)]
         try:
             await run_burst(lanes, self.load, MAX_SECONDS, SETTLING)
-            before = self.running.cpu()
-            done = await run_burst(lanes, self.load, MAX_SECONDS, calls)
-            return (self.running.cpu() - before) / len(done.latencies)
+            yield lanes
         finally:
             for lane in lanes:
                 lane.close()
+
+    async def block(self, lanes: list[HttpLane], calls: int = BLOCK) -> float:
+        """Return the CPU seconds a call of one block."""
+        before = self.running.cpu()
+        done = await run_burst(lanes, self.load, MAX_SECONDS, calls)
+        return (self.running.cpu() - before) / len(done.latencies)
 
 
 @dataclass
@@ -110,26 +117,36 @@ def _middle(starts: Sequence[Sequence[float]]) -> float:
     return median(median(one) for one in starts)
 
 
-@contextlib.asynccontextmanager
-async def serving(settings: dict[str, Any], era: Era, port: int) -> AsyncIterator[Variant]:
-    """Start a bridge with these settings."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-access-") as written:
-        folder = Path(written)
-        manual = folder / "manual.json"
-        manual.write_text(json.dumps(catalogue(TOOLS, port)), encoding="utf-8")
-        path = write_config(folder, {"catalogue": {"call_template_type": "file", "file_path": str(manual)}})
-        config = json.loads(path.read_text(encoding="utf-8"))
-        config["bridge"] |= settings
-        path.write_text(json.dumps(config), encoding="utf-8")
-        headers: tuple[str, ...] = ()
-        access = settings.get("access", {})
-        if "tokens_file" in access:
-            profiles = ["all"] if "profiles" in access else None
-            headers = (f"Authorization: Bearer {TokenFile(folder / 'tokens.json').add('ci', profiles=profiles).value}",)
-        running = start([*BRIDGE.command, str(path), *BRIDGE.http_flags])
+def written(folder: Path, settings: dict[str, Any], port: int) -> tuple[Path, tuple[str, ...]]:
+    """Write a configuration; return its file, and the headers that clients send."""
+    folder.mkdir()
+    manual = folder / "manual.json"
+    manual.write_text(json.dumps(catalogue(TOOLS, port)), encoding="utf-8")
+    path = write_config(folder, {"catalogue": {"call_template_type": "file", "file_path": str(manual)}})
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["bridge"] |= {"port": 0, **settings}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    access = settings.get("access", {})
+    if "tokens_file" not in access:
+        return path, ()
+    profiles = ["all"] if "profiles" in access else None
+    token = TokenFile(folder / "tokens.json").add("ci", profiles=profiles).value
+    return path, (f"Authorization: Bearer {token}",)
+
+
+@contextlib.contextmanager
+def serving(names: Sequence[str], era: Era, port: int) -> Iterator[dict[str, Variant]]:
+    """Start one process with a bridge for each name."""
+    load = Load(era, BRIDGE.tool(TOOLS - 1), {"q": "tea", "limit": 5}, b"pong")
+    with tempfile.TemporaryDirectory(prefix="benchmark-access-") as above:
+        made = [written(Path(above) / str(place), SETTINGS.get(name, {}), port) for place, name in enumerate(names)]
+        running = start([sys.executable, "-m", "benchmarks.harness.side_by_side", *(str(path) for path, _ in made)])
         try:
-            address = replace(await asyncio.to_thread(running.wait_for_url), headers=headers)
-            yield Variant(running, address, Load(era, BRIDGE.tool(TOOLS - 1), {"q": "tea", "limit": 5}, b"pong"))
+            urls = [urlsplit(url) for url in json.loads(cast(IO[bytes], running.stdout).readline())]
+            yield {
+                name: Variant(running, Address(str(url.hostname), url.port or 0, url.path, headers=headers), load)
+                for name, url, (_, headers) in zip(names, urls, made, strict=True)
+            }
         finally:
             running.stop()
 
@@ -141,29 +158,29 @@ async def measure(names: Sequence[str], era: Era, rounds: int, starts: int, ends
         for number in range(starts):
             if number and monotonic() > ends:
                 break
-            async with contextlib.AsyncExitStack() as stack:
-                # who starts first differs, because that may decide about memory and caches
-                turned = [PLAIN, *names][:: -1 if number % 2 else 1]
-                variants = {
-                    name: await stack.enter_async_context(serving(SETTINGS.get(name, {}), era, port)) for name in turned
-                }
+            # who is first differs, because that may decide about memory and caches
+            every = [PLAIN, *names]
+            turned = [*every[number % len(every) :], *every[: number % len(every)]]
+            with serving(turned, era, port) as variants:
                 for variant in variants.values():
-                    await variant.block(WARM)
+                    async with variant.lanes() as lanes:
+                        await variant.block(lanes, WARM)
                 plain = variants.pop(PLAIN)
                 for name in names:
-                    found[name].starts.append([])
-                for _ in range(rounds):
-                    for name in names:
-                        await _compare(plain, variants[name], found[name])
+                    await _compare(plain, variants[name], found[name], rounds)
     return found
 
 
-async def _compare(plain: Variant, own: Variant, ratios: Ratios) -> None:
-    """Add the ratio of four blocks."""
-    first = await plain.block()
-    spent = [await own.block(), await own.block()]
-    ratios.starts[-1].append(sum(spent) / (first + await plain.block()))
-    ratios.seconds += spent
+async def _compare(plain: Variant, own: Variant, ratios: Ratios, rounds: int) -> None:
+    """Add the ratios of one start, each of four blocks."""
+    found: list[float] = []
+    async with plain.lanes() as theirs, own.lanes() as ours:
+        for _ in range(rounds):
+            first = await plain.block(theirs)
+            spent = [await own.block(ours), await own.block(ours)]
+            found.append(sum(spent) / (first + await plain.block(theirs)))
+            ratios.seconds += spent
+    ratios.starts.append(found)
 
 
 def table(measured: Mapping[Era, Mapping[str, Ratios]]) -> Iterator[str]:
@@ -193,8 +210,8 @@ def write_table(page: Path, lines: Sequence[str]) -> None:
 async def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5, help="rounds for each start")
-    parser.add_argument("--starts", type=int, default=12, help="how often new processes are started")
+    parser.add_argument("--rounds", type=int, default=40, help="rounds for each start")
+    parser.add_argument("--starts", type=int, default=6, help="how often new processes are started")
     parser.add_argument("--minutes", type=float, default=60.0, help="of an era; no start begins after them")
     parser.add_argument("--era", choices=ERAS, action="append", help="versions of the protocol; default: both")
     parser.add_argument(

@@ -51,6 +51,9 @@ class Served:
         """Send a request that changes something, as the page does."""
         return await self.ask(path, body, **{**ACTS, **headers})
 
+    def forget_cookies(self):
+        self._http.cookies.clear()
+
     async def close(self):
         await self._http.aclose()
 

@@ -9,6 +9,7 @@ from tests.console.conftest import WEATHER, text_manual
 
 from utcp_bridge.access.approvals import ApprovalDesk, ApprovalOptions, ApprovalRecords, Pending
 from utcp_bridge.access.rules import open_rules
+from utcp_bridge.access.tokens import TokenFile
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.settings import BridgeSettings
@@ -220,6 +221,40 @@ async def test_decisions_need_a_visitor_whom_the_bridge_knows(serving, tmp_path)
     manual, extensions = text_manual("weather", WEATHER), Extensions(ruling=rules)
     await serving(unknown, manual, extensions=extensions, access=access)
     await serving(known, manual, extensions=extensions, access=access, bearer_token=TOKEN)
+
+
+async def test_a_token_cannot_approve_a_call_that_was_made_with_it(serving, tmp_path):
+    access = {"rules": [{"do": "ask"}], "approvals": {"store": "file:approvals", "ways": ["operator"]}}
+    rules = open_rules(access["rules"], seconds=5, profiles=[])
+    options = ApprovalOptions.read(access["approvals"])
+    rules.asker = ApprovalDesk(options, options.open_store(tmp_path, BridgeSettings()), Redactor())
+    file = TokenFile(tmp_path / "tokens.json")
+    agent, operator = (f"Bearer {file.add(name, scopes=['console']).value}" for name in ("agent", "operator"))
+
+    async def work(served):
+        shared = f"Bearer {TOKEN}"
+        for city, asker, decider in (("Paris", agent, operator), ("Rome", shared, agent)):
+            body = {"tool": "weather.get", "arguments": {"city": city}}
+            await served.act("/admin/api/call", body, authorization=asker)
+            waiting = (await served.ask("/admin/api/approvals", authorization=asker)).json()["approvals"]
+            [ident] = [one["id"] for one in waiting if city in one["shown"]]
+            entered = await served.act("/console/session", {"secret": asker.removeprefix("Bearer ")})
+            cookie = entered.headers["set-cookie"].partition(";")[0]
+            served.forget_cookies()
+            for own in ({"authorization": asker}, {"cookie": cookie}, {"cookie": cookie, "authorization": decider}):
+                reply = await served.act("/admin/api/decide", {"id": ident[:6], "decision": "approve"}, **own)
+                assert (reply.status_code, ident in reply.json()["remedy"]) == (403, True), reply.text
+            again = await served.act("/admin/api/call", body, authorization=asker)
+            assert "needs an approval" in again.json()["result"]["content"][0]["text"]
+            decision = {"id": ident, "decision": "approve"}
+            reply = await served.act("/admin/api/decide", decision, authorization=decider)
+            assert (reply.status_code, reply.json()["state"]) == (200, "approved")
+            called = await served.act("/admin/api/call", body, authorization=asker)
+            assert not called.json()["result"].get("isError")
+
+    manual, extensions = text_manual("weather", WEATHER), Extensions(ruling=rules)
+    options = {"extensions": extensions, "access": {**access, "tokens_file": str(file.path)}, "bearer_token": TOKEN}
+    await serving(work, manual, **options)
 
 
 async def test_approvals_are_those_of_rules_that_came_later_and_bad_records_are_not_shown(serving, tmp_path):

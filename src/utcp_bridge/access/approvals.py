@@ -199,12 +199,23 @@ class ApprovalRecords:
             return record
 
     async def decide(
-        self, ident: str, state: Literal["approved", "denied"], by: str, seconds: float
+        self, ident: str, state: Literal["approved", "denied"], by: str, seconds: float, *, principal: str | None = None
     ) -> JsonObject | None:
-        """Note a decision about the request whose id begins so; None if none or several do, or it is decided."""
+        """Note a decision about the request whose id begins so; None if none or several do, or it is decided.
+
+        `principal` is who decides, if that may be one who calls.
+
+        :raises PolicyError: a principal would approve its own call.
+        """
         found = [one for one in await self.waiting() if ident and one["id"].startswith(ident)]
         if len(found) != 1:
             return None
+        if state == "approved" and principal is not None and found[0]["principal"] == _line(principal):
+            command = f"utcp-bridge approvals approve {found[0]['id']}"
+            raise PolicyError(
+                "This token made the call, so it cannot approve it.",
+                remedy=f"Use another token with the scope `console`, or `{command}`.",
+            )
         key = found[0]["key"]
         async with self._store.lock(key):
             record = await self._store.get(key)

@@ -356,9 +356,10 @@ class Admin:
         waiting = await found[1].waiting()
         return [{key: value for key, value in one.items() if key not in {"key", "digest"}} for one in waiting]
 
-    async def decide(self, ident: str, decision: str, by: str) -> JsonObject:
-        """Approve or deny a call that waits, and return its record.
+    async def decide(self, ident: str, decision: str, by: str, principal: str | None = None) -> JsonObject:
+        """Approve or deny a call that waits, and return its record. `principal` has the token that decides.
 
+        :raises PolicyError: it made the call itself.
         :raises ConfigError: no call waits under this id, or the decision is not one.
         """
         states: dict[str, Literal["approved", "denied"]] = {"approve": "approved", "deny": "denied"}
@@ -367,7 +368,7 @@ class Admin:
         record = None
         if (found := self._approvals()) is not None:
             options, records = found
-            record = await records.decide(ident, states[decision], by, options.seconds)
+            record = await records.decide(ident, states[decision], by, options.seconds, principal=principal)
         if record is None:
             raise ConfigError(f"No single call waits under the id {clean_line(ident, 40)!r}.")
         return {key: value for key, value in record.items() if key not in {"key", "digest"}}

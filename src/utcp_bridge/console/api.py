@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from utcp_bridge import __version__
+from utcp_bridge.access.principals import ANYONE
 from utcp_bridge.console.admin import MAX_PAGE, Admin
 from utcp_bridge.console.visitors import HEADER
 from utcp_bridge.errors import InvalidArguments, PolicyError
@@ -148,8 +149,9 @@ class _Answers:
 
     async def decide(self, asked: Question) -> Any:
         asked.insist_on_login()
-        by = f"console ({asked.requester.principal})"
-        return await self._admin.decide(asked.text("id"), asked.text("decision"), by)
+        name = asked.requester.principal
+        own = None if name == ANYONE.name else name  # a code is of the operator, and makes no calls over MCP
+        return await self._admin.decide(asked.text("id"), asked.text("decision"), f"console ({name})", own)
 
     async def drift(self, _: Question) -> Any:
         return await self._admin.differences()
