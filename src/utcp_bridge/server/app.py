@@ -248,13 +248,16 @@ class BridgeServer(HandlingServer):
         :raises MCPError: the request is refused.
         """
         try:
+            work = partial(self._dispatch, ctx, params)
+            if not (self.client.notes_requesters or trace_context.is_on()):
+                return await self.interaction.serve(ctx, work)
             with (
                 setting(REQUESTER, requester_of(ctx, self.part.profile_name))
                 if self.client.notes_requesters
                 else nullcontext(),
                 trace_context.with_baggage(ctx.meta) if trace_context.is_on() else nullcontext(),
             ):
-                return await self.interaction.serve(ctx, partial(self._dispatch, ctx, params))
+                return await self.interaction.serve(ctx, work)
         except MCPError:
             raise
         except UnknownTool as error:

@@ -89,9 +89,14 @@ class HotConnection(Connection):
         """What ends with the request."""
         return AsyncExitStack()
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether handlers have bound something to the request, which `aclose` ends."""
+        return "exit_stack" in self.__dict__
+
     async def aclose(self) -> None:
         """End what handlers have bound to the request."""
-        if "exit_stack" in self.__dict__:
+        if self.is_bound:
             await aclose_shielded(self)
 
 
@@ -158,13 +163,13 @@ class HotCalls:
         self._envelopes[key] = found = _validated({name: meta[name] for name in ENVELOPE if name in meta})
         return found
 
-    async def respond(
+    def respond(
         self,
         request: HotRequest,
         exchange: DispatchContext[Any],
         connection: Connection,
         http_request: Any = None,
-    ) -> JsonObject:
+    ) -> Awaitable[JsonObject]:
         """Return the result of a request in its final form.
 
         :raises MCPError: the request is refused.
@@ -180,7 +185,7 @@ class HotCalls:
             protocol_version=connection.protocol_version,
             request=http_request,
         )
-        result: Any = await self._server.shortcut(ctx, self._next)
+        result: Any = self._server.shortcut(ctx, self._next)
         return result  # type: ignore[no-any-return]
 
     async def _next(self, ctx: Context) -> JsonObject:
