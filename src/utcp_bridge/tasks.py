@@ -213,7 +213,8 @@ class TimeLimit:
         self._task = task
         self._before = task.cancelling()
         self._token = _limit.set(self)
-        self.deadline = self._deadline
+        if self._deadline != inf:
+            self._timer = self._loop.call_at(self._deadline, self._expire)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:

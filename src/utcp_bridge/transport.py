@@ -177,6 +177,8 @@ class Transport(ABC, Generic[TemplateT]):
     """Whether calls may run as long as `stream_timeout` instead of `call_timeout`."""
     ends_at_once: ClassVar[bool] = False
     """Whether the clean-up of a call that is cancelled waits for nothing, so that it is enough to cancel it once."""
+    emits: ClassVar[bool] = True
+    """Whether a call may give partial results. If not, the layers do not look for any."""
     longest_pause: ClassVar[float | None] = None
     """Most seconds for which calls to a peer that does not answer are refused; None for the setting."""
 

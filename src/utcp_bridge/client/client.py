@@ -115,13 +115,15 @@ class UtcpClient(ReferenceNames):
             services, self._registry, binder, self.repository, extensions.documents, extensions.lock_file
         )
         self._registration.remapped = lambda name: self._mapped.changed(name)  # noqa: PLW0108 - made late
-        self._limits = Limits(partial(allowance_of, self.settings), self.shared.limits if self.shared else None)
+        self._limits = Limits(
+            partial(allowance_of, self.settings), self.shared.limits if self.shared else None, emits=self._emits
+        )
         registration = self._registration
         self._upkeep = Upkeep(services, registration, self._tasks, self.redactor, self._limits.left, self._forget)
         self._search = ToolSearch(config, services, registration, extensions, self.find)
         self._shadowing = Shadowing(self, self._tasks.spawn, ShadowRecord(extensions.lock_file, self.redactor))
         self._breakers = Breakers(self._breaker_rule, self._peer)
-        self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
+        self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share, emits=self._emits)
         files = FileRoots.of(self.settings, root)
         self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
         self._audit, self.refusals = audits_of(self.recent.beside(extensions.audit), self.settings, self.redactor)
@@ -636,6 +638,9 @@ class UtcpClient(ReferenceNames):
         if tool in self._targets:
             self._peers[tool] = peer
         return peer
+
+    def _emits(self, tool: Tool) -> bool:
+        return self._registration.transport(tool.kind).emits
 
     def _breaker_rule(self, tool: Tool) -> BreakerRule:
         return BreakerRule.of(self.settings, tool, self._registration.transport(tool.kind).longest_pause)

@@ -543,14 +543,16 @@ if HttpToolsProtocol is not None:
         """Whether the connection stays here unless a request belongs elsewhere."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            self._own = cast("_Config", self.config)
             joined: Any = JoinedWrites(transport, self.loop)
+            self._joined = joined
             self.app_state = with_certificate(self.app_state, transport)
             super().connection_made(joined)
             self._watched = _admitted(self, joined)
             self._known = KnownHeads()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            cast("_Config", self.config).open_connections.forget(self._watched)
+            self._own.open_connections.forget(self._watched)
             self._end_waiting()
             self._known.forget()
             super().connection_lost(exc)
@@ -558,7 +560,7 @@ if HttpToolsProtocol is not None:
                 self._taken.disconnected()
 
         def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-            config = cast("_Config", self.config)
+            config = self._own
             if config.passing is not None and self._leaves(config.passing, cycle.scope):
                 return
             ahead = config.ahead
@@ -582,7 +584,7 @@ if HttpToolsProtocol is not None:
             """Return the request that waits for its body, which then waits no longer."""
             waiting, self._waiting = self._waiting, None
             if waiting is not None:
-                cast("Any", self.config).ahead.let_go()
+                cast("Any", self._own.ahead).let_go()
             return waiting
 
         def shutdown(self) -> None:
@@ -596,7 +598,7 @@ if HttpToolsProtocol is not None:
             watched = self._watched
             before, self._chunk = watched.phase, len(data)
             watched.shares = False
-            if cast("_Config", self.config).passing is not None:
+            if self._own.passing is not None:
                 self._read = data if before == _SILENT else self._read + data if before == _HEAD else b""
             if before == _SILENT and watched.is_free():
                 if self._known and self._takes_known(data):
@@ -634,9 +636,9 @@ if HttpToolsProtocol is not None:
             """Let a request whose body has come be answered, if it waited for that."""
             if (waiting := self._end_waiting()) is not None:
                 cycle, app, head = waiting
-                taken = cast("Any", self.config).ahead.take(head, cycle.scope, bytes(cycle.body))
+                taken = cast("Any", self._own.ahead).take(head, cycle.scope, bytes(cycle.body))
                 if taken is not None:
-                    self._known.learn(self._data, cycle)
+                    self._known.learn(self._data, cycle, head)
                 self._data = b""
                 self._start_taken(cycle, taken, app)
 
@@ -652,13 +654,13 @@ if HttpToolsProtocol is not None:
             if found is None:
                 return False
             known, scope, body = found
-            config = cast("Any", self.config)
+            config, ahead = self._own, self._own.ahead
             if config.passing is not None and self._leaves(config.passing, scope):
                 return True
-            if (head := config.ahead.may_take(scope)) is None:
+            if ahead is None or (head := ahead.again(known.head, scope)) is None:
                 return False
-            config.ahead.let_go()
-            if (taken := config.ahead.take(head, scope, body)) is None:
+            known.head = head
+            if (taken := ahead.take(head, scope, body)) is None:
                 return False
             self._watched.whole()
             self.cycle = cycle_of(known, scope, self.server_state.default_headers)
@@ -672,7 +674,7 @@ if HttpToolsProtocol is not None:
             if cycle is not self.cycle or self.flow.write_paused or self.transport.is_closing():
                 return False
             cycle.response_started = cycle.response_complete = True
-            cast("Any", self.transport).write_whole(head_of_response(status, cycle.default_headers, own), body)
+            self._joined.write_whole(head_of_response(status, cycle.default_headers, own), body)
             if self.pipeline or self.timeout_keep_alive_task is None:
                 self.on_response_complete()
             else:  # the timer goes on, and looks at the time when it fires

@@ -13,6 +13,7 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
@@ -111,12 +112,12 @@ class Reply:
     @property
     def media_type(self) -> str:
         """The Content-Type in lower case without its parameters; empty if there is none."""
-        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return _read_type(self.headers.get("Content-Type", ""))[0]
 
     @property
     def charset(self) -> str | None:
         """The charset that the Content-Type declares."""
-        return parameter(self.headers.get("Content-Type", ""), "charset") or None
+        return _read_type(self.headers.get("Content-Type", ""))[1]
 
     @property
     def location(self) -> str | None:
@@ -215,6 +216,12 @@ class Reply:
         ):
             charset = found[1].decode("ascii")
         return decode(self.body, charset)
+
+
+@lru_cache(maxsize=64)  # replies of a service have few types
+def _read_type(content_type: str) -> tuple[str, str | None]:
+    """Return the media type and the charset of a `Content-Type`."""
+    return content_type.partition(";")[0].strip().lower(), parameter(content_type, "charset") or None
 
 
 class _BareUrl:

@@ -211,9 +211,11 @@ class Limits:
     shared: SharedLimits | None = None
     gates: dict[str, _Gate] = field(default_factory=dict[str, _Gate])
     cohorts: dict[str, _Cohort] = field(default_factory=dict[str, _Cohort])
+    emits: Callable[[Tool], bool] = lambda _tool: True
+    """Whether calls of a tool may give partial results, which are then counted."""
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
-        allowance, manual = self.allowance(tool), tool.manual
+        allowance, manual, emits = self.allowance(tool), tool.manual, self.emits(tool)
 
         async def limited(call: Call, emit: Emit) -> Result:
             gate = self.gates.get(manual)
@@ -231,7 +233,7 @@ class Limits:
             try:
                 if self.shared is not None and (allowance.is_shared or allowance.rate is not None):
                     slot.lease = await _among_all(self.shared, gate)
-                return await inner(call, _counting(emit, allowance.partials))
+                return await inner(call, _counting(emit, allowance.partials) if emits else emit)
             finally:
                 cohort.leave()
                 slot.end()

@@ -73,9 +73,11 @@ class Retry:
     first_pause: float = _FIRST_PAUSE
     share: float | None = None
     budgets: dict[str, RetryBudget] = field(default_factory=dict[str, RetryBudget])
+    emits: Callable[[Tool], bool] = lambda _tool: True
+    """Whether calls of a tool may give partial results."""
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
-        times, manual = self.times(tool), tool.manual
+        times, manual, emits = self.times(tool), tool.manual, self.emits(tool)
         if times == 0 or not self.idempotent(tool):
             return inner
 
@@ -90,7 +92,7 @@ class Retry:
 
             for attempt in range(times):
                 try:
-                    return await inner(call, noting)
+                    return await inner(call, noting if emits else emit)
                 except UtcpError as error:
                     if emitted or not error.retryable:
                         raise

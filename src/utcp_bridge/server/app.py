@@ -260,6 +260,9 @@ class BridgeServer(HandlingServer):
         :raises MCPError: the request is refused.
         """
         try:
+            work = partial(self._dispatch, ctx, params)
+            if not (self.client.notes_requesters or trace_context.is_on()):
+                return await self.interaction.serve(ctx, work)
             with (
                 setting(REQUESTER, requester_of(ctx, self.part.profile_name))
                 if self.client.notes_requesters
@@ -268,7 +271,7 @@ class BridgeServer(HandlingServer):
                 if trace_context.is_on() and ctx.meta and "baggage" in ctx.meta
                 else nullcontext(),
             ):
-                return await self.interaction.serve(ctx, partial(self._dispatch, ctx, params))
+                return await self.interaction.serve(ctx, work)
         except MCPError:
             raise
         except UnknownTool as error:

@@ -167,17 +167,21 @@ class Parts:
         result["_meta"] = {SERVER_INFO_META_KEY: stamp}
         return result
 
-    async def called(self, call: ToolCall, emit: Emit, caller: Caller) -> JsonObject:
+    def called(self, call: ToolCall, emit: Emit, caller: Caller) -> Awaitable[JsonObject]:
         """Return the result of a tool or a meta-tool.
 
         :raises UnknownTool: the name is not that of a tool.
         :raises UtcpError: see `call_entry`.
         """
-        if self.copies is None:
-            return await self._called(call, emit, caller)
-        before = set(self.copies.waiting)
-        result = await self._called(call, emit, caller)
-        await self.copies.written(before)
+        made = self._called(call, emit, caller)
+        return made if self.copies is None else self._copied(self.copies, made)
+
+    @staticmethod
+    async def _copied(copies: ResultsAcross, made: Awaitable[JsonObject]) -> JsonObject:
+        """Return a result when the copies of what it keeps are written."""
+        before = set(copies.waiting)
+        result = await made
+        await copies.written(before)
         return result
 
     async def _called(self, call: ToolCall, emit: Emit, caller: Caller) -> JsonObject:

@@ -51,6 +51,7 @@ class HttpTransport(Transport[HttpTemplate]):
     template = HttpTemplate
     raw_fields: ClassVar[frozenset[str]] = frozenset({"request_plan"})
     ends_at_once: ClassVar[bool] = True
+    emits: ClassVar[bool] = False
 
     @classmethod
     def endpoint(cls, template: HttpTemplate) -> str | None:

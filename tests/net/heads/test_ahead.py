@@ -346,6 +346,9 @@ class TakesAll:
     def may_take(self, scope):
         return scope["headers"]
 
+    def again(self, _head, scope):
+        return self.may_take(scope)
+
     def let_go(self):
         pass
 

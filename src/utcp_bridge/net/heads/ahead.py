@@ -61,6 +61,13 @@ class Ahead(Protocol):
         """Note that a request that may be taken waits no longer for its body."""
         ...
 
+    def again(self, head: Any, scope: Any) -> Any:
+        """Return what `take` needs for a request with known headers whose body has come; None if it is not taken.
+
+        `head` is that of the last request with the same headers, but for the length and the name of the tool.
+        """
+        ...
+
     def take(self, head: Any, scope: Any, body: bytes) -> Any:
         """Return an ASGI application for a request whose body has come; None if the usual one serves it.
 
@@ -70,17 +77,19 @@ class Ahead(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _KnownRequest:
     """A head as it was read: its scope, the headers whose values vary, and a cycle of uvicorn for it.
 
-    `varying` has their names, and their places in the scope, in the order of the head.
+    `varying` has their names, and their places in the scope, in the order of the head. `head` is what the front made of
+    it (`Ahead.again`).
     """
 
     scope: dict[str, Any]
     varying: tuple[tuple[bytes, int], ...]
     kind: Any
     cycle: dict[str, Any]
+    head: Any
 
 
 class KnownHeads:
@@ -98,8 +107,11 @@ class KnownHeads:
         """Forget all: the connection has ended."""
         self._known.clear()
 
-    def learn(self, data: bytes, cycle: Any) -> None:
-        """Keep the head of a request that was taken, if `data` is the whole request. Its response has not begun."""
+    def learn(self, data: bytes, cycle: Any, ahead: Any = None) -> None:
+        """Keep the head of a request that was taken, if `data` is the whole request. Its response has not begun.
+
+        `ahead` is what the front made of it.
+        """
         if len(self._known) >= _MAX_KNOWN or not stays_open(cycle):
             return
         end = data.find(_END)
@@ -116,7 +128,7 @@ class KnownHeads:
         varying = tuple((name, names.index(name)) for name in found)
         fields: dict[str, Any] = {**vars(cycle), "body": b"", "more_body": False}
         read = {name: value for name, value in scope.items() if not name.startswith(_OWN)}
-        self._known[key] = _KnownRequest(read, varying, cast("Any", type(cycle)), fields)
+        self._known[key] = _KnownRequest(read, varying, cast("Any", type(cycle)), fields, ahead)
 
     def find(self, data: bytes) -> tuple[_KnownRequest, dict[str, Any], bytes] | None:
         """Return what is known of a request, its scope and its body; None if the head is not known."""

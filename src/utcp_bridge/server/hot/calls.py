@@ -90,9 +90,14 @@ class HotConnection(Connection):
         """What ends with the request."""
         return AsyncExitStack()
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether handlers have bound something to the request, which `aclose` ends."""
+        return "exit_stack" in self.__dict__
+
     async def aclose(self) -> None:
         """End what handlers have bound to the request."""
-        if "exit_stack" in self.__dict__:
+        if self.is_bound:
             await aclose_shielded(self)
 
 
@@ -164,13 +169,13 @@ class HotCalls:
         self._envelopes[key] = found = _validated({name: meta[name] for name in ENVELOPE if name in meta})
         return found
 
-    async def respond(
+    def respond(
         self,
         request: HotRequest,
         exchange: DispatchContext[Any],
         connection: Connection,
         http_request: Any = None,
-    ) -> JsonObject:
+    ) -> Awaitable[JsonObject]:
         """Return the result of a request in its final form.
 
         :raises MCPError: the request is refused.
@@ -187,15 +192,18 @@ class HotCalls:
             request=http_request,
         )
         spans = self._spans
-        if spans is None:
-            result: Any = await self._server.shortcut(ctx, self._next)
-            return result  # type: ignore[no-any-return]
+        result: Any = (
+            self._server.shortcut(ctx, self._next) if spans is None else self._with_spans(spans, ctx, meta)
+        )
+        return result  # type: ignore[no-any-return]
+
+    async def _with_spans(self, spans: ServerSpans, ctx: Context, meta: Any) -> JsonObject:
         left, parent = spans.enter(meta)
         if left is None:
             noted: JsonObject = await spans.noted(ctx, parent, partial(self._server.shortcut, ctx, self._next))
             return noted
         try:
-            result = await self._server.shortcut(ctx, self._next)
+            result: Any = await self._server.shortcut(ctx, self._next)
         finally:
             spans.leave(left)
         return result  # type: ignore[no-any-return]

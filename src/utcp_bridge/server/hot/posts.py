@@ -143,6 +143,21 @@ class _Head:
     """Who sends it; None if anyone may call."""
     callers: dict[int, tuple[Any, Caller]] = field(default_factory=dict[int, "tuple[Any, Caller]"], repr=False)
     """The envelopes that came with it from this sender, by their identities, and the clients that they mean."""
+    key: tuple[Header, ...] = field(default=(), repr=False)
+    """The headers, without those that vary from one request to the next."""
+    names: dict[str, str] = field(default_factory=dict[str, str], repr=False)
+    """What distinguishes the clients that sent it (`Entrance.caller_of`), by their addresses."""
+
+    def caller_of(self, scope: Scope, front: Entrance) -> str:
+        """Return what distinguishes the client of a request with this head."""
+        address = scope.get("client")
+        host = address[0] if address else ""
+        name = self.names.get(host)
+        if name is None:
+            if len(self.names) >= _MAX_CALLERS:
+                self.names.clear()
+            name = self.names[host] = front.caller_of(scope)
+        return name
 
 
 class HotPosts:
@@ -201,7 +216,7 @@ class HotPosts:
     def _remembered(self, key: tuple[Header, ...], headers: list[Header]) -> _Head | None:
         if (known := self._heads.get(key)) is not None:
             return known
-        head = self._examined(headers)
+        head = self._examined(headers, key)
         if head is not None and sum(len(header[0]) + len(header[1]) for header in headers) <= _MAX_HEAD_BYTES:
             if len(self._heads) >= _MAX_HEADS:
                 self._heads.clear()
@@ -222,12 +237,12 @@ class HotPosts:
                 return None
             note_admission(scope, admission)
         if admission is not head.admission:
-            head = replace(head, admission=admission, callers={})
+            head = replace(head, admission=admission, callers={}, names={})
             if headers in self._heads:
                 self._heads[headers] = head
         return head
 
-    def _examined(self, headers: list[Header]) -> _Head | None:
+    def _examined(self, headers: list[Header], key: tuple[Header, ...]) -> _Head | None:
         """Return what the headers of a request say, if they pass every check; None if the application looks at them."""
         told = dict(headers)
         if len(told) != len(headers) or not _COLD.isdisjoint(told) or any(name.startswith(_PARAM) for name in told):
@@ -242,11 +257,24 @@ class HotPosts:
         if not is_named or not accepted.json or not is_json(_text(told, b"content-type")):
             return None
         session = _text(told, b"mcp-session-id")
-        return _Head(accepted, version, is_modern, method, session) if self.front.lets_in(headers) else None
+        head = _Head(accepted, version, is_modern, method, session, key=key)
+        return head if self.front.lets_in(headers) else None
 
     def let_go(self) -> None:
         """Stop counting a request that was let in: it is taken, served by the application, or lost."""
         self.front.expect(-1)
+
+    def again(self, head: _Head, scope: Scope) -> _Head | None:
+        """Return the head of a request with known headers, with who sends it; None if it is not taken here."""
+        if not self.calls.may_answer:
+            return None
+        if (keeper := self.front.keeper) is None:
+            self.front.expect(0)
+            return head
+        found = self._recognised(keeper, head, head.key, scope)
+        if found is not None:
+            self.front.expect(0)
+        return found
 
     def take(self, head: _Head, scope: Scope, body: bytes) -> _Post | None:
         """Return what answers a request; None if the application does."""
@@ -296,7 +324,7 @@ class _Post:
         del receive
         front, stoppable = self._posts.front, self._stoppable
         admission = admission_of(scope)
-        CALLER.set(front.caller_of(scope))
+        CALLER.set(self._head.caller_of(scope, front))
         RECEIVED_HEADERS.set(scope["headers"])
         if _TRACE in scope:
             trace_context.continue_in_task(scope[_TRACE])
@@ -400,7 +428,8 @@ class _ModernPost(_Post, OneWay):
             status = ERROR_CODE_HTTP_STATUS.get(error.code, _OK)
             return {"jsonrpc": "2.0", "id": request.ident, "error": written}, status
         finally:
-            await connection.aclose()
+            if connection.is_bound:
+                await connection.aclose()
         return {"jsonrpc": "2.0", "id": request.ident, "result": result}, _OK
 
 

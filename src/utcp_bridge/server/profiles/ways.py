@@ -338,6 +338,14 @@ class _HotWays:
         """Note that a request that may be taken waits no longer for its body: one count serves all."""
         self._whole.let_go()
 
+    def again(self, head: tuple[_Way[Any, Any], HotPart, Any], scope: Scope) -> Any:
+        """Return the server's part and the head of a request with known headers: its profile is chosen anew."""
+        del head
+        found = self.may_take(scope)
+        if found is not None:
+            self.let_go()
+        return found
+
     def take(self, head: tuple[_Way[Any, Any], HotPart, Any], scope: Scope, body: bytes) -> Any:
         """Return an ASGI application for a request whose body has come; None if the usual one serves it."""
         way, posts, own = head

@@ -292,6 +292,11 @@ class _LoggedAhead:
         scope[_BEGAN] = perf_counter()
         return self._ahead.may_take(scope)
 
+    def again(self, head: Any, scope: Scope) -> Any:
+        """Return what `take` needs for a request with known headers. Its time begins here."""
+        scope[_BEGAN] = perf_counter()
+        return self._ahead.again(head, scope)
+
     def take(self, head: Any, scope: Scope, body: bytes) -> Any:
         """Return what answers a request and writes its line; None if the application does."""
         taken = self._ahead.take(head, scope, body)
