@@ -202,15 +202,11 @@ class HotPosts:
             return None
         key = tuple(others)
         head = self._remembered(key, others)
-        keeper = self.front.keeper
-        if head is not None and keeper is not None:
-            head = self._recognised(keeper, head, key, scope)
-        elif head is not None and head.admission is not None:  # of a time when callers needed one
-            head = replace(head, admission=None, callers={})
+        if head is not None:
+            head = self._let_in(head, scope)
         if head is not None:
             self.front.expect()
-            if b"traceparent" in varying and trace_context.is_on():
-                scope[_TRACE] = {name: varying[name] for name in _CARRIED if name in varying}
+            _note_trace(varying, scope)
         return head
 
     def _remembered(self, key: tuple[Header, ...], headers: list[Header]) -> _Head | None:
@@ -223,8 +219,11 @@ class HotPosts:
             self._heads[key] = head
         return head
 
-    def _recognised(self, keeper: Gatekeeper, head: _Head, headers: tuple[Header, ...], scope: Scope) -> _Head | None:
+    def _let_in(self, head: _Head, scope: Scope) -> _Head | None:
         """Return the head with who sends it, which is noted in the scope; None if the application has to ask."""
+        headers, keeper = head.key, self.front.keeper
+        if keeper is None:
+            return head if head.admission is None else replace(head, admission=None, callers={}, names={})
         if scope["query_string"] or keeper.needed is not None:
             return None
         admission = admission_of(scope)  # judged just now, if it chose the profile
@@ -268,12 +267,11 @@ class HotPosts:
         """Return the head of a request with known headers, with who sends it; None if it is not taken here."""
         if not self.calls.may_answer:
             return None
-        if (keeper := self.front.keeper) is None:
-            self.front.expect(0)
-            return head
-        found = self._recognised(keeper, head, head.key, scope)
+        found = self._let_in(head, scope)
         if found is not None:
             self.front.expect(0)
+            if trace_context.is_on():
+                _note_trace(dict(reversed(scope["headers"])), scope)  # the first of a name counts
         return found
 
     def take(self, head: _Head, scope: Scope, body: bytes) -> _Post | None:
@@ -431,6 +429,12 @@ class _ModernPost(_Post, OneWay):
             if connection.is_bound:
                 await connection.aclose()
         return {"jsonrpc": "2.0", "id": request.ident, "result": result}, _OK
+
+
+def _note_trace(headers: Mapping[bytes, bytes], scope: Scope) -> None:
+    """Note the trace that a request continues, if traces are on."""
+    if b"traceparent" in headers and trace_context.is_on():
+        scope[_TRACE] = {name: headers[name] for name in _CARRIED if name in headers}
 
 
 def _is_named(headers: list[Header], name: str) -> bool:
