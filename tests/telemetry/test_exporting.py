@@ -180,6 +180,25 @@ def test_one_trace_goes_from_the_host_through_the_bridge_to_a_service_and_a_comm
         assert counted == {"m.post": 1, "m.failing": 1, "m.command": 1}
 
 
+def test_each_call_is_in_the_metric_though_many_are_recorded_together(tmp_path: Path) -> None:
+    with peer() as service, peer() as collector:
+        otel = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{collector.url}/v1/metrics"}
+        with bridge(tmp_path, service.url, {"retries": 0}, otel) as (base, process):
+            for name in ["m_post"] * 130 + ["m_failing"] * 3:
+                call(base, name)
+            process.terminate()
+            assert process.wait() == 0
+        assert spans(collector) == []
+    [message] = [ExportMetricsServiceRequest.FromString(body) for _, body in collector.received["/v1/metrics"]]
+    [metric] = message.resource_metrics[0].scope_metrics[0].metrics
+    found = {
+        (attributes(one)["gen_ai.tool.name"], attributes(one).get("error.type")): one
+        for one in metric.histogram.data_points
+    }
+    assert {key: one.count for key, one in found.items()} == {("m.post", None): 130, ("m.failing", "rejected"): 3}
+    assert all(sum(one.bucket_counts) == one.count and one.sum > 0 for one in found.values())
+
+
 def test_a_call_that_the_sampler_leaves_out_passes_its_trace_on_and_has_no_span(tmp_path: Path) -> None:
     with peer() as service, peer() as collector:
         otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_TRACES_SAMPLER": "parentbased_always_off"}
