@@ -8,7 +8,7 @@ transport must pass.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
@@ -285,12 +285,21 @@ class Transport(ABC, Generic[TemplateT]):
         """Close what is kept for one manual, which was deregistered."""
         del manual
 
-    async def retire(self, manual: str, target: Target[TemplateT]) -> None:
+    async def renew(self, manual: str) -> None:
+        """Let later calls of a manual open other connections: its entry has changed.
+
+        Each connection that is open now is closed as soon as no call uses it. For what calls share for long, such as a
+        process, there is `retire`.
+        """
+        del manual
+
+    async def retire(self, manual: str, targets: Iterable[Target[TemplateT]]) -> None:
         """Close what is kept for one manual and what its entry, which was changed, does not use any more.
 
-        `target` is that of the entry as it is now. No call uses what belongs to the entry before.
+        `targets` are those of the entry and its tools as they are now, bound when they are asked for. No call uses what
+        belongs to the entry before.
         """
-        del manual, target
+        del manual, targets
 
     async def aclose(self) -> None:
         """Close what is kept for all manuals."""

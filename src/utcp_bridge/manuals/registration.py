@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from utcp_bridge.errors import (
 from utcp_bridge.manuals.basis import Basis, digest_of
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair
+from utcp_bridge.manuals.leftovers import Leftovers
 from utcp_bridge.manuals.lock import document_line
 from utcp_bridge.manuals.pinning import Approved, Pins
 from utcp_bridge.manuals.reading import LoadedManual, ManualReader
@@ -259,6 +259,9 @@ class Registration:
         list of tools depends on the others."""
         self.remapped: Callable[[str], object] = lambda _manual: None
         """Receives the name of each manual whose resources or prompts have changed."""
+        self.leftovers: Final = Leftovers(
+            self._transports, self.transport, self._open, self.bind, repository, services.http
+        )
         self.exchanged: Callable[[str], object] = lambda _manual: None
         """Receives the name of each manual whose changed entry is in use from now on."""
 
@@ -375,7 +378,7 @@ class Registration:
         return True
 
     def withdraw(self, name: str) -> bool:
-        """Remove a manual and its tools, and leave its connections to calls in flight, until `release`."""
+        """Remove a manual and its tools, and leave its connections to calls in flight (`Leftovers.release`)."""
         state = self._states.pop(name, None)
         if state is None:
             return False
@@ -383,20 +386,6 @@ class Registration:
         if state.maps:
             self.remapped(name)
         return True
-
-    async def release(self, name: str) -> None:
-        """Close the connections of a manual that its present entry does not use; all of them if it was removed."""
-        state = self._states.get(name)
-        own = None if state is None or state.kind == REGISTRY else self.transport(state.kind)
-        used = {tool.source for tool in self._repository.tools() if tool.manual == name}
-        if state is not None and own is not None:
-            with suppress(UtcpError):  # nobody knows what it will use, before someone corrects the entry
-                source, target = self._open(state.entry, own)
-                used.add(source)
-                await own.retire(name, target)
-        for transport in [one for one in self._transports.values() if one is not own]:
-            await transport.forget(name)
-        await self._services.http.close_session(name, keep=used)
 
     def outages(self) -> list[Outage]:
         """Return the upstreams that the transports themselves leave alone for now."""

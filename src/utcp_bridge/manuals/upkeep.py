@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.manuals.registration import REGISTRY, ManualState, Registration, as_manual_entry
@@ -124,6 +125,7 @@ class Upkeep:
                 self._stop(state.name)
                 _forget_fault(state)
                 self._start(state, loads=False)
+                self._tasks.spawn(partial(self._release, state.name))
             if state.status == "failed" and state.next_try is None:
                 self._start(state)
             elif has_new_values and state.status == "ready" and "$" in str(entry.template):
@@ -142,10 +144,17 @@ class Upkeep:
 
     async def _release(self, name: str) -> None:
         """Close what no entry uses any more, once the calls in flight have ended."""
+        await self._registration.leftovers.renew(name)
         if self._left is not None:
             with anyio.move_on_after(self._services.settings.stream_timeout):
                 await self._left(name)
-        await self._registration.release(name)
+        await self._registration.leftovers.release(name, self._entries)
+
+    def _entries(self, name: str) -> list[ManualEntry]:
+        """Return the entry of a manual that is in use, and the changed one that is not in use yet."""
+        states = [state for state in self._registration.states() if state.name == name and state.kind != REGISTRY]
+        prepared = self._prepared.get(name)
+        return [state.entry for state in (*states, *([] if prepared is None else [prepared]))]
 
     def keep(self, state: ManualState) -> None:
         """Retry and refresh a manual that was loaded already."""

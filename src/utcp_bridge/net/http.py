@@ -58,8 +58,9 @@ class HttpPool:
 
         Calls in flight end as ConnectionLost.
         """
-        for source in [source for source in self._sessions if source.name == name and source not in keep]:
-            await self._sessions.pop(source).aclose()
+        former = [source for source in self._sessions if source.name == name and source not in keep]
+        for session in [self._sessions.pop(source) for source in former]:
+            await session.aclose()
 
     async def aclose(self) -> None:
         """Close every session."""

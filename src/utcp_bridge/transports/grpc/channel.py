@@ -9,9 +9,9 @@ manual's descriptors.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Hashable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,8 @@ class ChannelOptions:
     client_cert: str | None = None
     client_key: str | None = None
     server_name: str | None = None
+    users: Hashable = field(default=None, repr=False)
+    """What else distinguishes the calls that share a channel, such as their credentials."""
 
     @property
     def address(self) -> str:

@@ -152,6 +152,8 @@ class Channels:
         line = self._lines.get(key)
         if line is None or line.broken or self._clock() >= line.checked + _CHECK_SECONDS:
             line = await self._flights.join(key, lambda: self._renewed(key, source))
+        while line.retired:  # the entry has changed since
+            line = await self._flights.join(key, lambda: self._renewed(key, source))
         line.observe()
         line.users += 1
         if key in self._lines:
@@ -166,6 +168,11 @@ class Channels:
     def current(self, key: Key) -> Line | None:
         """Return the channel that calls use now."""
         return self._lines.get(key)
+
+    async def renew(self, manual: str) -> None:
+        """Lend the channels of a manual to no further call, and close each when no call uses it."""
+        for key in [key for key in self._lines if key[0] == manual]:
+            await _retire(self._lines.pop(key))
 
     async def close(self, manual: str | None = None) -> None:
         """Close the channels of one manual, or all. Calls under way end."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -290,6 +290,11 @@ class GrpcTransport(Transport[GrpcTemplate]):
         self._drop(manual)
         await self._channels.close(manual)
 
+    async def renew(self, manual: str) -> None:
+        """Close the manual's channels when no call uses them, and read its descriptors again."""
+        self._drop(manual)
+        await self._channels.renew(manual)
+
     async def aclose(self) -> None:
         """Close every channel."""
         self._known.clear()
@@ -458,7 +463,9 @@ class GrpcTransport(Transport[GrpcTemplate]):
             raise ConfigError(f"The file {template.descriptor_set!r} cannot be read: {error.strerror}.") from None
 
     def _key(self, target: Target[GrpcTemplate]) -> Key:
-        return target.source.name, self._options(target.template)
+        auth = None if target.credentials is None else target.credentials.auth
+        users = auth, target.source.allow_networks
+        return target.source.name, replace(self._options(target.template), users=users)
 
     def _options(self, template: GrpcTemplate) -> ChannelOptions:
         return ChannelOptions(

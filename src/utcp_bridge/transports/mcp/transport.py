@@ -14,7 +14,7 @@ content, progress and `isError` pass through. `register_resources_as_tools` turn
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -164,15 +164,15 @@ class McpTransport(Transport[McpTemplate]):
 
     async def forget(self, manual: str) -> None:
         """End the manual's sessions and the processes behind them."""
-        for key in [key for key in self._sessions if key[0] == manual]:
-            await self._sessions.pop(key).close()
         self._gatherings.pop(manual, None)
+        for session in [self._sessions.pop(key) for key in [*self._sessions] if key[0] == manual]:
+            await session.close()
 
-    async def retire(self, manual: str, target: Target[McpTemplate]) -> None:
-        """End the sessions with servers that the template does not have, or has no longer in the same form."""
-        used = {_key(manual, name, server) for name, server in target.template.servers.items()}
-        for key in [key for key in self._sessions if key[0] == manual and key not in used]:
-            await self._sessions.pop(key).close()
+    async def retire(self, manual: str, targets: Iterable[Target[McpTemplate]]) -> None:
+        """End the sessions with servers that no template has, or has no longer in the same form."""
+        used = {_key(one, name, server) for one in targets for name, server in one.template.servers.items()}
+        for session in [self._sessions.pop(key) for key in [*self._sessions] if key[0] == manual and key not in used]:
+            await session.close()
 
     async def aclose(self) -> None:
         """End every session."""
@@ -198,7 +198,7 @@ class McpTransport(Transport[McpTemplate]):
         if server is None:
             raise Rejected(f"The call template has no MCP server {name!r}.", status="unknown server")
         check_trust(target.source, server, len(target.template.servers))
-        key = _key(target.source.name, name, server)
+        key = _key(target, name, server)
         session = self._sessions.get(key)
         if session is None:
             gathering = self._gathering(target.source.name)
@@ -208,8 +208,11 @@ class McpTransport(Transport[McpTemplate]):
         return session
 
 
-def _key(manual: str, name: str, server: McpServer) -> tuple[str, bytes]:
-    return manual, write_json([name, server.model_dump(mode="json")])
+def _key(target: Target[McpTemplate], name: str, server: McpServer) -> tuple[str, bytes]:
+    """Return what distinguishes sessions: the server, and how the entry lets it be reached."""
+    source, auth = target.source, target.template.auth
+    way = [auth, repr(source.tls), source.proxy, [*source.allow_networks], sorted(source.allowed_origins)]
+    return source.name, write_json([name, server.model_dump(mode="json"), way])
 
 
 class Gathering:

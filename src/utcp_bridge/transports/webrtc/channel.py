@@ -104,6 +104,10 @@ class WebRtcChannel:
         self.answered = False
         """Whether the peer's answer has arrived; then only the connection may be missing."""
         self.tools: Any = None
+        self.users = 0
+        """How many calls use it."""
+        self.is_former = False
+        """Whether it closes when no call uses it."""
         # An empty list: without a list aiortc uses a public STUN server of its own choice.
         self._peer: Any = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
         self._channel: Any = self._peer.createDataChannel(

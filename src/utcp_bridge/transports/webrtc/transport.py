@@ -208,6 +208,14 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         self._doors = {key: door for key, door in self._doors.items() if key[0] != manual}
         self._written.pop(manual, None)
 
+    async def renew(self, manual: str) -> None:
+        """Close the manual's connections when no call uses them."""
+        for key in [key for key in self._channels if key[0] == manual]:
+            channel = self._channels.pop(key)
+            channel.is_former = True
+            if not channel.users:
+                await channel.aclose()
+
     async def aclose(self) -> None:
         """Close every connection."""
         for manual in {key[0] for key in self._channels}:
@@ -257,16 +265,24 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         self, target: Target[WebRtcTemplate], use: Callable[[WebRtcChannel], Awaitable[ValueT]]
     ) -> ValueT:
         """Use the kept connection, or a new one if the kept one turns out to be closed before anything was sent."""
-        channel = await self._channel(target)
+        try:
+            return await self._used(await self._channel(target), use)
+        except Unreachable:
+            return await self._used(await self._channel(target), use)
+
+    async def _used(self, channel: WebRtcChannel, use: Callable[[WebRtcChannel], Awaitable[ValueT]]) -> ValueT:
+        channel.users += 1
         try:
             return await use(channel)
-        except Unreachable:
-            channel = await self._channel(target)
-        return await use(channel)
+        finally:
+            channel.users -= 1
+            if channel.is_former and not channel.users:
+                with anyio.CancelScope(shield=True):
+                    await channel.aclose()
 
     async def _offered_tools(self, target: Target[WebRtcTemplate]) -> Any:
         """Return the tools of a new signalling answer; None if this peer lists them on the channel."""
-        kept = self._channels.get((target.source.name, target.template.connection))
+        kept = self._channels.get(_key(target))
         if kept is None or not kept.is_open or kept.tools is None:
             return (await self._channel(target)).tools
         fresh = await self._open(target)
@@ -274,7 +290,7 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         return fresh.tools
 
     async def _channel(self, target: Target[WebRtcTemplate]) -> WebRtcChannel:
-        key = (target.source.name, target.template.connection)
+        key = _key(target)
         door = self._doors.setdefault(key, _Door())
         came = anyio.current_time()
         async with door.lock:
@@ -336,6 +352,12 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
 
 
 TRANSPORT = WebRtcTransport
+
+
+def _key(target: Target[WebRtcTemplate]) -> tuple[str, str]:
+    """Return what distinguishes a manual's connections: the template, and how its signalling server is reached."""
+    source = target.source
+    return source.name, f"{target.template.connection} {source.tls!r} {source.proxy} {source.allow_networks}"
 
 
 def _not_opened(channel: WebRtcChannel, template: WebRtcTemplate, seconds: float) -> Unreachable:

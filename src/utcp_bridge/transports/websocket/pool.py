@@ -7,10 +7,11 @@ used least recently are closed, and those that nobody used for a while.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 import anyio
@@ -24,6 +25,7 @@ _MAX_OF_KEY: Final = 4
 _MAX_OF_ORIGIN: Final = 16
 _MAX_OF_ALL: Final = 128
 _IDLE_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 0.05
 
 
 class Key(NamedTuple):
@@ -53,6 +55,8 @@ class _Shared:
     opening: anyio.Lock = field(default_factory=anyio.Lock)
     connection: Connection | None = None
     since: float = 0.0
+    is_former: bool = False
+    """Whether later calls use another one."""
 
     @property
     def is_unused(self) -> bool:
@@ -73,15 +77,18 @@ class SocketPool:
         """The one used least recently first."""
         self._shared: OrderedDict[Key, _Shared] = OrderedDict()
         self._is_swept = False
+        self._editions: Counter[str] = Counter()
+        """How often the entry of each manual has changed."""
 
     @asynccontextmanager
     async def lease(self, key: Key, open_one: Open, *, keep: bool) -> AsyncGenerator[Connection]:
         """Lease a connection to one call. It is kept if `keep` is true and the block ends without error."""
+        edition = self._editions[key.manual]
         connection = await self._take(key) or await open_one()
         kept = False
         try:
             yield connection
-            kept = keep and _is_clean(connection)
+            kept = keep and _is_clean(connection) and edition == self._editions[key.manual]
         finally:
             if kept:
                 self._idle.append(_Idle(key, connection, time.monotonic()))
@@ -98,9 +105,22 @@ class SocketPool:
             shared.since = time.monotonic()
             if shared.connection is None or shared.connection.closed:
                 shared.connection = await open_one()
+                if shared.is_former:
+                    self._spawn(partial(_close_unused, shared.connection))
+                    return shared.connection
                 self._sweep_later()
                 await self._make_room(key)
             return shared.connection
+
+    async def renew(self, manual: str) -> None:
+        """Use the connections of a manual for no further call, and close each when its calls have ended."""
+        self._editions[manual] += 1
+        for key in [key for key in self._shared if key.manual == manual]:
+            shared = self._shared.pop(key)
+            shared.is_former = True
+            if shared.connection is not None:
+                self._spawn(partial(_close_unused, shared.connection))
+        await _close(self._without([one for one in self._idle if one.key.manual == manual], 0))
 
     async def close(self, manual: str | None = None) -> None:
         """Close the connections of one manual, or all."""
@@ -159,6 +179,14 @@ async def _close(connections: Iterable[Connection]) -> None:
     async with anyio.create_task_group() as group:
         for connection in connections:
             group.start_soon(connection.aclose)
+
+
+async def _close_unused(connection: Connection) -> None:
+    """Close a connection when no call uses it."""
+    await anyio.sleep(_LOOK_SECONDS)  # who opened it has begun to use it by then
+    while connection.busy and not connection.closed:  # noqa: ASYNC110 - it may become free in several ways
+        await anyio.sleep(_LOOK_SECONDS)
+    await connection.aclose()
 
 
 def _is_clean(connection: Connection) -> bool:

@@ -220,6 +220,10 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         self._found.pop(manual, None)
         await self._pool.close(manual)
 
+    async def renew(self, manual: str) -> None:
+        """Close the manual's connections when no call uses them."""
+        await self._pool.renew(manual)
+
     async def aclose(self) -> None:
         """Close every connection."""
         await self._pool.close()
@@ -394,7 +398,8 @@ def _key(target: Target[WebSocketTemplate], url: str, headers: tuple[tuple[str, 
     template = target.template
     auth = None if target.credentials is None else target.credentials.auth
     said = message_text(template.auth_message)
-    handshake = (url, headers, template.protocol, template.compression, auth, said)
+    way = target.source.tls, target.source.proxy, target.source.allow_networks
+    handshake = (url, headers, template.protocol, template.compression, auth, said, way)
     return Key(target.source.name, origin_of(url), handshake)
 
 
