@@ -62,7 +62,7 @@ async def is_open(url):
 async def test_a_visitor_logs_in_and_the_manual_is_ready(serving):
     async def work(served):
         page = (await served.ask("/console/parts/manuals", **KNOWN)).text
-        assert ('id="login-notes"' in page, "utcp-bridge login notes" in page) == (True, True)
+        assert ('id="login-notes"' in page, "Select “Log in”" in page) == (True, True)
         async with login(served) as lines:
             url = (await anext(lines))["url"]
             assert url.startswith(f"{service.issuer}/authorize?")

@@ -68,27 +68,34 @@ class Page:
 
 
 @contextmanager
+def browsed(address: str) -> Iterator[Page]:
+    """Open an address in a browser."""
+    environment = {**CHROMIUM.environment, "NODE_PATH": BROWSER.environment["NODE_PATH"]}
+    program = [BROWSER.command, PROGRAM, CHROMIUM.command]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(program, env=environment, **pipes) as browser:  # type: ignore[call-overload]
+        page = Page(browser)
+        page("goto", address)
+        yield page
+        assert page("dialogs") == []
+        complaints = [one for one in page("complaints") if "401" not in one]  # the page of the sign-in
+        assert complaints == []
+
+
+@contextmanager
 def page_of(folder: Path, *arguments: str) -> Iterator[Page]:
     """Start a console, and open the address that it prints."""
     command = [sys.executable, "-m", "utcp_bridge", "console", "utcp.json", "--no-browser", *arguments]
-    environment = {**CHROMIUM.environment, "NODE_PATH": BROWSER.environment["NODE_PATH"]}
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as console:
         assert console.stderr is not None
         try:
             console.stderr.readline()
             address = re.search(r"http://\S+", console.stderr.readline())
             assert address is not None
-            program = [BROWSER.command, PROGRAM, CHROMIUM.command]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-            with subprocess.Popen(program, env=environment, **pipes) as browser:  # type: ignore[call-overload]
-                page = Page(browser)
-                page("goto", address[0])
+            with browsed(address[0]) as page:
                 page("see", "h2", "Manuals")
                 assert page("url").endswith("/")
                 yield page
-                assert page("dialogs") == []
-                complaints = [one for one in page("complaints") if "401" not in one]  # the page of the sign-in
-                assert complaints == []
         finally:
             console.terminate()
             console.communicate(timeout=60)
