@@ -52,7 +52,9 @@ def test_a_shortened_schema_is_a_warning_that_names_the_setting():
     found = looked_at("shop", ("buy", {"inputs": {"type": "object", "properties": properties}}), max_schema_bytes=600)
     assert found.status == "warning"
     assert "`max_schema_bytes`" in found.remedy
-    assert found.details[0].startswith("warning: tool 'shop.buy': ")
+    [line] = found.details
+    assert line == "warning: tool 'shop.buy': long descriptions, optional arguments"
+    assert "1 shortened input schema." in found.message
 
 
 def test_a_manual_without_tools_skips_the_step():

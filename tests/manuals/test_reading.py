@@ -224,11 +224,16 @@ async def test_references_to_another_origin_or_folder_are_not_followed(tmp_path:
         "https://a.example:8443/x.yaml",
         "file:///etc/passwd",
     ]
-    assert await gathered(referring(*away), "https://a.example/api.yaml", {}) == ({}, [])
+    join = "Join the files into one, for example with `redocly bundle`."
+    said = f"it has another origin than the document, so it is not read. The same applies to 3 more files. {join}"
+    found = await gathered(referring(*away), "https://a.example/api.yaml", {})
+    assert found == ({}, [f"m, reference https://b.example/x.yaml: {said}"])
     folder = tmp_path / "spec"
     folder.mkdir()
     local = ["../outside.yaml", "/etc/hostname", "https://a.example/x.yaml"]
-    assert await gathered(referring(*local), str(folder / "api.yaml"), {}) == ({}, [])
+    said = f"it is outside of the folder of the document, so it is not read. The same applies to 2 more files. {join}"
+    found = await gathered(referring(*local), str(folder / "api.yaml"), {})
+    assert found == ({}, [f"m, reference {tmp_path / 'outside.yaml'}: {said}"])
     assert await gathered(referring("x.yaml"), None, {}) == ({}, [])
 
 
@@ -273,11 +278,18 @@ async def test_the_files_of_a_manual_are_within_its_limit_of_bytes_together(tmp_
     assert "s3.json" in fault
 
 
-async def test_a_document_may_refer_to_a_hundred_files(tmp_path: Path) -> None:
-    document = files_of(tmp_path, 102, 1)
-    found, faults = await referenced_files(document, str(tmp_path / "a.json"), read_local_reference, where="m")
+async def test_a_document_at_a_url_may_refer_to_a_hundred_files() -> None:
+    files = {f"https://a.example/{number}.json": "{}" for number in range(102)}
+    found, faults = await gathered(referring(*files), "https://a.example/api.json", files)
     assert len(found) == 100
-    assert [str(tmp_path / "s100.json") in str(fault) for fault in faults] == [True]
+    assert ["https://a.example/100.json" in fault for fault in faults] == [True]
+
+
+async def test_a_document_on_this_machine_may_refer_to_two_thousand_files() -> None:
+    files = {f"/specs/{number}.json": "{}" for number in range(2_002)}
+    found, faults = await gathered(referring(*files), "/specs/api.json", files)
+    assert len(found) == 2_000
+    assert ["/specs/2000.json" in fault for fault in faults] == [True]
 
 
 async def test_a_file_above_the_rest_of_the_limit_is_not_read_in_full(tmp_path: Path) -> None:

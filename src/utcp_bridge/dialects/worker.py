@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DOCUMENT_JOB", "DocumentJob", "DocumentWork", "Outline", "ReadTools"]
 
+_NAME: Final = "The document"
 DOCUMENT_JOB: Final = "utcp_bridge.dialects.worker:DocumentJob"
 
 
@@ -159,7 +160,8 @@ class DocumentWork:
         wanted = replace(wanted, base_url=made.base_url)
         found = yield from convert_in_steps(made.openapi, url=made.url, options=wanted, files={})
         tools = [_placed(tool, made) for tool in found.tools]
-        return ReadTools(tools, [*made.faults, *found.faults], "openapi", found.info)
+        faults = [replace(one, where=one.where.removeprefix(f"{_NAME}, ")) for one in made.faults]
+        return ReadTools(tools, [*faults, *found.faults], "openapi", found.info)
 
     def _described(self, options: ConversionOptions) -> ForeignDescription:
         """Return what a description in a format of others becomes."""
@@ -167,7 +169,7 @@ class DocumentWork:
 
         found = declarations_in(self.files, self._content, self._url)
         given = DescriptionOptions(self._url, options.base_url, options.server_variables)
-        return described(self._content, "The document", given, found)
+        return described(self._content, _NAME, given, found)
 
     def _describe(self, shape: Shape) -> tuple[str, str]:
         """Return what a message calls the document, and what to do with it if that is known."""

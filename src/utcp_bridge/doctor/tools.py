@@ -35,7 +35,7 @@ def look_at(catalogue: Catalogue, manual: str) -> StepResult:
     if not entries:
         return StepResult("The manual has no tools.", "skipped")
     invalid = [line for entry in entries for line in _schema_faults(entry.tool)]
-    cut = [f"warning: {_where(entry)}: {one}" for entry in entries for one in entry.input.cut]
+    cut = [f"warning: {_where(entry)}: {', '.join(entry.input.cut)}" for entry in entries if entry.input.cut]
     changed = [f"note: {line}" for line in _changes(entries)]
     counts = [(invalid, "invalid schema"), (cut, "shortened input schema"), (changed, "changed name")]
     exceptions = ", ".join(counted(len(lines), noun) for lines, noun in counts if lines)

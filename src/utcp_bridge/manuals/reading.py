@@ -30,7 +30,7 @@ from utcp_bridge.manuals.basis import ReferredFile, ReferredFiles
 from utcp_bridge.manuals.binding import uses_secrets
 from utcp_bridge.manuals.confinement import Confinement, DocumentReader
 from utcp_bridge.manuals.hints import hints_of_template, stated_hints, template_of
-from utcp_bridge.model import Document, Edition, Fault, JsonObject, Source, Trust, is_list, is_object
+from utcp_bridge.model import Document, Edition, Fault, JsonObject, Source, Trust, counted, is_list, is_object
 from utcp_bridge.net.gate.addresses import closed_host
 from utcp_bridge.placement.own_arguments import with_own_arguments
 from utcp_bridge.placement.placeholders import Syntax, compile_template
@@ -50,8 +50,10 @@ __all__ = [
 
 _THREAD_FROM: Final = 400
 """Tools: choosing among more by their hints takes longer than the others should wait."""
-_MAX_FILES: Final = 100
-_JOIN: Final = "Join files."
+_MAX_FETCHED: Final = 100
+_MAX_FILES: Final = 2_000
+"""Files of one description on this machine. Public ones have up to some hundreds."""
+_JOIN: Final = "Join the files into one, for example with `redocly bundle`."
 _DESCRIPTIONS: Final = frozenset({Shape.OPENAPI, Shape.FOREIGN})
 _MANUALS: Final = frozenset({Shape.MANUAL, Shape.TOOLS, Shape.MCP_TOOLS})
 _Fetch: TypeAlias = Callable[[str, int], Awaitable[bytes]]
@@ -241,21 +243,27 @@ async def gather_references(
 ) -> list[Fault]:
     """Give `files` every file that a document refers to, directly or through another one, and return the faults.
 
-    At most 100 files of at most `max_bytes` together are read; the file that exceeds this is in a fault, and those
-    after it are missing. `url` is where the document was found. `fetch` gets an absolute path or URL and the most bytes
-    that it may return, and raises UtcpError or OSError. `where` names the document in faults.
+    At most 2,000 files, or 100 of a URL, of at most `max_bytes` together are read; the file that exceeds this is in a
+    fault, and those after it are missing. Files elsewhere are not read, and one fault names the first. `url` is where
+    the document was found. `fetch` gets an absolute path or URL and the most bytes that it may return, and raises
+    UtcpError or OSError. `where` names the document in faults.
     """
     faults: list[Fault] = []
     seen: set[str] = set()
+    elsewhere: dict[str, None] = {}
     waiting, left = deque(references), max_bytes
+    most = _MAX_FETCHED if url and urlsplit(url).scheme in {"http", "https"} else _MAX_FILES
     while waiting:
         place = waiting.popleft()
-        if place in seen or not _is_near(place, url):
+        if place in seen:
+            continue
+        if not _is_near(place, url):
+            elsewhere[place] = None
             continue
         name = f"{where}, reference {place}"
-        if len(seen) >= _MAX_FILES:
+        if len(seen) >= most:
             faults.append(
-                Fault(name, f"a document may refer to {_MAX_FILES} files, and this is one more.", _JOIN, "warning")
+                Fault(name, f"a document may refer to {most:,} files, and this is one more.", _JOIN, "warning")
             )
             break
         seen.add(place)
@@ -270,7 +278,17 @@ async def gather_references(
         except (UtcpError, OSError) as error:
             await files.miss(place)
             faults.append(Fault(name, str(error), severity="warning"))
-    return faults
+    return [*faults, *_of_elsewhere(list(elsewhere), url, where)]
+
+
+def _of_elsewhere(places: list[str], url: str | None, where: str) -> list[Fault]:
+    """Return one fault about references to files that may not be read; none if the document's place is unknown."""
+    if not places or url is None:
+        return []
+    what = "has another origin than" if urlsplit(url).scheme in {"http", "https"} else "is outside of the folder of"
+    more = f" The same applies to {counted(len(places) - 1, 'more file')}." if places[1:] else ""
+    said = f"it {what} the document, so it is not read.{more}"
+    return [Fault(f"{where}, reference {places[0]}", said, _JOIN, "warning")]
 
 
 async def referenced_files(

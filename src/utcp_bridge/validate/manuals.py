@@ -403,7 +403,8 @@ async def check_foreign(document: JsonObject, url: str | None, findings: Finding
         findings.error((), error.message, error.remedy or "")
         return []
     for fault in (*made.faults, *conversion.faults):
-        findings.add((), f"{fault.where}: {fault.what}", fault.remedy, severity=fault.severity)
+        where = fault.where.removeprefix("The document, ")
+        findings.add((), f"{where}: {fault.what.rstrip('.')}.", fault.remedy, severity=fault.severity)
     return [made.placed(tool.as_json()) for tool in conversion.tools]
 
 

@@ -365,3 +365,36 @@ async def test_an_object_that_was_read_is_changed_and_sent_back():
             await client.call_tool("a.change", {**found, "name": "b"})
     [_, changing] = server.requests
     assert (changing.method, changing.target, changing.body) == ("PUT", "/things/5", b'{"name":"b"}')
+
+
+@pytest.mark.anyio
+async def test_whole_numbers_reach_the_server_as_integers_in_each_place():
+    number, numbers = {"type": "integer"}, {"type": "array", "items": {"type": "integer"}}
+    members = {"n": number, "x": {"type": "number"}, "list": numbers, "any": {"oneOf": [{"type": "string"}, number]}}
+    operation = {
+        "operationId": "put",
+        "parameters": [
+            {"name": "id", "in": "path", "required": True, "schema": number},
+            {"name": "big", "in": "query", "schema": number},
+            {"name": "many", "in": "query", "schema": numbers, "explode": False},
+            {"name": "X-Count", "in": "header", "schema": number},
+        ],
+        "requestBody": {"content": {"application/json": {"schema": {"type": "object", "properties": members}}}},
+    }
+    async with faulty_server() as server:
+        server.answers["/things/7"] = answer(b'{"ok": 1}')
+        document = {
+            "openapi": "3.1.0",
+            "info": {"title": "t", "version": "1"},
+            "servers": [{"url": server.url}],
+            "paths": {"/things/{id}": {"put": operation}},
+        }
+        entry = {"name": "a", "call_template_type": "text", "content": document}
+        arguments = {"id": 7.0, "big": 1e20, "many": [1.0, -0.0], "X-Count": 1e3}
+        body = {"n": 1.0, "x": 1.0, "list": [1e3, 2], "any": 5.0}
+        async with await UtcpClient.create({"manual_call_templates": [entry]}) as client:
+            assert await client.call_tool("a.put", {**arguments, **body}) == {"ok": 1}
+    [seen] = server.requests
+    assert seen.target == "/things/7?big=100000000000000000000&many=1,0"
+    assert seen.header("X-Count") == "1000"
+    assert seen.body == b'{"n":1,"x":1.0,"list":[1000,2],"any":5}'
