@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 from scripts.api_page import MODULES
-from tests.support.source import DOCS, ROOT, tracked_files
+from tests.support.source import DOCS, ROOT, SOURCE, tracked_files
 
 import utcp_bridge
 from utcp_bridge import errors
@@ -139,6 +139,36 @@ def linked_files(path: Path) -> list[Path]:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_within_the_project_lead_somewhere(path: Path) -> None:
     assert [str(target) for target in linked_files(path) if not target.exists()] == []
+
+
+def promises() -> list[list[str]]:
+    """Return the rows of the table in the page about security: promise, places, tests."""
+    _, _, table = page("security.md").partition("## Promises, places and tests")
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def test_every_promise_has_a_place_in_the_code_and_a_file_with_tests() -> None:
+    wrong = []
+    for promise, places, tests in promises():
+        named = re.findall(r"`([^`]+)`", tests)
+        wrong += [f"{promise}: no test"] if not named else []
+        wrong += [f"{promise}: {name}" for name in re.findall(r"`([^`]+)`", places) if not (SOURCE / name).exists()]
+        for name in named:
+            path = ROOT / name
+            if not path.is_file() or not re.search(
+                r"^(async )?def test_", path.read_text(encoding="utf-8"), re.MULTILINE
+            ):
+                wrong.append(f"{promise}: {name} has no test")
+    assert wrong == []
+    assert len(promises()) > 50
+
+
+def test_every_test_of_access_keeps_a_promise() -> None:
+    named = {name for *_, tests in promises() for name in re.findall(r"`([^`]+)`", tests)}
+    folders = (ROOT / "tests" / "access", ROOT / "tests" / "server" / "profiles")
+    kept = {path.relative_to(ROOT).as_posix() for folder in folders for path in folder.glob("test_*.py")}
+    assert kept - named == set()
 
 
 def test_there_are_pages_and_examples_to_check() -> None:
