@@ -19,7 +19,6 @@ from time import monotonic
 from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 import anyio
-import jsonschema_rs
 
 from utcp_bridge.access.patterns import masked_personal_data
 from utcp_bridge.access.principals import ANYONE, Principal
@@ -381,6 +380,8 @@ def _note(rule: str, decision: str, **more: Any) -> None:
 
 
 def _validator(entry: RuleEntry) -> Any:
+    import jsonschema_rs  # three megabytes, for few configurations
+
     try:
         return jsonschema_rs.validator_for(entry.arguments or {})
     except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError):

@@ -8,7 +8,6 @@ and what is found is replaced in the original text. One pattern, a tree of all f
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 from bisect import bisect_right
@@ -174,12 +173,14 @@ def secrets_in_url(url: str) -> Iterator[str]:
 
 def _forms(value: str) -> Iterator[str]:
     """Yield the forms of a value, except those that `_ESCAPE` undoes."""
+    from html import escape  # half a megabyte of names of characters, for secrets alone
+
     for plain in (value, *_long_lines(value)):
         texts = {
             plain,
             plain.replace(" ", "+"),  # of a form, after its other escapes are undone
             quote(plain, safe=""),
-            html.escape(plain),  # what follows a backslash at its end may look like an escape
+            escape(plain),  # what follows a backslash at its end may look like an escape
             ascii(plain)[1:-1],  # the escapes of two characters may look like the two bytes of one
             plain.replace("'", "''"),  # SQL, PowerShell
             plain.replace('"', '""'),  # CSV
@@ -198,9 +199,11 @@ def _forms(value: str) -> Iterator[str]:
 
 def _escaped_forms(value: str) -> Iterator[str]:
     """Yield what `_ESCAPE` undoes, as programs write it."""
+    from html import escape
+
     yield repr(value)[1:-1]
-    yield html.escape(value)
-    yield html.escape(value, quote=False)
+    yield escape(value)
+    yield escape(value, quote=False)
     yield quote(value, safe="/")
     yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quote(value, safe=""))
     yield json.dumps(value)[1:-1]
@@ -342,7 +345,9 @@ def _plain(escape: str) -> str:
 def _plain_entity(escape: str) -> str:
     digits = escape[2:-1]
     if escape[1] != "#":
-        return html.unescape(escape)
+        from html import unescape
+
+        return unescape(escape)
     return _character(int(digits[1:], 16) if digits[0] in "xX" else int(digits))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from utcp_bridge.model import Source
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http_options import PoolOptions
+from utcp_bridge.net.late_certificates import late_certificates
 
 if TYPE_CHECKING:
     import httpx2
@@ -40,7 +41,8 @@ class HttpPool:
         """Return the session of a manual; the same one for an equal source."""
         session = self._sessions.get(source)
         if session is None:
-            from utcp_bridge.net.http_session import HttpSession
+            with late_certificates():
+                from utcp_bridge.net.http_session import HttpSession
 
             session = self._sessions[source] = HttpSession(self._guard, source, self._options)
         return session

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from html import unescape
 from typing import Final
 
 __all__ = ["HTML_TYPES", "document_link", "is_web_page", "viewer_of", "words_of"]
@@ -182,6 +181,8 @@ class _Words:
 
 
 def _unescaped(parts: list[str]) -> str:
+    from html import unescape
+
     return unescape(_LONG_NUMBER.sub("\ufffd", "".join(parts)))
 
 

@@ -7,14 +7,15 @@ against the whole schema, and the caller decides what that means.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Final
-
-import jsonschema_rs
+from typing import TYPE_CHECKING, Any, Final
 
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.pipeline.schema_cost import MAX_EXPLAINED_STEPS, Cost
 from utcp_bridge.pipeline.schema_forms import TooDearError, reduced_form, whole_form
-from utcp_bridge.pipeline.subschemas import FAULTS, fast_validator, slow_validator
+from utcp_bridge.pipeline.subschemas import fast_validator, faults, slow_validator
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 __all__ = ["CompiledForm", "SchemaChecks"]
 
@@ -42,7 +43,7 @@ class CompiledForm:
         self.cost = Cost(form)
         try:
             self.validator = fast_validator(form)
-        except FAULTS:
+        except faults():
             self.validator = slow_validator(form)
             self.cost.with_slow_patterns()
 
@@ -53,9 +54,11 @@ class CompiledForm:
         most = _MAX_COPIED // self.cost.steps
         if not self.has_cheap_faults or _size(value, most) >= most:
             return [] if self.validator.is_valid(value) else None
+        from jsonschema_rs import ValidationError
+
         try:
             self.validator.validate(value)
-        except jsonschema_rs.ValidationError as error:
+        except ValidationError as error:
             return [error]
         return []
 
@@ -78,7 +81,7 @@ class SchemaChecks:
             self.whole = CompiledForm(schema if form == schema else form)
         except TooDearError as error:
             self.why = str(error)
-        except FAULTS as error:
+        except faults() as error:
             self.why = type(error).__name__
             self.is_invalid = True
 
@@ -86,12 +89,13 @@ class SchemaChecks:
     def reduced(self) -> CompiledForm:
         """What is cheap of the schema."""
         form: JsonObject = {}
+        known: tuple[type[Exception], ...] = (TooDearError, *faults())
         for most in _REDUCED:
             form = reduced_form(self._schema, most)
             try:
                 if Cost(form).steps <= _MAX_REDUCED_STEPS:
                     return CompiledForm(form)
-            except (TooDearError, *FAULTS):
+            except known:
                 continue
         return CompiledForm({})
 

@@ -7,21 +7,23 @@ and patterns run on a linear-time engine where possible, because a fetched manua
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote, unquote
-
-import jsonschema_rs
 
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.urls import at_pointer
 
+if TYPE_CHECKING:
+    import jsonschema_rs
+
 __all__ = [
-    "FAULTS",
     "MASK",
     "SubSchema",
     "SubSchemas",
     "allowed_types",
     "fast_validator",
+    "faults",
     "required_names",
     "slow_validator",
     "type_names",
@@ -38,7 +40,14 @@ _MIN_VALIDATORS: Final = 20
 _MAX_COMPILED: Final = 200_000
 """Sub-schemas in all validators together."""
 _NUMBERS: Final = frozenset({"integer", "number"})
-FAULTS: Final = (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError)
+
+
+@cache
+def faults() -> tuple[type[Exception], ...]:
+    """Return the errors of a schema that cannot be compiled. jsonschema-rs takes three megabytes, so it comes late."""
+    import jsonschema_rs
+
+    return ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError
 
 
 class SubSchema(NamedTuple):
@@ -170,13 +179,15 @@ class SubSchemas:
     def _compiled(self, schema: JsonObject) -> jsonschema_rs.Validator | None:
         try:
             if self._registry is None:
+                import jsonschema_rs
+
                 self._registry = jsonschema_rs.Registry([(_URI, self.root.schema)], retriever=_refuse_remote)
             whole = {**self._head, **schema}
             try:
                 return fast_validator(whole, self._registry)
-            except FAULTS:
+            except faults():
                 return slow_validator(whole, self._registry)
-        except FAULTS:
+        except faults():
             return None
 
 
@@ -186,6 +197,8 @@ def fast_validator(schema: JsonObject, registry: jsonschema_rs.Registry | None =
     :raises ValueError: the schema is not valid, refers to another document, or has a pattern that is not linear.
     :raises ReferencingError: a reference has no target.
     """
+    import jsonschema_rs
+
     return _validator(schema, registry, jsonschema_rs.RegexOptions())
 
 
@@ -195,10 +208,14 @@ def slow_validator(schema: JsonObject, registry: jsonschema_rs.Registry | None =
     :raises ValueError: the schema is not valid, or refers to another document.
     :raises ReferencingError: a reference has no target.
     """
+    import jsonschema_rs
+
     return _validator(schema, registry, jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACK_LIMIT))
 
 
 def _validator(schema: JsonObject, registry: jsonschema_rs.Registry | None, patterns: Any) -> jsonschema_rs.Validator:
+    import jsonschema_rs
+
     if registry is not None:
         return jsonschema_rs.validator_for(schema, pattern_options=patterns, registry=registry, mask=MASK)
     return jsonschema_rs.validator_for(schema, pattern_options=patterns, retriever=_refuse_remote, mask=MASK)

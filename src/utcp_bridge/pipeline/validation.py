@@ -14,9 +14,7 @@ import logging
 import re
 from collections.abc import Awaitable
 from functools import cached_property
-from typing import Any
-
-import jsonschema_rs
+from typing import TYPE_CHECKING, Any
 
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object
@@ -28,15 +26,14 @@ from utcp_bridge.pipeline.subschemas import MASK
 from utcp_bridge.settings import ArgumentCheck
 from utcp_bridge.urls import at_pointer
 
+if TYPE_CHECKING:
+    import jsonschema_rs
+
 __all__ = ["argument_fault", "validation"]
 
 _logger = logging.getLogger(__name__)
 _EXPLAINED_FAULTS = 5
 _MAX_FAULT = 300
-_UNDECLARED = (
-    jsonschema_rs.ValidationErrorKind.AdditionalProperties,
-    jsonschema_rs.ValidationErrorKind.UnevaluatedProperties,
-)
 _PLAIN_NAME = re.compile(r"[\w.$@-]{1,64}")
 _ODD_NAME = "a name is not declared"
 """In place of a name that the caller chose: a text that does not look like a name may contain a value."""
@@ -198,11 +195,14 @@ def _accepts_anything(schema: JsonObject) -> bool:
 
 def argument_fault(error: jsonschema_rs.ValidationError) -> str:
     """Return one sentence for a person or a model: the path and the expectation, without the value."""
+    from jsonschema_rs import ValidationErrorKind as Kind
+
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path).lstrip(".")
     text = str(error.message).replace(f"{MASK} ", "", 1)
-    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.FalseSchema):
+    if isinstance(error.kind, Kind.FalseSchema):
         text = "is not allowed" if path else "arguments are not allowed"
-    if isinstance(error.kind, _UNDECLARED) and not all(map(_PLAIN_NAME.fullmatch, error.kind.unexpected)):
+    undeclared = Kind.AdditionalProperties, Kind.UnevaluatedProperties
+    if isinstance(error.kind, undeclared) and not all(map(_PLAIN_NAME.fullmatch, error.kind.unexpected)):
         text = _ODD_NAME
     fault = f"{path}: {text}" if path else text
     return fault if len(fault) <= _MAX_FAULT else f"{fault[:_MAX_FAULT]}…"

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from copy import deepcopy
 from itertools import islice
-from typing import Any, Final
-
-import jsonschema_rs
+from typing import TYPE_CHECKING, Any, Final
 
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.pipeline.schema_checks import SchemaChecks
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 __all__ = ["ASSERTIONS", "UNEXPECTED", "Conformer", "relaxed"]
 
@@ -109,9 +110,11 @@ def _paths(validator: jsonschema_rs.Validator, value: JsonObject, *, is_first: b
     """Return where a value does not fit. Of a large value only the first place: the library collects all at once."""
     if not is_first:
         return [error.instance_path for error in islice(validator.iter_errors(value), _MAX_FAULTS)]
+    from jsonschema_rs import ValidationError
+
     try:
         validator.validate(value)
-    except jsonschema_rs.ValidationError as error:
+    except ValidationError as error:
         return [error.instance_path]
     return []
 
