@@ -192,9 +192,7 @@ class HotCalls:
             request=http_request,
         )
         spans = self._spans
-        result: Any = (
-            self._server.shortcut(ctx, self._next) if spans is None else self._with_spans(spans, ctx, meta)
-        )
+        result: Any = self._server.shortcut(ctx, self._next) if spans is None else self._with_spans(spans, ctx, meta)
         return result  # type: ignore[no-any-return]
 
     async def _with_spans(self, spans: ServerSpans, ctx: Context, meta: Any) -> JsonObject:
