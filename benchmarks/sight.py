@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, median, quantiles
+from time import monotonic
 from typing import Any
 
 from benchmarks.access import IN_FLIGHT, SETTLING_SECONDS, TOOLS, WARM_SECONDS
@@ -155,13 +156,17 @@ class Found:
         added = median(own - off for off, own in self.pairs) * 1e6
         cost = median(own for _, own in self.pairs) * 1e6
         spans = f"{self.spans / self.calls:.2f}" if self.spans else "-"
-        return f"| {era} | {name} | {cost:.0f} | {added:+.1f} | {middle:.3f} [{low:.3f}-{high:.3f}] | {spans} |"
+        ratio = f"{middle:.3f} [{low:.3f}-{high:.3f}]"
+        return f"| {era} | {name} | {cost:.0f} | {added:+.1f} | {ratio} | {spans} | {len(self.pairs)} |"
 
 
 async def measure(names: Sequence[str], era: Era, options: argparse.Namespace) -> dict[str, Found]:
     """Return what the variants of these names cost."""
     found = {name: Found() for name in names}
-    for _ in range(options.starts):
+    ends = monotonic() + options.minutes * 60 / len(options.era or ERAS)
+    for number in range(options.starts):
+        if number and monotonic() > ends:
+            break
         with upstream() as port, collecting() as collector:
             async with contextlib.AsyncExitStack() as stack:
                 command = (options.python, "-m", "utcp_bridge", "serve")
@@ -171,7 +176,9 @@ async def measure(names: Sequence[str], era: Era, options: argparse.Namespace) -
                 }
                 for variant in variants.values():
                     await variant.burst(WARM_SECONDS)
-                for _ in range(options.rounds):
+                for round_number in range(options.rounds):
+                    if round_number >= 2 and monotonic() > ends:
+                        break
                     await _round(variants, found)
             spans = await asyncio.to_thread(collector.spans)
             for name, variant in variants.items():
@@ -195,14 +202,15 @@ async def main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sight", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=12, help="rounds for each start")
     parser.add_argument("--starts", type=int, default=3, help="how often new processes are started")
+    parser.add_argument("--minutes", type=float, default=15.0, help="no round begins later, but for the first two")
     parser.add_argument("--era", choices=ERAS, action="append", help="versions of the protocol; default: both")
     parser.add_argument("--only", action="append", choices=list(SIGHTS), help="what to compare; may be given again")
     parser.add_argument("--python", default=sys.executable, help="an interpreter that has another version")
     options = parser.parse_args(given)
     pin(0, CLIENT_CORE)
     names = list(dict.fromkeys([OFF, *(options.only or SIGHTS)]))
-    print("| protocol | telemetry | CPU us/call | added us | x off, median [quartiles] | spans a call |")
-    print("| --- | --- | --- | --- | --- | --- |", flush=True)
+    print("| protocol | telemetry | CPU us/call | added us | x off, median [quartiles] | spans a call | rounds |")
+    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for era in options.era or ERAS:
         for name, one in (await measure(names, era, options)).items():
             print(one.row(era, name), flush=True)
