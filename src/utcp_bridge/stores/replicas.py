@@ -160,7 +160,7 @@ class SharedStore:
         self._lost_at: float | None = None
         self._obstacle: Obstacle | None = None
         self._logged: str | None = None
-        self._has_answered = self._is_tried = False
+        self._has_answered = self._is_tried = self._has_sign = False
         self._hearers: dict[str, Callable[[JsonObject], None]] = {}
         self._news, self._sent = anyio.create_memory_object_stream[bytes](_MAX_WAITING)
         self._tasks = OwnTasks()
@@ -261,7 +261,7 @@ class SharedStore:
         raise self._away()
 
     async def _write_sign(self, redis: Any) -> None:
-        members = f"{self.prefix}bridges"
+        members, self._has_sign = f"{self.prefix}bridges", True
         async with redis.pipeline(transaction=False) as pipeline:
             pipeline.set(f"{self.prefix}{_SIGN}{self.name}", orjson.dumps(self.summary()), px=_ALIVE)
             pipeline.zadd(members, {self.name: 0})
@@ -357,7 +357,7 @@ class SharedStore:
         """Wait for what runs in the background, and close the connections."""
         with anyio.CancelScope(shield=True), anyio.move_on_after(_END_SECONDS):
             await self._tasks.ended()
-            if self.state == "ready":  # the others need not wait until the sign of life ends
+            if self._has_sign and not self.is_away:  # the others need not wait until the sign of life ends
                 with suppress(StoreAway):
                     await self.run(lambda redis: redis.delete(f"{self.prefix}{_SIGN}{self.name}"))
         self._news.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
+from tests.cli.test_replicas import served
 from tests.interop.software import Debian, Npm
 from tests.upstreams.oauth_mcp_service import oauth_mcp_service
 
@@ -69,7 +72,7 @@ class Page:
 
 @contextmanager
 def browsed(address: str) -> Iterator[Page]:
-    """Open an address in a browser."""
+    """Open an address in a browser. At the end, it has shown no dialog, and the browser has refused nothing of it."""
     environment = {**CHROMIUM.environment, "NODE_PATH": BROWSER.environment["NODE_PATH"]}
     program = [BROWSER.command, PROGRAM, CHROMIUM.command]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -148,6 +151,20 @@ def test_axe_finds_nothing_and_a_phone_does_not_scroll_sideways(tmp_path: Path, 
         page("size", 360, 740)
         assert page("overflow") == 0
         assert page("axe") == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_workers_follows_the_state_of_each(tmp_path: Path, scheme: str) -> None:
+    with served(tmp_path) as server, browsed(f"http://127.0.0.1:{server.port}/") as page:
+        page("scheme", scheme)
+        page("see", "[data-part=replicas] p", "2 of 2 are ready")
+        assert page("axe") == []
+        page("size", 360, 740)
+        assert page("overflow") == 0
+        os.kill(server.workers[1], signal.SIGKILL)
+        page("see", "[data-part=replicas] .pill", "lost")
+        assert page("axe") == []
+        page("see", "[data-part=replicas] p", "2 of 2 are ready")
 
 
 def test_the_keyboard_alone_does_a_task(tmp_path: Path) -> None:

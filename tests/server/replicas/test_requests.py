@@ -250,7 +250,7 @@ async def test_outcomes_partial_results_and_errors_come_back(tmp_path: Path) -> 
                     raise ProtocolError(-7, "no", {"b": 1})
                 if asked["how"] == "broken":
                     raise ConfigError("canary")
-                return {"text": "x" * asked["size"]}
+                return {"text": asked["text"]}
 
             async def answer(asked: JsonObject, emit: Any) -> JsonObject:
                 await emit({"partial": 1})
@@ -265,8 +265,8 @@ async def test_outcomes_partial_results_and_errors_come_back(tmp_path: Path) -> 
                 heard.append(value)
 
             with anyio.fail_after(60):
-                for size in (1, 2_000_000):  # the larger one goes through the store
-                    outcome = await here.ask(there.name, "kind", {"how": "", "size": size}, hear)
+                for size in (1, 2_000_000):  # the larger one goes through the store, there and back
+                    outcome = await here.ask(there.name, "kind", {"how": "", "text": "x" * size}, hear)
                     assert result_of(outcome) == {"text": "x" * size}
                 assert heard == [{"partial": 1}] * 2
                 with pytest.raises(InputRequired) as required:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from math import inf
 from secrets import token_hex
@@ -32,9 +33,9 @@ Answer = Callable[[JsonObject, Emit], Awaitable[JsonObject]]
 _BEAT_SECONDS: Final = 2.0
 _SILENCE_SECONDS: Final = 10.0
 _MAX_INLINE: Final = 512 * 1024
-"""Bytes of an outcome in a message. A larger one is kept in the store until it is read."""
+"""Bytes of a value in a message. A larger one is kept in the store until it is read."""
 _LARGE_SECONDS: Final = 2.0
-"""For one large outcome."""
+"""For writing or reading a large value."""
 _KEPT_SECONDS: Final = 60.0
 _INTERNAL: Final = (
     "Internal error in utcp-bridge. The log of the replica that has the call or the task shows its cause."
@@ -74,7 +75,7 @@ class RequestsAcross:
         ident = token_hex(8)
         self._waiting[ident], messages = anyio.create_memory_object_stream[JsonObject](inf)
         try:
-            self._tell(bridge, ident, "ask", {"kind": kind, "asked": asked})
+            self._tell(bridge, ident, "ask", {"kind": kind, **await self._packed(ident, "asked", asked)})
             while True:
                 message: JsonObject | None = None
                 with anyio.move_on_after(_SILENCE_SECONDS):
@@ -84,7 +85,7 @@ class RequestsAcross:
                 if message["what"] == "partial":
                     await emit(message["value"])
                 elif message["what"] == "done":
-                    return await self._read(ident, message)
+                    return await self._unpacked(ident, "outcome", message)
         except anyio.get_cancelled_exc_class():
             self._tell(bridge, ident, "cancel", {})
             raise
@@ -111,9 +112,8 @@ class RequestsAcross:
             return
         ident, what = str(news["id"]), news["what"]
         if what == "ask":
-            answer, asked = self._answers.get(str(news["kind"])), news["asked"]
-            if answer is not None and is_object(asked):
-                work = self._work(str(news["from"]), ident, answer, asked)
+            if (answer := self._answers.get(str(news["kind"]))) is not None:
+                work = self._work(str(news["from"]), ident, answer, news)
                 self._running[ident] = asyncio.get_running_loop().create_task(work)
                 self._running[ident].add_done_callback(lambda _: self._running.pop(ident, None))
         elif what == "cancel":
@@ -122,17 +122,18 @@ class RequestsAcross:
         elif (waiting := self._waiting.get(ident)) is not None:
             waiting.send_nowait(news)
 
-    async def _work(self, back: str, ident: str, answer: Answer, asked: JsonObject) -> None:
+    async def _work(self, back: str, ident: str, answer: Answer, news: JsonObject) -> None:
         async def emit(value: Any) -> None:
             self._tell(back, ident, "partial", {"value": value})
 
         async with anyio.create_task_group() as group:
             group.start_soon(self._beat, back, ident)
             try:
-                outcome = await answer(asked, emit)
+                outcome = await answer(await self._unpacked(ident, "asked", news), emit)
             except Exception as error:  # noqa: BLE001 - the log of this bridge has the cause
                 outcome = _failed(error)
-            await self._return(back, ident, outcome)
+            with suppress(ReplicaGone):  # the other side notices the silence
+                self._tell(back, ident, "done", await self._packed(ident, "outcome", outcome))
             group.cancel_scope.cancel()
 
     async def _beat(self, back: str, ident: str) -> None:
@@ -140,31 +141,30 @@ class RequestsAcross:
             self._tell(back, ident, "beat", {})
             await anyio.sleep(_BEAT_SECONDS)
 
-    async def _return(self, back: str, ident: str, outcome: JsonObject) -> None:
-        data = orjson.dumps(outcome)
+    async def _packed(self, ident: str, name: str, value: Mapping[str, Any]) -> JsonObject:
+        """Return what a message has of a value: the value itself, or nothing if it is kept in the store."""
+        data = orjson.dumps(value)
         if len(data) <= _MAX_INLINE:
-            self._tell(back, ident, "done", {"outcome": outcome})
-            return
+            return {name: value}
         try:
-            await self._store.put(self._key(ident), data, _KEPT_SECONDS, seconds=_LARGE_SECONDS)
+            await self._store.put(self._key(ident, name), data, _KEPT_SECONDS, seconds=_LARGE_SECONDS)
         except StoreAway:
-            return  # the other side notices the silence
-        self._tell(back, ident, "done", {})
+            raise ReplicaGone from None
+        return {}
 
-    async def _read(self, ident: str, message: JsonObject) -> JsonObject:
-        outcome: Any = message.get("outcome")
-        if outcome is None:
-            try:
-                data = await self._store.run(partial(_taken, f"{self._store.prefix}{self._key(ident)}"), seconds=2.0)
-            except StoreAway:
-                data = None
-            outcome = None if data is None else orjson.loads(data)
-        if not is_object(outcome):
+    async def _unpacked(self, ident: str, name: str, message: JsonObject) -> JsonObject:
+        value: Any = message.get(name)
+        if value is None:
+            take = partial(_taken, f"{self._store.prefix}{self._key(ident, name)}")
+            with suppress(StoreAway):
+                data = await self._store.run(take, seconds=_LARGE_SECONDS)
+                value = None if data is None else orjson.loads(data)
+        if not is_object(value):
             raise ReplicaGone
-        return outcome
+        return value
 
-    def _key(self, ident: str) -> str:
-        return f"{self._topic}:{ident}"
+    def _key(self, ident: str, name: str) -> str:
+        return f"{self._topic}:{ident}:{name}"
 
 
 async def _taken(key: str, redis: Any) -> bytes | None:
