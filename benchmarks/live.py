@@ -1,9 +1,11 @@
 """What exchanges of a ConfigMap cost the calls beside them: `python -m benchmarks.live [--swaps 50] [--clients 8]`.
 
 A bridge serves a folder of links, as Kubernetes mounts a ConfigMap. Clients call a tool all the time, while the folder
-is exchanged again and again: each time the manual of that tool is another one, and a further manual comes or goes. The
-report has the calls and those that were lost, their times without and with exchanges, the seconds from an exchange to
-the first call that has the new manual, and the descriptors and the memory of the bridge. A lost call is exit code 1.
+is exchanged again and again: each time the manual of that tool is another one, and a further manual and a profile come
+or go. Each fifth time the shared token is another one, too. Half of the clients have a named token, which stays. The
+others have the newest shared token, and send a call again that is refused while it changes. The report has the calls
+and those that were lost, their times without and with exchanges, the seconds from an exchange to the first call that
+has the new manual, and the descriptors and the memory of the bridge. A lost call is exit code 1.
 """
 
 from __future__ import annotations
@@ -25,7 +27,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from utcp_bridge.access.tokens import TokenFile
+
 ALONE_SECONDS = 5.0
+TOKEN_EVERY = 5
+UNAUTHORIZED = 401
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -46,12 +52,19 @@ def entry(name: str, says: str) -> dict[str, Any]:
     return {"name": name, "call_template_type": "text", "content": content}
 
 
-def exchange(folder: Path, number: int) -> None:
+def token_of(number: int) -> str:
+    """Return the shared token of the configuration with this number."""
+    return f"shared-token-number-{number // TOKEN_EVERY:06}"
+
+
+def exchange(folder: Path, number: int, tokens: Path) -> None:
     """Mount the configuration with this number."""
     data = folder / f"..{number}"
     data.mkdir(parents=True)
     entries = [entry("m", str(number)), entry("same", "x"), *([entry("now_and_then", "x")] if number % 2 else [])]
-    (data / "utcp.json").write_text(json.dumps({"manual_call_templates": entries}))
+    bridge: dict[str, Any] = {"bearer_token": token_of(number), "tokens_file": str(tokens)}
+    bridge["profiles"] = {"now_and_then": {"manuals": "m"}} if number % 2 else {}
+    (data / "utcp.json").write_text(json.dumps({"manual_call_templates": entries, "bridge": bridge}))
     fresh = folder / "..data_tmp"
     fresh.symlink_to(data.name)
     fresh.replace(folder / "..data")
@@ -64,9 +77,15 @@ def exchange(folder: Path, number: int) -> None:
 class Caller(threading.Thread):
     """Calls the tool until the end."""
 
-    def __init__(self, port: int) -> None:
+    written = 0
+    """The number of the configuration that was written last."""
+
+    def __init__(self, port: int, named: str | None) -> None:
+        """`named` is the named token; None: the shared one."""
         super().__init__()
-        self.port = port
+        self.port, self.named = port, named
+        self.refused = 0
+        """The calls that had the token before, while it changed."""
         self.times: list[float] = []
         self.lost: list[str] = []
         self.newest = 0
@@ -77,9 +96,15 @@ class Caller(threading.Thread):
         params = {"_meta": META, "name": "m_t", "arguments": {}}
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
         while not self.ends:
-            started = perf_counter()
-            connection.request("POST", "/mcp", body, HEADERS)
-            text = connection.getresponse().read().decode()
+            started, number = perf_counter(), self.written
+            token = self.named or token_of(max(number, self.newest))
+            connection.request("POST", "/mcp", body, {**HEADERS, "Authorization": f"Bearer {token}"})
+            reply = connection.getresponse()
+            text = reply.read().decode()
+            if reply.status == UNAUTHORIZED and self.named is None and self.newest != self.written:
+                self.refused += 1
+                threading.Event().wait(0.01)
+                continue
             self.times.append((perf_counter() - started) * 1000)
             found = re.search(r'"text":\s*"(\d+)"', text)
             if found is None:
@@ -129,9 +154,11 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "mounted"
-        exchange(folder, 0)
+        tokens = TokenFile(Path(place) / "tokens.json")
+        named = tokens.add("client").value
+        exchange(folder, 0, tokens.path)
         with served(folder, Path(place)) as (port, pid):
-            callers = [Caller(port) for _ in range(options.clients)]
+            callers = [Caller(port, named if number % 2 else None) for number in range(options.clients)]
             for caller in callers:
                 caller.start()
             threading.Event().wait(ALONE_SECONDS)
@@ -139,7 +166,8 @@ def main() -> int:
             marks, seconds = [len(caller.times) for caller in callers], list[float]()
             for number in range(1, options.swaps + 1):
                 started = perf_counter()
-                exchange(folder, number)
+                exchange(folder, number, tokens.path)
+                Caller.written = number
                 while not all(caller.newest == number for caller in callers):
                     threading.Event().wait(0.01)
                 seconds.append(perf_counter() - started)
@@ -151,6 +179,7 @@ def main() -> int:
     print(f"without exchanges  {shown(alone)}")
     print(f"{options.swaps} exchanges       {shown(beside)}")
     print(f"lost calls         {len(lost):>8,}")
+    print(f"refused meanwhile  {sum(caller.refused for caller in callers):>8,}")
     print(f"from an exchange to its use: median {statistics.median(seconds):.2f} s, longest {max(seconds):.2f} s")
     print(f"descriptors {before[0]} -> {after[0]}, memory {before[1]:.1f} -> {after[1]:.1f} MiB")
     for text in lost[:3]:

@@ -80,6 +80,10 @@ def test_the_default_values_fit_the_schema_and_every_value_is_in_it() -> None:
         ({"drainSeconds": -1}, "/drainSeconds"),
         ({"config": "utcp.yaml"}, "/config"),
         ({"serviceMonitor": {"enabled": True}}, "/metrics"),
+        ({"prometheusRule": {"enabled": True}}, "/metrics"),
+        ({"ingress": {"enabled": True}}, "/ingress/hosts"),
+        ({"ingress": {"hosts": ["https://mcp.example.com"]}}, "/ingress/hosts/0"),
+        ({"httpRoute": {"enabled": True, "hosts": ["mcp.example.com"]}}, "/httpRoute/parentRefs"),
         ({"disruptionBudget": {"maxUnavailable": "half"}}, "/disruptionBudget/maxUnavailable"),
         ({"autoscaling": {"cpu": 120}}, "/autoscaling/cpu"),
         ({"mode": "sidecar"}, "/application/containers"),
@@ -99,6 +103,10 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
         merged[key] = _merged(base[key], value) if both else value
     return merged
+
+
+def test_the_alerts_of_the_chart_are_those_of_prometheus() -> None:
+    assert (CHART / "alerts.yml").read_bytes() == (DEPLOY / "prometheus" / "alerts.yml").read_bytes()
 
 
 # --- the manifests -------------------------------------------------------------------------------

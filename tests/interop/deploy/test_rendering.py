@@ -68,7 +68,7 @@ def test_the_plain_manifests_are_what_helm_makes_of_the_chart(name: str) -> None
     assert kept == documents(made["files"]), f"Write the file again: {written.splitlines()[0]}"
 
 
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "replicas": 3, "metrics": True, "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "secret": {"name": "s", "metricsToken": "m", "stateKey": "k", "redisUrl": "r"},
     "autoscaling": {"enabled": True}, "image": {"digest": f"sha256:{'0' * 64}", "pullSecrets": ["p"]},
@@ -78,6 +78,10 @@ EVERYTHING = {
     "affinity": {"nodeAffinity": {}}, "service": {"type": "LoadBalancer", "annotations": {"z": "1"}},
     "networkPolicy": {"from": [{"namespaceSelector": {}}], "egress": [{"ports": [{"port": 6379}]}]},
     "serviceAccount": {"annotations": {"role": "r"}}, "drainSeconds": 12.5, "workers": 2,
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+    "ingress": {"enabled": True, "className": "nginx", "hosts": ["a.example.com", "b.example.com"], "tlsSecret": "t",
+                "annotations": {"nginx.ingress.kubernetes.io/proxy-buffering": "off"}},
+    "httpRoute": {"enabled": True, "hosts": ["c.example.com"], "parentRefs": [{"name": "public"}]},
 }  # fmt: skip
 
 
@@ -92,13 +96,32 @@ def test_kubernetes_accepts_every_object(tmp_path: Path, values: dict[str, Any])
         assert {"HorizontalPodAutoscaler", "PodDisruptionBudget", "ServiceMonitor", "NetworkPolicy"} <= set(found)
         assert found["Deployment"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 13 + 5 + 5
         assert "replicas" not in found["Deployment"]["spec"]
-    found.pop("ServiceMonitor", None)  # of the Prometheus operator
+        check_ways_in(found)
+    for kind in ("ServiceMonitor", "PrometheusRule", "HTTPRoute"):  # not of Kubernetes itself
+        found.pop(kind, None)
     paths = []
     for kind, document in found.items():
         paths.append(str(tmp_path / f"{kind}.json"))
         Path(paths[-1]).write_text(json.dumps(document), encoding="utf-8")
     done = subprocess.run([KUBERNETES.command, "--strict", *paths], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def check_ways_in(found: dict[str, Any]) -> None:
+    """Check what leads to the service from outside, and what is said of its alerts."""
+    alerts = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))
+    assert found["PrometheusRule"]["spec"] == alerts
+    service = found["Service"]["metadata"]["name"]
+    ingress, route = found["Ingress"]["spec"], found["HTTPRoute"]["spec"]
+    assert (
+        [rule["host"] for rule in ingress["rules"]] == ingress["tls"][0]["hosts"] == ["a.example.com", "b.example.com"]
+    )
+    backend = {"service": {"name": service, "port": {"name": "http"}}}
+    assert [rule["http"]["paths"][0]["backend"] for rule in ingress["rules"]] == [backend] * 2
+    assert route["rules"][0]["backendRefs"] == [{"name": service, "port": found["Service"]["spec"]["ports"][0]["port"]}]
+    environment = found["Deployment"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    [hosts] = [one["value"].split(",") for one in environment if one["name"] == "UTCP_BRIDGE_ALLOWED_HOSTS"]
+    assert {"a.example.com", "b.example.com", "c.example.com"} <= set(hosts)
 
 
 @pytest.mark.needs(HELM)

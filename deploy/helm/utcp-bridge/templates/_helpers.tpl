@@ -62,7 +62,8 @@ env:
   {{- $own = concat $own (list $host (printf "%s:*" $host)) }}
   {{- end }}
   - {name: UTCP_BRIDGE_HOST, value: 0.0.0.0}
-  - {name: UTCP_BRIDGE_ALLOWED_HOSTS, value: {{ concat $own .Values.allowedHosts | join "," | quote }}}
+  {{- $outside := concat (ternary .Values.ingress.hosts list .Values.ingress.enabled) (ternary .Values.httpRoute.hosts list .Values.httpRoute.enabled) }}
+  - {name: UTCP_BRIDGE_ALLOWED_HOSTS, value: {{ concat $own .Values.allowedHosts $outside | uniq | join "," | quote }}}
   {{- if .Values.insecure }}
   - {name: UTCP_BRIDGE_INSECURE, value: "true"}
   {{- else }}

@@ -265,10 +265,12 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         self, target: Target[WebRtcTemplate], use: Callable[[WebRtcChannel], Awaitable[ValueT]]
     ) -> ValueT:
         """Use the kept connection, or a new one if the kept one turns out to be closed before anything was sent."""
+        channel = await self._channel(target)
         try:
-            return await self._used(await self._channel(target), use)
+            return await self._used(channel, use)
         except Unreachable:
-            return await self._used(await self._channel(target), use)
+            channel = await self._channel(target)
+        return await self._used(channel, use)
 
     async def _used(self, channel: WebRtcChannel, use: Callable[[WebRtcChannel], Awaitable[ValueT]]) -> ValueT:
         channel.users += 1
