@@ -40,7 +40,7 @@ _GRAPHQL: Final = f"{GRAPHQL_ENTRY} If the service allows no introspection, name
 _GRPC_ENTRY: Final = (
     'Add a `grpc` entry with the service\'s address: {"call_template_type": "grpc", "host": …, "port": …}.'
 )
-_CONVERT: Final = "Make a manual of it with `utcp-bridge convert`, and use that."
+_CONVERT: Final = "Make a manual of it with `utcp-bridge convert SOURCE -o manual.json`, and use that."
 _MCP: Final = (
     "Give the server itself: `utcp-bridge add URL` for one of its `remotes`, or `utcp-bridge add 'COMMAND'` for one of "
     "its `packages`, such as 'npx -y PACKAGE'."
