@@ -368,8 +368,18 @@ _EXPECTED: Final[Mapping[str, str]] = {
 """What people call the types that pydantic names by their Python classes, by pydantic's type of fault."""
 
 
+_FORMS: Final[Mapping[str, str]] = {
+    "^/": "it must begin with `/`",
+    "^(rediss?|unix)://": "it must begin with redis://, rediss:// or unix://",
+    "^[0-9a-fA-F]{64}$": "it must be 64 hexadecimal digits",
+}
+"""What a regular expression asks for, in words."""
+
+
 def expectation(fault: Mapping[str, Any]) -> str:
     """Return what pydantic expects of a value, from one of its faults, without the names of Python's classes."""
+    if fault["type"] == "string_pattern_mismatch" and (words := _FORMS.get(fault["ctx"]["pattern"])):
+        return words
     text = re.sub(r"^Value should have (at \w+ \d+) items?.*", r"it must have \1 characters", str(fault["msg"]))
     return _EXPECTED.get(fault["type"], text.removeprefix("Value error, ").rstrip("."))
 

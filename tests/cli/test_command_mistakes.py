@@ -36,6 +36,7 @@ FILES = {
     "no type": (entries({"name": "a", "url": "http://127.0.0.1:9/"}), 2, ["call_template_type", "http"]),
     "misspelt key": (entries({**JSON_ENTRY, "exlude": {}}), 2, ["'exlude'", "Did you mean 'exclude'?"]),
     "misspelt setting": (entries(JSON_ENTRY, bridge={"exposur": "all"}), 2, ["'exposur'", "Did you mean"]),
+    "store of another kind": (entries(JSON_ENTRY, bridge={"store": "mysql://x"}), 2, ["must begin with redis://"]),
     "two of one name": (entries(JSON_ENTRY, JSON_ENTRY), 2, ["another entry is also named 'a'", "its own name"]),
     "url without scheme": (
         entries({"name": "a", "call_template_type": "http", "url": "api.example.com/utcp"}),

@@ -57,7 +57,7 @@ _HEADERS: Final = {
 _SIGN_IN: Final = "Sign in at the console, or send a token with the right to it."
 _NO_ENTRY: Final = {
     "code": "This code is not valid. A code works once, and for ten minutes. Start `utcp-bridge console` again.",
-    "token": "This token does not open the console. Enter the `bearer_token` of this bridge, or a token that "
+    "token": "This token does not open the console. Use the `bearer_token` of this bridge, or a token that "
     "`utcp-bridge token add NAME --scope console` makes. After ten wrong ones, wait a minute.",
 }
 """Why a visitor may not enter, by what was asked for."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from utcp_bridge.cli.commands.serve import _Survivors, frozen_when_loaded, paused
+from utcp_bridge.cli.commands.serve import _entry, _Survivors, frozen_when_loaded, paused
 from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 
@@ -29,6 +29,18 @@ INITIALIZE = {
     "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
 }
 INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+
+
+@pytest.mark.parametrize(
+    ("served", "shown"),
+    [
+        ("http://0.0.0.0:8000/mcp", "http://127.0.0.1:8000/mcp"),
+        ("https://[::]:8000/mcp", "https://[::1]:8000/mcp"),
+        ("http://bridge.example.com:8000/mcp", "http://bridge.example.com:8000/mcp"),
+    ],
+)
+def test_the_entry_for_a_host_has_an_address_to_which_it_can_connect(served, shown):
+    assert _entry(BridgeSettings(), served) == {"type": "http", "url": shown}
 
 
 def request(number, method, **params):

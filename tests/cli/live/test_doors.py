@@ -323,7 +323,9 @@ def test_a_changed_entry_that_cannot_be_loaded_leaves_the_manual_as_it_was(home:
 def test_what_reload_says_without_a_bridge_and_with_several(home: Path) -> None:
     first, second = write(home / "one.json", entry("a")), write(home / "two.json", entry("b"))
     with over_http(home, str(first)) as bridge:
-        assert "No bridge of this user runs with this number" in bridge.reload("--pid", "1")[2]
+        strange = bridge.reload("--pid", "1")[2]
+        assert "No bridge of this user runs with this number" in strange
+        assert "Name one of them with --pid" in strange
         with over_http(home, str(second)) as other:
             code, _, err = bridge.reload()
             assert code == 2
@@ -336,7 +338,10 @@ def test_what_reload_says_without_a_bridge_and_with_several(home: Path) -> None:
         stale = {"pid": 9, "parent": 1, "sources": ["x"], "socket": "a\0b"}
         (home / "settings/utcp-bridge/running/9.json").write_text(json.dumps(stale))
         assert bridge.reload()[0] == 0, "what a killed one left is not in the way"
-    assert "No bridge of this user runs." in bridge.reload()[2]
+        write(first, entry("a"), bridge={"max_sessions": 7})
+        assert bridge.reload()[:2] == (0, "Nothing changes before the next start.\n")
+    ended = bridge.reload()[2]
+    assert "No bridge of this user runs. Start one with `utcp-bridge serve`." in ended
 
 
 @pytest.mark.anyio

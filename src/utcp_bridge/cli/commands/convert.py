@@ -33,6 +33,7 @@ Examples:
   utcp-bridge convert https://api.example.com/openapi.json -o shop.yaml --tag orders
   utcp-bridge convert openapi.json --prove                 which tools other clients call rightly
   curl -s https://example.com/swagger.json | utcp-bridge convert - --base-url https://example.com
+  utcp-bridge convert collection.json -o shop.json         a Postman collection
   utcp-bridge convert providers.json -o utcp_config.json   from UTCP v0 to v1
   utcp-bridge convert mcp.json -o servers.json             the tools of an MCP host's servers
   utcp-bridge convert --mcp-command "uvx mcp-server-time" --name time -o time.json
@@ -113,10 +114,10 @@ Exit codes:
 def convert(sources: tuple[str, ...], output: Path | None, force: bool, **flags: Any) -> None:
     """Make one UTCP manual of all SOURCEs.
 
-    SOURCE is a file, a URL, or - for stdin: an OpenAPI description (2.0, 3.0, 3.1, 3.2), a UTCP manual or
-    configuration of any version, or an MCP host's file. The manual needs no other file. Every UTCP client calls its
-    tools with the same requests. stderr reports the tools for which that is not possible, and what could not be
-    converted.
+    SOURCE is a file, a URL, or - for stdin: an OpenAPI description (2.0, 3.0, 3.1, 3.2), a description by Swagger 1,
+    AsyncAPI or Google Discovery, a Postman collection, a UTCP manual or configuration of any version, or an MCP host's
+    file. The manual needs no other file. Every UTCP client calls its tools with the same requests. stderr reports the
+    tools for which that is not possible, and what could not be converted.
     """
     proving, as_json = flags.pop("prove"), flags.pop("as_json")
     _refuse_contradictions(flags, proving=proving, as_json=as_json)

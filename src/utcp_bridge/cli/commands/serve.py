@@ -269,7 +269,10 @@ def _notify(state: str) -> None:
 def _entry(settings: BridgeSettings, url: str) -> dict[str, Any]:
     from utcp_bridge.settings import GeneratedToken
 
-    entry: dict[str, Any] = {"type": "http", "url": url}
+    here = url.replace("//0.0.0.0:", "//127.0.0.1:").replace(
+        "//[::]:", "//[::1]:"
+    )  # a host cannot connect to "any address"
+    entry: dict[str, Any] = {"type": "http", "url": here}
     token = settings.bearer_token
     if token is not None:
         shown = token.get_secret_value() if isinstance(token, GeneratedToken) else "YOUR_TOKEN"
@@ -337,6 +340,13 @@ def reload(session: Session, options: Options, pid: int | None, as_json: bool) -
     return exits.UPSTREAM if failed else exits.OK
 
 
+_OTHERS: Final = "Name one of them with --pid or by its configuration."
+_NONE: Final = (
+    "Start one with `utcp-bridge serve`. For one that runs, use the account of the user who started it, with the same "
+    "home folder."
+)
+
+
 def _answers(sources: Sequence[str], pid: int | None) -> list[JsonObject]:
     """Return what the processes of one server say.
 
@@ -357,8 +367,7 @@ def _answers(sources: Sequence[str], pid: int | None) -> list[JsonObject]:
         others = f" These run: {_listed(found)}." if found else ""
         raise ConfigError(
             f"No bridge of this user runs{' with this number or configuration' if wanted or pid else ''}.{others}",
-            remedy="Start one with `utcp-bridge serve`. For one that runs, use the account of the user who started it, "
-            "with the same home folder.",
+            remedy=_OTHERS if found else _NONE,
         )
     answers = [answer for one in fitting if (answer := one.reload()) is not None]
     if not answers:
@@ -377,9 +386,10 @@ def _print(answer: JsonObject) -> None:
         if answer.get(key):
             said = True
             print_line(f"{word}: {', '.join(answer[key])}")
+    later = answer.get("needs_restart")
     if not said:
-        print_line("Nothing has changed.")
-    if later := answer.get("needs_restart"):
+        print_line("Nothing changes before the next start." if later else "Nothing has changed.")
+    if later:
         complain(f"These changes take effect at the next start: {', '.join(later)}.")
     manuals: dict[str, Any] = answer.get("manuals", {})
     for name, manual in manuals.items():
