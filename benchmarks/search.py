@@ -1,13 +1,14 @@
 """Quality and cost of tool search: `python -m benchmarks.search [--data FOLDER] [--sample N] [--cost] [--tokens]
-[--memory]`.
+[--memory] [--model FOLDER] [--write docs/benchmarks.md]`.
 
 Quality: recall, mean reciprocal rank and nDCG of the default strategy, of UTCP's reference algorithm and
 of plain Okapi BM25, for each query set and as the mean over sets, each query against every tool; then the
 same queries with spelling mistakes. Cost: CPU time and resident memory of building an index of 1k, 10k and
 50k tools, and CPU time of a query. Times are CPU times of this process. Tokens: what a model receives of 100, 1k and
 10k tools, as the list and as the result of a search; a token counts as 4 bytes. Memory: each set is split, the tools of
-one half are remembered with their queries (one to twenty for each tool, some of them for a wrong tool), and the other
-half is asked.
+one half are remembered with their queries (one or five for each tool, some of them for a wrong tool), and the other
+half is asked. The weights of the memory were chosen on the halves of the seeds in `TUNED`; those of `HELD_BACK` were
+only measured, with the weights as they are now. Model: a folder of an embedding model; measures the search by meaning.
 
 The data are two files: `tools.jsonl` (id, name, provider, tags, description, schema) and `queries.jsonl`
 (q, gold, set).
@@ -23,7 +24,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -36,7 +37,14 @@ import orjson
 from utcp_bridge.model import Source, Tool, discard
 from utcp_bridge.search import create_strategy
 from utcp_bridge.search.encoders import LocalScorer
-from utcp_bridge.search.memory import SearchMemory, remembering, terms_to_learn
+from utcp_bridge.search.memory import (
+    MAX_TOOLS,
+    Meaning,
+    SearchMemory,
+    has_only_words,
+    remembering,
+    terms_to_learn,
+)
 from utcp_bridge.search.semantic import SemanticStrategy
 
 __all__ = ["Queries", "evaluate", "load_queries", "load_tools", "macro", "misspell", "ranker"]
@@ -46,6 +54,12 @@ SIZES = (1_000, 10_000, 50_000)
 METRICS = ("R@1", "R@5", "R@10", "C@10", "MRR", "nDCG")
 SEED = 0
 WIDTHS = (8, 12, 12, 12, 10, 13)
+TUNED, HELD_BACK = (1, 2, 3, 4), (5, 6, 7, 8, 21, 22)
+MEMORIES = ((1, 0.0), (1, 0.3), (5, 0.0), (5, 0.3))
+"""The most queries of each tool, and the share of wrong ones."""
+DIMENSIONS = 384
+BEGIN, END = "<!-- search -->", "<!-- end of search -->"
+"""What is between these lines of a page is replaced."""
 
 Queries = Mapping[str, Sequence[Mapping[str, Any]]]
 """Query records by set."""
@@ -171,9 +185,9 @@ def report_quality(folder: Path, sample: int | None) -> None:
         scores = evaluate(rank, queries)
         for name, row in scores.items():
             print(f"{system:16}{name:16}" + "".join(f"{value:8.3f}" for value in row))
-        ndcg[system] = _print_macro(system, scores)
+        ndcg[system] = _print_macro(system, scores)["nDCG"]
     default = systems["bm25 (default)"]
-    misspelt = _print_macro("bm25, misspelt", evaluate(default, misspell(queries)))
+    misspelt = _print_macro("bm25, misspelt", evaluate(default, misspell(queries)))["nDCG"]
     best = ndcg.pop("bm25 (default)")
     for system, value in ndcg.items():
         print(f"nDCG against {system}: {best / value:.2f}x")
@@ -191,7 +205,13 @@ def split_history(queries: Queries, seed: int) -> tuple[list[Mapping[str, Any]],
     return past, asked
 
 
-def remembered(tools: Mapping[str, Tool], past: Sequence[Mapping[str, Any]], most: int, wrong: float) -> SearchMemory:
+def remembered(
+    tools: Mapping[str, Tool],
+    past: Sequence[Mapping[str, Any]],
+    most: int,
+    wrong: float,
+    meanings: Mapping[str, Meaning | None],
+) -> SearchMemory:
     """A memory of at most `most` queries of each tool. The share `wrong` is noted for another tool of its source."""
     chance, ids, counts = random.Random(SEED), list(tools), Counter[str]()
     memory = SearchMemory(max_tools=len(tools))
@@ -203,76 +223,158 @@ def remembered(tools: Mapping[str, Tool], past: Sequence[Mapping[str, Any]], mos
                 tool = next((one for one in chance.sample(ids, 400) if one.partition("/")[0] == source), gold)
             if counts[tool] < most:
                 counts[tool] += 1
-                memory.learn(tools[tool].qualified_name, terms_to_learn(record["q"]), 0.0)
+                text = record["q"]
+                memory.learn(tools[tool].qualified_name, terms_to_learn(text), 0.0, meanings.get(text))
     return memory
 
 
-def report_memory(folder: Path, seeds: Sequence[int]) -> None:
-    """Print a table for each split, and the mean gains over all of them: the gain of a single split is luck in part."""
-    gains: dict[tuple[int, float], list[float]] = {}
+Gains = dict[tuple[int, float], list[dict[str, float]]]
+"""The gain of nDCG of each set, for each split, by the queries of each tool and the share of wrong ones."""
+
+
+async def memory_gains(tools: Mapping[str, Tool], queries: Queries, seeds: Sequence[int], meaning: Meaningful) -> Gains:
+    """What remembered searches bring to a strategy that contains the tools."""
+    ids = {id(tool): key for key, tool in tools.items()}
+    gains: Gains = {}
+
+    def rank(query: str) -> list[str]:
+        return [ids[id(hit.tool)] for hit in meaning.strategy.search(query, limit=10)]
+
     for seed in seeds:
-        print(f"split {seed}")
-        for row, gain in memory_gains(folder, seed).items():
-            gains.setdefault(row, []).append(gain)
-    for (most, wrong), found in gains.items():
-        print(f"mean gain at {most} queries a tool, {wrong:.0%} wrong: {sum(found) / len(found):+.4f}")
-
-
-def memory_gains(folder: Path, seed: int) -> dict[tuple[int, float], float]:
-    """Print the table of one split. Return the gain of nDCG by the queries of each tool and the share of wrong ones."""
-    tools = load_tools(folder)
-    past, asked = split_history(load_queries(folder), seed)
-    rank = ranker("bm25", tools)
-    print(f"{'queries a tool':>16}{'wrong':>8}{'nDCG':>8}{'gain':>8}{'worst set':>11}{'query p50 ms':>14}")
-    without: dict[str, list[float]] = {}
-    gains: dict[tuple[int, float], float] = {}
-    for most, wrong in ((0, 0.0), (1, 0.0), (1, 0.3), (2, 0.0), (5, 0.0), (5, 0.3), (20, 0.0)):
-        times: list[float] = []
-
-        def timed(query: str, times: list[float] = times) -> list[str]:
-            started = time.process_time()
-            found = rank(query)
-            times.append((time.process_time() - started) * 1_000)
-            return found
-
-        with remembering(remembered(tools, past, most, wrong) if most else None):
-            scores = evaluate(timed, asked)
-        without = without or scores
-        gain = gains[most, wrong] = macro(scores)["nDCG"] - macro(without)["nDCG"]
-        worst = min(row[-1] - without[name][-1] for name, row in scores.items())
-        median = sorted(times)[len(times) // 2]
-        print(f"{most:>16}{wrong:>8.0%}{macro(scores)['nDCG']:>8.4f}{gain:>+8.4f}{worst:>+11.3f}{median:>14.2f}")
+        past, asked = split_history(queries, seed)
+        meanings = await meaning.prepare([record["q"] for record in past])
+        await meaning.prepare([record["q"] for records in asked.values() for record in records])
+        without = evaluate(rank, asked)
+        for most, wrong in MEMORIES:
+            with remembering(remembered(tools, past, most, wrong, meanings)):
+                scores = evaluate(rank, asked)
+            gain = {name: row[-1] - without[name][-1] for name, row in scores.items()}
+            gains.setdefault((most, wrong), []).append(gain)
+            mean = macro(scores)["nDCG"]
+            print(
+                f"split {seed}, {most} queries a tool, {wrong:.0%} wrong: nDCG {mean:.4f}, {_gain_of(gain)}", flush=True
+            )
     return gains
 
 
-async def report_meaning(folder: Path, sample: int | None, model: Path, cache: Path) -> None:
-    """Quality and CPU time of the search by meaning with the model of a folder. Vectors are kept in `cache`."""
-    tools, queries = load_tools(folder), load_queries(folder, sample)
-    strategy = SemanticStrategy(create_strategy(), LocalScorer(model), seconds=60, cache=cache)
-    strategy.add(tools.values())
+def _gain_of(gain: Mapping[str, float]) -> str:
+    worst = min(gain, key=lambda name: gain[name])
+    return f"gain {sum(gain.values()) / len(gain):+.4f}, least {gain[worst]:+.3f} ({worst})"
+
+
+class Meaningful:
+    """A strategy, and what makes the vectors of its queries if it has them."""
+
+    def __init__(self, strategy: Any) -> None:
+        self.strategy = strategy
+
+    async def prepare(self, queries: Sequence[str]) -> dict[str, Meaning | None]:
+        """The vectors that the server would learn from these queries."""
+        if not isinstance(self.strategy, SemanticStrategy):
+            return {}
+        await self.strategy.prepare(queries)
+        return {query: self.strategy.meaning_of(query) for query in queries if has_only_words(query)}
+
+
+class KeptVectors:
+    """A scorer that computes the vector of each text once."""
+
+    def __init__(self, scorer: LocalScorer) -> None:
+        self.model = scorer.model
+        self._scorer = scorer
+        self._known: dict[str, Any] = {}
+
+    async def embed(self, texts: list[str]) -> list[Any]:
+        missing = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if missing:
+            self._known.update(zip(missing, await self._scorer.embed(missing), strict=True))
+        return [self._known[text] for text in texts]
+
+
+class DrawnVectors:
+    """A scorer for costs alone: vectors of a usual length that say nothing."""
+
+    model = "drawn"
+
+    def __init__(self) -> None:
+        self._chance = random.Random(SEED)
+
+    async def embed(self, texts: list[str]) -> list[list[float]]:
+        return [[self._chance.gauss(0, 1) for _ in range(DIMENSIONS)] for _ in texts]
+
+
+def report_memory(tools: Mapping[str, Tool], queries: Queries, seeds: Sequence[int], strategy: Any) -> Iterator[str]:
+    """Print each split; return the lines of a table."""
+    gains = anyio.run(memory_gains, tools, queries, seeds, Meaningful(strategy))
+    yield "| past questions | wrong ones | gain of nDCG@10 (range) | least gain of a set, mean | in one split |"
+    yield "| --- | --- | --- | --- | --- |"
+    for (most, wrong), found in gains.items():
+        means = [sum(gain.values()) / len(gain) for gain in found]
+        sets = min(sum(gain[name] for gain in found) / len(found) for name in found[0])
+        least = min(min(gain.values()) for gain in found)
+        mean = f"{sum(means) / len(means):+.3f} ({min(means):+.3f} to {max(means):+.3f})"
+        yield f"| {most} | {wrong:.0%} | {mean} | {sets:+.3f} | {least:+.3f} |"
+
+
+async def with_vectors(tools: Iterable[Tool], model: Path, cache: Path) -> SemanticStrategy:
+    """The search by meaning with the model of a folder. Vectors of tools are kept in `cache`."""
+    strategy = SemanticStrategy(create_strategy(), KeptVectors(LocalScorer(model)), seconds=600, cache=cache)
+    strategy.add(tools)
     started = time.process_time()
     await strategy.index()
-    print(f"{time.process_time() - started:.0f} s CPU for the vectors of {len(tools)} tools")
+    print(f"{time.process_time() - started:.0f} s CPU for the vectors of the tools, without those in the cache")
+    return strategy
+
+
+def report_meaning(
+    folder: Path, tools: Mapping[str, Tool], queries: Queries, strategy: SemanticStrategy
+) -> Iterator[str]:
+    """Quality of the search by meaning, and its CPU time beside the words and the encoder; return lines of tables."""
     ids = {id(tool): key for key, tool in tools.items()}
-    times: list[tuple[float, float]] = []
-    scores: dict[str, list[float]] = {}
-    words = create_strategy()
-    words.add(tools.values())
-    for name, records in queries.items():
-        await strategy.prepare([record["q"] for record in records])
-        rows = []
-        for record in records:
-            at = time.process_time()
-            words.search(record["q"], limit=100)
-            between = time.process_time()
-            hits = strategy.search(record["q"], limit=10)
-            times.append((time.process_time() - between, between - at))
-            rows.append(_metrics([ids[id(hit.tool)] for hit in hits], record["gold"]))
-        scores[name] = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    anyio.run(strategy.prepare, [record["q"] for records in queries.values() for record in records])
+    scores = evaluate(lambda query: [ids[id(hit.tool)] for hit in strategy.search(query, limit=10)], queries)
+    mean = macro(scores)
     _print_macro("by meaning", scores)
-    whole, lexical = (sorted(column)[len(times) // 2] * 1_000 for column in zip(*times, strict=True))
-    beside = sorted((one - other) * 1_000 for one, other in times)[len(times) // 2]
-    print(f"CPU of a query beside the encoder, p50: {whole:.2f} ms, words {lexical:.2f} ms, vectors {beside:.2f} ms")
+    yield "| R@5 | R@10 | nDCG@10 | " + " | ".join(scores) + " |"
+    yield "| --- " * (3 + len(scores)) + "|"
+    figures = [mean["R@5"], mean["R@10"], mean["nDCG"], *(row[-1] for row in scores.values())]
+    yield "| " + " | ".join(f"{figure:.3f}"[1:] for figure in figures) + " |"
+    yield ""
+    yield "| tools | CPU of vectors, ms: p50, p99 | with a memory of 400 tools: p50, p99 |"
+    yield "| --- | --- | --- |"
+    for size in SIZES[1:]:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            plain, learned = pool.submit(measure_vectors, folder, size).result()
+        yield f"| {size:,} | {plain[0]:.2f}, {plain[1]:.2f} | {learned[0]:.2f}, {learned[1]:.2f} |"
+
+
+def measure_vectors(folder: Path, size: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """p50 and p99 in ms of CPU that vectors add to the words of a query: without a memory, and with a full one."""
+    tools = _grown(list(load_tools(folder).values()), size)
+    asked = [record["q"] for records in load_queries(folder, 50).values() for record in records]
+    words, strategy = create_strategy(), SemanticStrategy(create_strategy(), DrawnVectors(), seconds=600)
+    words.add(tools)
+    strategy.add(tools)
+    anyio.run(strategy.index)
+    anyio.run(strategy.prepare, asked)
+    memory = SearchMemory()
+    for query, tool in zip(asked * 2, random.Random(SEED).sample(tools, MAX_TOOLS), strict=False):
+        memory.learn(tool.qualified_name, terms_to_learn(query), 0.0, strategy.meaning_of(query))
+
+    def beside(query: str) -> float:
+        at = time.process_time()
+        words.search(query, limit=100)
+        between = time.process_time()
+        strategy.search(query, limit=10)
+        return (time.process_time() - between - (between - at)) * 1_000
+
+    def times() -> tuple[float, float]:
+        taken = sorted(beside(query) for query in asked)
+        return taken[len(taken) // 2], taken[int(len(taken) * 0.99)]
+
+    plain = times()
+    with remembering(memory):
+        return plain, times()
 
 
 def report_cost(folder: Path) -> None:
@@ -350,10 +452,10 @@ def _grown(tools: list[Tool], size: int) -> list[Tool]:
     return [tool for tool, _ in zip(copies, range(size), strict=False)]
 
 
-def _print_macro(system: str, scores: Mapping[str, list[float]]) -> float:
+def _print_macro(system: str, scores: Mapping[str, list[float]]) -> dict[str, float]:
     mean = macro(scores)
-    print(f"{system:16}{'MACRO':16}" + "".join(f"{value:8.4f}" for value in mean.values()) + "\n")
-    return mean["nDCG"]
+    print(f"{system:16}{'MACRO':16}" + "".join(f"{value:8.4f}" for value in mean.values()) + "\n", flush=True)
+    return mean
 
 
 def _metrics(ranked: Sequence[str], gold: Sequence[str]) -> list[float]:
@@ -396,6 +498,36 @@ def _resident() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024
 
 
+def _measured(options: argparse.Namespace) -> Iterator[str]:
+    """Yield the lines for the page, about all questions; print the details on the way."""
+    tools, queries = load_tools(options.data), load_queries(options.data)
+    if options.memory:
+        words = create_strategy()
+        words.add(tools.values())
+        for title, seeds in (("for tuning", TUNED), ("held back", HELD_BACK)):
+            yield from ("", f"Remembered searches, splits {title} ({', '.join(map(str, seeds))}):", "")
+            yield from report_memory(tools, queries, seeds, words)
+    if options.model:
+        strategy = anyio.run(with_vectors, tools.values(), options.model, options.cache)
+        yield from ("", "By meaning, all questions: the macro means, and nDCG@10 of each set:", "")
+        yield from report_meaning(options.data, tools, queries, strategy)
+        if options.memory:
+            seeds = HELD_BACK[:2]
+            yield from (
+                "",
+                f"By meaning, with remembered searches, splits held back ({', '.join(map(str, seeds))}):",
+                "",
+            )
+            yield from report_memory(tools, queries, seeds, strategy)
+
+
+def _write(page: Path, lines: Sequence[str]) -> None:
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text("\n".join((f"{before}{BEGIN}", "", *lines, "", f"{END}{after}")), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of tools.jsonl and queries.jsonl")
@@ -407,17 +539,15 @@ def main() -> None:
         "--model", type=Path, help="folder of an embedding model: measure the search by meaning as well"
     )
     parser.add_argument("--cache", type=Path, default=Path(".tools/vectors"), help="folder that keeps its vectors")
-    parser.add_argument(
-        "--split", type=int, nargs="+", default=[5], help="seeds of the halves for --memory (default 5)"
-    )
+    parser.add_argument("--write", type=Path, help="page whose part about the search is replaced by the tables")
     options = parser.parse_args()
     report_quality(options.data, options.sample or None)
+    lines = list(_measured(options))[1:]
+    print("\n".join(lines))
+    if options.write:
+        _write(options.write, lines)
     if options.cost:
         report_cost(options.data)
-    if options.model:
-        anyio.run(report_meaning, options.data, options.sample or None, options.model, options.cache)
-    if options.memory:
-        report_memory(options.data, options.split)
     if options.tokens:
         report_tokens(options.data)
 

@@ -121,7 +121,7 @@ def _pickle(_: bytes) -> bytes:
 
 
 def _of_another_version(data: bytes) -> bytes:
-    return data.replace(b'"version": 1', b'"version": 9', 1)
+    return data.replace(b'"version": 2', b'"version": 9', 1)
 
 
 @pytest.mark.parametrize(

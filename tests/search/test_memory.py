@@ -1,13 +1,22 @@
 """What searches led to: words that may be kept, counts, fading, and the bounded gain in the ranking."""
 
 import json
+from array import array
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from utcp_bridge.search.lexical import MEMORY_SHARE, Bm25Strategy
-from utcp_bridge.search.memory import MAX_TERMS, SearchMemory, remembering, terms_to_learn
+from utcp_bridge.search.memory import (
+    MAX_TERMS,
+    Meaning,
+    SearchMemory,
+    examples_of,
+    has_only_words,
+    remembering,
+    terms_to_learn,
+)
 
 WORDS = st.lists(st.sampled_from(["sunny", "weather", "mail", "send", "invoice", "letter", "zebra"]), min_size=1)
 
@@ -185,3 +194,86 @@ def test_old_lessons_fade_and_are_forgotten():
 )
 def test_a_damaged_store_gives_an_empty_memory(value):
     assert len(SearchMemory.from_json(value, 1.0)) == 0
+
+
+def meaning(*vector, model="small"):
+    return Meaning(model, array("f", vector))
+
+
+def test_a_tool_has_the_mean_of_the_vectors_of_its_searches_also_from_a_store():
+    memory = SearchMemory()
+    memory.learn("m.t", ("picnic",), 0.0, meaning(1.0, 0.0))
+    memory.learn("m.t", ("picnic",), 0.0, meaning(0.0, 1.0))
+    memory.learn("m.words_only", ("picnic",), 0.0)
+    found = memory.meanings("small")
+    assert found.tools == ("m.t",)
+    assert list(found.vectors) == pytest.approx([0.5, 0.5], abs=0.02)
+    again = SearchMemory.from_json(json.loads(json.dumps(memory.as_json())), 0.0).meanings("small")
+    assert list(again.vectors) == pytest.approx([0.5**0.5, 0.5**0.5], abs=0.02)
+    assert again.lessons == pytest.approx(found.lessons, abs=0.01)
+
+
+def test_vectors_of_another_model_are_forgotten():
+    memory = SearchMemory()
+    memory.learn("m.t", ("picnic",), 0.0, meaning(1.0, 0.0))
+    assert memory.meanings("large") is None
+    memory.learn("m.u", ("picnic",), 0.0, meaning(1.0, 0.0, 0.0, model="large"))
+    assert memory.meanings("small") is None
+    assert memory.meanings("large").tools == ("m.u",)
+    assert "picnic" in memory.words()["m.t"]
+
+
+def test_the_tools_that_were_learned_last_keep_their_vectors():
+    memory = SearchMemory(max_tools=3)
+    long = meaning(*[1.0] * 700)
+    for name in ("m.a", "m.b", "m.c"):
+        memory.learn(name, ("picnic",), 0.0, long)
+    assert memory.meanings("small").tools == ("m.b", "m.c")
+    assert len(memory) == 3
+
+
+@pytest.mark.parametrize("vector", [None, 3, "", "!", "AAAA", "fw==x", "fw" * 20_000])
+def test_a_damaged_vector_is_left_out(vector):
+    stored = taught("m.t", "picnic").as_json() | {"model": "small"}
+    stored["tools"]["m.t"]["vector"] = vector
+    memory = SearchMemory.from_json(stored, 0.0)
+    assert memory.meanings("small") is None
+    assert len(memory) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("What's the weather in Paris, at 9 or 10?", True),
+        ("events of 2024", True),
+        ("account 4915112345", False),
+        ("mail ann@example.com", False),
+        ("open https://example.com", False),
+        ("my password is hunter", False),
+        ("use sk-Ab3dEfGh12345678", False),
+    ],
+)
+def test_a_search_with_anything_that_may_be_private_gives_no_vector(text, plain):
+    assert has_only_words(text) is plain
+
+
+def test_examples_have_each_word_as_often_as_the_lessons_of_all_clients():
+    first, second = taught("m.t", "umbrella", times=2), taught("m.t", "umbrella picnic", times=2)
+    texts = examples_of([first, second])["m.t"]
+    assert len(texts) == 4
+    assert sum("umbrella" in text for text in texts) == 4
+    assert sum("picnic" in text for text in texts) == 2
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.lists(st.from_regex("[a-z]{2,24}", fullmatch=True))), max_size=40))
+def test_examples_are_short_and_name_every_word_that_has_room(lessons):
+    memory = SearchMemory()
+    for tool, words in lessons:
+        memory.learn(tool, words, 0.0)
+    known = memory.words()
+    for tool, texts in examples_of([memory]).items():
+        assert len(texts) <= 5
+        assert all(0 < len(text) <= 200 for text in texts)
+        assert {word for text in texts for word in text.split()} <= set(known[tool])
+        if sum(len(word) + 1 for word in known[tool]) <= 150:
+            assert set(" ".join(texts).split()) == set(known[tool])

@@ -2,6 +2,7 @@ import json
 import math
 import stat
 import sys
+from array import array
 from contextlib import asynccontextmanager
 from zlib import crc32
 
@@ -13,6 +14,7 @@ from tests.support.own_task import in_its_own_task
 from utcp_bridge.errors import ConfigError, MalformedReply, Unreachable
 from utcp_bridge.search.encoders import LocalScorer
 from utcp_bridge.search.lexical import Bm25Strategy
+from utcp_bridge.search.memory import Meaning, SearchMemory, remembering
 from utcp_bridge.search.semantic import SHARE, EndpointScorer, SemanticStrategy, _text_of, read_semantic_options
 from utcp_bridge.search.strategy import ToolSearchStrategy
 from utcp_bridge.search.vectors import digest_of
@@ -170,6 +172,45 @@ async def test_an_exact_name_stays_first(strategy):
         await strategy.index()
         await strategy.prepare(["wash"])
     assert names(strategy.search("wash"))[0] == "wash"
+
+
+async def test_a_tool_is_found_by_the_meaning_of_what_led_to_it_before(strategy, tools):
+    with anyio.fail_after(60):
+        await strategy.index()
+        await strategy.prepare(["something for the picnic", "picnic"])
+    memory = SearchMemory()
+    assert names(strategy.search("picnic")) == []
+    memory.learn("kitchen.bake_bread", (), 0.0, strategy.meaning_of("something for the picnic"))
+    with remembering(memory):
+        assert names(strategy.search("picnic")) == ["bake_bread"]
+        assert strategy.search("picnic", providers=["garage"]) == []
+        strategy.remove([tools[1]])
+        assert strategy.search("picnic") == []
+    assert strategy.meaning_of("never prepared") is None
+
+
+async def test_a_wrong_lesson_does_not_lift_a_tool_above_the_best_by_words_and_meaning(strategy):
+    with anyio.fail_after(60):
+        await strategy.index()
+        await strategy.prepare(["rent a yacht"])
+    memory = SearchMemory()
+    for _ in range(50):
+        memory.learn("garage.wash", ("zebra",), 0.0, strategy.meaning_of("rent a yacht"))
+    with remembering(memory):
+        found = strategy.search("rent a yacht")
+    assert names(found)[0] == "rent_yacht"
+    assert found[1].score <= SHARE
+
+
+async def test_lessons_of_another_model_do_not_count(strategy):
+    query = "rent bread for the sloop"
+    with anyio.fail_after(60):
+        await strategy.index()
+        await strategy.prepare([query])
+    plain, memory = strategy.search(query), SearchMemory()
+    memory.learn("garage.wash", (), 0.0, Meaning("another", array("f", strategy.meaning_of(query).vector)))
+    with remembering(memory):
+        assert strategy.search(query) == plain
 
 
 async def test_vectors_are_kept_on_disk_and_damaged_files_are_made_anew(scorer, server, tools, tmp_path):

@@ -2,6 +2,7 @@
 
 import stat
 import sys
+from array import array
 
 import anyio
 import pytest
@@ -10,6 +11,7 @@ from tests.support.server_client import StandIn
 
 from utcp_bridge.errors import ConfigError, UpstreamError
 from utcp_bridge.model import discard
+from utcp_bridge.search.memory import Meaning
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.lessons import Lessons, store_key
 from utcp_bridge.server.meta_tools import Caller
@@ -171,3 +173,54 @@ async def test_replicas_learn_from_one_another_in_their_store(tmp_path):
         async with second.meta_tools.lessons.open():
             assert await finds(second)
             assert not await finds(second, BEN)
+
+
+def lessons_of(root, **settings):
+    return Lessons(BridgeSettings(search_memory="disk", search_store="file:kept", **settings), root, lambda text: text)
+
+
+def taught_once(lessons, query, tool="weather.forecast", meaning=None):
+    lessons.searched("", ANN.lasting_owner, query, [tool], meaning)
+    lessons.called("", ANN.lasting_owner, tool)
+
+
+async def test_lessons_of_replicas_in_turns_are_those_of_one_bridge(tmp_path):
+    replicas = lessons_of(tmp_path / "many"), lessons_of(tmp_path / "many")
+    alone = lessons_of(tmp_path / "one")
+    for number in range(12):
+        query = ("umbrella picnic", "umbrella lake", "raincoat")[number % 3]
+        replica = replicas[number % 2]
+        for lessons in (replica, alone):
+            taught_once(lessons, query)
+            await lessons.write()
+    found, expected = [
+        (await FileStore(tmp_path / folder / "kept").get(store_key(ANN.lasting_owner)))["tools"]["weather.forecast"]
+        for folder in ("many", "one")
+    ]
+    assert found["words"] == pytest.approx(expected["words"], abs=0.05)
+    assert found["lessons"] == pytest.approx(expected["lessons"], abs=0.05)
+
+
+async def test_lessons_wait_while_the_store_fails(tmp_path, caplog):
+    (tmp_path / "kept").write_text("in the way of the folder")
+    lessons = lessons_of(tmp_path)
+    taught_once(lessons, "umbrella")
+    await lessons.write()
+    assert "cannot be written" in caplog.text
+    taught_once(lessons, "raincoat")
+    (tmp_path / "kept").unlink()
+    await lessons.write()
+    memory = await lessons_of(tmp_path).memory_of("", ANN.lasting_owner)
+    assert {"umbrella", "raincoat"} == set(memory.words()["weather.forecast"])
+
+
+async def test_vectors_of_searches_are_kept_unless_the_search_has_something_private(tmp_path):
+    lessons = lessons_of(tmp_path)
+    meaning = Meaning("small", array("f", [0.6, 0.8]))
+    taught_once(lessons, "umbrella for ann@example.com", "weather.private", meaning)
+    taught_once(lessons, "umbrella", meaning=meaning)
+    await lessons.write()
+    memory = await lessons_of(tmp_path).memory_of("", ANN.lasting_owner)
+    found = memory.meanings("small")
+    assert found.tools == ("weather.forecast",)
+    assert list(found.vectors) == pytest.approx([0.6, 0.8], abs=0.02)

@@ -118,6 +118,9 @@ class StandIn:
         self.prepared = list(queries)
         return self.search_note
 
+    def meaning_of(self, query):
+        return None
+
     def on_change(self, callback):
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)

@@ -18,6 +18,7 @@ from utcp_bridge.errors import AuthRequired, LoginFailed, ManualError, UnknownTo
 from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import Emit, JsonObject, Outage, Result, Tool, discard
 from utcp_bridge.search import Hit
+from utcp_bridge.search.memory import Meaning
 from utcp_bridge.search.strategy import Accept, Searchable
 from utcp_bridge.upstream import Hear, HostAhead, Offers, ProtocolError, ServerState, Upstream
 
@@ -263,6 +264,10 @@ class NarrowedClient:
     async def prepare_search(self, queries: Iterable[str]) -> str | None:
         """Get ready for these queries. Return a note, which counts nothing, if the search is not complete."""
         return _INCOMPLETE if await self.whole.prepare_search(queries) else None
+
+    def meaning_of(self, query: str) -> Meaning | None:
+        """Return the vector of a query that `prepare_search` was given."""
+        return self.whole.meaning_of(query)
 
     # --- manuals and MCP servers ---
 

@@ -57,6 +57,7 @@ from utcp_bridge.pipeline.ruling import Rulings
 from utcp_bridge.pipeline.validation import validation
 from utcp_bridge.processes.children import ChildrenHold
 from utcp_bridge.search import Hit, ToolSearchStrategy
+from utcp_bridge.search.memory import Meaning
 from utcp_bridge.search.strategy import Searchable
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.stores.opening import open_user_store
@@ -440,6 +441,10 @@ class UtcpClient(ReferenceNames):
         for the whole index and for the vectors of the tools: for programs that search once and end.
         """
         return await self._search.prepare(queries, patient=patient)
+
+    def meaning_of(self, query: str) -> Meaning | None:
+        """Return the vector of a query that `prepare_search` was given, for the memory of searches."""
+        return self._search.meaning_of(query)
 
     def search_tools(
         self,

@@ -34,6 +34,7 @@ from utcp_bridge.net.files.local_file import resolve_within
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.processes.systems import own_folder
 from utcp_bridge.search import SEMANTIC, Hit, ToolSearchStrategy, create_strategy
+from utcp_bridge.search.memory import Meaning
 from utcp_bridge.search.strategy import Accept
 from utcp_bridge.settings import UtcpClientConfig
 from utcp_bridge.tasks import at_once, in_slices
@@ -71,6 +72,15 @@ class Prepared(Protocol):
 
     async def prepare(self, queries: Iterable[str]) -> str | None:
         """Get ready for these queries, within the strategy's own time limit. Return a note if that failed."""
+        ...
+
+
+@runtime_checkable
+class Meaningful(Protocol):
+    """One more method of a strategy whose queries have vectors."""
+
+    def meaning_of(self, query: str) -> Meaning | None:
+        """Return the vector of a query that was prepared."""
         ...
 
 
@@ -214,6 +224,11 @@ class ToolSearch:
         if not all(is_live(hit.tool) for hit in hits):
             hits = search(limit=limit, accept=is_live)
         return [Hit(tool, hit.score) for hit in hits if (tool := find(hit.tool.qualified_name)) is not None]
+
+    def meaning_of(self, query: str) -> Meaning | None:
+        """Return the vector of a query that was prepared, None if the strategy has none."""
+        strategy = self._strategy
+        return strategy.meaning_of(query) if isinstance(strategy, Meaningful) else None
 
     def find(self, query: str, limit: int, tags: Collection[str] | None) -> FoundTools:
         """Return the best tools, as a list that may be awaited."""

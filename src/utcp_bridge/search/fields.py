@@ -38,11 +38,11 @@ FIELDS: Final = (
     Field(weight=1.0, b=0.6, pivot=16.0),  # description
     Field(weight=0.7, b=0.7, pivot=5.0),  # parameter names
     Field(weight=0.3, b=0.7, pivot=20.0),  # parameter descriptions and enum values
-    Field(weight=1.0, b=0.0, pivot=1.0),  # examples of requests (`asked_as`)
+    Field(weight=1.2, b=0.9, pivot=9.0),  # examples of requests (`asked_as`); their mean length counts
 )
 K1: Final = 1.35
 _CONFIRMED: Final = 0.7
-_DESCRIPTION: Final = 3
+_DESCRIPTION, _ASKED = 3, 6
 _OPENING_TERMS: Final = 3
 """The first terms of a description count double, because a description begins with what the tool does."""
 
@@ -74,7 +74,8 @@ def weigh(tool: Tool) -> dict[str, float]:
     """Return the saturated weight of each term in this tool, between 0 and 1: one saturation over all fields."""
     sums: dict[str, float] = {}
     for number, (field, found) in enumerate(zip(FIELDS, fields_of(tool), strict=True)):
-        step = field.weight / (1 - field.b + field.b * len(found) / field.pivot)
+        length = len(found) / (len(_examples(tool)) or 1) if number == _ASKED else len(found)
+        step = field.weight / (1 - field.b + field.b * length / field.pivot)
         for term in found:
             sums[term] = sums.get(term, 0.0) + step
         if number == _DESCRIPTION:
@@ -94,10 +95,14 @@ def gain_of(weight: float, text: float) -> float:
 
 def _asked_terms(tool: Tool) -> list[str]:
     """Return the terms of the examples of requests, each once for each example that has it."""
-    examples = tool.extras.get("asked_as", ())
-    found = [term for example in examples for term in dict.fromkeys(terms(_text(example)))]
+    found = [term for example in _examples(tool) for term in dict.fromkeys(terms(_text(example)))]
     kept = set(list(dict.fromkeys(found))[:_MAX_ASKED])
     return [term for term in found if term in kept]
+
+
+def _examples(tool: Tool) -> list[Any]:
+    examples: Any = tool.extras.get("asked_as")
+    return examples if is_list(examples) else []
 
 
 def _text(value: Any) -> str:

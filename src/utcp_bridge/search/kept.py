@@ -35,7 +35,7 @@ __all__ = ["KEPT_FROM", "KeptIndex"]
 _logger = logging.getLogger(__name__)
 KEPT_FROM: Final = 1_000
 """Tools from which an index is kept. Fewer are indexed in less than 0.1 s."""
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Raise it if the same tools get other postings. Each release of the package counts as another version, too."""
 _MAX_FILES: Final = 8
 _MAX_BYTES: Final = 64 * 1024 * 1024

@@ -7,6 +7,9 @@ than the words, the answer would be worse.
 Embedding waits for another program, so it is kept out of `search`: `index` embeds tools in the
 background, `prepare` embeds queries within a time budget, and `search` uses whatever vectors are there.
 
+A tool that the client called after a search has the mean of the vectors of such searches mixed into its own
+(Tool2Vec), because requests are more like other requests than like descriptions.
+
 The configuration of the semantic strategy.
 
     {"tool_search_strategy_type": "semantic",
@@ -32,6 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from utcp_bridge.errors import ConfigError, MalformedReply, UtcpError
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.search.fields import parameters_of
+from utcp_bridge.search.memory import REMEMBERED, Meaning
 from utcp_bridge.search.strategy import Accept, Hit, ToolSearchStrategy, tool_filter
 from utcp_bridge.search.text import compact
 from utcp_bridge.search.vectors import VectorTable, cache_file, digest_of, read_cache, write_cache
@@ -49,6 +53,10 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 SHARE: Final = 0.9
+_MOST_MIXED: Final = 1.5
+"""The weight of the mean of many past searches in the vector of a tool, whose own vector weighs 1."""
+_FEW_LESSONS: Final = 2.0
+"""The number of searches whose mean has half of that weight."""
 _EXACT: Final = 2.0
 """Lifts a tool of exactly this name above every sum."""
 QUERY_SECONDS: Final = 0.15
@@ -130,6 +138,7 @@ class SemanticStrategy:
         self._cache: Final = None if cache is None else cache_file(cache, scorer.model)
         self._tools: Final[dict[str, tuple[Tool, bytes]]] = {}
         self._vectors: Final = VectorTable()
+        self._model: Final = digest_of("model", scorer.model).hex()
         self._queries: Final[OrderedDict[str, Any]] = OrderedDict()
         self._names: list[list[str]] | None = None
         """The UTCP names of the tools of each row; None after a change."""
@@ -211,6 +220,11 @@ class SemanticStrategy:
             f"{self._missing:,} tools have no embeddings yet, and are found by words alone." if self._missing else None
         )
 
+    def meaning_of(self, query: str) -> Meaning | None:
+        """Return the vector of a query that was prepared, for the memory of searches."""
+        vector = self._queries.get(query)
+        return None if vector is None else Meaning(self._model, array("f", vector))
+
     def search(
         self,
         query: str,
@@ -228,7 +242,7 @@ class SemanticStrategy:
         hits = lexical(limit=max(limit, _CANDIDATES))
         allowed = None if (tags, providers, accept) == (None, None, None) else tool_filter(tags, providers, accept)
         scores = _spread([(hit.tool.qualified_name, hit.score) for hit in hits])
-        for name, share in _spread(self._nearest(cosines, allowed)).items():
+        for name, share in _spread(self._nearest(cosines, self._remembered(vector), allowed)).items():
             scores[name] = scores.get(name, 0.0) + SHARE * share
         wanted = compact(query)
         for hit in hits:
@@ -238,18 +252,46 @@ class SemanticStrategy:
         ranked = sorted((-score, name) for name, score in scores.items() if score > 0)[:limit]
         return [Hit(self._tools[name][0], score / ranked[0][0]) for score, name in ranked]
 
-    def _nearest(self, cosines: Any, allowed: Accept | None) -> list[tuple[str, float]]:
-        """Return the tools with the largest cosines above 0, the nearest first."""
+    def _remembered(self, vector: Any) -> dict[str, float]:
+        """Return the cosines of the tools that the client called after a search, by UTCP names."""
+        memory = REMEMBERED.get()
+        meanings = None if memory is None else memory.meanings(self._model)
+        if meanings is None:
+            return {}
+        places = {name: place for place, name in enumerate(meanings.tools) if self._has_vector(name)}
+        digests = [self._tools[name][1] for name in places]
+        others = self._vectors.rows_of(meanings.vectors, len(meanings.tools), list(places.values()))
+        numbers = [meanings.lessons[place] for place in places.values()]
+        shares = [_MOST_MIXED * number / (number + _FEW_LESSONS) for number in numbers]
+        cosines = self._vectors.mixed_cosines(vector, digests, others, shares)
+        return {} if cosines is None else dict(zip(places, map(float, cosines), strict=True))
+
+    def _has_vector(self, name: str) -> bool:
+        entry = self._tools.get(name)
+        return entry is not None and entry[1] in self._vectors
+
+    def _nearest(
+        self, cosines: Any, remembered: Mapping[str, float], allowed: Accept | None
+    ) -> list[tuple[str, float]]:
+        """Return the tools with the largest cosines above 0, the nearest first. Those of `remembered` have others."""
         names = self._names_of_rows()
-        found: list[tuple[str, float]] = []
-        step = _CANDIDATES if allowed is None else len(cosines)
+        found = [
+            (name, cosine)
+            for name, cosine in remembered.items()
+            if cosine > 0 and (allowed is None or allowed(self._tools[name][0]))
+        ]
+        others = 0
+        step = _CANDIDATES + len(remembered) if allowed is None else len(cosines)
         order = (-cosines).argpartition(step)[:step] if step < len(cosines) else range(len(cosines))
         for row in sorted(order, key=lambda row: -cosines[row]):
             cosine = float(cosines[row])
-            if cosine <= 0 or len(found) >= _CANDIDATES:
+            if cosine <= 0 or others >= _CANDIDATES:
                 break
-            found += [(name, cosine) for name in names[row] if allowed is None or allowed(self._tools[name][0])]
-        return found
+            for name in names[row]:
+                if name not in remembered and (allowed is None or allowed(self._tools[name][0])):
+                    found.append((name, cosine))
+                    others += 1
+        return sorted(found, key=lambda entry: -entry[1])[:_CANDIDATES] if remembered else found
 
     def _names_of_rows(self) -> list[list[str]]:
         if self._names is None:

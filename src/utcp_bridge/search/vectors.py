@@ -8,6 +8,7 @@ can read it. A file that is damaged, or of another version, is made anew.
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from importlib import import_module
@@ -25,6 +26,7 @@ _MAX_ROWS: Final = 100_000
 _MAX_DIMENSIONS: Final = 8_192
 _MAX_BYTES: Final = 512 * 1024 * 1024
 _MAX_HEAD: Final = 1_000
+_TINY: Final = 1e-9
 
 
 def numpy() -> Any:
@@ -106,6 +108,22 @@ class VectorTable:
         if self._matrix is None or self._matrix.shape[1] != len(vector):
             return None
         return self._matrix @ vector
+
+    def mixed_cosines(self, vector: Any, digests: Sequence[bytes], others: Any, shares: Sequence[float]) -> Any:
+        """Return the cosine of a vector of length 1 with each row of these hashes, with another vector mixed in.
+
+        `others` has a row for each hash, and `shares` the weight of that row. None if the lengths differ.
+        """
+        np = self._numpy
+        if self._matrix is None or others.shape[1] != self._matrix.shape[1] or others.shape[1] != len(vector):
+            return None
+        weights = np.asarray(shares, "float32") / np.maximum(np.linalg.norm(others, axis=1), _TINY)
+        mixed = self._matrix[[self._rows[digest] for digest in digests]] + others * weights[:, None]
+        return (mixed @ vector) / np.maximum(np.linalg.norm(mixed, axis=1), _TINY)
+
+    def rows_of(self, numbers: array[float], count: int, wanted: Sequence[int]) -> Any:
+        """Return the wanted ones of `count` vectors that are one after another in an array."""
+        return self._numpy.frombuffer(numbers, "float32").reshape(count, -1)[list(wanted)]
 
     def matrix(self) -> Any:
         """Return the rows with 2 bytes a number."""

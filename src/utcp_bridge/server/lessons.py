@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +22,12 @@ import orjson
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.processes.systems import own_folder
-from utcp_bridge.search.memory import SearchMemory, terms_to_learn
+from utcp_bridge.search.memory import Meaning, SearchMemory, examples_of, has_only_words, terms_to_learn
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.stores.opening import open_replica_store, open_store
 from utcp_bridge.stores.port import Store
 
-__all__ = ["Lessons", "forget_all", "open_search_store", "store_key", "words_of_all"]
+__all__ = ["Lessons", "examples_of_all", "forget_all", "open_search_store", "store_key"]
 
 _logger = logging.getLogger(__name__)
 _MAX_CLIENTS: Final = 200
@@ -34,6 +35,8 @@ _MAX_CLIENTS: Final = 200
 _MAX_STORED: Final = 64
 """Clients with lessons in the store."""
 _MAX_STORED_BYTES: Final = 900_000
+_MAX_UNWRITTEN: Final = 500
+"""Lessons of one client that wait for a store that fails."""
 _MAX_SEARCHES: Final = 8
 """Searches of one client that a call may belong to."""
 _SEARCH_SECONDS: Final = 900.0
@@ -63,11 +66,24 @@ def store_key(owner: str) -> str:
 
 @dataclass(slots=True)
 class _Search:
-    """The words of a search, the tools that it returned and that were not called yet, and when it was."""
+    """The words and the vector of a search, the tools that it returned and that were not called yet, and its time."""
 
     words: tuple[str, ...]
+    meaning: Meaning | None
     tools: set[str]
     when: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """A tool, and the words and the vector of the search that led to it."""
+
+    tool: str
+    words: tuple[str, ...]
+    meaning: Meaning | None
+
+    def teach(self, memory: SearchMemory) -> None:
+        memory.learn(self.tool, self.words, _today(), self.meaning)
 
 
 class _Pupil:
@@ -93,7 +109,7 @@ class Lessons:
         self._store = open_search_store(settings, root) if settings.search_memory == "disk" else None
         self._mask = mask
         self._pupils: OrderedDict[str, _Pupil] = OrderedDict()
-        self._unwritten: defaultdict[str, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
+        self._unwritten: defaultdict[str, deque[_Lesson]] = defaultdict(partial(deque, maxlen=_MAX_UNWRITTEN))
         self._news = anyio.Event()
         self._is_failing = False
 
@@ -111,12 +127,17 @@ class Lessons:
                     pupil.memory = await self._read(self._store, key) or pupil.memory
         return pupil.memory if len(pupil.memory) else None
 
-    def searched(self, owner: str, lasting_owner: str, query: str, tools: Iterable[str]) -> None:
-        """Note the tools, by UTCP names, that a client's search returned."""
-        if not self.is_on or not (words := terms_to_learn(self._mask(query))):
+    def searched(
+        self, owner: str, lasting_owner: str, query: str, tools: Iterable[str], meaning: Meaning | None = None
+    ) -> None:
+        """Note the tools, by UTCP names, that a client's search returned. `meaning` is the vector of the query."""
+        masked = self._mask(query)
+        if not self.is_on or not (words := terms_to_learn(masked)):
             return
+        if masked != query or not has_only_words(query):
+            meaning = None
         searches = self._pupil(self._key(owner, lasting_owner)).searches
-        searches.append(_Search(words, set(tools), time.monotonic()))
+        searches.append(_Search(words, meaning, set(tools), time.monotonic()))
         del searches[:-_MAX_SEARCHES]
 
     def called(self, owner: str, lasting_owner: str, tool: str) -> None:
@@ -129,9 +150,10 @@ class Lessons:
         for search in reversed(pupil.searches):
             if tool in search.tools and search.when > since:
                 search.tools.discard(tool)  # ten calls after one search are one lesson
-                pupil.memory.learn(tool, search.words, _today())
+                lesson = _Lesson(tool, search.words, search.meaning)
+                lesson.teach(pupil.memory)
                 if self._store is not None and lasting_owner:
-                    self._unwritten[key].append((tool, search.words))
+                    self._unwritten[key].append(lesson)
                     self._news.set()
                 return
 
@@ -152,7 +174,7 @@ class Lessons:
                     await self._store.aclose()
 
     async def write(self) -> None:
-        """Write the lessons that are not in the store yet. A failure is logged, and they stay in memory."""
+        """Write the lessons that are not in the store yet. A failure is logged, and they are written later."""
         if self._store is None:
             return
         for key in list(self._unwritten):
@@ -164,6 +186,8 @@ class Lessons:
                 if not self._is_failing:
                     _logger.warning("What the search learned cannot be written: %s", error)
                 self._is_failing = True
+                self._unwritten[key] = deque([*given, *self._unwritten[key]], maxlen=_MAX_UNWRITTEN)
+                self._news.set()
             else:
                 self._is_failing = False
 
@@ -174,13 +198,13 @@ class Lessons:
             self._news = anyio.Event()
             await self.write()
 
-    async def _write(self, store: Store, key: str, given: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+    async def _write(self, store: Store, key: str, given: Iterable[_Lesson]) -> None:
         memory = await self._read(store, key)
         if memory is None:
             memory = SearchMemory()
             await _make_room(store)
-        for tool, words in given:
-            memory.learn(tool, words, _today())
+        for lesson in given:
+            lesson.teach(memory)
         while len(orjson.dumps(value := memory.as_json(), option=orjson.OPT_INDENT_2)) > _MAX_STORED_BYTES:
             memory.shorten(len(memory) * 3 // 4)
         await store.put(key, value)
@@ -219,17 +243,13 @@ async def _make_room(store: Store) -> None:
             await store.delete(key)
 
 
-async def words_of_all(store: Store) -> dict[str, list[str]]:
-    """Return the words that led to each tool, of all clients, by UTCP names.
+async def examples_of_all(store: Store) -> dict[str, list[str]]:
+    """Return the words that led to each tool, of all clients, as texts for `asked_as`, by UTCP names.
 
     :raises ConfigError: the store cannot be read.
     """
-    found: defaultdict[str, dict[str, None]] = defaultdict(dict)
-    for key in await store.keys():
-        if key.startswith(_PREFIX):
-            for tool, words in SearchMemory.from_json(await store.get(key), _today()).words().items():
-                found[tool].update(dict.fromkeys(words))
-    return {tool: list(words) for tool, words in sorted(found.items())}
+    keys = [key for key in await store.keys() if key.startswith(_PREFIX)]
+    return examples_of([SearchMemory.from_json(await store.get(key), _today()) for key in keys])
 
 
 async def forget_all(store: Store) -> int:

@@ -282,7 +282,8 @@ class MetaTools:
         for query, part in zip(ranked_queries(arguments), found.get("groups", (found,)), strict=False):
             entries = (catalogue.resolve(one["name"]) for one in part["results"])
             names = [entry.tool.qualified_name for entry in entries if entry is not None]
-            self.lessons.searched(caller.owner, caller.lasting_owner, query, names)
+            meaning = self._client.meaning_of(query)
+            self.lessons.searched(caller.owner, caller.lasting_owner, query, names, meaning)
         if _misses_something(found) and (about := self._about_failures()):
             found["note"] = f"{found['note']} {about}" if found.get("note") else about
         is_structured = self._client.settings.structured_content == "always"

@@ -137,6 +137,20 @@ def test_a_manual_gets_the_words_of_its_tools(command, taught, tmp_path):
     assert made["tools"] == [{"name": "forecast", "asked_as": ["will it rain", "rain umbrella"]}, {"name": "other"}, 3]
 
 
+def test_exported_words_lead_to_the_tool_after_the_manual_is_loaded(command, taught, tmp_path):
+    manual = tmp_path / "manual.json"
+    manual.write_text(json.dumps({"utcp_version": "1.0.1", "tools": [{"name": "forecast"}, {"name": "other"}]}))
+    entry = {"name": "post", "call_template_type": "text", "file_path": "manual.json"}
+    served = tmp_path / "served.json"
+    served.write_text(json.dumps({"manual_call_templates": [entry]}))
+    assert command("search", "served.json", "my umbrella", "--json").out.strip() == "[]"
+    made = command("learned", str(taught), "--into", str(manual)).out
+    manual.write_text(made)
+    found = json.loads(command("search", "served.json", "my umbrella", "--json").out)
+    assert [tool["name"] for tool in found] == ["post.forecast"]
+    assert json.loads(command("learned", str(taught), "--into", str(manual)).out) == json.loads(made)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"tools": 3}'])
 def test_a_file_that_is_not_a_manual_is_an_error(command, taught, tmp_path, text):
     manual = tmp_path / "manual.json"

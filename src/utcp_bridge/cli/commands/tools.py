@@ -149,7 +149,7 @@ def learned(options: Options, as_json: bool, into: Path | None, forget: bool) ->
 
 
 async def _learned(options: Options, into: Path | None, forget: bool, as_json: bool) -> None:
-    from utcp_bridge.server.lessons import forget_all, open_search_store, words_of_all
+    from utcp_bridge.server.lessons import examples_of_all, forget_all, open_search_store
 
     async with AsyncExitStack() as stack:
         loaded = await load(options, stack)
@@ -159,19 +159,20 @@ async def _learned(options: Options, into: Path | None, forget: bool, as_json: b
             clients = await forget_all(store)
             note(f"Forgot the lessons of {clients:,} {'client' if clients == 1 else 'clients'}.")
             return
-        words = await words_of_all(store)
+        examples = await examples_of_all(store)
     if into is not None:
-        print_json(_with_words(into, words))
+        print_json(_with_words(into, examples))
     elif as_json:
-        print_json([{"name": name, "asked_as": [" ".join(found)]} for name, found in words.items()])
-    elif words:
-        print_table(("NAME", "WORDS"), [(name, " ".join(found[:12])) for name, found in words.items()])
+        print_json([{"name": name, "asked_as": texts} for name, texts in examples.items()])
+    elif examples:
+        words = {name: dict.fromkeys(" ".join(texts).split()) for name, texts in examples.items()}
+        print_table(("NAME", "WORDS"), [(name, " ".join(list(found)[:12])) for name, found in words.items()])
     else:
         is_kept = loaded.config.bridge.search_memory == "disk"
         note(f"Nothing was learned{' yet' if is_kept else '. Set `search_memory` to disk to keep what is learned'}.")
 
 
-def _with_words(path: Path, words: dict[str, list[str]]) -> JsonObject:
+def _with_words(path: Path, examples: dict[str, list[str]]) -> JsonObject:
     """Return a manual with the learned words of its tools, which it may have under any manual's name.
 
     :raises ConfigError: the file is not a manual in JSON.
@@ -188,9 +189,10 @@ def _with_words(path: Path, words: dict[str, list[str]]) -> JsonObject:
         raise ConfigError(f"{path} cannot be read: {reason}.", remedy="Name a manual in JSON.") from None
     if not is_object(manual) or not is_list(manual.get("tools")):
         raise ConfigError(f"{path} is not a manual: it has no list `tools`.", remedy="Name a manual in JSON.")
-    by_name = {name.partition(".")[2]: found for name, found in words.items()}
+    by_name = {name.partition(".")[2]: found for name, found in examples.items()}
     for tool in manual["tools"]:
         if is_object(tool) and (found := by_name.get(str(tool.get("name")))):
             known = tool.get("asked_as")
-            tool["asked_as"] = [*(known if is_list(known) else ()), " ".join(found)[:200]]
+            texts = known if is_list(known) else [known] if isinstance(known, str) else []
+            tool["asked_as"] = [*texts, *(text for text in found if text not in texts)]
     return manual
