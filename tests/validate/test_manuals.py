@@ -308,5 +308,5 @@ async def test_a_fault_in_a_referenced_file_has_no_place_in_this_one(tmp_path):
     (tmp_path / "x.yaml").write_text("a: {get: {operationId: a, parameters: [{name: p}], responses: {}}}")
     document = {"openapi": "3.0.3", "servers": [{"url": "https://x.example"}], "paths": {"/a": {"$ref": "x.yaml#/a"}}}
     _, reported = await checked_openapi(document, str(tmp_path / "api.yaml"))
-    what = "in a referenced file, at #/a/get/parameters/0: the parameter has no `name` or no `in`."
+    what = "in a referenced file, at x.yaml#/a/get/parameters/0: the parameter has no `name` or no `in`."
     assert reported == [("warning", "", what)]

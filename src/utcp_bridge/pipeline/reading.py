@@ -142,17 +142,19 @@ class WholeNumbers:
         return written if is_object(written) else arguments
 
     def _value(self, value: Any, schemas: list[Any], depth: int) -> Any:
-        is_number = isinstance(value, float) and value.is_integer()
-        if not schemas or depth > _MAX_VALUE_DEPTH or not (is_number or is_object(value) or is_list(value)):
+        if not schemas or depth > _MAX_VALUE_DEPTH:
             return value
-        facets = self._facets(schemas)
-        if is_number:
-            return _as_integer(value) if any(_says_integer(facet) for facet in facets) else value
+        if is_object(value):
+            facets = self._facets(schemas)
+            members = {name: self._value(one, _member_schemas(facets, name), depth + 1) for name, one in value.items()}
+            return value if all(members[name] is one for name, one in value.items()) else members
         if is_list(value):
+            facets = self._facets(schemas)
             items = [self._value(one, _item_schemas(facets, at), depth + 1) for at, one in enumerate(value)]
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
-        members = {name: self._value(one, _member_schemas(facets, name), depth + 1) for name, one in value.items()}
-        return value if all(members[name] is one for name, one in value.items()) else members
+        if isinstance(value, float) and value.is_integer():
+            return _as_integer(value) if any(map(_says_integer, self._facets(schemas))) else value
+        return value
 
     def _facets(self, schemas: list[Any]) -> list[JsonObject]:
         """Return the schemas with the targets of their references and with all of their branches."""

@@ -383,7 +383,7 @@ async def check_openapi(document: JsonObject, url: str | None, findings: Finding
         severity = "warning" if fault.where == _SERVERS else fault.severity
         what = fault.what if fault.what.endswith(".") else f"{fault.what}."
         path = of_pointer(fault.where)
-        if path and path[0] not in {*document, *_MAY_BE_MISSING}:
+        if not fault.where.startswith("#") or (path and path[0] not in {*document, *_MAY_BE_MISSING}):
             what = f"in a referenced file, at {fault.where}: {what}"
             path = ()
         findings.add(path, what, fault.remedy, severity=severity)

@@ -112,3 +112,21 @@ def test_references_in_extensions_are_not_read_but_names_and_the_root_may_start_
         "components": {"schemas": {"x-a": {"properties": {"x-id": {"$ref": "id.json"}}, "x-old": {"$ref": "no.json"}}}},
     }
     assert sorted(external_references(document, "/d/openapi.json")) == ["/d/id.json", "/d/own.json", "/d/root.json"]
+
+
+def test_definitions_in_files_of_their_own_have_the_names_of_the_files(conversion):
+    files = {
+        "https://docs.example.com/specs/schemas/Pet.yaml": {
+            "type": "object",
+            "properties": {"kind": {"$ref": "Kind.yaml"}, "next": {"$ref": "Pet.yaml"}, "old": {"$ref": "Kind.yaml"}},
+        },
+        "https://docs.example.com/specs/schemas/Kind.yaml": {
+            "type": "object",
+            "properties": {"name": {"type": "string", "pattern": "(?<x>a)(?P=y)", "enum": [1]}},
+            "description": "k" * 400,
+        },
+    }
+    content = {"application/json": {"schema": {"type": "array", "items": {"$ref": "schemas/Pet.yaml"}}}}
+    made = conversion({"requestBody": {"content": content}}, method="post", files=files)
+    assert sorted(made.tools[0].inputs["$defs"]) == ["Kind", "Pet"]
+    assert {fault.where for fault in made.faults} == {"Kind.yaml#/properties/name"}

@@ -21,6 +21,8 @@ from utcp_bridge.model import JsonObject, is_object
 __all__ = ["Definitions"]
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+_SUFFIX = re.compile(r"(?:\.[A-Za-z]{1,8})?#\Z")
+"""The end of a pointer that names a whole file."""
 _MAX_NAME = 40
 _MAX_INLINED = 1_000
 """Bytes: a definition of at most this size that is named once is written in place of its reference."""
@@ -111,7 +113,7 @@ class Definitions:
         key = (place.base, place.pointer)
         name = self._names.get(key)
         if name is None:
-            last = place.pointer.rsplit("/", 1)[-1]
+            last = _SUFFIX.sub("", place.pointer.rsplit("/", 1)[-1])
             name = _UNSAFE.sub("_", last).strip("_")[:_MAX_NAME] or "schema"
             if name in self._taken:
                 digest = hashlib.sha256(f"{place.base}{place.pointer}".encode("utf-8", "replace")).hexdigest()

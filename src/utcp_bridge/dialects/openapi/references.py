@@ -127,11 +127,15 @@ class References:
             value = value.get(key, _MISSING) if is_object(value) else child(value, key)
             if value is _MISSING or value is None:
                 return None
-        return Located(value, base, f"#{pointer}")
+        return Located(value, base, f"{self._file(base)}#{pointer}")
+
+    def _file(self, base: str) -> str:
+        """Return the name of a file beside the document, which pointers into it begin with."""
+        return "" if base == self.base else unquote(base.rsplit("/", 1)[-1])
 
     def _anchored(self, base: str, anchor: str) -> Located | None:
         if base not in self._anchors:
-            self._anchors[base] = dict(_anchors(Located(self._documents[base], base, "#")))
+            self._anchors[base] = dict(_anchors(Located(self._documents[base], base, f"{self._file(base)}#")))
         return self._anchors[base].get(anchor)
 
     def _bare_name(self, reference: str, base: str) -> Located | None:
