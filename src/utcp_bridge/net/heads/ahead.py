@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias, cast
 
+from utcp_bridge.net.heads.shapes import Shape
+
 __all__ = [
     "Ahead",
     "JoinedWrites",
@@ -39,6 +41,8 @@ _NAME: Final = b"mcp-name"
 _VARYING: Final = re.compile(
     rb"\r\n(?i:content-length): ?([0-9]{1,5})(?=\r\n)|\r\n(?i:mcp-name): ?([\x21-\x7e]{1,200})(?=\r\n)"
 )
+_NAME_TEXT: Final = re.compile(rb"[\x21-\x7e]{1,200}")
+_MAX_LENGTH_DIGITS: Final = 5
 _END: Final = b"\r\n\r\n"
 _CLOSE: Final = (b"connection", b"close")
 _OWN: Final = "utcp_bridge."
@@ -90,15 +94,18 @@ class _KnownRequest:
     kind: Any
     cycle: dict[str, Any]
     head: Any
+    shape: Shape
 
 
 class KnownHeads:
     """The heads of one connection whose requests were taken."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_last")
 
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, ...], _KnownRequest] = {}
+        self._last: _KnownRequest | None = None
+        """That of the last request, which the next one has as a rule."""
 
     def __bool__(self) -> bool:
         return bool(self._known)
@@ -106,6 +113,7 @@ class KnownHeads:
     def forget(self) -> None:
         """Forget all: the connection has ended."""
         self._known.clear()
+        self._last = None
 
     def learn(self, data: bytes, cycle: Any, ahead: Any = None) -> None:
         """Keep the head of a request that was taken, if `data` is the whole request. Its response has not begun.
@@ -127,15 +135,22 @@ class KnownHeads:
         places = names.index(_LENGTH), None if name is None else names.index(_NAME)
         fields: dict[str, Any] = {**vars(cycle), "body": b"", "more_body": False}
         read = {name: value for name, value in scope.items() if not name.startswith(_OWN)}
-        self._known[key] = _KnownRequest(read, places, cast("Any", type(cycle)), fields, ahead)
+        shape = Shape(data, end, _VARYING, _NAME_TEXT, _MAX_LENGTH_DIGITS)
+        self._known[key] = _KnownRequest(read, places, cast("Any", type(cycle)), fields, ahead, shape)
 
     def find(self, data: bytes) -> tuple[_KnownRequest, dict[str, Any], bytes] | None:
         """Return what is known of a request, its scope and its body; None if the head is not known."""
         end = data.find(_END)
         if not 0 < end <= _MAX_KNOWN_BYTES:
             return None
-        key, length, name = _split(data, end)
-        known = self._known.get(key)
+        known = self._last
+        length: bytes | None
+        name: bytes | None
+        if known is not None and (values := known.shape.read(data, end)) is not None:
+            length, name = values
+        else:
+            key, length, name = _split(data, end)
+            known = self._last = self._known.get(key)
         if known is None or length is None or int(length) != len(data) - end - 4:
             return None
         headers = known.scope["headers"].copy()
