@@ -16,6 +16,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from utcp_bridge.net.heads.shapes import Shape
+
 __all__ = ["GivenBody", "Head", "KnownReplies", "PlainProtocol"]
 
 _MAX_KNOWN: Final = 128
@@ -27,6 +29,8 @@ _VARYING: Final = re.compile(
     rb"\r\n(?i:content-length): ?([0-9]{1,9})(?=\r\n)"
     rb"|\r\n(?i:date): ?([A-Za-z0-9](?:[A-Za-z0-9,: +-]{0,38}[A-Za-z0-9])?)(?=\r\n)"
 )
+_DATE_TEXT: Final = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9,: +-]{0,38}[A-Za-z0-9])?")
+_MAX_LENGTH_DIGITS: Final = 9
 _LENGTH: Final = "Content-Length"
 _DATE: Final = "Date"
 _WITHOUT_BODY: Final = frozenset({204, 304})
@@ -46,9 +50,10 @@ class _KnownReply:
     Replies of the same second and length share their headers, which nothing changes.
     """
 
-    __slots__ = ("code", "date_name", "headers", "last", "length_name")
+    __slots__ = ("code", "date_name", "headers", "last", "length_name", "shape")
 
-    def __init__(self, code: int, headers: CIMultiDict[str], length_name: str, date_name: str) -> None:
+    def __init__(self, code: int, headers: CIMultiDict[str], length_name: str, date_name: str, shape: Shape) -> None:
+        self.shape = shape
         self.code = code
         self.headers = headers
         self.length_name = length_name
@@ -108,6 +113,8 @@ class KnownReplies:
 
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, ...], _KnownReply] = {}
+        self._last: _KnownReply | None = None
+        """That of the last reply, which the next one has as a rule."""
         self._misses = 0
 
     @property
@@ -120,8 +127,14 @@ class KnownReplies:
         end = data.find(_END)
         if not self._known or not 0 < end <= _MAX_HEAD_BYTES:
             return None
-        key, length, date = _split(data, end)
-        known = self._known.get(key)
+        known = self._last
+        length: bytes | None
+        date: bytes | None
+        if known is not None and (values := known.shape.read(data, end)) is not None:
+            length, date = values
+        else:
+            key, length, date = _split(data, end)
+            known = self._last = self._known.get(key)
         if known is None or length is None or int(length) != len(data) - end - 4:
             return None
         self._misses = 0
@@ -144,7 +157,8 @@ class KnownReplies:
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
         names = {name.lower(): name for name in headers}
-        self._known[key] = _KnownReply(message.code, headers, names["content-length"], names.get("date", ""))
+        shape = Shape(data, end, _VARYING, _DATE_TEXT, _MAX_LENGTH_DIGITS)
+        self._known[key] = _KnownReply(message.code, headers, names["content-length"], names.get("date", ""), shape)
 
 
 def _split(data: bytes, end: int) -> tuple[tuple[bytes, ...], bytes | None, bytes | None]:
