@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -43,7 +43,7 @@ _ELSEWHERE: Final = (b"cross-site", b"same-site")
 _PASSED_ON: Final = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
 """How the names of headers begin that proxies add."""
 """Headers of a proxy, so that the address is not that of the client."""
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Collection[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
