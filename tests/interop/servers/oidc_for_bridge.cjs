@@ -2,6 +2,7 @@
 // Clients register themselves, except for `machine` with its secret; tokens are JWTs for a resource (RFC 8707).
 // /test/requests has how often each path was asked for; /test/rotate begins a new signing key, and the ones before are
 // no longer published; /test/age?seconds=120 issues tokens that were issued and ended so many seconds ago.
+// With CLIENT_DOCUMENTS, clients do not register: their ids are the https URLs of their metadata, which may be of loopback.
 const { createServer } = require("node:http");
 const { generateKeyPairSync } = require("node:crypto");
 const { pathToFileURL } = require("node:url");
@@ -9,6 +10,7 @@ const { pathToFileURL } = require("node:url");
 const [port, ...resources] = process.argv.slice(2);
 const scope = "tools:read tools:write";
 const requests = {};
+const documents = process.env.CLIENT_DOCUMENTS !== undefined;
 let age = 0;
 let keys = 0;
 
@@ -65,8 +67,11 @@ import(pathToFileURL(require.resolve("oidc-provider")).href).then(({ Provider, e
         },
       },
     },
+    // the provider's own dispatcher refuses loopback, where the documents of the test are
+    ...(documents ? { fetch: (url, { dispatcher, ...options }) => fetch(url, options) } : {}),
     features: {
-      registration: { enabled: true },
+      registration: { enabled: !documents },
+      clientIdMetadataDocument: { enabled: documents, ack: "draft-02" },
       revocation: { enabled: true },
       clientCredentials: { enabled: true },
       devInteractions: { enabled: true },

@@ -56,13 +56,23 @@ def no_metadata(where: str, manual: str) -> LoginFailed:
     )
 
 
-def no_registration(issuer: str, manual: str, status: int | None = None) -> LoginFailed:
-    """Return the error of an authorization server that does not know this client, and does not register it."""
+def no_registration(
+    issuer: str, manual: str, status: int | None = None, *, reads_documents: bool = False
+) -> LoginFailed:
+    """Return the error of an authorization server that does not know this client, and does not register it.
+
+    `reads_documents` says whether it accepts the URL of a client's metadata as its id.
+    """
     how = "does not register clients" if status is None else f"refused to register this client ({status})"
     return LoginFailed(
         f"The authorization server {bare_url(issuer)} {how}, and the manual {manual!r} has no client id.",
-        remedy="Register a client there with the redirect URI http://127.0.0.1/callback, and add "
-        f'"auth": {{"auth_type": "oauth2_login", "client_id": …}} to the manual: {_HELP}.',
+        remedy=(
+            "Publish metadata of a client with the redirect URI http://127.0.0.1/callback, and write its https URL as "
+            f"the setting `client_metadata_url`: {_HELP}."
+            if reads_documents
+            else "Register a client there with the redirect URI http://127.0.0.1/callback, and add "
+            f'"auth": {{"auth_type": "oauth2_login", "client_id": …}} to the manual: {_HELP}.'
+        ),
     )
 
 

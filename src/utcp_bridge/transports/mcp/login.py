@@ -186,9 +186,10 @@ class McpLogin(PossibleLogin):
         if not self.has_pkce(metadata.challenge_methods):
             return no_pkce(metadata.issuer, self.holder.manual, metadata.challenge_methods)
         knows_client = self.auth is not None and self.auth.client_id is not None
-        reads_client = metadata.has("client_id_metadata_document_supported") and self.client_metadata_url is not None
+        reads_documents = metadata.has("client_id_metadata_document_supported")
+        reads_client = reads_documents and self.client_metadata_url is not None
         if not knows_client and not reads_client and metadata.url("registration_endpoint") is None:
-            return no_registration(metadata.issuer, self.holder.manual)
+            return no_registration(metadata.issuer, self.holder.manual, reads_documents=reads_documents)
         return None
 
     def has_pkce(self, methods: Collection[str]) -> bool:
@@ -441,9 +442,12 @@ class _Provider(OAuthClientProvider):
         if isinstance(error, OAuthRegistrationError):
             if context.oauth_metadata is None and context.protected_resource_metadata is None:
                 return no_metadata(holder.where, holder.manual)
-            registers = context.oauth_metadata is not None and context.oauth_metadata.registration_endpoint is not None
+            metadata = context.oauth_metadata
+            registers = metadata is not None and metadata.registration_endpoint is not None
             status = re.search(r"\b[1-5][0-9]{2}\b", str(error)) if registers else None
-            return no_registration(self._issuer, holder.manual, int(status[0]) if status else None)
+            reads_documents = metadata is not None and bool(metadata.client_id_metadata_document_supported)
+            code = int(status[0]) if status else None
+            return no_registration(self._issuer, holder.manual, code, reads_documents=reads_documents)
         reason = f"the protocol was not followed ({type(error).__name__})"
         if isinstance(error, OAuthTokenError):
             reason = "the authorization server refused the code"
