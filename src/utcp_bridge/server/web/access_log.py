@@ -239,7 +239,7 @@ class _Line:
         finally:
             if not self.is_left:
                 self._log.write(self)
-            del scope[_LINE]  # a circle would hold the request until the collector finds it
+            self.scope.pop(_LINE, None)  # a circle would hold the request until the collector finds it
             if self.whole is not None:
                 self._app.whole = None
 
