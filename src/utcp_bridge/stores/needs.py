@@ -17,6 +17,7 @@ __all__ = ["first_refused", "obstacle_of_command"]
 _SCRIPT: Final = b"return redis.call('ZCARD', KEYS[2])"
 _MILLISECONDS: Final = 60_000
 _SECONDS: Final = 60
+_CLUSTER: Final = re.compile(r"(MOVED|ASK|CLUSTERDOWN|CROSSSLOT)\b")
 _MISSING: Final = re.compile(r"unknown (sub)?command|unsupported|not supported", re.IGNORECASE)
 
 
@@ -73,7 +74,8 @@ async def _refused_news(listening: Any, news: str) -> tuple[str, Exception] | No
 
 def obstacle_of_command(command: str, error: Exception, prefix: str, faults: Any) -> Obstacle | None:
     """Return why a command is refused until a person changes something; None if it may be taken in a moment."""
-    if isinstance(error, faults.MovedError | faults.ClusterError | faults.ClusterCrossSlotError):
+    known = faults.MovedError | faults.ClusterError | faults.ClusterCrossSlotError
+    if isinstance(error, known) or _CLUSTER.match(str(error)):  # older versions of the library have one class for all
         what = "is a node of a Redis Cluster, where one script cannot charge a call to several limits at once"
         return Obstacle(what, "Use one Redis or Valkey with `cluster-enabled no`.")
     if isinstance(error, faults.NoPermissionError):

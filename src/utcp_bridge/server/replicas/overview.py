@@ -61,11 +61,14 @@ class Overview:
         if shared is not None:
             with suppress(StoreAway):
                 known |= {name: one for name, one in (await shared.signs()).items() if name != shared.name}
-        shown = [_shown(one, is_seen=one is own) for one in known.values()]
+        this = _shown(own, is_seen=True)
+        if (replica := self._replica()) is not None:
+            this["connections"] = replica.members()[replica.place.index][1]
+        shown = [this if one is own else _shown(one, is_seen=False) for one in known.values()]
         shown += self._of_board(own, with_serving=shared is None)
         shown.sort(key=lambda one: one["name"])
         return {
-            "seen": own["name"],
+            "seen": this["name"],
             "ready": sum(one["state"] == "ready" for one in shown),
             "store": None if shared is None else shared.state,
             "replicas": shown,
