@@ -1,6 +1,7 @@
 """`utcp-bridge tools`, `search` and `learned`."""
 
 import json
+import sys
 
 import anyio
 import pytest
@@ -149,6 +150,41 @@ def test_exported_words_lead_to_the_tool_after_the_manual_is_loaded(command, tau
     found = json.loads(command("search", "served.json", "my umbrella", "--json").out)
     assert [tool["name"] for tool in found] == ["post.forecast"]
     assert json.loads(command("learned", str(taught), "--into", str(manual)).out) == json.loads(made)
+
+
+_MCP_SERVER = """
+from mcp.server import MCPServer
+
+server = MCPServer("sky", log_level="CRITICAL")
+
+
+@server.tool(meta={"utcp/asked_as": ["do I need an umbrella"]})
+def forecast() -> str:
+    return "dry"
+
+
+server.run("stdio")
+"""
+
+
+def test_examples_of_apis_and_mcp_servers_lead_to_their_tools(command, tmp_path):
+    (tmp_path / "sky.py").write_text(_MCP_SERVER)
+    operation = {
+        "operationId": "tides",
+        "x-asked-as": ["is it safe to swim"],
+        "responses": {"200": {"description": "ok"}},
+    }
+    api = {"openapi": "3.1.0", "info": {"title": "Sea", "version": "1"}, "servers": [{"url": "http://127.0.0.1:9"}]}
+    (tmp_path / "sea.json").write_text(json.dumps(api | {"paths": {"/tides": {"get": operation}}}))
+    server = {"transport": "stdio", "command": sys.executable, "args": [str(tmp_path / "sky.py")]}
+    entries = [
+        {"name": "sea", "call_template_type": "text", "file_path": "sea.json"},
+        {"name": "air", "call_template_type": "mcp", "config": {"mcpServers": {"sky": server}}},
+    ]
+    (tmp_path / "utcp.json").write_text(json.dumps({"manual_call_templates": entries}))
+    for query, name in (("swim", "sea.tides"), ("umbrella", "air.sky.forecast")):
+        found = json.loads(command("search", "utcp.json", query, "--json").out)
+        assert [tool["name"] for tool in found] == [name]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"tools": 3}'])
