@@ -25,6 +25,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Final, TypeAlias, cast
 
 import orjson
@@ -127,8 +128,12 @@ class WholeNumbers:
 
     def __init__(self, schema: JsonObject) -> None:
         self._root = schema
-        self._is_needed = _mentions_integer(schema)
         self._work = 0
+
+    @cached_property
+    def _is_needed(self) -> bool:
+        """Whether the schema has an integer: found out at the first call, not for each of a thousand tools."""
+        return _mentions_integer(self._root)
 
     def written(self, arguments: JsonObject) -> JsonObject:
         """Return the arguments, as the same object if no number changes."""
