@@ -55,7 +55,8 @@ _COMPILING: Final = 4
 _MAX_NUMBER: Final = 64
 """Characters of a number in text."""
 _MAX_CHANGES: Final = 20
-_EXPONENT: Final = re.compile(rb"e\+?[1-9]")
+_NO_FRACTION: Final = re.compile(rb"\.0[,\]}]")
+_EXPONENT: Final = re.compile(rb"e\+?[0-9]{1,3}[,\]}]")
 _EXACT: Final = 2**53
 _MAX_FACETS: Final = 200
 """Sub-schemas that one value is looked at by."""
@@ -206,7 +207,7 @@ def _may_have_whole_floats(arguments: JsonObject) -> bool:
         data = orjson.dumps(arguments)
     except TypeError:  # integers beyond 64 bits, and what only an embedding program can pass
         return True
-    return b".0" in data or _EXPONENT.search(data) is not None
+    return _NO_FRACTION.search(data) is not None or _EXPONENT.search(data) is not None
 
 
 def _as_integer(value: float) -> int:
