@@ -100,7 +100,7 @@ async def measured(port: int, pid: int) -> bool:
         print(f"another client, idle: {_said(waits)}")
         start = time.monotonic()
         listing = asyncio.ensure_future(_listed(client))
-        waits = []
+        waits = list[tuple[float, float]]()
         while not listing.done():
             waits.append(await clock.of(client.search()))
             await asyncio.sleep(0.005)

@@ -9,12 +9,12 @@
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import Iterable
 from typing import Any, Final, Literal
 
 import orjson
 
+from utcp_bridge.dialects.json_comments import without_comments
 from utcp_bridge.errors import ManualError
 from utcp_bridge.foreign import TooManyValues, has_more_values, is_deeper, most_values
 from utcp_bridge.model import is_list, is_object
@@ -28,7 +28,6 @@ __all__ = [
     "form_of",
     "parse_document",
     "parse_yaml",
-    "without_comments",
     "write_document",
 ]
 
@@ -48,10 +47,6 @@ _MAX_COUNTED: Final = 2_000_000
 _BACKSLASHES: Final = "Write each backslash twice, or write paths with `/`."
 _FEWER_VALUES: Final = "Split it, or raise `max_manual_bytes`: a document may have one value for each 8 bytes of it."
 Form = Literal["json", "yaml"]
-_COMMENTS = re.compile(
-    r'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)|//[^\n]*|/\*(?:[^*]++|\*(?!/))*+(?:\*/|\Z)|,(?=\s*+[\]}])', re.DOTALL
-)
-"""Strings and comments, also those without an end: so each character is looked at once."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -180,17 +175,6 @@ def _parse_jsonc(text: str, where: str, most: int) -> Any:
         raise
     except orjson.JSONDecodeError:
         return _parse_json(without_comments(text), where, most)
-
-
-def without_comments(text: str) -> str:
-    """Replace comments and trailing commas by blanks, so that lines and columns stay the same."""
-
-    def blank(match: re.Match[str]) -> str:
-        found = match[0]
-        is_unclosed = found.startswith("/*") and not found.endswith("*/", 2)
-        return found if is_unclosed or found.startswith('"') else re.sub(r"[^\n]", " ", found)
-
-    return _COMMENTS.sub(blank, _COMMENTS.sub(blank, text))
 
 
 def _parse_json(text: str, where: str, most: int) -> Any:

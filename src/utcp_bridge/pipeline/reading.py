@@ -25,6 +25,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Final, TypeAlias, cast
 
 import orjson
@@ -54,7 +55,8 @@ _COMPILING: Final = 4
 _MAX_NUMBER: Final = 64
 """Characters of a number in text."""
 _MAX_CHANGES: Final = 20
-_EXPONENT: Final = re.compile(rb"e\+?[1-9]")
+_NO_FRACTION: Final = re.compile(rb"\.0[,\]}]")
+_EXPONENT: Final = re.compile(rb"e\+?[0-9]{1,3}[,\]}]")
 _EXACT: Final = 2**53
 _MAX_FACETS: Final = 200
 """Sub-schemas that one value is looked at by."""
@@ -127,8 +129,12 @@ class WholeNumbers:
 
     def __init__(self, schema: JsonObject) -> None:
         self._root = schema
-        self._is_needed = _mentions_integer(schema)
         self._work = 0
+
+    @cached_property
+    def _is_needed(self) -> bool:
+        """Whether the schema has an integer: found out at the first call, not for each of a thousand tools."""
+        return _mentions_integer(self._root)
 
     def written(self, arguments: JsonObject) -> JsonObject:
         """Return the arguments, as the same object if no number changes."""
@@ -201,7 +207,7 @@ def _may_have_whole_floats(arguments: JsonObject) -> bool:
         data = orjson.dumps(arguments)
     except TypeError:  # integers beyond 64 bits, and what only an embedding program can pass
         return True
-    return b".0" in data or _EXPONENT.search(data) is not None
+    return _NO_FRACTION.search(data) is not None or _EXPONENT.search(data) is not None
 
 
 def _as_integer(value: float) -> int:

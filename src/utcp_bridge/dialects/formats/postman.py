@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
-from utcp_bridge.dialects.documents import without_comments
+from utcp_bridge.dialects.json_comments import without_comments
 from utcp_bridge.dialects.openapi.tools import safe_name
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import Fault, JsonObject, is_list, is_object
