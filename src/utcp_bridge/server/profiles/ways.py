@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from starlette.routing import BaseRoute, Route, Router
 
-from utcp_bridge.access.admissions import address_of, note_admission, note_profile, principal_of
+from utcp_bridge.access.admissions import Admission, address_of, note_admission, note_profile, principal_of
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.access.profiles import Profile, UnknownProfile
 from utcp_bridge.model import Requester
@@ -28,6 +28,7 @@ __all__ = ["UTCP_PATH", "ProfileWays"]
 
 UTCP_PATH: Final = "/utcp"
 _BELOW: Final = "/p/"
+_MAX_KNOWN: Final = 256
 
 
 class EndingSessions(Protocol):
@@ -210,27 +211,43 @@ class _HotWays:
         self._below = below
         self._keeper = keeper
         self._whole = at_root[None]
+        self._known: dict[tuple[str, Admission | None], tuple[Ahead, str | None]] = {}
+        """The parts and profiles of requests by their path and who sends them."""
 
     def may_take(self, scope: Scope) -> tuple[Ahead, Any] | None:
         """Return the server's part and the head of a request that may be hot."""
-        path = scope["path"]
+        path, admission = scope["path"], None
         if self._keeper is not None:  # who calls decides which profile it is
             admission = self._keeper.known(scope["headers"], self._keeper.certificate_of(scope))
             if admission is None:
                 return None
             note_admission(scope, admission)
+        known = self._known.get((path, admission)) or self._chosen(scope, path, admission)
+        if known is None:
+            return None
+        posts, name = known
+        if name is not None:
+            note_profile(scope, name)
+        head = posts.may_take(scope)
+        return None if head is None else (posts, head)
+
+    def _chosen(self, scope: Scope, path: str, admission: Admission | None) -> tuple[Ahead, str | None] | None:
+        """Return the server's part of a request and the name of its profile; None if the application refuses it."""
         try:
             if path == self._path:
-                posts = self._at_root[self._ways.choose(scope, None)]
+                name = self._ways.choose(scope, None)
+                found = self._at_root[name], name
             elif path in self._below:
                 name, posts = self._below[path]
-                self._ways.choose(scope, name)
+                found = posts, self._ways.choose(scope, name)
             else:
                 return None
         except UnknownProfile:
-            return None  # the application refuses it
-        head = posts.may_take(scope)
-        return None if head is None else (posts, head)
+            return None
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        self._known[path, admission] = found
+        return found
 
     def let_go(self) -> None:
         """Note that a request that may be taken waits no longer for its body: one count serves all."""
