@@ -22,7 +22,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route, Router
 
-from utcp_bridge.access.admissions import address_of, note_admission, note_profile, principal_of
+from utcp_bridge.access.admissions import Admission, address_of, note_admission, note_profile, principal_of
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.access.profiles import Profile, Profiles, UnknownProfile
 from utcp_bridge.model import Requester
@@ -36,6 +36,7 @@ __all__ = ["UTCP_PATH", "ProfileWays"]
 UTCP_PATH: Final = "/utcp"
 _BELOW: Final = "/p/"
 _LOOK_SECONDS: Final = 0.05
+_MAX_KNOWN: Final = 256
 
 
 class EndingSessions(Protocol):
@@ -142,6 +143,8 @@ class ProfileWays(Generic[S, E]):
         self._profiles = server.part.profiles
         self.has_profiles = bool(self._profiles)
         """Whether requests have to be sent on by their profiles."""
+        self.edition = 0
+        """How often the profiles have changed."""
         self._path = path
         self._endpoint_of = endpoint_of
         self._routes_of: Callable[[S, Sequence[str]], Sequence[BaseRoute]] = lambda _server, _paths: ()
@@ -190,6 +193,7 @@ class ProfileWays(Generic[S, E]):
         A profile that has changed keeps its server, which takes over what it has.
         """
         self._profiles, self.has_profiles = profiles, bool(profiles)
+        self.edition += 1
         if profiles.fixed is None:
             wanted = {profile.name for profile in profiles}
             for name in [name for name in self._ways if name not in wanted]:
@@ -245,25 +249,25 @@ class ProfileWays(Generic[S, E]):
             raise RuntimeError("`prepare` says what answers hot requests.")
         return _HotWays(self, self.whole.at_root, self._path, keeper)
 
-    def choose(self, scope: Scope, name: str | None) -> _Way[S, E]:
-        """Return the way of a request that names a profile or none.
+    def choose(self, scope: Scope, name: str | None) -> tuple[_Way[S, E], str | None]:
+        """Return the way of a request that names a profile or none, and the name of the profile that it has.
 
         :raises UnknownProfile: the profile does not exist, or the principal may not use it.
         """
         if not self.has_profiles and name is None and principal_of(scope).profiles is None:
-            return self.whole
+            return self.whole, None
         found = self._profiles.chosen(principal_of(scope), name)
         if found is None:
-            return self.whole
+            return self.whole, None
         if (way := self._ways.get(found.name)) is None:  # its server is about to be ready
             raise UnknownProfile(found.name)
         note_profile(scope, found.name)
-        return way
+        return way, found.name
 
     async def _chosen(self, scope: Scope, send: Send, name: str | None) -> _Way[S, E] | None:
         """Return the way of a request; None if it has its response."""
         try:
-            return self.choose(scope, name)
+            return self.choose(scope, name)[0]
         except UnknownProfile as error:
             if not self.has_profiles and principal_of(scope).profiles is None:
                 raise HTTPException(404) from None
@@ -308,31 +312,52 @@ class _HotWays:
         self._whole = whole
         self._path = path
         self._keeper = keeper
+        self._edition = ways.edition
+        self._known: dict[tuple[str, Admission | None], tuple[_Way[Any, Any], HotPart, str | None]] = {}
+        """The ways, parts and profiles of requests by path and who sends them, in this edition of the profiles."""
 
     def may_take(self, scope: Scope) -> tuple[_Way[Any, Any], HotPart, Any] | None:
         """Return the way, the server's part and the head of a request that may be hot."""
-        way = self._ways.whole
         if not self._ways.has_profiles:
             head = self._whole.may_take(scope)
             if head is None:
                 return None
             if principal_of(scope).profiles is None:
-                return way, self._whole, head
+                return self._ways.whole, self._whole, head
             self.let_go()  # the principal's profile is gone, and the application says so
             return None
+        admission = None
         if not self._keeper.is_open:  # who calls decides which profile it is
             admission = self._keeper.known(scope["headers"], self._keeper.certificate_of(scope))
             if admission is None:
                 return None
             note_admission(scope, admission)
-        name = _named(scope["path"], self._path)
+        if self._edition != self._ways.edition:
+            self._known.clear()
+            self._edition = self._ways.edition
+        known = self._known.get((scope["path"], admission)) or self._chosen(scope, admission)
+        if known is None:
+            return None
+        way, posts, name = known
+        if name is not None:
+            note_profile(scope, name)
+        head = posts.may_take(scope)
+        return None if head is None else (way, posts, head)
+
+    def _chosen(self, scope: Scope, admission: Admission | None) -> tuple[_Way[Any, Any], HotPart, str | None] | None:
+        """Return the way of a request, its server's part and its profile; None if the application has to look at it."""
+        named = _named(scope["path"], self._path)
         try:
-            way = self._ways.choose(scope, name)
+            way, name = self._ways.choose(scope, named)
         except UnknownProfile:
             return None  # the application refuses it
-        posts = way.at_root if name is None else way.below
-        head = None if posts is None else posts.may_take(scope)
-        return None if posts is None or head is None else (way, posts, head)
+        posts = way.at_root if named is None else way.below
+        if posts is None:
+            return None
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        self._known[scope["path"], admission] = found = way, posts, name
+        return found
 
     def let_go(self) -> None:
         """Note that a request that may be taken waits no longer for its body: one count serves all."""

@@ -3,6 +3,7 @@
 import copy
 import json
 import sys
+from contextlib import ExitStack
 
 import anyio.to_thread
 import pytest
@@ -112,61 +113,62 @@ def looked(party):
     )
 
 
-async def test_tasks_lists_and_completions_do_not_cross(tmp_path):
-    file = TokenFile(tmp_path / "tokens.json")
-    profiles = {"team": {}, "others": {}}
-    tokens = [
-        file.add(name, profiles=[profile]).value
-        for name, profile in (("alice", "team"), ("bob", "team"), ("carol", "others"))
-    ]
+def configuration(file):
+    """Return a configuration with a server of tasks, a tool with a large result, and two profiles."""
     template = {"call_template_type": "text", "content": WORDS}
     document = {"utcp_version": "1.0.1", "tools": [{"name": "big", "tool_call_template": template}]}
     server = {"command": sys.executable, "args": [task_server.__file__, "modern"]}
-    config = {
+    return {
         "manual_call_templates": [
             {"name": "t", "call_template_type": "mcp", "config": {"mcpServers": {"s": server}}},
             {"name": "m", "call_template_type": "text", "content": json.dumps(document)},
         ],
-        "bridge": {"port": 0, "access": {"tokens_file": str(file.path), "profiles": profiles}},
+        "bridge": {"port": 0, "access": {"tokens_file": str(file.path), "profiles": {"team": {}, "others": {}}}},
     }
 
-    def examine(url):
-        parties = []
-        try:
-            parties += [TaskParty(url, token) for token in tokens]
-            attack_all(parties)
-        finally:
-            for party in parties:
-                party.close()
 
-    def attack_all(parties):
-        names = st.lists(st.sampled_from(sorted(ATTACKS)), min_size=1, max_size=4)
+def attack_all(parties):
+    """Let each party use what each other one has. It looks as what nobody has, and is the same afterwards."""
+    names = st.lists(st.sampled_from(sorted(ATTACKS)), min_size=1, max_size=4)
 
-        @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-        @given(names=names, pair=st.permutations(range(3)))
-        def nothing_crosses(names, pair):
-            attacker, owner = parties[pair[0]], parties[pair[1]]
-            for name in names:
-                kind, attack = ATTACKS[name]
-                theirs = getattr(owner, kind)
-                nobodys = made_up(kind, theirs)
-                assert seen(attack(attacker, theirs), theirs) == seen(attack(attacker, nobodys), nobodys), name
-            found = looked(attacker)
-            assert not [ident for ident in owner.identifiers if ident in found]
-            assert owner.works_on()
-            assert owner.is_whole()
-
-        own = parties[0]
-        for name in ("get", "get, 2026", "read"):  # what the attacks send does work for the owner
+    @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(names=names, pair=st.permutations(range(len(parties))))
+    def nothing_crosses(names, pair):
+        attacker, owner = parties[pair[0]], parties[pair[1]]
+        for name in names:
             kind, attack = ATTACKS[name]
-            ident = getattr(own, kind)
-            assert seen(attack(own, ident), ident) != seen(attack(own, made_up(kind, ident)), made_up(kind, ident))
-        nothing_crosses()
-        assert own.task in looked(own)
-        ended = own.modern("tasks/cancel", {"taskId": own.modern_task})
-        assert ended.status_code == 200
-        assert parties[1].works_on()
+            theirs = getattr(owner, kind)
+            nobodys = made_up(kind, theirs)
+            assert seen(attack(attacker, theirs), theirs) == seen(attack(attacker, nobodys), nobodys), name
+        found = looked(attacker)
+        assert not [ident for ident in owner.identifiers if ident in found]
+        assert owner.works_on()
+        assert owner.is_whole()
 
-    async with await UtcpClient.create(config, root=tmp_path) as client:
+    nothing_crosses()
+
+
+async def test_tasks_lists_and_completions_do_not_cross(tmp_path):
+    file = TokenFile(tmp_path / "tokens.json")
+    principals = (("alice", "team"), ("bob", "team"), ("carol", "others"))
+    tokens = [file.add(name, profiles=[profile]).value for name, profile in principals]
+
+    def examine(url):
+        with ExitStack() as stack:
+            parties = []
+            for token in tokens:
+                parties.append(TaskParty(url, token))
+                stack.callback(parties[-1].close)
+            own = parties[0]
+            for name in ("get", "get, 2026", "read"):  # what the attacks send does work for the owner
+                kind, attack = ATTACKS[name]
+                ident = getattr(own, kind)
+                assert seen(attack(own, ident), ident) != seen(attack(own, made_up(kind, ident)), made_up(kind, ident))
+            attack_all(parties)
+            assert own.task in looked(own)
+            assert own.modern("tasks/cancel", {"taskId": own.modern_task}).status_code == 200
+            assert parties[1].works_on()
+
+    async with await UtcpClient.create(configuration(file), root=tmp_path) as client:
         await client.wait_loaded()
         await serve(BridgeServer(client), lambda url: anyio.to_thread.run_sync(examine, url), seconds=300)
