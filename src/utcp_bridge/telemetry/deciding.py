@@ -101,7 +101,7 @@ class Deciding:
         sampler = getattr(provider, "sampler", None)
         stock = sampler is not None and type(sampler).__module__ == _STOCK
         found = _USUAL.fullmatch(sampler.get_description()) if stock and sampler is not None else None
-        self.is_w3c: Final = set(get_global_textmap().fields) == _W3C
+        self.is_w3c: Final = frozenset(get_global_textmap().fields) == _W3C
         """Whether the trace goes on in the form of W3C alone."""
         self.is_usual: Final = found is not None and self.is_w3c
         """Whether one decision is that of a whole request."""

@@ -128,7 +128,8 @@ def _begin_spans() -> None:
 
             def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
                 del description
-                super().set_status(status.status_code if isinstance(status, Status) else status)
+                plain: Any = super()
+                plain.set_status(status.status_code if isinstance(status, Status) else status)
 
             def record_exception(self, exception: BaseException, *_: Any, **_named: Any) -> None:
                 self.add_event("exception", {"exception.type": type(exception).__qualname__})

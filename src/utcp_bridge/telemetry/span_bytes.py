@@ -8,7 +8,7 @@ opentelemetry/proto/trace/v1/trace.proto.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
@@ -38,11 +38,11 @@ class SpanExporter(OTLPSpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans."""
-        client: Any = getattr(self, "_client", None)  # of the versions that are tested
-        data = b"" if client is None or getattr(self, "_shutdown", True) else encoded(spans)
-        if not 0 < len(data) <= _MAX_BYTES:
+        send: Any = getattr(getattr(self, "_client", None), "export", None)  # of the versions that are tested
+        data = b"" if send is None or getattr(self, "_shutdown", True) else encoded(spans)
+        if send is None or not 0 < len(data) <= _MAX_BYTES:
             return super().export(spans)
-        return SpanExportResult.SUCCESS if client.export(data).success else SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS if send(data).success else SpanExportResult.FAILURE
 
 
 def encoded(spans: Iterable[ReadableSpan]) -> bytes:
@@ -89,13 +89,14 @@ def _usual(span: ReadableSpan) -> bytes | None:
     said = _part(2, status.description.encode()) if status.description else b""
     code = status.status_code.value
     flags = _HAS_REMOTE | (_IS_REMOTE if parent is not None and parent.is_remote else 0)
+    attributes: Mapping[str, Any] = span.attributes or {}
     parts = [
         _part(_TRACE_ID, place.trace_id.to_bytes(16, "big")),
         _part(_SPAN_ID, place.span_id.to_bytes(8, "big")),
         b"" if parent is None else _part(_PARENT, parent.span_id.to_bytes(8, "big")),
         _part(_NAME, span.name.encode()),
         _TIMES.pack(_KIND_TAG, span.kind.value + 1, _START_TAG, span.start_time, _END_TAG, span.end_time),
-        *[_attribute(name, value) for name, value in (span.attributes or {}).items()],
+        *[_attribute(name, value) for name, value in attributes.items()],
         _part(_STATUS, said + (_CODE + bytes((code,)) if code else b"")),
         _FLAGS.pack(*_FLAGS_TAG, flags),
     ]
