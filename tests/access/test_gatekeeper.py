@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.upstreams.token_issuer import token_issuer
 
 from utcp_bridge.access import gatekeeper
 from utcp_bridge.access.challenges import Challenger, Refused
@@ -210,3 +211,51 @@ def test_a_bounded_number_of_headers_is_known(tokens, monkeypatch):
         assert keeper.known([(b"authorization", b"Bearer " + b" " * 5000 + value)], "") is not None
         assert len(keeper._recent) <= 2
         assert max(map(len, keeper._recent)) < 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "ended"),
+    [
+        ({"oauth_audience": ("https://other.example.com",)}, 401, False),
+        ({"oauth_issuer": None, "oauth_resource": None, "bearer_token": SHARED}, 401, True),
+        ({"required_scopes": ("write",)}, 403, False),
+    ],
+    ids=["another audience", "no issuer", "more scopes"],
+)
+async def test_a_token_of_oauth_is_judged_by_the_settings_of_now(changes, status, ended):
+    async with token_issuer() as issuer:
+        own = {"oauth_issuer": issuer.url, "oauth_resource": "https://bridge.example.com/mcp"}
+        keeper = gatekeeper_for(BridgeSettings(**own), "", Path())
+        headers = with_token(issuer.signed(aud=own["oauth_resource"], scope="read"))
+        admission = await keeper.recognise(headers, {})
+        assert keeper.known(headers, "") is admission
+        keeper.take_over(gatekeeper_for(BridgeSettings(**own, retries=0), "", Path()))
+        assert keeper.known(headers, "") is admission, "what decides about it is as it was"
+        keeper.take_over(gatekeeper_for(BridgeSettings(**{**own, **changes}), "", Path()))
+        assert (admission.holds(), admission.ended) == (False, ended)
+        assert keeper.known(headers, "") is None
+        assert (await refused(keeper, headers)).status == status
+        await keeper.aclose()
+
+
+async def test_other_profiles_of_certificates_count_at_once():
+    def keeper_of(**profiles):
+        return Gatekeeper(wants_certificate=True, of_certificates=profiles)
+
+    scope = {"state": {"client_certificate": "a.ops"}}
+    keeper = keeper_of(**{"*.ops": ["operators"]})
+    before = await keeper.recognise([], scope)
+    keeper.take_over(keeper_of(**{"*.ops": ["operators"], "*.dev": ["others"]}))
+    assert await keeper.recognise([], scope) is before
+    keeper.take_over(keeper_of(**{"*.ops": ["readers"]}))
+    assert not before.holds()
+    assert (await keeper.recognise([], scope)).principal.profiles == ("readers",)
+
+
+async def test_the_end_of_a_time_without_tokens_is_reported_once():
+    keeper, closed = Gatekeeper(), []
+    keeper.on_close = lambda: closed.append(keeper.is_open)
+    keeper.take_over(Gatekeeper(shared=SHARED))
+    keeper.take_over(Gatekeeper(shared=SHARED + "2"))
+    assert closed == [False]
+    assert (await refused(keeper, with_token(SHARED))).status == 401

@@ -15,7 +15,7 @@ from tests.support.served_here import serve
 from tests.upstreams.certificates import Authority
 
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.server.http import serve_http
+from utcp_bridge.server.http import build_app, serve_http
 
 pytestmark = pytest.mark.anyio
 JSON = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
@@ -173,3 +173,11 @@ async def test_a_file_that_cannot_be_used_ends_the_start_and_is_named(authority,
     placed = {key: value and str(authority.folder / value) for key, value in change.items()}
     with pytest.raises(ConfigError, match=named):
         await serve_http(bridge(**{**tls(authority), **placed}))
+
+
+async def test_settings_that_would_open_a_bridge_to_everyone_are_not_taken_over():
+    server = bridge(host="0.0.0.0", bearer_token="t" * 20)
+    build_app(server)
+    (prepare,) = server.client.on_prepare
+    with pytest.raises(ConfigError, match="would let anyone on the network call every tool"):
+        prepare(server.client.settings.model_copy(update={"bearer_token": None}), ["bearer_token"])
