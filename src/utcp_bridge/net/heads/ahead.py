@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias, cast
 
-from utcp_bridge.net.heads.shapes import Shape
+from utcp_bridge.net.heads.shapes import HeadShape
 
 __all__ = [
     "Ahead",
@@ -94,7 +94,7 @@ class _KnownRequest:
     kind: Any
     cycle: dict[str, Any]
     head: Any
-    shape: Shape
+    shape: HeadShape
 
 
 class KnownHeads:
@@ -135,7 +135,7 @@ class KnownHeads:
         places = names.index(_LENGTH), None if name is None else names.index(_NAME)
         fields: dict[str, Any] = {**vars(cycle), "body": b"", "more_body": False}
         read = {name: value for name, value in scope.items() if not name.startswith(_OWN)}
-        shape = Shape(data, end, _VARYING, _NAME_TEXT, _MAX_LENGTH_DIGITS)
+        shape = HeadShape(data, end, _VARYING, _NAME_TEXT, _MAX_LENGTH_DIGITS)
         self._known[key] = _KnownRequest(read, places, cast("Any", type(cycle)), fields, ahead, shape)
 
     def find(self, data: bytes) -> tuple[_KnownRequest, dict[str, Any], bytes] | None:
