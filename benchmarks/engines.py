@@ -107,7 +107,9 @@ async def _aiohttp_parts(url: str) -> AsyncIterator[Ask]:
     """aiohttp's connector, protocol and parser, without its session, requests and responses."""
     source = Source("bench", exempt=frozenset({urlsplit(url).netloc}))
     client = open_client(AiohttpResolver(Guard(), source), ClientOptions(10.0, 0, trust_env=False, ssl=True))
-    plain, target, parts = PlainRequests(client), URL(url, encoded=True), RequestParts("GET", url, _HEADERS)
+    assert client.connector is not None
+    plain = PlainRequests(client.connector, client.timeout)
+    target, parts = URL(url, encoded=True), RequestParts("GET", url, _HEADERS)
 
     async def ask() -> bytes:
         return await (await plain.send(parts, target, _HEADERS)).content.readany()

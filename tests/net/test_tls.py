@@ -1,6 +1,9 @@
 """TLS against a real server with certificates that the tests create."""
 
+import asyncio
 import ssl
+import subprocess
+import sys
 
 import pytest
 from tests.upstreams.certificates import Authority
@@ -8,7 +11,7 @@ from tests.upstreams.faulty import faulty_server
 
 from utcp_bridge.errors import ConfigError, ConnectionLost, MalformedReply, Unreachable
 from utcp_bridge.model import Source, TlsOptions, Trust
-from utcp_bridge.net.tls import tls_context
+from utcp_bridge.net.tls import late_certificates, tls_context
 from utcp_bridge.placement.request import RequestParts
 
 PLAIN = TlsOptions()
@@ -108,3 +111,56 @@ def test_old_tls_versions_are_off(authority):
     context = tls_context(TlsOptions(ca_cert=authority.ca))
     assert isinstance(context, ssl.SSLContext)
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+# --- authorities that are read late
+
+
+def made_late():
+    with late_certificates():
+        return ssl.create_default_context()
+
+
+def test_a_late_context_has_the_authorities_of_the_system_when_it_is_asked():
+    context = made_late()
+    assert type(context) is not ssl.SSLContext
+    assert context.cert_store_stats() == ssl.create_default_context().cert_store_stats()
+    assert type(context) is ssl.SSLContext
+
+
+def test_contexts_that_are_made_afterwards_are_as_ever():
+    made_late()
+    assert type(ssl.create_default_context()) is ssl.SSLContext
+    assert not {"set_default_verify_paths"} & vars(ssl.SSLContext).keys()
+
+
+async def test_a_late_context_refuses_an_unknown_authority_and_takes_one_that_is_added(authority):
+    server = await asyncio.start_server(
+        lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=authority.server_context()
+    )
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await asyncio.open_connection("127.0.0.1", port, ssl=made_late())
+        knowing = made_late()
+        knowing.load_verify_locations(authority.ca)
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=knowing)
+        writer.close()
+
+
+def test_the_first_session_reads_no_authorities():
+    program = """
+import anyio
+from utcp_bridge.model import Source
+from utcp_bridge.net.guard import Guard
+from utcp_bridge.net.http import HttpPool
+
+async def main():
+    HttpPool(Guard()).session(Source("shop"))
+
+anyio.run(main)
+import aiohttp.connector as connector
+print([type(one).__name__ for one in (connector._SSL_CONTEXT_VERIFIED, connector._SSL_CONTEXT_UNVERIFIED)])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['_LateContext', '_LateContext']"

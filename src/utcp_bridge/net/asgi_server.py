@@ -544,8 +544,7 @@ if HttpToolsProtocol is not None:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             self._own = cast("_Config", self.config)
-            joined: Any = JoinedWrites(transport, self.loop)
-            self._joined = joined
+            self._joined = joined = cast("Any", JoinedWrites(transport, self.loop))
             self.app_state = with_certificate(self.app_state, transport)
             super().connection_made(joined)
             self._watched = _admitted(self, joined)

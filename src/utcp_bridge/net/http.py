@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from utcp_bridge.model import Source
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http_options import PoolOptions
-from utcp_bridge.net.late_certificates import late_certificates
+from utcp_bridge.net.tls import late_certificates
 
 if TYPE_CHECKING:
     import httpx2

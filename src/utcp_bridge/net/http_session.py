@@ -438,8 +438,9 @@ class HttpSession:
                 resolver = AiohttpResolver(self._guard, _with_proxy_exempt(self._source))
                 self._client = open_client(resolver, options)
                 self._sockets = socket_client(resolver, options)
-                if self._source.proxy is None and not options.trust_env and has_known_parts():
-                    self._plain = PlainRequests(self._client)
+                connector = self._client.connector
+                if self._source.proxy is None and not options.trust_env and connector and has_known_parts():
+                    self._plain = PlainRequests(connector, self._client.timeout)
             return self._client, self._sockets
 
 

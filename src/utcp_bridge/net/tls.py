@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any, Final
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import TlsOptions
 
-__all__ = ["ListenerTls", "certificate_name", "tls_context", "with_certificate"]
+__all__ = ["ListenerTls", "certificate_name", "late_certificates", "tls_context", "with_certificate"]
 
 _logger = logging.getLogger(__name__)
 _MAX_NAME: Final = 255
+_lock: Final = RLock()
+"""Held while the readers are replaced, and while authorities are read."""
+_READERS: Final = ("load_default_certs", "set_default_verify_paths")
 
 
 def tls_context(options: TlsOptions) -> ssl.SSLContext | bool:
@@ -123,3 +129,63 @@ def with_certificate(state: dict[str, Any], transport: asyncio.BaseTransport) ->
 
 def _plain(name: str) -> str:
     return name if len(name) <= _MAX_NAME and name.isprintable() else ""
+
+
+class _LateContext(ssl.SSLContext):
+    """A context that has yet to read the authorities: before the first connection, or when it is asked for them."""
+
+    def _read(self) -> None:
+        with _lock:
+            pending: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = self.__dict__.pop("_pending", [])
+            for name, given, named in pending:
+                getattr(ssl.SSLContext, name)(self, *given, **named)
+            self.__class__ = ssl.SSLContext  # type: ignore[assignment]
+
+    def wrap_socket(self, *given: Any, **named: Any) -> ssl.SSLSocket:
+        self._read()
+        return self.wrap_socket(*given, **named)
+
+    def wrap_bio(self, *given: Any, **named: Any) -> ssl.SSLObject:
+        self._read()
+        return self.wrap_bio(*given, **named)
+
+    def load_verify_locations(self, *given: Any, **named: Any) -> None:
+        self._read()
+        self.load_verify_locations(*given, **named)
+
+    def get_ca_certs(self, *given: Any, **named: Any) -> Any:
+        self._read()
+        return self.get_ca_certs(*given, **named)
+
+    def cert_store_stats(self) -> dict[str, int]:
+        self._read()
+        return self.cert_store_stats()
+
+
+@contextmanager
+def late_certificates() -> Generator[None]:
+    """Let contexts that are made during the block read the authorities of the system with their first connection.
+
+    aiohttp makes two contexts when it is imported, and each reads and checks every authority of the system: a third of
+    the import's time and two megabytes, which a bridge without TLS upstreams never needs.
+    """
+    kept = {name: vars(ssl.SSLContext).get(name) for name in _READERS}
+
+    def reader(name: str) -> Any:
+        def read_late(context: ssl.SSLContext, *given: Any, **named: Any) -> None:
+            context.__dict__.setdefault("_pending", []).append((name, given, named))
+            context.__class__ = _LateContext
+
+        return read_late
+
+    with _lock:
+        for name in _READERS:
+            setattr(ssl.SSLContext, name, reader(name))
+        try:
+            yield
+        finally:
+            for name, method in kept.items():
+                if method is None:
+                    delattr(ssl.SSLContext, name)
+                else:
+                    setattr(ssl.SSLContext, name, method)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utcp_bridge.net.heads import known_replies
-from utcp_bridge.net.heads.shapes import Shape
+from utcp_bridge.net.heads.shapes import HeadShape
 
 KINDS = {
     "reply": (
@@ -40,7 +40,7 @@ def test_a_shape_reads_what_the_expression_splits(kind, data):
     key, *values = split(first, end)
     if values[0] is None:
         return
-    shape = Shape(first, end, *options)
+    shape = HeadShape(first, end, *options)
     assert shape.read(first, end) == tuple(values)
     for _ in range(3):
         other, its_end = head(name, *data.draw(parts))

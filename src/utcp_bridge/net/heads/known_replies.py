@@ -16,7 +16,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from utcp_bridge.net.heads.shapes import Shape
+from utcp_bridge.net.heads.shapes import HeadShape
 
 __all__ = ["GivenBody", "Head", "KnownReplies", "PlainProtocol"]
 
@@ -52,7 +52,9 @@ class _KnownReply:
 
     __slots__ = ("code", "date_name", "headers", "last", "length_name", "shape")
 
-    def __init__(self, code: int, headers: CIMultiDict[str], length_name: str, date_name: str, shape: Shape) -> None:
+    def __init__(
+        self, code: int, headers: CIMultiDict[str], length_name: str, date_name: str, shape: HeadShape
+    ) -> None:
         self.shape = shape
         self.code = code
         self.headers = headers
@@ -157,7 +159,7 @@ class KnownReplies:
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
         names = {name.lower(): name for name in headers}
-        shape = Shape(data, end, _VARYING, _DATE_TEXT, _MAX_LENGTH_DIGITS)
+        shape = HeadShape(data, end, _VARYING, _DATE_TEXT, _MAX_LENGTH_DIGITS)
         self._known[key] = _KnownReply(message.code, headers, names["content-length"], names.get("date", ""), shape)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import partial
 from inspect import signature
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import aiohttp
 from aiohttp import hdrs, http_exceptions
@@ -25,9 +25,6 @@ from yarl import URL
 from utcp_bridge.net.heads.known_replies import GivenBody, Head, KnownReplies, PlainProtocol
 from utcp_bridge.net.heads.request_heads import RequestHeads
 from utcp_bridge.placement.request import RequestParts
-
-if TYPE_CHECKING:
-    from utcp_bridge.net.aiohttp_engine import Client
 
 __all__ = [
     "IDLE_SECONDS", "MAX_HEADER_BYTES", "PlainReply", "PlainRequests", "WholeReply", "has_known_parts", "is_plain",
@@ -46,7 +43,7 @@ _FINAL: Final = 200
 _SWITCHING: Final = 101
 _MAX_PLACES: Final = 1024
 _PARKED_SHARE: Final = 2
-"""Of the connections that the connector allows, one in so many may wait here. Those count as in use."""
+"""Half of the connections that the connector allows may wait here. Those count as in use there."""
 _OF_BODY: Final[dict[str, Any]] = {
     "skip_payload": False,
     "read_until_eof": True,
@@ -170,16 +167,13 @@ class PlainRequests:
     as a request. It is closed after `IDLE_SECONDS` all the same.
     """
 
-    def __init__(self, client: Client) -> None:
-        connector = client.connector
-        if connector is None:
-            raise AssertionError("the client is open")
+    def __init__(self, connector: aiohttp.BaseConnector, timeout: aiohttp.ClientTimeout) -> None:
         self._loop = asyncio.get_running_loop()
         # not in aiohttp's documentation; a connector without it keeps its own protocol
         vars(connector)["_factory"] = partial(PlainProtocol, loop=self._loop, known=KnownReplies())
         self._heads = RequestHeads()
         self._connector = connector
-        self._timeout = client.timeout
+        self._timeout = timeout
         self._places: dict[tuple[str, str, bool], _PoolPlace] = {}
         self._room = connector.limit // _PARKED_SHARE if connector.limit else _MAX_PLACES
         """How many more connections may wait."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["Shape"]
+__all__ = ["HeadShape"]
 
 _END: Final = b"\r\n"
 
 
-class Shape:
+class HeadShape:
     """A head with one or two values that vary. The first group of its pattern is a length, the second one a text."""
 
     __slots__ = ("_checked", "_has_text", "_middle", "_most", "_rest", "_start", "_text", "_text_is_first")
