@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from array import array
 from base64 import b64decode, b64encode
-from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -278,12 +277,14 @@ def examples_of(memories: Iterable[SearchMemory]) -> dict[str, list[str]]:
 
     A tool has a text for each lesson, at most five. Each word is in about the same share of them as of the lessons.
     """
-    counts: dict[str, Counter[str]] = {}
-    lessons = Counter[str]()
+    counts: dict[str, dict[str, float]] = {}
+    lessons: dict[str, float] = {}
     for memory in memories:
         for tool, found, number in memory.tallies():
-            counts.setdefault(tool, Counter()).update(found)
-            lessons[tool] += number
+            lessons[tool] = lessons.get(tool, 0.0) + number
+            words = counts.setdefault(tool, {})
+            for word, count in found.items():
+                words[word] = words.get(word, 0.0) + count
     return {tool: _examples(counts[tool], lessons[tool]) for tool in sorted(counts)}
 
 

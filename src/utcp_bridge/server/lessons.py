@@ -13,7 +13,6 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -86,6 +85,10 @@ class _Lesson:
         memory.learn(self.tool, self.words, _today(), self.meaning)
 
 
+def _waiting() -> deque[_Lesson]:
+    return deque(maxlen=_MAX_UNWRITTEN)
+
+
 class _Pupil:
     """The lessons of one client, its last searches, and when its lessons were read from the store."""
 
@@ -109,7 +112,7 @@ class Lessons:
         self._store = open_search_store(settings, root) if settings.search_memory == "disk" else None
         self._mask = mask
         self._pupils: OrderedDict[str, _Pupil] = OrderedDict()
-        self._unwritten: defaultdict[str, deque[_Lesson]] = defaultdict(partial(deque, maxlen=_MAX_UNWRITTEN))
+        self._unwritten: defaultdict[str, deque[_Lesson]] = defaultdict(_waiting)
         self._news = anyio.Event()
         self._is_failing = False
 
