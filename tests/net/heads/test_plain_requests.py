@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from utcp_bridge.errors import ReplyTooLarge
 from utcp_bridge.model import Source
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.heads import plain_requests
@@ -87,6 +88,24 @@ async def test_a_connection_is_used_again_for_known_replies_and_for_others(serve
         server.pieces = pieces
         assert await ask(session, server) == 1
     assert server.connections == 1
+    await pool.aclose()
+
+
+def sized(body):
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+async def test_a_known_reply_of_any_size_is_read_once(server):
+    pool = pool_for()
+    session, parts = session_of(pool, server), RequestParts("GET", f"{server.url}/x")
+    for body in (b"{}", b"[1]", b"[" + b"1," * 30_000 + b"1]", b"{}"):
+        server.pieces = (sized(body),)
+        for _ in range(2):
+            assert (await session.request(parts)).body == body
+            async with session.stream(parts) as stream:
+                assert b"".join([piece async for piece in stream]) == body
+    with pytest.raises(ReplyTooLarge):
+        await session.request(parts, max_bytes=1)
     await pool.aclose()
 
 

@@ -81,7 +81,7 @@ def has_known_parts() -> bool:
 class WholeReply:
     """A reply that came in one piece. Its connection waits for the next request already."""
 
-    __slots__ = ("data", "headers", "status", "url")
+    __slots__ = ("_content", "data", "headers", "status", "url")
 
     connection: Final = None
 
@@ -90,11 +90,14 @@ class WholeReply:
         self.headers = headers
         self.data = data
         self.url = url
+        self._content: GivenBody | None = None
 
     @property
     def content(self) -> GivenBody:
         """The body in the form of aiohttp's stream."""
-        return GivenBody(self.data)
+        if self._content is None:
+            self._content = GivenBody(self.data)
+        return self._content
 
     def close(self) -> None:
         """Do nothing: the body has ended."""
