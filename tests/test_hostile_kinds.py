@@ -42,7 +42,7 @@ SHORT_TEXTS: dict[tuple[str, str], str] = {
     ("configuration.hosts.splicing", "_TOML_KEY"): "an open text reaches to the end of its line, or of the whole",
     ("configuration.hosts.splicing", "_TOML_TOKEN"): "an open text reaches to the end of its line, or of the whole",
     (
-        "dialects.documents",
+        "dialects.json_comments",
         "_COMMENTS",
     ): "an open text or comment reaches to the end, so that no character is read again",
     ("dialects.positions", "_TOKEN"): "an open text or comment reaches to the end, so that no character is read again",

@@ -351,11 +351,7 @@ class UtcpClient(ReferenceNames):
 
     @cached_property
     def on_prepare(self) -> list[Callable[[BridgeSettings, Collection[str]], Callable[[], Awaitable[None]]]]:
-        """Functions that examine settings which are to be taken over, and the keys of those that change.
-
-        Each returns what takes them over at once, and then returns what has to be awaited. It raises `ConfigError` if
-        they are not usable, so that nothing changes.
-        """
+        """Functions that examine settings before they change, and raise `ConfigError` or return how they are taken over."""
         return []
 
     @cached_property
