@@ -351,7 +351,7 @@ class UtcpClient(ReferenceNames):
 
     @cached_property
     def on_prepare(self) -> list[Callable[[BridgeSettings, Collection[str]], Callable[[], Awaitable[None]]]]:
-        """Functions that examine settings before they change, and return how to take them over or raise `ConfigError`."""
+        """Functions that examine settings before they change, and return how to take them over or raise ConfigError."""
         return []
 
     @cached_property
