@@ -351,7 +351,7 @@ async def test_a_list_above_a_megabyte_reaches_each_client(transport, mode, tmp_
         async with connect(target, mode, listen=False) as one:
             tools, pages = await one.list()
     assert len(own(tools)) == 500
-    assert pages == (1 if mode == "auto" else 4)
+    assert pages == (2 if mode == "auto" else 4)
 
 
 @proves("list.paging")

@@ -205,9 +205,8 @@ def test_requests_of_foreign_web_pages_are_refused(base, headers, status):
 
 def test_an_mcp_endpoint_at_the_same_path_wins_over_the_manual():
     routes = build_app(BridgeServer(client_with_tools(path="/utcp")))._app.routes
-    assert [route.path for route in routes[:2]] == ["/utcp", "/utcp"]
-    assert routes[0].methods is None
-    assert routes[1].methods == {"GET", "HEAD"}
+    assert [route.path for route in routes[:3]] == ["/utcp", "/utcp/p/{name:path}", "/utcp"]
+    assert [route.methods for route in routes[:2]] == [None, None]
 
 
 URL = "https://api.example.com/v1"
