@@ -128,11 +128,12 @@ class OwnTasks:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work`, which handles its own errors."""
+    def start(self, work: Coroutine[Any, Any, None]) -> Callable[[], object]:
+        """Run `work`, which handles its own errors. Return a function that cancels it."""
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        return task.cancel
 
     async def ended(self) -> None:
         """Wait until none of them runs."""

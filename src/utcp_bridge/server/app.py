@@ -311,7 +311,7 @@ async def _serve_changes(server: Server[Any]) -> AsyncGenerator[None]:
         yield
         server.changes.close()
         if server.across is not None:
-            server.across.close()
+            await server.across.close()
 
 
 def _with_arguments(ctx: ServerRequestContext[None, Any]) -> ServerRequestContext[None, Any]:

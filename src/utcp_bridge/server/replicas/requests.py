@@ -7,7 +7,6 @@ its end.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -25,6 +24,7 @@ from mcp.shared.exceptions import MCPError
 from utcp_bridge.model import Emit, JsonObject, is_object
 from utcp_bridge.stores.port import StoreAway
 from utcp_bridge.stores.replicas import SharedStore
+from utcp_bridge.tasks import OwnTasks
 from utcp_bridge.upstream import InputRequired, ProtocolError
 
 __all__ = ["Answer", "ReplicaGone", "RequestsAcross", "outcome_of", "result_of"]
@@ -56,7 +56,9 @@ class RequestsAcross:
         self._store, self._topic = store, f"request {part}"
         self._answers: dict[str, Answer] = {}
         self._waiting: dict[str, MemoryObjectSendStream[JsonObject]] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._tasks = OwnTasks()
+        self._running: dict[str, Callable[[], object]] = {}
+        """What cancels the work for other bridges."""
         store.on_news(self._topic, self._hear)
 
     def answer(self, kind: str, answer: Answer) -> None:
@@ -93,10 +95,11 @@ class RequestsAcross:
             self._waiting.pop(ident).close()
             messages.close()
 
-    def close(self) -> None:
-        """Cancel what is done for other bridges."""
-        for task in self._running.values():
-            task.cancel()
+    async def close(self) -> None:
+        """Cancel what is done for other bridges, and wait for its end."""
+        while self._running:
+            self._running.popitem()[1]()
+        await self._tasks.ended()
 
     async def _runs(self, bridge: str) -> bool:
         try:
@@ -113,12 +116,10 @@ class RequestsAcross:
         ident, what = str(news["id"]), news["what"]
         if what == "ask":
             if (answer := self._answers.get(str(news["kind"]))) is not None:
-                work = self._work(str(news["from"]), ident, answer, news)
-                self._running[ident] = asyncio.get_running_loop().create_task(work)
-                self._running[ident].add_done_callback(lambda _: self._running.pop(ident, None))
+                self._running[ident] = self._tasks.start(self._work(str(news["from"]), ident, answer, news))
         elif what == "cancel":
-            if (task := self._running.get(ident)) is not None:
-                task.cancel()
+            if (cancel := self._running.pop(ident, None)) is not None:
+                cancel()
         elif (waiting := self._waiting.get(ident)) is not None:
             waiting.send_nowait(news)
 
@@ -126,15 +127,18 @@ class RequestsAcross:
         async def emit(value: Any) -> None:
             self._tell(back, ident, "partial", {"value": value})
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._beat, back, ident)
-            try:
-                outcome = await answer(await self._unpacked(ident, "asked", news), emit)
-            except Exception as error:  # noqa: BLE001 - the log of this bridge has the cause
-                outcome = _failed(error)
-            with suppress(ReplicaGone):  # the other side notices the silence
-                self._tell(back, ident, "done", await self._packed(ident, "outcome", outcome))
-            group.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._beat, back, ident)
+                try:
+                    outcome = await answer(await self._unpacked(ident, "asked", news), emit)
+                except Exception as error:  # noqa: BLE001 - the log of this bridge has the cause
+                    outcome = _failed(error)
+                with suppress(ReplicaGone):  # the other side notices the silence
+                    self._tell(back, ident, "done", await self._packed(ident, "outcome", outcome))
+                group.cancel_scope.cancel()
+        finally:
+            self._running.pop(ident, None)
 
     async def _beat(self, back: str, ident: str) -> None:
         while True:
