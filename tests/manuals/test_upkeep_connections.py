@@ -50,24 +50,28 @@ class Relay:
         self.port = server.sockets[0].getsockname()[1]
         yield self
         server.close()
-        for line in self.lines:
+        lines = {*self.lines}
+        for line in lines:
+            line.may_go.set()
             line.writer.close()
+        await self.ends(lines)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = Line(writer)
         if not self._withholds:
             line.may_go.set()
         self.lines.add(line)
+        from_service, to_service = await asyncio.open_connection("127.0.0.1", self._to)
+        back = asyncio.ensure_future(self._back(line, from_service))
         try:
-            from_service, to_service = await asyncio.open_connection("127.0.0.1", self._to)
             with suppress(OSError):
-                back = asyncio.ensure_future(self._back(line, from_service))
                 while data := await reader.read(65_536):
                     to_service.write(data)
-                to_service.close()
-                await back
         finally:
-            writer.close()
+            to_service.close()
+            await back
+            with suppress(OSError):
+                await to_service.wait_closed()
             self.lines.discard(line)
             self.changed.set()
 
