@@ -20,7 +20,7 @@ from utcp_bridge.manuals.repository import Change
 from utcp_bridge.search.kept import KEPT_FROM, KeptIndex
 from utcp_bridge.search.lexical import Bm25Strategy
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("own_home")]
 
 TOOLS = {"rent_yacht": "Rent a yacht by the day.", "bake_bread": "Bake a loaf of bread."}
 

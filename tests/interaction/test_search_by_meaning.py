@@ -11,7 +11,7 @@ from mcp import StdioServerParameters
 from mcp.client import Client
 from tests.upstreams.embeddings_service import KEY, EmbeddingsService
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("own_home")]
 
 
 @pytest.fixture

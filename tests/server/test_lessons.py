@@ -18,7 +18,7 @@ from utcp_bridge.server.meta_tools import Caller
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.stores.file import FileStore
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("own_home")]
 
 ANN, BEN = (
     Caller(owner="session ann", lasting_owner="token ann"),
