@@ -6,6 +6,9 @@ four blocks in a row, plain, own, own, plain, so a machine that becomes slower o
 are in one process, because the layout of its memory alone makes a process some per cent slower or faster than another
 one. The interval is a bootstrap over starts, and over rounds within them. `anyone, again` compares two bridges of the
 same settings: what its interval leaves open, no other row can decide.
+
+`--instructions` decides where time cannot: it counts the processor's instructions in the bridge, without those of the
+kernel, with valgrind. A machine that is busy does not change them.
 """
 
 from __future__ import annotations
@@ -14,15 +17,18 @@ import argparse
 import asyncio
 import contextlib
 import json
+import re
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from shutil import which
 from statistics import median
 from time import monotonic
-from typing import IO, Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.harness.clients import HttpLane, run_burst
@@ -55,8 +61,14 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
     },
 }
 """Settings by what they are called."""
-BEGIN, END = "<!-- cost of access -->", "<!-- end of the cost of access -->"
-"""What is between these lines of a page is replaced by the table."""
+COUNTED = 400, 1_600
+"""Calls of the two runs whose difference is the instructions of a call."""
+COUNTER = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
+PARTS = {
+    False: ("<!-- cost of access -->", "<!-- end of the cost of access -->"),
+    True: ("<!-- instructions of access -->", "<!-- end of the instructions of access -->"),
+}
+"""What is between these lines of a page is replaced by the table: that of times, and that of instructions."""
 
 
 @dataclass
@@ -142,7 +154,7 @@ def serving(names: Sequence[str], era: Era, port: int) -> Iterator[dict[str, Var
         made = [written(Path(above) / str(place), SETTINGS.get(name, {}), port) for place, name in enumerate(names)]
         running = start([sys.executable, "-m", "benchmarks.harness.side_by_side", *(str(path) for path, _ in made)])
         try:
-            urls = [urlsplit(url) for url in json.loads(cast(IO[bytes], running.stdout).readline())]
+            urls = [urlsplit(url) for url in json.loads(running.stdout.readline())]
             yield {
                 name: Variant(running, Address(str(url.hostname), url.port or 0, url.path, headers=headers), load)
                 for name, url, (_, headers) in zip(names, urls, made, strict=True)
@@ -195,15 +207,62 @@ def table(measured: Mapping[Era, Mapping[str, Ratios]]) -> Iterator[str]:
             yield f"| {era} | {name} | {median(ratios.seconds) * 1e3:.3f} | {times} | {ratios.verdict()} | {shape} |"
 
 
-def write_table(page: Path, lines: Sequence[str]) -> None:
-    """Replace the table of a page.
+async def count(names: Sequence[str], eras: Sequence[Era]) -> list[str]:
+    """Return the lines of a table of instructions."""
+    lines = [
+        f"| era | settings | instructions a call | x anyone | at most {GOAL:.2f} |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for era in eras:
+        lines += await _counted(names, era)
+    return lines
 
-    :raises ValueError: the page does not have the two lines around it.
+
+async def _counted(names: Sequence[str], era: Era) -> list[str]:
+    lines, plain = list[str](), 0.0
+    with upstream() as port:
+        for name in [PLAIN, *names]:
+            few, many = [await _instructions(name, era, port, calls) for calls in COUNTED]
+            found = (many - few) / (COUNTED[1] - COUNTED[0])
+            plain = plain or found
+            verdict = "yes" if found / plain <= GOAL else "no"
+            lines.append(f"| {era} | {name} | {found:,.0f} | {found / plain:.3f} | {verdict} |")
+    return lines
+
+
+async def _instructions(name: str, era: Era, port: int, calls: int) -> int:
+    """Return the instructions of a process with one bridge, from its start to its end, with this many calls."""
+    load = Load(era, BRIDGE.tool(TOOLS - 1), {"q": "tea", "limit": 5}, b"pong")
+    with tempfile.TemporaryDirectory(prefix="benchmark-access-") as above:
+        path, headers = written(Path(above) / "one", SETTINGS.get(name, {}), port)
+        command = [*COUNTER, sys.executable, "-m", "benchmarks.harness.side_by_side", str(path)]
+        running = start(command, environment={"PYTHONHASHSEED": "0"})
+        try:
+            url = urlsplit(json.loads(running.stdout.readline())[0])
+            address = Address(str(url.hostname), url.port or 0, url.path, headers=headers)
+            lanes = [await HttpLane.open(address, era) for _ in range(IN_FLIGHT)]
+            await run_burst(lanes, load, MAX_SECONDS * 10, calls)
+            for lane in lanes:
+                lane.close()
+        finally:
+            running.process.send_signal(signal.SIGTERM)
+            running.url.wait(MAX_SECONDS)  # its output has ended
+            running.stop()
+    told = re.search(r"I\s+refs:\s+([\d,]+)", "\n".join(running.errors))
+    if told is None:
+        raise RuntimeError(f"valgrind counted nothing: {running.errors[-3:]}")
+    return int(told[1].replace(",", ""))
+
+
+def write_table(page: Path, lines: Sequence[str], first: str, last: str) -> None:
+    """Replace the table of a page, between two lines.
+
+    :raises ValueError: the page does not have these lines.
     """
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = page.read_text(encoding="utf-8").partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"{page} has no lines {BEGIN} and {END}. Add them where the table belongs.")
+        raise ValueError(f"{page} has no lines {first} and {last}. Add them where the table belongs.")
     page.write_text("\n".join([f"{before}{begin}", "", *lines, "", f"{end}{after}"]), encoding="utf-8")
 
 
@@ -217,18 +276,26 @@ async def main() -> None:
     parser.add_argument(
         "--only", action="append", choices=list(SETTINGS), help="settings to compare; may be given again"
     )
+    parser.add_argument(
+        "--instructions", action="store_true", help="count instructions with valgrind, once for each row"
+    )
     parser.add_argument("--write", type=Path, metavar="PAGE", help="write the table into a page, too")
     options = parser.parse_args()
     pin(0, CLIENT_CORE)
     names = list(dict.fromkeys([CONTROL, *(options.only or SETTINGS)]))
-    measured: dict[Era, dict[str, Ratios]] = {}
-    for era in options.era or ERAS:
-        ends = monotonic() + options.minutes * 60
-        measured[era] = await measure(names, era, options.rounds, options.starts, ends)
-    lines = list(table(measured))
+    if options.instructions:
+        if which("valgrind") is None:
+            parser.error("--instructions needs valgrind. Install the package of that name.")
+        lines = await count(names, options.era or ERAS)
+    else:
+        measured: dict[Era, dict[str, Ratios]] = {}
+        for era in options.era or ERAS:
+            ends = monotonic() + options.minutes * 60
+            measured[era] = await measure(names, era, options.rounds, options.starts, ends)
+        lines = list(table(measured))
     print("\n".join(lines))
     if options.write is not None:
-        write_table(options.write, lines)
+        write_table(options.write, lines, *PARTS[options.instructions])
 
 
 if __name__ == "__main__":
