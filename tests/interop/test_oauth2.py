@@ -308,7 +308,7 @@ async def test_logins_in_redis_are_shared_and_renewed_by_one_bridge_at_a_time(tm
         assert await stores[1].delete("login a")
         assert not await stores[0].delete("login a")
         wrong = open_store(name.replace("s3cret", "canary"), folder=tmp_path, root=tmp_path)
-        with pytest.raises(ConfigError, match="cannot be used") as caught:
+        with pytest.raises(ConfigError, match="refuses the user or the password") as caught:
             await wrong.get("login a")
         assert "canary" not in str(caught.value)
         for store in [*stores, wrong]:
