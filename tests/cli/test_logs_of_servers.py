@@ -228,10 +228,13 @@ def test_a_verb_that_tries_tools_leaves_the_audit_log_of_a_serving_bridge_alone(
     manuals = {**text_manual("m"), "shadow": {"new": "n"}}, text_manual("n")
     settings = {"log": {"audit_log": audit.name, "audit_max_bytes": 300, "audit_keep": 90}}
     with serving(tmp_path, *manuals, stderr=subprocess.PIPE, **settings) as server:
-        assert server.call(9) == 9
-        while len(audited(audit)) < 9:
+        calls = server.call(9)
+        while len(audited(audit)) < calls:
             server.ask("ping")
-        assert len(audit_files(audit)) > 2
+        while len(audit_files(audit)) <= 2:  # several lines may have been written at once
+            calls += server.call()
+            while len(audited(audit)) < calls:
+                server.ask("ping")
         with (tmp_path / "audit.jsonl.lock").open("r+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             before = {one.name: (one.stat().st_ino, one.read_bytes()) for one in tmp_path.glob("audit.jsonl*")}
@@ -242,5 +245,5 @@ def test_a_verb_that_tries_tools_leaves_the_audit_log_of_a_serving_bridge_alone(
         assert after == before
         assert server.call() == 1
         assert server.end() == 0
-    assert len(audited(audit)) == 10
+    assert len(audited(audit)) == calls + 1
     assert check_audit(audit_files(audit), None).fault == ""

@@ -233,7 +233,7 @@ async def test_a_limit_of_the_embedding_program_counts_as_a_deadline() -> None:
     layer = Breakers(lambda _tool: RULE, lambda _tool: "http://far")
     calls = compose(make_tool(), (Deadline(lambda _tool: 60.0), layer.refusal, layer), Step(does=hang))
     for _ in range(3):
-        with anyio.move_on_after(0.001):
+        with anyio.move_on_after(0.3):  # time enough to begin
             await run(calls)
     await failing(calls, 1, CircuitOpen)
 
