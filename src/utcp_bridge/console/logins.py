@@ -66,7 +66,7 @@ class PageLogins:
     async def log_in(self, manual: str, tell: Tell) -> JsonObject:
         """Let the visitor log in to each service of a manual, and return {state, services} afterwards.
 
-        :raises ConfigError: there is no such manual, or it needs no login.
+        :raises ConfigError: the manual does not exist, or it needs no login.
         :raises LoginFailed: a login did not succeed, or another one began.
         :raises UtcpError: a server cannot be reached.
         """

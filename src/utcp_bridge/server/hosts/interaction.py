@@ -81,7 +81,7 @@ class Spender(Protocol):
     """The budgets of the callers, which change with the settings."""
 
     spend: Spend | None
-    """Runs the work of a request within the budgets of its caller; None if there are no budgets."""
+    """Runs the work of a request within the budgets of its caller; None without budgets."""
 
 
 class Logs(Protocol):

@@ -72,7 +72,7 @@ class Spending:
         self._shared = shared
         self._meter: Meter | None = None
         self.spend: Spend | None = None
-        """Runs the work of a request within its budgets; None as long as there are no budgets."""
+        """Runs the work of a request within its budgets; None without budgets."""
 
     def renew(self, profile: Profile | None = None) -> None:
         """Have the budget of a profile from now on, as it is at first, and look whether there are budgets at all."""
