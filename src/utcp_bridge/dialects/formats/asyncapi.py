@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from utcp_bridge.dialects.openapi.tools import safe_name
+from utcp_bridge.dialects.openapi.tools import numbered_name, safe_name
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import Fault, JsonObject, is_list, is_object
 from utcp_bridge.urls import at_pointer
@@ -247,12 +247,7 @@ class _AsyncApi:
         self._made.ways[identity] = self._way(operation, protocol, made)
 
     def _identity(self, stated: str) -> str:
-        base = named = safe_name(stated)[:_MAX_NAME].strip("_-") or "operation"
-        number = 2
-        while named in self._taken:
-            named, number = f"{base}_{number}", number + 1
-        self._taken.add(named)
-        return named
+        return numbered_name(safe_name(stated)[:_MAX_NAME].strip("_-") or "operation", self._taken)
 
     def _about(self, operation: _Operation) -> str:
         """Return the operation's description, or that of its messages."""

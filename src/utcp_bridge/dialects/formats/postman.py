@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import unquote_plus
 
 from utcp_bridge.dialects.json_comments import without_comments
-from utcp_bridge.dialects.openapi.tools import safe_name
+from utcp_bridge.dialects.openapi.tools import numbered_name, safe_name
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import Fault, JsonObject, is_list, is_object
 
@@ -177,15 +177,10 @@ class _Collection:
         self._made.faults.append(Fault(where, what, severity=severity))
 
     def _identity(self, title: str, folders: tuple[str, ...]) -> str:
-        base = safe_name(title)[:_MAX_NAME].strip("_-") or "request"
-        named = base
-        if named in self._taken and folders:
-            named = base = safe_name(f"{folders[-1]}_{title}")[:_MAX_NAME].strip("_-")
-        number = 2
-        while named in self._taken:
-            named, number = f"{base}_{number}", number + 1
-        self._taken.add(named)
-        return named
+        name = safe_name(title)[:_MAX_NAME].strip("_-") or "request"
+        if name in self._taken and folders:
+            name = safe_name(f"{folders[-1]}_{title}")[:_MAX_NAME].strip("_-")
+        return numbered_name(name, self._taken)
 
     # --- the address
 

@@ -23,7 +23,16 @@ from utcp_bridge.dialects.openapi.shapes import Faults, as_array, as_text
 from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.model import JsonObject
 
-__all__ = ["MAX_NAME", "OperationConverter", "description_of", "hints_of", "safe_name", "title_of", "unique_names"]
+__all__ = [
+    "MAX_NAME",
+    "OperationConverter",
+    "description_of",
+    "hints_of",
+    "numbered_name",
+    "safe_name",
+    "title_of",
+    "unique_names",
+]
 
 MAX_NAME = 64
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
@@ -181,6 +190,15 @@ def _tags(operation: OpenApiOperation) -> tuple[str, ...]:
 def safe_name(name: str) -> str:
     """Return the name with each run of characters other than letters, digits, `_` and `-` replaced by one `_`."""
     return _UNSAFE.sub("_", name).strip("_-")
+
+
+def numbered_name(name: str, taken: set[str]) -> str:
+    """Return the name, with a number from 2 on if it is taken. What is returned is taken from then on."""
+    found, number = name, 2
+    while found in taken:
+        found, number = f"{name}_{number}", number + 1
+    taken.add(found)
+    return found
 
 
 def _path_name(method: str, path: str) -> str:
