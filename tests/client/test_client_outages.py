@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from typing import Any
 import anyio.lowlevel
 import pytest
 from aiohttp import web
+from tests.interop.serving import free_port
 
 from utcp_bridge import UtcpClient
 from utcp_bridge.errors import CircuitOpen, Rejected, UtcpError
@@ -59,12 +59,6 @@ async def service() -> AsyncIterator[Service]:
     await running.start()
     yield running
     await running.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def tool(name: str, template: JsonObject, **properties: JsonObject) -> JsonObject:

@@ -1,11 +1,8 @@
 """Real services with their own descriptions, called through the bridge with the MCP SDK's client."""
 
 import json
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import httpx2
 import pytest
 from mcp import StdioServerParameters
 from mcp.client import Client
+from tests.interop.serving import free_port, serving
 from tests.support.npm import node_program
 
 pytestmark = pytest.mark.anyio
@@ -23,29 +21,20 @@ PETSTORE = Path(__file__).parents[1] / "data" / "openapi" / "oai-v3.0-pass-petst
 FASTAPI_APP = Path(__file__).parents[1] / "interop" / "servers" / "fastapi_sse.py"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
-
-
 @contextmanager
-def running(command: list[str], port: int, path: str, **options: Any) -> Iterator[str]:
+def running(command: list[str], port: int, path: str, environment: Mapping[str, str] | None = None) -> Iterator[str]:
     """Start a service in its own process. Yield its URL once it responds at `path`."""
     base = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options) as process:
+
+    def responds() -> bool:
         try:
-            deadline = time.monotonic() + 60
-            while True:
-                assert process.poll() is None, "the service ended at once"
-                try:
-                    httpx2.get(base + path, timeout=60, trust_env=False)
-                    break
-                except httpx2.TransportError:
-                    assert time.monotonic() < deadline, "the service did not come up"
-                    time.sleep(0.05)
-            yield base
-        finally:
-            process.terminate()
+            httpx2.get(base + path, timeout=60, trust_env=False)
+        except httpx2.TransportError:
+            return False
+        return True
+
+    with serving(command, port=port, ready=responds, environment=environment):
+        yield base
 
 
 @asynccontextmanager
@@ -107,7 +96,7 @@ async def test_a_mock_server_of_a_published_document_accepts_every_request(tmp_p
     command, environment = node_program("prism", "prism", "@stoplight/prism-cli@5.14.2")
     port = free_port()
     prism = [str(command), "mock", "--errors", "-h", "127.0.0.1", "-p", str(port), str(PETSTORE)]
-    with running(prism, port, "/pets", env=environment) as base:
+    with running(prism, port, "/pets", environment=environment) as base:
         entry = {"name": "pets", "call_template_type": "file", "file_path": str(PETSTORE), "base_url": base}
         async with bridged(tmp_path, entry) as client:
             names = {tool.name for tool in (await client.list_tools()).tools}

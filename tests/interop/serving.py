@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,12 +16,17 @@ from random import Random
 
 HOST = "127.0.0.1"
 _ports = Random()
+_own = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0) % 8  # the number of this worker
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port of loopback that nobody listens on, and that the system does not give to other sockets meanwhile."""
+    """A port of loopback that nobody listens on.
+
+    Until the server of the test listens there, no other socket gets it: the system gives sockets higher ports, and
+    each worker of the test run has ports of its own.
+    """
     while True:
-        port = _ports.randrange(20_000, 32_000)  # below those of outgoing connections
+        port = _ports.randrange(20_000 + _own, 32_000, 8)
         with socket.socket(socket.AF_INET, kind) as found, suppress(OSError):
             found.bind((HOST, port))
             return port

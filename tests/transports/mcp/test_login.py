@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import stat
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from tests.interop.serving import free_port
 from tests.support.clicking import Clicking, Pasting
 from tests.support.relayed import host
 from tests.upstreams.oauth_mcp_service import oauth_mcp_service
@@ -30,11 +30,6 @@ def store(tmp_path: Path) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     return list(folder.glob("*.json"))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @asynccontextmanager
