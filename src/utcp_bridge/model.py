@@ -10,7 +10,7 @@ from base64 import b64decode
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntEnum
 from fnmatch import translate
 from functools import lru_cache
@@ -22,6 +22,7 @@ import orjson
 
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.foreign import is_heavy
+from utcp_bridge.late.records import dataclass
 
 if TYPE_CHECKING:
     pass

@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, Token, copy_context
-from dataclasses import dataclass
 from functools import cache
 from math import inf
 from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
@@ -19,6 +18,8 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 from anyio.lowlevel import RunVar
+
+from utcp_bridge.late.records import dataclass
 
 __all__ = [
     "Background",

@@ -10,12 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import anyio
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import ContentBlocks, Emit, Fault, JsonObject, discard, in_seconds, is_object
 from utcp_bridge.tasks import TimeLimit, setting
 

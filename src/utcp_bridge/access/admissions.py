@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
 from math import inf
 from typing import Any, Final
 
 from utcp_bridge.access.principals import ANYONE, Principal
+from utcp_bridge.late.records import dataclass
 
 __all__ = ["Admission", "address_of", "admission_of", "note_admission", "note_profile", "principal_of", "profile_of"]
 

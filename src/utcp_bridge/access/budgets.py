@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from math import ceil
 from typing import Annotated, Any, Final, TypeVar
@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from utcp_bridge.access.principals import Principal
 from utcp_bridge.dialects.fields import sort_of
 from utcp_bridge.errors import Busy, ConfigError, explain
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import is_object, matches_glob
 from utcp_bridge.stores.limiter import Bucket, Lease, SharedLimits, Slots, Uncovered
 from utcp_bridge.tasks import loop_time

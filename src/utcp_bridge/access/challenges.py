@@ -7,10 +7,10 @@ the wrong place. The header follows RFC 6750 and RFC 9728.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject
 
 __all__ = ["WELL_KNOWN", "Challenger", "Refused"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from utcp_bridge.late.records import dataclass
 
 __all__ = ["ANYONE", "Principal", "PrincipalKind"]
 

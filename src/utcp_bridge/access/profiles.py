@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +28,7 @@ from utcp_bridge.access.principals import Principal
 from utcp_bridge.dialects.fields import sort_of
 from utcp_bridge.dialects.selection import HINTS, PATTERNS, ToolFacts, facts_of
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object, matches_glob
 
 if TYPE_CHECKING:

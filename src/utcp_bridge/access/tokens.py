@@ -19,7 +19,7 @@ import string
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from hmac import compare_digest
@@ -30,6 +30,7 @@ import orjson
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.foreign import write_json
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.net.files.writing import exclusive, write_file
 

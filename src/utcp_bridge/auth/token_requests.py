@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 from urllib.parse import quote_plus
@@ -20,6 +20,7 @@ from urllib.parse import quote_plus
 import orjson
 
 from utcp_bridge.errors import ConfigError, OperatorError, TokenError, UtcpError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Source, is_object
 from utcp_bridge.urls import bare_url, redirected_to
 

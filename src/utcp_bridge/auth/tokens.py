@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -25,6 +25,7 @@ from utcp_bridge.auth.token_requests import (
     words_of,
 )
 from utcp_bridge.errors import OperatorError, TokenError, UtcpError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Source, in_seconds
 from utcp_bridge.urls import bare_url
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import orjson
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list, is_object, matches_glob
 from utcp_bridge.settings import LimitSettings
 

@@ -12,12 +12,13 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Protocol
 
 import orjson
 
 from utcp_bridge.catalogue.budget import Cut, Shrinker, as_jmespath, first_text, parsed_json
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Binary, JsonObject, is_object
 
 __all__ = ["RESULT_SCHEME", "TRUNCATED", "Budget", "Rest", "Savings", "fitted", "json_bytes", "json_size"]

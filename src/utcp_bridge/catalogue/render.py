@@ -27,7 +27,7 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -39,6 +39,7 @@ from utcp_bridge.catalogue.spliced import SPLICED_FROM, SplicedText
 from utcp_bridge.catalogue.text import clean, clean_line
 from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.foreign import visible, visible_json
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, WrittenValue, is_list, is_object
 
 __all__ = [

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from utcp_bridge.cli.log_files import AuditSink, LossReport, lost_audit_lines, opened_file
 from utcp_bridge.foreign import decode, escape_line_ends, visible
+from utcp_bridge.late.records import dataclass
 
 if TYPE_CHECKING:
     from utcp_bridge.auth.redaction import Redactor

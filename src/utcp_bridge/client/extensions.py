@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.manuals.repository import ToolRepository
 from utcp_bridge.model import Document
 from utcp_bridge.net.guard import Guard

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import anyio.to_thread
 
 from utcp_bridge.auth.literals import learn_configuration
 from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.pipeline.ruling import RulingPort, Rulings
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.variables import EnvFile, VariableLoader, Variables

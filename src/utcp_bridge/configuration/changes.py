@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from utcp_bridge.configuration.loading import LoadedConfig, files_of
 from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.foreign import write_json
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.net.files.local_file import Stamp, stamp_of
 from utcp_bridge.settings import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
@@ -37,6 +37,7 @@ from utcp_bridge.dialects import KnownFields, ManualEntry, ParsedConfig, Shape, 
 from utcp_bridge.dialects.fields import nearest, word
 from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, UtcpError, VariableNotFound
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Document, Fault, Faults, JsonObject, Trust, is_list, is_object
 from utcp_bridge.settings import (
     FILE_SETTINGS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Document, Source
 from utcp_bridge.urls import bare_url
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import orjson
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.urls import steps_of
 
 __all__ = ["Path", "as_pointer", "lines_of", "of_pointer"]

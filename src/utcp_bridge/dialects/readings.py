@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Fault, Faults, JsonObject, is_object
 
 if TYPE_CHECKING:

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from difflib import get_close_matches
 from typing import Any, Protocol
 
 from utcp_bridge.dialects.fields import nearest, sort_of, word
 from utcp_bridge.dialects.readings import RawTool
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Fault, Faults, JsonObject, is_list, is_object, matches_glob
 
 __all__ = ["HINTS", "PATTERNS", "ToolFacts", "ToolSelection", "changed", "facts_of", "select"]

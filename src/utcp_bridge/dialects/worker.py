@@ -7,7 +7,7 @@ are the tools.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from utcp_bridge.dialects.crossing import ToolWriter
@@ -16,6 +16,7 @@ from utcp_bridge.dialects.manuals import read_manual
 from utcp_bridge.dialects.readings import ParsedManual, RawTool
 from utcp_bridge.dialects.shapes import Shape, detect
 from utcp_bridge.errors import ManualError, UtcpError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Fault, JsonObject, is_list, is_object
 from utcp_bridge.tasks import at_once
 from utcp_bridge.workers.failures import stated_error

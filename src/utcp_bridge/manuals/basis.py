@@ -8,7 +8,7 @@ not changed either.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +16,7 @@ import anyio.to_thread
 import orjson
 
 from utcp_bridge.errors import UtcpError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Document, Edition, JsonObject, Source, is_list, is_object
 from utcp_bridge.tasks import in_slices
 from utcp_bridge.variables import LookedUp

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from utcp_bridge.dialects import ManualEntry, RawTool
 from utcp_bridge.errors import ConfigError, PolicyError, UtcpError, VariableNotFound
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.manuals.binding import Binder, key_uses_secrets, uses_secrets
 from utcp_bridge.manuals.hints import hints_of_template, is_repeatable, stated_hints, template_of
 from utcp_bridge.manuals.variables_needed import names_in_template

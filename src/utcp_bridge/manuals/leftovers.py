@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any, TypeAlias
 
 from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.errors import UtcpError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.manuals.repository import ToolRepository
 from utcp_bridge.model import Source, Tool
 from utcp_bridge.net.http import HttpPool

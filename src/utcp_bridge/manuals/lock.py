@@ -26,7 +26,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -34,6 +34,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from utcp_bridge.errors import ConfigError, UtcpError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, Source, Tool, Trust, is_list, is_object
 from utcp_bridge.net.files.writing import exclusive, write_file
 from utcp_bridge.settings import ManualOptions

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
@@ -26,6 +26,7 @@ from utcp_bridge.dialects.v1 import MAP_KEYS
 from utcp_bridge.dialects.worker import DocumentWork, OneTool, Outline, ReadTools
 from utcp_bridge.errors import ConfigError, ManualError, ReplyTooLarge, UtcpError
 from utcp_bridge.foreign import most_values
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.manuals.basis import ReferredFile, ReferredFiles
 from utcp_bridge.manuals.binding import uses_secrets
 from utcp_bridge.manuals.confinement import Confinement, DocumentReader

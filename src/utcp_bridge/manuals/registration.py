@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter
@@ -29,6 +29,7 @@ from utcp_bridge.errors import (
     UnknownTool,
     UtcpError,
 )
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.manuals.basis import Basis, digest_of
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Protocol
 
 from utcp_bridge.errors import ConfigError, UnknownTool
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Tool
 from utcp_bridge.tasks import at_once
 

@@ -8,9 +8,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
+
+from utcp_bridge.late.records import dataclass
 
 __all__ = ["UriPattern", "filled"]
 

@@ -15,13 +15,14 @@ import binascii
 import mimetypes
 from base64 import b64decode
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, TypeAlias
 
 from utcp_bridge.dialects.fields import nearest, sort_of, word
 from utcp_bridge.dialects.positions import Path
 from utcp_bridge.dialects.v1 import MAP_KEYS
 from utcp_bridge.foreign import visible, visible_json
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.maps.patterns import UriPattern
 from utcp_bridge.model import Fault, FaultCollector, JsonObject, is_list, is_object
 

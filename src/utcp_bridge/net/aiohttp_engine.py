@@ -11,7 +11,6 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from io import SEEK_END, BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
@@ -32,6 +31,7 @@ from utcp_bridge.errors import (
     UtcpError,
 )
 from utcp_bridge.foreign import is_heavy
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import large_reader
 from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.gate.connection_watch import issued

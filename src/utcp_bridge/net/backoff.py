@@ -6,8 +6,9 @@ Pauses differ by a quarter either way, so that clients that failed together do n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from random import Random
+
+from utcp_bridge.late.records import dataclass
 
 __all__ = ["MAX_PAUSE", "Backoff", "jittered", "pauses"]
 

@@ -8,13 +8,14 @@ large replies do not lie in memory together. A sender that stops in the middle h
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import TracebackType
 from typing import Final, Self
 
 import anyio
 from anyio.lowlevel import RunVar
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.tasks import HeavyWork, current_work
 
 __all__ = ["LARGE", "Collecting", "arrived"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from utcp_bridge.late.libraries import late_parts
 from utcp_bridge.model import Source
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http_options import PoolOptions
@@ -41,7 +42,7 @@ class HttpPool:
         """Return the session of a manual; the same one for an equal source."""
         session = self._sessions.get(source)
         if session is None:
-            with late_certificates():
+            with late_certificates(), late_parts():
                 from utcp_bridge.net.http_session import HttpSession
 
             session = self._sessions[source] = HttpSession(self._guard, source, self._options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from utcp_bridge.late.records import dataclass
 
 __all__ = ["PoolOptions", "SocketOptions", "advice_on_proxy"]
 

@@ -12,8 +12,10 @@ import quopri
 import re
 import string
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from utcp_bridge.late.records import dataclass
 
 __all__ = ["ReplyPart", "parameter", "split_parts"]
 

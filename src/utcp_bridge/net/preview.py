@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
 
 import orjson
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.processes.systems import join_command, split_command
 from utcp_bridge.urls import origin_of

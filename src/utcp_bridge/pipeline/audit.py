@@ -8,7 +8,7 @@ import logging
 import secrets
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from time import monotonic, perf_counter
@@ -19,6 +19,7 @@ import orjson
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.auth.results import masked_arguments
 from utcp_bridge.foreign import visible_json
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import (
     CALLER,
     REQUESTER,

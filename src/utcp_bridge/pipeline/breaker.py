@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from random import Random
 from typing import Final, NamedTuple
@@ -25,6 +25,7 @@ from utcp_bridge.errors import (
     ReplyTooLarge,
     Unreachable,
 )
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Call, Emit, JsonObject, Outage, Result, Tool, discard, large_reader
 from utcp_bridge.pipeline import Next
 from utcp_bridge.settings import ResilienceSettings

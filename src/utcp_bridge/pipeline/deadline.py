@@ -8,9 +8,9 @@ include the time in which an MCP server waits for an answer of the caller itself
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from utcp_bridge.errors import DeadlineExceeded
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Call, Deferred, Emit, Result, Tool, in_seconds, large_reader
 from utcp_bridge.pipeline import Next
 from utcp_bridge.tasks import TimeLimit, loop_time, scope_until

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 import orjson
 
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, Tool, is_list, is_object
 
 __all__ = [

@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import mimetypes
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import (
     Binary,
     Call,

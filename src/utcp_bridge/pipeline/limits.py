@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from random import Random
 from typing import Any, Final
 
 import anyio
 
 from utcp_bridge.errors import Busy, ReplyTooLarge
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import CALLER, Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next
 from utcp_bridge.settings import BridgeSettings

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next, outcome_of
 from utcp_bridge.telemetry import trace_context

@@ -7,9 +7,9 @@ These are rules of the embedding program, such as approval or limits per user. W
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next
 

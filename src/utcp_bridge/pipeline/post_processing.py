@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from utcp_bridge.errors import ConfigError, MalformedReply
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import (
     Binary,
     Call,

@@ -23,7 +23,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final, TypeAlias, cast
@@ -31,6 +31,7 @@ from typing import Any, Final, TypeAlias, cast
 import orjson
 
 from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.pipeline.schema_cost import Cost
 from utcp_bridge.pipeline.subschemas import SubSchema, SubSchemas, allowed_types, required_names, type_names

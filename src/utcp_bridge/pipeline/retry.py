@@ -7,13 +7,14 @@ used its share of retries: an upstream that fails under its load must not get a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from random import Random
 from typing import Any, Final
 
 import anyio
 
 from utcp_bridge.errors import UtcpError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next
 from utcp_bridge.tasks import effective_deadline

@@ -7,10 +7,10 @@ validation, so rules see the arguments as they are sent, and outside of what cha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from utcp_bridge.errors import ConfigError, UtcpError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Call, Emit, Fault, JsonObject, Result, Tool, discard, read_at_once
 from utcp_bridge.pipeline import Layer, Next
 from utcp_bridge.settings import BridgeSettings

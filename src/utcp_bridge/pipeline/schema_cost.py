@@ -15,10 +15,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import le
 from typing import Any, Final
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.pipeline.schema_forms import DEFINITIONS, LISTS, MAPS, NESTED, TooDearError
 

@@ -10,10 +10,11 @@ import binascii
 import re
 import secrets
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple, TypeAlias
 
 from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Json, JsonObject
 from utcp_bridge.placement.encoding import compact_json, format_scalar, percent_encode
 from utcp_bridge.placement.openapi_styles import expand_pairs

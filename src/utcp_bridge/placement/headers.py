@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, TypeAlias
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject
 from utcp_bridge.placement.encoding import header_value, percent_encode
 from utcp_bridge.placement.placeholders import OMITTED, Context, Syntax, Template, compile_template

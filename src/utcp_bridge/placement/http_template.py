@@ -20,12 +20,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.placement.compiling import CallTemplate, compiled_property
 from utcp_bridge.placement.encoding import encode_query

@@ -34,7 +34,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from enum import Flag, StrEnum, auto
 from itertools import islice
@@ -44,6 +44,7 @@ from uuid import uuid4
 import orjson
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import is_list, is_object
 from utcp_bridge.placement.encoding import (
     JsonPlace,

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import groupby
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 from urllib.parse import quote
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list
 from utcp_bridge.placement.encoding import MAX_URL, encode_path_segment, format_scalar, percent_encode, refuse_long_url
 from utcp_bridge.placement.placeholders import OMITTED, Context, Syntax, Template, closing, compile_template

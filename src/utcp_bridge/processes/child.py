@@ -11,7 +11,7 @@ import select
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.processes.guardian import GRACE
 
 __all__ = ["Child", "Launch", "PipeReader", "PipeWriter"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.search.text import terms
 

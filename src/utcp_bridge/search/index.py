@@ -14,12 +14,12 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, insort
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from heapq import nlargest
 from itertools import accumulate
 from math import log
 from typing import Final
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Tool
 from utcp_bridge.search.fields import weigh
 from utcp_bridge.search.text import compact

@@ -17,9 +17,10 @@ from base64 import b64decode, b64encode
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, TypeGuard
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.search.text import terms
 

@@ -10,13 +10,13 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from heapq import nlargest
 from typing import Any, Final
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, Tool, counted, is_object, matches_glob
 from utcp_bridge.search.arguments import (
     MAX_PATTERN,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Tool
 
 __all__ = ["Accept", "Hit", "Searchable", "ToolSearchStrategy", "tool_filter"]

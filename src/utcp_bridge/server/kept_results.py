@@ -15,7 +15,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import prod
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from utcp_bridge.catalogue.fitting import RESULT_SCHEME, json_size
 from utcp_bridge.catalogue.render import compact
 from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Binary, JsonObject, is_list, is_object
 from utcp_bridge.server.replicas.place import new_ident
 from utcp_bridge.workers.memory import give_back

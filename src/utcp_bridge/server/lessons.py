@@ -12,7 +12,6 @@ import time
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ import anyio
 import orjson
 
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.processes.systems import own_folder
 from utcp_bridge.search.memory import Meaning, SearchMemory, examples_of, has_only_words, terms_to_learn
 from utcp_bridge.settings import BridgeSettings

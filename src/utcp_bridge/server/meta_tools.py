@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -35,6 +34,7 @@ from utcp_bridge.catalogue.render import (
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError, InvalidArguments, UtcpError
 from utcp_bridge.foreign import visible_json
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import REQUESTER, ContentBlocks, Emit, JsonObject, Result, Tool, counted, is_object, large_reader
 from utcp_bridge.pipeline.reading import object_in

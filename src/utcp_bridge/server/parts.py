@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import ulp
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -20,6 +20,7 @@ from utcp_bridge.catalogue.catalogue import Entry, ToolPage, View
 from utcp_bridge.catalogue.render import compact
 from utcp_bridge.catalogue.spliced import ListedTools
 from utcp_bridge.catalogue.text import shorten
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Emit, JsonObject, Tool, counted, is_object
 from utcp_bridge.search.query import describe_catalogue
 from utcp_bridge.server.changes import Changes, page_in_turns

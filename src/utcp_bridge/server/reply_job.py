@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from functools import lru_cache, partial
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from utcp_bridge.catalogue.render import Rendering, compact, render_result
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.errors import InternalError, MalformedReply, Rejected, ReplyTooLarge, UtcpError
 from utcp_bridge.foreign import json_line
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, Result, has_steps
 from utcp_bridge.pipeline.cleaning import clean_error_in_steps
 from utcp_bridge.server.kept_results import KeptResult, page_of, resource_contents, selected

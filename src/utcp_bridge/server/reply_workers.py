@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import astuple, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +23,7 @@ from utcp_bridge.auth.results import masked_later, masked_notes
 from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering
 from utcp_bridge.errors import DeadlineExceeded, InternalError, ReplyTooLarge
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Deferred, JsonObject, LargeReader, Result, Tool, has_steps, is_list
 from utcp_bridge.server.kept_results import KeptResult, Page, Shelf, page_of, resource_contents, selected
 from utcp_bridge.server.replicas.place import here

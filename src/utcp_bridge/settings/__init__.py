@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from utcp_bridge.errors import ConfigError, expectation, explain
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.settings.access import ACCESS_GROUPS, AccessSettings, OAuthSettings, TlsSettings, forwardable
 from utcp_bridge.settings.groups import (

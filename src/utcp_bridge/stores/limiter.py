@@ -8,12 +8,12 @@ then charge all of them or none. One script does this in one round trip, on the 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, Protocol, TypeVar
 
 import orjson
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.stores.port import StoreAway
 
 __all__ = ["Bucket", "Lease", "ScriptStore", "SharedLimits", "Slots", "Uncovered"]

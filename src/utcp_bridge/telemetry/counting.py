@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
+
+from utcp_bridge.late.records import dataclass
 
 __all__ = ["BOUNDS", "EXTRA", "CallCounts", "CallDetails", "Gauges", "exposition"]
 

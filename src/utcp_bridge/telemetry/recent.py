@@ -9,9 +9,10 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.telemetry.counting import CallDetails
 
 __all__ = ["MAX_CALLS", "RecentCalls", "Slice", "slices"]

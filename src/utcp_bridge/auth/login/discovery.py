@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ import orjson
 
 from utcp_bridge.auth.login.refusals import issuer_mismatch
 from utcp_bridge.errors import Unreachable, UtcpError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import is_list, is_object
 from utcp_bridge.urls import bare_url
 

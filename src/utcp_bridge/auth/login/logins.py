@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
@@ -19,6 +19,7 @@ from utcp_bridge.auth.login.records import LoginKey, LoginRecord
 from utcp_bridge.auth.login.refusals import login_expired, login_needed
 from utcp_bridge.auth.token_requests import TokenRefusal, is_token, no_token, request_token, stale_at, words_of
 from utcp_bridge.errors import AuthRequired, UtcpError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject
 
 if TYPE_CHECKING:

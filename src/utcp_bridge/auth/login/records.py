@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from utcp_bridge.auth.login.discovery import Challenge
 from utcp_bridge.auth.token_requests import ClientProof, ProofMethod
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject
 
 __all__ = ["LoginClient", "LoginKey", "LoginRecord"]

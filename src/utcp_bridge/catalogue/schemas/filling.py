@@ -9,7 +9,7 @@ depends on the bytes, not on the size of the schema. A part without room keeps i
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from heapq import heappop, heappush
 from typing import Any, Final, Protocol, TypeAlias
@@ -29,6 +29,7 @@ from utcp_bridge.catalogue.schemas.accepted import (
 from utcp_bridge.catalogue.schemas.keywords import CONDITIONS, NESTED, NESTED_LISTS, NESTED_MAPS, TYPES
 from utcp_bridge.catalogue.schemas.size import definition_of, json_size, only_used
 from utcp_bridge.catalogue.text import shorten
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["LaterSchema", "PreparedSchema", "SchemaSource", "filled", "stated_type"]

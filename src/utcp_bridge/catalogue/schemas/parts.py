@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -12,6 +11,7 @@ import orjson
 from utcp_bridge.catalogue.schemas.filling import PreparedSchema
 from utcp_bridge.catalogue.text import clean_schema
 from utcp_bridge.foreign import is_clean_json
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.tasks import at_once
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
@@ -53,6 +53,7 @@ from utcp_bridge.catalogue.schemas.keywords import (
 )
 from utcp_bridge.catalogue.schemas.parts import Adopted, SharedPart, SharedParts
 from utcp_bridge.catalogue.schemas.size import fits, is_small, map_schemas, only_used
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.tasks import at_once
 from utcp_bridge.urls import at_pointer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from utcp_bridge.cli.finding import loaded_tool
 from utcp_bridge.cli.opening import opened, run_async
 from utcp_bridge.cli.options import Options, client_options, tool_names
 from utcp_bridge.cli.output import note, print_json, print_text
+from utcp_bridge.late.records import dataclass
 
 if TYPE_CHECKING:
     from utcp_bridge.model import Binary, ContentBlocks, Emit, Result

@@ -16,7 +16,6 @@ import sys
 import tempfile
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +24,7 @@ import anyio
 import anyio.abc
 
 from utcp_bridge.errors import ConfigError, DeadlineExceeded
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.processes.systems import own_folder
 from utcp_bridge.urls import bare_url

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -36,6 +36,7 @@ from utcp_bridge.configuration.changes import (
 from utcp_bridge.configuration.loading import LoadedConfig, load_config
 from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.errors import ConfigError, UtcpError
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.manuals.registration import as_manual_entry
 from utcp_bridge.model import Fault, JsonObject
 from utcp_bridge.variables import Variables, load_variable_loaders

@@ -10,7 +10,6 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ import anyio
 import anyio.to_thread
 
 from utcp_bridge.errors import Busy, ConfigError, InvalidArguments, PolicyError, ReplyTooLarge, Unreachable
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import FileScope
 from utcp_bridge.net.files.writing import folder_beneath
 from utcp_bridge.net.gate.shortage import descriptor_shortage

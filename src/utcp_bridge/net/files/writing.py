@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -24,6 +23,7 @@ from types import EllipsisType
 from typing import IO, Final
 
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.late.records import dataclass
 
 __all__ = [
     "OpenFolder",

@@ -12,12 +12,12 @@ import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import anyio
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.tasks import Flights
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ import sys
 from collections import deque
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -40,6 +40,7 @@ from utcp_bridge.catalogue.render import fault_result, render_error
 from utcp_bridge.catalogue.spliced import spliced
 from utcp_bridge.errors import StaleCursor, UnknownTool
 from utcp_bridge.foreign import escape_line_ends, json_line
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import REQUESTER, JsonObject, LogMessage, discard, is_object, log_receiver
 from utcp_bridge.server.callers import caller_on_stdio, requester_on_stdio
 from utcp_bridge.server.early.handover import CANCELLED, EarlyHost, Replay, again

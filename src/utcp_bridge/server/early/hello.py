@@ -6,11 +6,11 @@ the plain type. Any other one goes to the SDK. The answers have the bytes of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from utcp_bridge import __version__
 from utcp_bridge.auth.results import masked_at_once
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.server.parts import NAME, TITLE, Parts
 from utcp_bridge.server.wire.protocol import (

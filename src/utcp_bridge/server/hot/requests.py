@@ -12,11 +12,12 @@ numbers and halves of surrogate pairs in another way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, TypeGuard
 
 from pydantic_core import from_json
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.server.wire.protocol import (
     CLIENT_CAPABILITIES_META_KEY,

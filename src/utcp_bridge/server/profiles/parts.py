@@ -7,7 +7,7 @@ results, tasks, subscriptions and lists of one profile do not exist for another 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -17,6 +17,7 @@ from utcp_bridge.access.principals import Principal
 from utcp_bridge.access.profiles import Profile, Profiles, read_profiles
 from utcp_bridge.catalogue.catalogue import Catalogue
 from utcp_bridge.catalogue.fitting import json_bytes
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject
 from utcp_bridge.server.callers import principal_of
 from utcp_bridge.server.meta_tools import catalogue_with_meta_tools, meta_tool_entries

@@ -7,8 +7,9 @@ process that has what the id names. So an id stays valid when a process is start
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from typing import Final
+
+from utcp_bridge.late.records import dataclass
 
 __all__ = ["ProcessPlace", "be_at", "here", "new_ident"]
 

@@ -15,12 +15,13 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import anyio
 import anyio.to_thread
 
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.processes.ending import watched_signals
 
 __all__ = [

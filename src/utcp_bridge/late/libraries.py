@@ -1,0 +1,105 @@
+"""Parts of libraries that are made when they are first used, although their modules make them at import.
+
+aiohttp needs 130 ms of CPU to be imported. 95 of them write the methods of sixteen `attr` classes with which requests
+are traced, and 25 are the import of aiodns, for a resolver of its own. The bridge uses neither of them.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import ModuleType, SimpleNamespace
+from typing import Any, Final
+
+__all__ = ["late_parts"]
+
+
+@contextmanager
+def late_parts() -> Generator[None]:
+    """Let the modules in `_STAND_INS` that are imported during the block make their slow parts when these are used.
+
+    A module that has another form than expected is imported as always.
+    """
+    finder = _StandInFinder()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _StandInFinder(MetaPathFinder):
+    def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
+        if fullname not in _STAND_INS:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _StandInLoader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+class _StandInLoader(SourceFileLoader):
+    """Runs a module whose statement `import NAME` gives the stand-in of NAME, if it has one."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        before = dict(vars(module))
+        name, make = _STAND_INS[module.__name__]
+        stand_in = make()
+
+        def importing(wanted: str, *rest: Any) -> Any:
+            return stand_in if wanted == name else builtins.__import__(wanted, *rest)
+
+        vars(module)["__builtins__"] = {**vars(builtins), "__import__": importing}
+        try:
+            exec(self.get_code(module.__name__) or "", vars(module))  # noqa: S102 - what any loader does
+        except AttributeError:  # the module needs more of the library than the stand-in has
+            vars(module).clear()
+            vars(module).update(before)
+            super().exec_module(module)
+        vars(module)["__builtins__"] = builtins
+        vars(stand_in).pop("_at_import", None)
+
+
+class _Attr(SimpleNamespace):
+    """What `attr` is for a module that only decorates classes with it."""
+
+    @staticmethod
+    def s(**options: Any) -> Callable[[type], type]:
+        """Decorate a class. `attr` writes the methods when the first object is made.
+
+        The objects have a `__dict__`, because only a new class could have slots.
+        """
+
+        def late(kind: type) -> type:
+            def first(made: Any, *given: Any, **named: Any) -> None:
+                if vars(kind)["__init__"] is first:
+                    import_module("attr").s(**{**options, "slots": False})(kind)
+                type(made).__init__(made, *given, **named)
+
+            type.__setattr__(kind, "__init__", first)
+            return kind
+
+        return late
+
+
+class _Aiodns:
+    """What `aiodns` is for a module that only looks at import whether its resolver has `getaddrinfo`."""
+
+    def __init__(self) -> None:
+        self._at_import = {"DNSResolver": SimpleNamespace(getaddrinfo=None)}
+
+    def __getattr__(self, name: str) -> Any:
+        at_import = vars(self).get("_at_import")
+        return getattr(import_module("aiodns"), name) if at_import is None else at_import[name]
+
+
+_STAND_INS: Final[Mapping[str, tuple[str, Callable[[], Any]]]] = {
+    "aiohttp.tracing": ("attr", _Attr),
+    "aiohttp.resolver": ("aiodns", _Aiodns),
+}
+"""Modules, and for each of them the library that it imports and what it gets in place of it."""

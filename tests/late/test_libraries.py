@@ -1,0 +1,75 @@
+"""aiohttp with parts that are made late is aiohttp: the parts are the real ones when they are used."""
+
+import subprocess
+import sys
+
+import pytest
+
+IMPORT = """
+import sys
+from utcp_bridge.late.libraries import late_parts
+finders = list(sys.meta_path)
+with late_parts():
+    import aiohttp
+assert sys.meta_path == finders
+"""
+
+
+def run(code: str) -> None:
+    """Run code after aiohttp was imported, in a fresh interpreter."""
+    command = [sys.executable, "-c", IMPORT + code]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_import_makes_no_part_that_the_bridge_does_not_use() -> None:
+    run("""
+assert "pycares" not in sys.modules
+assert not hasattr(aiohttp.TraceRequestStartParams, "__attrs_attrs__")
+""")
+
+
+def test_a_resolver_of_aiohttp_is_that_of_aiodns() -> None:
+    run("""
+import asyncio
+async def main():
+    resolver = aiohttp.AsyncResolver()
+    assert resolver._resolver.__class__.__module__.partition(".")[0] == "aiodns"
+    await resolver.close()
+asyncio.run(main())
+assert aiohttp.DefaultResolver is aiohttp.AsyncResolver
+import aiodns
+assert aiohttp.resolver.aiodns.error.DNSError is aiodns.error.DNSError
+""")
+
+
+@pytest.mark.parametrize("name", ["TraceRequestStartParams", "TraceRequestEndParams", "TraceDnsCacheHitParams"])
+def test_objects_of_a_trace_are_frozen_and_compare_by_value(name: str) -> None:
+    run(f"""
+import attr
+kind = aiohttp.{name}
+given = range(len(kind.__annotations__))
+one = kind(*given)
+assert type(one) is kind and one == kind(*given) and one != kind(*[-1 for _ in given])
+assert [getattr(one, key) for key in kind.__annotations__] == list(given)
+assert repr(one).startswith("{name}(")
+try:
+    setattr(one, next(iter(kind.__annotations__)), 1)
+except attr.exceptions.FrozenInstanceError:
+    pass
+else:
+    raise AssertionError("it is not frozen")
+""")
+
+
+def test_a_module_of_another_form_is_imported_as_always() -> None:
+    run("""
+import utcp_bridge.late.libraries as libraries
+for name in [name for name in sys.modules if name.startswith("aiohttp")]:
+    del sys.modules[name]
+libraries._STAND_INS = {"aiohttp.tracing": ("attr", type("Nothing", (), {}))}
+with late_parts():
+    import aiohttp
+assert aiohttp.TraceRequestStartParams.__attrs_attrs__
+assert aiohttp.TraceRequestStartParams("GET", "u", {}) == aiohttp.TraceRequestStartParams("GET", "u", {})
+""")

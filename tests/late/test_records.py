@@ -1,0 +1,177 @@
+"""Data classes whose methods are written late are the classes of the standard library in everything else."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+from collections.abc import Callable
+from dataclasses import field
+from typing import Any, ClassVar, Generic, TypeVar
+
+import pytest
+
+from utcp_bridge.late.records import dataclass
+
+T = TypeVar("T")
+Decorator = Callable[..., Any]
+
+
+def frozen_by(decorate: Decorator) -> list[Any]:
+    """The same frozen classes, made by a decorator."""
+
+    @decorate(frozen=True, slots=True)
+    class Base:
+        """A frozen one."""
+
+        number: int
+        secret: str = field(default="s", repr=False)
+        names: tuple[str, ...] = ()
+        LIMIT: ClassVar[int] = 3
+
+        @property
+        def double(self) -> int:
+            return self.number * 2
+
+    @decorate(frozen=True, slots=True)
+    class Derived(Base):
+        """With a field more."""
+
+        factor: float = 1.5
+
+    @decorate(frozen=True, slots=True)
+    class Shown:
+        """One with a text of its own."""
+
+        value: int = 0
+
+        def __repr__(self) -> str:
+            return "shown"
+
+    return [Base, Derived, Shown]
+
+
+def open_by(decorate: Decorator) -> list[Any]:
+    """The same classes whose objects may change, made by a decorator."""
+
+    @decorate(slots=True)
+    class Open(Generic[T]):
+        """One that may change."""
+
+        value: T
+        log: list[T] = field(default_factory=list)
+        length: int = field(init=False)
+
+        def __post_init__(self) -> None:
+            self.length = len(self.log)
+
+    @decorate(slots=True, eq=False)
+    class Alone:
+        """One that equals itself only."""
+
+        value: int = 0
+
+    @decorate(slots=True)
+    class Compared:
+        """One with a comparison of its own."""
+
+        value: int = 0
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+    return [Open, Alone, Compared]
+
+
+def made_by(decorate: Decorator) -> dict[str, Any]:
+    return {one.__name__: one for one in (*frozen_by(decorate), *open_by(decorate))}
+
+
+LATE, EAGER = made_by(dataclass), made_by(dataclasses.dataclass)
+GIVEN: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
+    "Base": [((1,), {}), ((1, "t"), {"names": ("a",)}), ((), {}), ((1, 2, 3, 4), {})],
+    "Derived": [((1,), {"factor": 2.0}), ((1, "t", (), 3.5), {}), ((), {"factor": 1.0})],
+    "Open": [(([1],), {}), ((1, [2, 3]), {}), ((1,), {"length": 4})],
+    "Alone": [((), {}), ((5,), {})],
+    "Shown": [((), {})],
+    "Compared": [((), {}), ((2,), {})],
+}
+
+
+def outcome(act: Callable[[], Any]) -> tuple[str, str]:
+    """What an act returns or raises, without the folder of its class."""
+    try:
+        return "returned", repr(act())
+    except (AttributeError, TypeError) as error:
+        return type(error).__name__, str(error)
+
+
+ACTS: dict[str, Callable[[Any, Any], Any]] = {
+    "make": lambda kind, one: None,
+    "text": lambda kind, one: one,
+    "equal": lambda kind, one: (one == copy.copy(one), one != copy.copy(one), one == 1),
+    "hash": lambda kind, one: kind.__hash__ is object.__hash__ or hash(one),
+    "assign": lambda kind, one: setattr(one, dataclasses.fields(kind)[0].name, 9),
+    "delete": lambda kind, one: delattr(one, dataclasses.fields(kind)[-1].name),
+    "fields": lambda kind, one: [(field.name, field.type, field.repr) for field in dataclasses.fields(kind)],
+    "as a dict": lambda kind, one: dataclasses.asdict(one),
+    "replace": lambda kind, one: dataclasses.replace(one),
+    "names of a pattern": lambda kind, one: kind.__match_args__,
+    "slots": lambda kind, one: (kind.__slots__, hasattr(one, "__dict__")),
+    "options": lambda kind, one: kind.__dataclass_params__,
+    "names": lambda kind, one: (kind.__qualname__, kind.__module__, kind.__doc__),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+@pytest.mark.parametrize("act", ACTS)
+def test_a_late_class_behaves_as_one_of_the_standard_library(name: str, act: str) -> None:
+    for given, named in GIVEN[name]:
+        late, eager = (
+            outcome(lambda kind=kind, given=given, named=named: ACTS[act](kind, kind(*given, **named)))  # type: ignore[misc]
+            for kind in (made_by(dataclass)[name], EAGER[name])
+        )
+        assert late == eager
+
+
+@pytest.mark.parametrize("act", ["fields", "names of a pattern", "options", "slots"])
+@pytest.mark.parametrize("name", LATE)
+def test_a_class_can_be_looked_at_before_it_has_an_object(name: str, act: str) -> None:
+    fresh = made_by(dataclass)[name]
+    late, eager = (outcome(lambda kind=kind: ACTS[act](kind, 0)) for kind in (fresh, EAGER[name]))  # type: ignore[misc]
+    assert late == eager
+
+
+def test_what_is_late_is_not_written_before_it_is_used() -> None:
+    base = made_by(dataclass)["Base"]
+    assert base.__init__.__qualname__ != "frozen_by.<locals>.Base.__init__"
+    one = base(1)
+    assert base.__init__.__qualname__ == EAGER["Base"].__init__.__qualname__
+    assert base.__repr__.__qualname__ != EAGER["Base"].__repr__.__qualname__
+    assert one == base(1)
+    assert base.__eq__.__qualname__ == EAGER["Base"].__eq__.__qualname__
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One that pickle finds by its name."""
+
+    number: int
+    names: tuple[str, ...] = ()
+
+
+def test_a_frozen_object_can_be_pickled() -> None:
+    assert pickle.loads(pickle.dumps(Kept(1, ("a",)))) == Kept(1, ("a",))
+
+
+def test_a_frozen_object_takes_nothing_that_is_not_a_field() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError, match="'other'"):
+        Kept(1).other = 1  # type: ignore[attr-defined]
+
+
+def test_a_pattern_reads_the_fields() -> None:
+    match Kept(1, ("a",)):
+        case Kept(number, names):
+            assert (number, names) == (1, ("a",))
