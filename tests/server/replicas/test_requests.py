@@ -219,6 +219,32 @@ def test_a_session_waits_for_the_result_of_a_task_of_another_bridge(either: Brid
     assert "was cancelled" in in_session(there, "tasks/result", taskId=ended)["error"]["message"]
 
 
+def test_a_session_lists_its_tasks_of_all_bridges_page_by_page(legacy: Bridges) -> None:
+    pair = legacy.pair()
+    here, there = pair
+    session, other = here.initialize(), there.initialize()
+
+    def start(one: Connection, session: str) -> str:
+        params = {"name": "t_s_endless", "arguments": {}, "task": {"ttl": 600_000}}
+        begun = one.in_session(session, {"id": 6, "method": "tools/call", "params": params})
+        return str(begun["result"]["task"]["taskId"])
+
+    def page(one: Connection, session: str, **params: str) -> JsonObject:
+        return one.in_session(session, {"id": 7, "method": "tasks/list", "params": params})
+
+    strange = start(here, other)
+    begun = [start(pair[number % 2], session) for number in range(104)]
+    first = page(here, session)["result"]
+    assert [one["taskId"] for one in first["tasks"]] == begun[:100]
+    later = start(there, session)
+    second = page(there, session, cursor=first["nextCursor"])["result"]
+    assert [one["taskId"] for one in second["tasks"]] == [*begun[100:], later]
+    assert "nextCursor" not in second
+    assert [one["taskId"] for one in page(here, other)["result"]["tasks"]] == [strange]
+    for cursor in ("x", "YQ", first["nextCursor"] + "\u00e9"):
+        assert page(here, session, cursor=cursor)["error"]["code"] == -32602
+
+
 def test_the_console_of_each_bridge_shows_both(legacy: Bridges) -> None:
     pair = legacy.pair()
     found = [json.loads(one.ask("GET", "/admin/api/replicas").read()) for one in pair]

@@ -8,6 +8,8 @@ Host and server may speak different versions. What a host gets has the form of i
 
 from __future__ import annotations
 
+import base64
+import binascii
 import secrets
 from collections import OrderedDict
 from collections.abc import Generator
@@ -57,6 +59,10 @@ _MAX_TIME: Final = 64
 _NAME_DIGITS: Final = 8
 _DIGITS: Final = 32 + _NAME_DIGITS
 """Of the id of a task: it ends with the name of the replica that has it."""
+_PAGE: Final = 100
+"""Tasks in one page of `tasks/list`."""
+_LIST_SECONDS: Final = 3.0
+"""For the lists of the other replicas."""
 _CANCELLED: Final = "The task was cancelled."
 _NOT_SHARED: Final = (
     "belongs to another replica of the bridge, or to one that has been restarted, and they do not share a store. Call"
@@ -91,8 +97,17 @@ class KeptTask:
     """When it is forgotten, on the clock of the event loop."""
     last: JsonObject
     """What the upstream said of it last."""
-    begun: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    """When it began, for an upstream that does not say it."""
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def begun(self) -> str:
+        """When it began, for an upstream that does not say it."""
+        return self.began.isoformat(timespec="seconds")
+
+    @property
+    def place(self) -> list[str]:
+        """Its place in the list of all replicas, which never changes."""
+        return [self.began.isoformat(timespec="microseconds"), self.ident]
 
     @property
     def upstream(self) -> Upstream:
@@ -133,6 +148,7 @@ class Tasks:
         """Let other bridges ask for tasks that are here, and the other way round."""
         self._name, self._across = across.name, across
         across.answer("task", self._answer_other)
+        across.answer("tasks", self._list_for_other)
 
     def register(self, server: Any) -> None:
         """Add the handlers to a server."""
@@ -266,14 +282,32 @@ class Tasks:
         params = for_host(method, request.get("params"), host)
         return await ask_host(host, method, params, seconds=self._desk.client.settings.ask_timeout)
 
-    async def _list(self, ctx: Context, _params: types.PaginatedRequestParams) -> JsonObject:
+    async def _list(self, ctx: Context, params: types.PaginatedRequestParams) -> JsonObject:
         with speaking_protocol(self._desk.client, ctx):
             caller = caller_of(ctx)
             if is_modern(ctx):
                 raise MCPError(types.METHOD_NOT_FOUND, "Tasks cannot be listed in this version of the protocol.")
-            self._forget(caller.owner)
-            own = [one for one in self._kept.values() if one.owner == caller.owner and not caller.is_shared]
-            return {"tasks": [_shown(one, modern=False) for one in own]}
+            after = _read_cursor(params.cursor)
+            if caller.is_shared:
+                return {"tasks": []}
+            found = self._list_here(caller.owner, after)
+            if self._across is not None:
+                asked = {"owner": caller.owner, "after": after}
+                outcomes, _silent = await self._across.ask_all("tasks", asked, _LIST_SECONDS)
+                found += [one for outcome in outcomes.values() for one in outcome["tasks"]]
+            found.sort(key=lambda one: one["at"])
+            page: JsonObject = {"tasks": [one["shown"] for one in found[:_PAGE]]}
+            return page if len(found) <= _PAGE else {**page, "nextCursor": _cursor(found[_PAGE - 1]["at"])}
+
+    async def _list_for_other(self, asked: JsonObject, _emit: Emit) -> JsonObject:
+        return {"tasks": self._list_here(asked["owner"], asked["after"])}
+
+    def _list_here(self, owner: str, after: list[str]) -> list[JsonObject]:
+        """Return {at, shown} of the tasks here behind a place, by place: a page of them, and one that says "more"."""
+        self._forget(owner)
+        own = [one for one in self._kept.values() if one.owner == owner and one.place > after]
+        own.sort(key=lambda one: one.place)
+        return [{"at": one.place, "shown": _shown(one, modern=False)} for one in own[: _PAGE + 1]]
 
     async def _cancel(self, ctx: Context, params: types.CancelTaskRequestParams) -> JsonObject:
         with speaking_protocol(self._desk.client, ctx):
@@ -438,6 +472,26 @@ def _shown(kept: KeptTask, *, modern: bool) -> JsonObject:
         shown["statusMessage"] = message
     pause = _milliseconds(state, "pollIntervalMs", "pollInterval")
     return shown if pause is None else {**shown, "pollIntervalMs" if modern else "pollInterval": pause}
+
+
+def _cursor(place: list[str]) -> str:
+    return base64.urlsafe_b64encode(" ".join(place).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str | None) -> list[str]:
+    """Return the place behind which a page begins. A cursor stays valid when tasks come and go.
+
+    :raises MCPError: it is not one of the bridge.
+    """
+    if cursor is None:
+        return []
+    try:
+        found = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii").split(" ")
+    except (binascii.Error, ValueError):
+        found = []
+    if len(found) != 2:
+        raise MCPError(types.INVALID_PARAMS, "The cursor is not one of this list. Ask for the list without a cursor.")
+    return found
 
 
 def _time(value: Any) -> str | None:

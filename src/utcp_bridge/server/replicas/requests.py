@@ -21,7 +21,7 @@ import orjson
 from anyio.streams.memory import MemoryObjectSendStream
 from mcp.shared.exceptions import MCPError
 
-from utcp_bridge.model import Emit, JsonObject, is_object
+from utcp_bridge.model import Emit, JsonObject, discard, is_object
 from utcp_bridge.stores.port import StoreAway
 from utcp_bridge.stores.replicas import SharedStore
 from utcp_bridge.tasks import OwnTasks
@@ -94,6 +94,37 @@ class RequestsAcross:
         finally:
             self._waiting.pop(ident).close()
             messages.close()
+
+    async def others(self) -> dict[str, JsonObject]:
+        """Return what the other servers of the store said of themselves (`words_of_this`), by their names.
+
+        :raises StoreAway: the store does not answer.
+        """
+        signs = await self._store.signs()
+        return {name: words for name, words in signs.items() if name != self.name and "name" in words}
+
+    async def ask_all(
+        self, kind: str, asked: Mapping[str, Any], seconds: float
+    ) -> tuple[dict[str, JsonObject], dict[str, JsonObject]]:
+        """Return the outcomes of a request in all other bridges, and the words of those that gave none in time, by
+        their names. While the store is away, there are none.
+        """
+        try:
+            silent = await self.others()
+        except StoreAway:
+            return {}, {}
+        found: dict[str, JsonObject] = {}
+
+        async def ask(bridge: str) -> None:
+            with suppress(ReplicaGone), anyio.move_on_after(seconds):
+                outcome = await self.ask(bridge, kind, asked, discard)
+                if "refused" not in outcome:
+                    found[bridge] = outcome
+
+        async with anyio.create_task_group() as group:
+            for bridge in silent:
+                group.start_soon(ask, bridge)
+        return found, {name: words for name, words in silent.items() if name not in found}
 
     async def close(self) -> None:
         """Cancel what is done for other bridges, and wait for its end."""
