@@ -111,7 +111,9 @@ class Gatekeeper:
     @property
     def is_open(self) -> bool:
         """Whether anyone may call. Then nobody has an admission."""
-        return not (self._wants_token or self._wants_certificate)
+        return (
+            self._shared is None and self._tokens is None and self._oauth is None and not self._wants_certificate
+        )  # every request asks, some twice
 
     @property
     def _wants_token(self) -> bool:

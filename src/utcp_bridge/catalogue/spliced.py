@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 import orjson
 
-from utcp_bridge.model import JsonObject, WrittenValue, is_list, is_object
+from utcp_bridge.model import JsonObject, WrittenValue, is_object
 
 __all__ = ["SPLICED_FROM", "ListedTools", "SplicedText", "spliced", "spliced_message"]
 
@@ -76,28 +76,33 @@ class ListedTools(list[JsonObject]):
 
 def spliced(result: Any) -> Any:
     """Return a result for orjson, with what is known of its large parts as bytes; `result` itself if it has none."""
-    if not is_object(result):
+    if not isinstance(result, dict):
         return result
-    tools: Any = result.get("tools")
-    if isinstance(tools, ListedTools) and tools.data is not None:
-        return {**result, "tools": orjson.Fragment(tools.data)}
-    content = result.get("content")
-    if not is_list(content):
-        return result
-    for number, block in enumerate(content[:_LOOKED_AT]):
-        text = block.get("text") if is_object(block) else None
+    parts: JsonObject = result
+    content: Any = parts.get("content")
+    if not isinstance(content, list):
+        tools: Any = parts.get("tools")
+        is_kept = isinstance(tools, ListedTools) and tools.data is not None
+        return {**parts, "tools": orjson.Fragment(tools.data)} if is_kept else parts
+    blocks: list[Any] = content
+    for number, block in enumerate(blocks[:_LOOKED_AT]):
+        text = block.get("text") if isinstance(block, dict) else None
         if isinstance(text, SplicedText):
-            blocks = content.copy()
-            blocks[number] = {**block, "text": orjson.Fragment(text.escaped)}
-            parts = {**result, "content": blocks}
-            if (data := text.structure(result.get("structuredContent"))) is not None:
-                parts["structuredContent"] = orjson.Fragment(data)
-            return parts
-    return result
+            return _with_parts(parts, blocks, number, text)
+    return parts
+
+
+def _with_parts(result: JsonObject, blocks: list[Any], number: int, text: SplicedText) -> JsonObject:
+    shown = blocks.copy()
+    shown[number] = {**blocks[number], "text": orjson.Fragment(text.escaped)}
+    parts = {**result, "content": shown}
+    if (data := text.structure(result.get("structuredContent"))) is not None:
+        parts["structuredContent"] = orjson.Fragment(data)
+    return parts
 
 
 def spliced_message(message: Any) -> Any:
     """Return a message for orjson: that of `spliced`, if it is the response of a result."""
-    result = message.get("result") if is_object(message) else None
+    result = message.get("result") if isinstance(message, dict) else None
     parts = spliced(result)
     return message if parts is result else {**message, "result": parts}

@@ -662,13 +662,18 @@ if HttpToolsProtocol is not None:
             if (taken := ahead.take(head, scope, body)) is None:
                 return False
             self._watched.whole()
-            self.cycle = cycle_of(known, scope, self.server_state.default_headers)
-            self._start_taken(self.cycle, taken)
+            self.cycle = cycle = cycle_of(known, scope, self.server_state.default_headers)
+            self._taken, taken.whole = taken, partial(self._write_known, cycle)
+            super()._start_asgi_task(cycle, taken)
             return True
 
         def _write_whole(self, cycle: Any, status: int, own: bytes, body: bytes) -> bool:
             """Write a response at once, if nothing is in its way (`ahead.WriteWhole`)."""
-            if cycle.response_started or cycle.disconnected or not stays_open(cycle):
+            return stays_open(cycle) and self._write_known(cycle, status, own, body)
+
+        def _write_known(self, cycle: Any, status: int, own: bytes, body: bytes) -> bool:
+            """Do the same for a request with a known head, which does not ask to close the connection."""
+            if cycle.response_started or cycle.disconnected or not cycle.keep_alive:
                 return False
             if cycle is not self.cycle or self.flow.write_paused or self.transport.is_closing():
                 return False

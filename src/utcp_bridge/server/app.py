@@ -5,7 +5,7 @@ Every handler catches every exception: the SDK sends the text of an exception to
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -24,11 +24,11 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from utcp_bridge import __version__
 from utcp_bridge.catalogue.render import render_error
 from utcp_bridge.errors import StaleCursor, UnknownTool
-from utcp_bridge.model import REQUESTER, Emit, JsonObject, discard, is_object
+from utcp_bridge.model import REQUESTER, Emit, JsonObject, discard, is_object, log_receiver
 from utcp_bridge.pipeline.reading import object_in
-from utcp_bridge.server.callers import caller_of, client_name, requester_of
+from utcp_bridge.server.callers import caller_at, caller_of, client_name, requester_of
 from utcp_bridge.server.hosts.interaction import Interaction, has_state
-from utcp_bridge.server.hot.calls import HandlingServer, HotCalls
+from utcp_bridge.server.hot.calls import HandlingServer, HotCalls, HotContext
 from utcp_bridge.server.logging_relay import LogRelay
 from utcp_bridge.server.parts import NAME, TITLE, Parts, ToolCall, progress_emitter
 from utcp_bridge.server.profiles.parts import ServedPart
@@ -39,11 +39,12 @@ from utcp_bridge.server.relay.requests import internal_error
 from utcp_bridge.server.replicas.requests import RequestsAcross
 from utcp_bridge.tasks import setting
 from utcp_bridge.telemetry import trace_context
-from utcp_bridge.upstream import ROOTS_CHANGED, ProtocolError, TaskStarted
+from utcp_bridge.upstream import HOST, ROOTS_CHANGED, CallingHost, ProtocolError, TaskStarted
 
 if TYPE_CHECKING:
     from utcp_bridge.access.profiles import Profile
     from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.server.meta_tools import Caller
     from utcp_bridge.server.replicas.replica import Replica
 
 __all__ = ["BridgeServer"]
@@ -259,8 +260,16 @@ class BridgeServer(HandlingServer):
 
         :raises MCPError: the request is refused.
         """
+        return await self._answered(ctx, partial(self._dispatch, ctx, params))
+
+    async def _answered(
+        self, ctx: ServerRequestContext[None, Any], work: Callable[[Emit], Awaitable[JsonObject]]
+    ) -> JsonObject:
+        """Return the result that `work` returns, or that of what it raises.
+
+        :raises MCPError: the request is refused.
+        """
         try:
-            work = partial(self._dispatch, ctx, params)
             if not (self.client.notes_requesters or trace_context.is_on()):
                 return await self.interaction.serve(ctx, work)
             with (
@@ -280,6 +289,37 @@ class BridgeServer(HandlingServer):
             return await self.interaction.tool_refusal(ctx, error)
         except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
             return render_error(error)
+
+    def plain_call(self, ctx: HotContext) -> Awaitable[JsonObject] | None:
+        """Return the result of a hot call if nothing else has to be done for it than to call the tool.
+
+        The shape of a hot request leaves out a state, a task of the handshake era, and arguments of another type.
+        """
+        client = self.client
+        if not client.host_ahead.is_known or client.notes_requesters or trace_context.is_on():
+            return None
+        caller = ctx.hot.caller or caller_at(ctx.connection, ctx)
+        host = self.interaction.host_of(ctx, ctx.connection, caller.owner)
+        return None if host is None else self._called_plainly(ctx, host, caller)
+
+    async def _called_plainly(self, ctx: HotContext, host: CallingHost, caller: Caller) -> JsonObject:
+        params: Any = ctx.params
+        call = ToolCall(params["name"], params.get("arguments"))
+        log, asked = log_receiver.set(self.logs.receiver(ctx)), HOST.set(host)
+        try:
+            return await self.parts.called(call, discard if ctx.hot.token is None else _emitter(ctx), caller)
+        except Exception as error:  # noqa: BLE001 - it takes the way of every other request
+            raised = error
+        finally:
+            HOST.reset(asked)
+            log_receiver.reset(log)
+        return await self._answered(ctx, partial(self._ended, ctx, raised))
+
+    async def _ended(self, ctx: HotContext, error: Exception, _emit: Emit) -> JsonObject:
+        """Return the result of a call that has raised this error."""
+        if isinstance(error, TaskStarted):
+            return self.relay.tasks.created(ctx, error)
+        raise error
 
     async def _call_with_task(self, wish: JsonObject, ctx: ServerRequestContext[None, Any]) -> HandlerResult:
         """Call a tool for a host that takes a task in place of the result. The SDK would refuse a task as a result."""

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 __all__ = [
-    "caller_of", "caller_on_stdio", "client_name", "known_caller", "note_caller", "principal_of", "requester_of",
-    "requester_on_stdio", "requester_over_http", "session_digest",
+    "caller_at", "caller_of", "caller_on_stdio", "client_name", "known_caller", "note_caller", "principal_of",
+    "requester_of", "requester_on_stdio", "requester_over_http", "session_digest",
 ]  # fmt: skip
 
 _FIRST_VERSION_WITH_LINKS: Final = "2025-06-18"
@@ -48,7 +48,11 @@ def caller_of(ctx: ServerRequestContext[Any, Any]) -> Caller:
     Over stdio there is one client for the whole process. The state of the connection keeps the caller: for a session
     until another handshake, otherwise for this request.
     """
-    connection = ctx.session._connection  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way
+    return caller_at(ctx.session._connection, ctx)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way
+
+
+def caller_at(connection: Connection, ctx: ServerRequestContext[Any, Any]) -> Caller:
+    """Return who calls (`caller_of`), by the connection of the request."""
     request = None if connection.session_id is not None else ctx.request
     known = connection.state.get(_STATE_KEY)
     if known is None or known[0] is not connection.client_params or known[1] is not request:

@@ -113,19 +113,25 @@ class ResultBudgets:
         self._savings = savings
         self.kept = KeptResults(settings.max_kept_bytes, settings.result_lifetime)
         self._budgets: dict[Caller, Budget] = {}
+        self._last: tuple[Caller, Budget] | None = None
+        """The last caller with its budget: to look for a caller compares all that it has."""
 
     def of(self, caller: Caller) -> Budget:
         """Return the budget of a caller's results."""
+        if (last := self._last) is not None and last[0] is caller:
+            return last[1]
         known = self._budgets.get(caller)
         if known is None:
             if len(self._budgets) >= _MAX_KNOWN_CALLERS:
                 self._budgets.clear()
             known = self._budgets[caller] = self._make(caller)
+        self._last = caller, known
         return known
 
     def renew(self) -> None:
         """Make each budget again: settings may have changed."""
         self._budgets.clear()
+        self._last = None
 
     def _make(self, caller: Caller) -> Budget:
         settings = self._settings

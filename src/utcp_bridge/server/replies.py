@@ -153,17 +153,18 @@ class McpReply:
     `whole` writes a JSON document in one piece, if it can. Otherwise, it is sent as two messages.
     """
 
+    session_id: str | None = None
+    _turns: anyio.Lock | None = None
+    _opened = False
+    _ended = False
+
     def __init__(
         self, send: Send, accepted: Accepted, request: Request | None = None, whole: WriteWhole | None = None
     ) -> None:
         self.request: Final = request
         self._whole = whole
-        self.session_id: str | None = None
         self._send = send
         self._accepted = accepted
-        self._turns: anyio.Lock | None = None
-        self._opened = False
-        self._ended = False
         self._sent_at = loop_time()
 
     @property

@@ -11,7 +11,7 @@ from mcp.shared.inbound import InboundModernRoute, classify_inbound_request
 from mcp_types import methods
 from tests.support.hot_requests import ODD, bridge, plain, requests, written
 
-from utcp_bridge.server.hot.requests import read_hot
+from utcp_bridge.server.hot.requests import KnownMeta, read_hot
 from utcp_bridge.server.incoming import read_message
 
 LATEST = "2025-11-25"
@@ -127,3 +127,42 @@ def test_other_middleware_sees_every_request():
     assert server.hot.may_answer
     server.middleware.append(server.middleware[0])
     assert not server.hot.may_answer
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_request_after_another_one_is_read_as_if_it_were_the_first(data):
+    known = KnownMeta()
+    for _ in range(4):
+        line = data.draw(requests(modern=True).flatmap(written))
+        alone, after = read_hot(line), read_hot(line, known)
+        assert (alone is None) == (after is None)
+        if alone is None:
+            continue
+        envelope = HOT.envelope_of(alone)
+        assert after.envelope is None or after.envelope is envelope
+        after.envelope = None
+        assert repr(after) == repr(alone)
+        if envelope is not None:
+            known.learn(alone, envelope)
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, 1), (1, True), (1, 1.0), (0, False)])
+def test_values_that_are_equal_in_python_alone_are_not_taken_for_one_another(first, second):
+    known = KnownMeta()
+    key = "io.modelcontextprotocol/clientCapabilities"
+    lines = []
+    for value in (first, second):
+        message = plain("tools/list", modern=True)
+        message["params"]["_meta"][key] = {"roots": {"listChanged": value}}
+        lines.append(json.dumps(message).encode())
+    known.learn(read_hot(lines[0]), (None, None))
+    assert read_hot(lines[1], known).envelope is None
+
+
+def test_what_a_client_says_again_is_known():
+    known = KnownMeta()
+    line = json.dumps(plain("tools/list", modern=True)).encode()
+    first = read_hot(line, known)
+    known.learn(first, HOT.envelope_of(first))
+    assert read_hot(line, known).envelope is HOT.envelope_of(first)

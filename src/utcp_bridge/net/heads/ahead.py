@@ -4,6 +4,9 @@ A client sends nearly the same head with each request of a connection: only the 
 tool differ. So a head whose request was taken is kept with its connection, without these two values. A later request
 with the same bytes around them passes neither the parser nor the records of uvicorn. Its reply is one write.
 
+The same bytes with the same values are found by one look. Their requests share one list of headers, which nobody
+changes in place.
+
 Only the reading of a head is kept, and nothing that was decided by it: who calls, and whether the front may take the
 request, is asked for each request anew (`may_take`). Everything else, also a request that is not whole in one piece of
 data, takes uvicorn's way.
@@ -34,9 +37,12 @@ _MAX_JOINED: Final = 64 * 1024
 _MAX_KNOWN: Final = 8
 """Heads that a connection keeps. Most clients send two: that of a call, and that of a list."""
 _MAX_KNOWN_BYTES: Final = 4_096
+_MAX_REPEATED: Final = 4
+"""Heads that a connection keeps as a whole, with the values that vary: many requests have the same ones."""
 _LENGTH: Final = b"content-length"
 _VARYING: Final = re.compile(rb"\r\n(?i:(content-length|mcp-name|traceparent)): ?([\x21-\x7e]{1,200})(?=\r\n)")
-_NAMES: Final = (_LENGTH, b"mcp-name", b"traceparent")
+_TRACE: Final = b"traceparent"
+_NAMES: Final = (_LENGTH, b"mcp-name", _TRACE)
 _MAX_DIGITS: Final = 5
 _END: Final = b"\r\n\r\n"
 _CLOSE: Final = (b"connection", b"close")
@@ -91,14 +97,21 @@ class _KnownRequest:
     cycle: dict[str, Any]
     head: Any
 
+    @property
+    def repeats(self) -> bool:
+        """Whether a whole head may come again: the trace of each request is another one."""
+        return all(name != _TRACE for name, _ in self.varying)
+
 
 class KnownHeads:
     """The heads of one connection whose requests were taken."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_repeated")
 
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, ...], _KnownRequest] = {}
+        self._repeated: dict[bytes, tuple[_KnownRequest, dict[str, Any], int]] = {}
+        """Whole heads: what is known of them, their scope, and the size of a request with such a head."""
 
     def __bool__(self) -> bool:
         return bool(self._known)
@@ -106,6 +119,7 @@ class KnownHeads:
     def forget(self) -> None:
         """Forget all: the connection has ended."""
         self._known.clear()
+        self._repeated.clear()
 
     def learn(self, data: bytes, cycle: Any, ahead: Any = None) -> None:
         """Keep the head of a request that was taken, if `data` is the whole request. Its response has not begun.
@@ -133,6 +147,12 @@ class KnownHeads:
     def find(self, data: bytes) -> tuple[_KnownRequest, dict[str, Any], bytes] | None:
         """Return what is known of a request, its scope and its body; None if the head is not known."""
         end = data.find(_END)
+        head = data[:end]
+        if (repeated := self._repeated.get(head)) is not None:
+            read = repeated[1]
+            scope = read.copy()
+            scope["state"] = read["state"].copy()
+            return (repeated[0], scope, data[end + 4 :]) if len(data) == repeated[2] else None
         if not 0 < end <= _MAX_KNOWN_BYTES:
             return None
         key, values = _split(data, end)
@@ -144,14 +164,19 @@ class KnownHeads:
             if name == _LENGTH and not _is_length(value, len(data) - end - 4):
                 return None
             headers[place] = name, value
-        return known, {**known.scope, "headers": headers, "state": known.scope["state"].copy()}, data[end + 4 :]
+        scope = {**known.scope, "headers": headers, "state": known.scope["state"].copy()}
+        if known.repeats:
+            if len(self._repeated) >= _MAX_REPEATED:
+                self._repeated.clear()
+            self._repeated[head] = known, scope.copy(), len(data)
+        return known, scope, data[end + 4 :]
 
 
 def cycle_of(known: _KnownRequest, scope: dict[str, Any], default_headers: Any) -> Any:
     """Return uvicorn's record of a request with a known head. It is as the one that was learned was at its start."""
     cycle: Any = known.kind.__new__(known.kind)
-    fields: dict[str, Any] = cycle.__dict__
-    fields.update(known.cycle, scope=scope, default_headers=default_headers)
+    cycle.__dict__ = fields = known.cycle.copy()  # in one piece, which is faster than to set each field
+    fields["scope"], fields["default_headers"] = scope, default_headers
     return cycle
 
 
@@ -257,7 +282,8 @@ class JoinedWrites:
 
     def write_whole(self, head: bytes, body: bytes) -> None:
         """Write a whole response."""
-        self._flush()
+        if self._head:
+            self._flush()
         if len(body) < _MAX_JOINED:
             self._write(head + body)
         else:

@@ -68,7 +68,7 @@ from utcp_bridge.server.wire.protocol import (
     RequestId,
     same_id,
 )
-from utcp_bridge.tasks import OwnTasks, scope_until
+from utcp_bridge.tasks import OwnTasks, Stoppable
 from utcp_bridge.upstream import HOST, CallingHost, ProtocolError
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ _INITIALIZED: Final = "notifications/initialized"
 _WITHOUT_EFFECT: Final = frozenset({_INITIALIZED, "notifications/roots/list_changed"})
 _LISTS: Final = {"resources/list": "resources", "resources/templates/list": "resourceTemplates"}
 _OWNER: Final = "stdio"
+_CLOSED: Final = {"code": CONNECTION_CLOSED, "message": "Connection closed"}
 _TRACING: Final = "OTEL_PYTHON_TRACER_PROVIDER"
 
 
@@ -123,7 +124,9 @@ class _EarlyCall:
     request: HotRequest
     caller: Caller
     version: str
-    scope: anyio.CancelScope = field(default_factory=scope_until)
+    key: RequestId
+    """Its id, as cancelling compares it."""
+    stoppable: Stoppable = field(default_factory=Stoppable)
     is_cancelled: bool = False
     """Whether the client has cancelled it, and so expects no response."""
     is_closed: bool = False
@@ -271,7 +274,7 @@ class EarlyFront:
     def cancel(self) -> None:
         """Cancel every request in flight. Each gets an error, because its client may still wait."""
         for call in tuple(self._taken.values()):
-            call.scope.cancel()
+            call.stoppable.cancel()
 
     async def _end(self) -> None:
         self.cancel()
@@ -362,7 +365,7 @@ class EarlyFront:
         if call is None:
             return False
         call.is_cancelled = True
-        call.scope.cancel()
+        call.stoppable.cancel()
         return True
 
     @property
@@ -372,37 +375,40 @@ class EarlyFront:
 
     def _begins(self, request: HotRequest) -> bool:
         """Begin to answer a hot request. Return False if the SDK has to."""
-        if same_id(request.ident) in self._taken:
+        key = same_id(request.ident)
+        if key in self._taken:
             return False
         if request.version is None:
             if self._hello is None or self._caller is None:
                 return False
-            call = _EarlyCall(request, self._caller, self._hello.version)
+            call = _EarlyCall(request, self._caller, self._hello.version, key)
         else:
             is_plain, name = envelope_name((request.params or {}).get("_meta"))
             if self._hello is not None or not is_plain:
                 return False
             self._modern = self._modern or request
-            call = _EarlyCall(request, caller_on_stdio(name, request.version), request.version)
-        self._taken[same_id(request.ident)] = call
+            call = _EarlyCall(request, caller_on_stdio(name, request.version), request.version, key)
+        self._taken[key] = call
         self._start(self._serve(call))
         return True
 
     # --- requests ---
 
     async def _serve(self, call: _EarlyCall) -> None:
-        error: JsonObject | None = {"code": CONNECTION_CLOSED, "message": "Connection closed"}
+        error: JsonObject | None = _CLOSED
         try:
-            with call.scope:
-                try:
-                    result = await self._result(call)
-                finally:
-                    call.is_closed = True
-                    key = same_id(call.request.ident)
-                    if self._taken.get(key) is call:
-                        del self._taken[key]
-                error = None
-                await self._respond(call.request.ident, result)
+            call.stoppable.begin()
+            try:
+                result = await self._result(call)
+            finally:
+                call.is_closed = True
+                if self._taken.get(call.key) is call:
+                    del self._taken[call.key]
+            error = None
+            await self._respond(call.request.ident, result)
+        except asyncio.CancelledError:
+            if not call.stoppable.has_stopped():
+                raise
         except _RefusedError as refused:
             error = refused.error
         except Exception:  # its text may have what clients must not read
@@ -453,7 +459,8 @@ class EarlyFront:
         try:
             emit = discard if call.request.token is None else progress_emitter(partial(self._progress, call))
             work = partial(self._parts.called, ToolCall(params["name"], params.get("arguments")), emit, call.caller)
-            return await self._parts.part.spending.within(ANYONE, work, size_of)
+            spending = self._parts.part.spending
+            return await (work() if spending.spend is None else spending.within(ANYONE, work, size_of))
         except UnknownTool as error:
             raise _RefusedError(INVALID_PARAMS, str(error)) from None
         except ProtocolError as error:

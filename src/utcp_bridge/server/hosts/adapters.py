@@ -31,7 +31,16 @@ from utcp_bridge.upstream import (
     relayed_capabilities,
 )
 
-__all__ = ["HandshakeHost", "HostSession", "LevelOf", "RetryingHost", "capabilities_of", "connection_of", "host_ahead"]
+__all__ = [
+    "HandshakeHost",
+    "HostSession",
+    "LevelOf",
+    "RetryingHost",
+    "capabilities_of",
+    "connection_of",
+    "has_abilities",
+    "host_ahead",
+]
 
 Context = ServerRequestContext[Any, Any]
 LevelOf = Callable[[Context], str | None]
@@ -49,9 +58,15 @@ def connection_of(ctx: Context) -> Connection:
 def capabilities_of(connection: Connection) -> JsonObject:
     """Return what MCP servers may use of a client's capabilities."""
     stated = connection.client_capabilities
-    if stated is None or not (stated.sampling or stated.elicitation or stated.roots or stated.extensions):
+    if not has_abilities(connection) or stated is None:
         return {}  # most clients: writing the model out takes longer than the rest of the look-up
     return relayed_capabilities(stated.model_dump(by_alias=True, exclude_none=True))
+
+
+def has_abilities(connection: Connection) -> bool:
+    """Return whether a client states a capability that MCP servers may use."""
+    stated = connection.client_capabilities
+    return stated is not None and bool(stated.sampling or stated.elicitation or stated.roots or stated.extensions)
 
 
 class HostSession:
@@ -148,12 +163,13 @@ class RetryingHost(CallingHost):
     retries = True
     takes_errors = frozenset({URL_ELICITATION_REQUIRED, MISSING_CAPABILITY})
 
-    def __init__(self, ctx: Context, principal: str, level_of: LevelOf) -> None:
+    call: SuspendedCall | None = None
+
+    def __init__(self, ctx: Context, principal: str, level_of: LevelOf, capabilities: JsonObject | None = None) -> None:
         self.key = _STDIO if ctx.request is None else None
         self.principal = principal
         self.version = ctx.protocol_version
-        self.capabilities = capabilities_of(connection_of(ctx))
-        self.call: SuspendedCall | None = None
+        self.capabilities = capabilities_of(connection_of(ctx)) if capabilities is None else capabilities
         self._ctx = ctx
         self._level_of = level_of
 

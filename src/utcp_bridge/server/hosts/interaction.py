@@ -35,6 +35,7 @@ from utcp_bridge.server.hosts.adapters import (
     RetryingHost,
     capabilities_of,
     connection_of,
+    has_abilities,
     host_ahead,
 )
 from utcp_bridge.server.hosts.suspended import Suspended, SuspendedCall, SuspendedCalls
@@ -52,6 +53,8 @@ from utcp_bridge.upstream import (
 )
 
 if TYPE_CHECKING:
+    from mcp.server.connection import Connection
+
     from utcp_bridge.client.client import UtcpClient
 
 __all__ = ["Interaction", "has_state", "place_of_state"]
@@ -62,6 +65,7 @@ Spend = Callable[[Context, Callable[[], Awaitable[JsonObject]]], Awaitable[JsonO
 _AUDIENCE: Final = "utcp-bridge"
 _MARGIN_SECONDS: Final = 60.0
 """How much longer a state lasts than an answer may take."""
+_NO_ABILITIES: Final[JsonObject] = {}
 _MARK: Final = ":"
 _MAX_PLACE: Final = 4
 _INPUT_REQUIRED: Final = "input_required"
@@ -183,6 +187,17 @@ class Interaction:
         if self.budgets is not None and self.budgets.spend is not None:
             return self.budgets.spend(ctx, partial(self._serve, ctx, work))
         return self._serve(ctx, work)
+
+    def host_of(self, ctx: Context, connection: Connection, owner: str) -> CallingHost | None:
+        """Return the host of a call that needs nothing else around it than this host; None if `serve` has to look.
+
+        The call has no state and no answers.
+        """
+        if self.budgets is not None and self.budgets.spend is not None:
+            return None
+        if ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+            return HandshakeHost(connection, self._redactor, ctx, self._level_of)
+        return None if has_abilities(connection) else RetryingHost(ctx, owner, self._level_of, _NO_ABILITIES)
 
     def _serve(self, ctx: Context, work: Work) -> Awaitable[JsonObject]:
         if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:

@@ -32,12 +32,13 @@ from mcp_types import methods as sdk_methods
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge.model import JsonObject
+from utcp_bridge.server.callers import note_caller
 from utcp_bridge.server.hot.plain_results import in_order
 from utcp_bridge.server.hot.requests import ENVELOPE, HotRequest, hot_request
 from utcp_bridge.server.hot.spans import ServerSpans
 from utcp_bridge.server.parts import ToolCall
 
-__all__ = ["HandlingServer", "HotCalls", "HotConnection", "OneWay"]
+__all__ = ["HandlingServer", "HotCalls", "HotConnection", "HotContext", "OneWay"]
 
 _LATEST: Final = MODERN_PROTOCOL_VERSIONS[-1]
 _ABSENT: Final = [["absent"]]
@@ -49,6 +50,31 @@ _MAX_ENVELOPE_BYTES: Final = 4_096
 Context = ServerRequestContext[None, Any]
 
 
+class HotContext(ServerRequestContext[None, Any]):
+    """The SDK's context of a hot request, which makes the view of its session only if a handler looks at that."""
+
+    lifespan_context = None
+
+    def __init__(
+        self, request: HotRequest, exchange: DispatchContext[Any], connection: Connection, http_request: Any
+    ) -> None:
+        # not the dataclass's: it needs the session, and sets four fields more
+        self.hot = request
+        self.exchange = exchange
+        self.connection = connection
+        self.protocol_version = connection.protocol_version
+        self.method = request.method
+        self.params = request.params
+        self.request_id = request.ident
+        self.meta = cast("Any", request.meta)
+        self.request = http_request
+
+    @cached_property
+    def session(self) -> ServerSession:  # type: ignore[override]
+        """The SDK's view of the session."""
+        return ServerSession(self.exchange, self.connection, request_meta=self.meta)
+
+
 class HandlingServer(Server[None]):
     """A server whose handlers can be called without the SDK around them."""
 
@@ -57,6 +83,13 @@ class HandlingServer(Server[None]):
 
     def shortcut(self, ctx: Context, call_next: CallNext) -> Awaitable[HandlerResult]:
         """Return the result of a request, that of `call_next` if this server does nothing ahead of it."""
+        raise NotImplementedError
+
+    def plain_call(self, ctx: HotContext) -> Awaitable[JsonObject] | None:
+        """Return the result of a hot call if nothing else has to be done for it than to call the tool.
+
+        It is the result that `shortcut` and `call_tool` give, in fewer steps. None: they have to be asked.
+        """
         raise NotImplementedError
 
     async def call_tool(self, ctx: Context, params: ToolCall | types.CallToolRequestParams) -> Any:
@@ -180,31 +213,33 @@ class HotCalls:
 
         :raises MCPError: the request is refused.
         """
-        meta: Any = request.meta
-        ctx: Context = ServerRequestContext(
-            session=ServerSession(exchange, connection, request_meta=meta),
-            lifespan_context=None,
-            method=request.method,
-            params=request.params,
-            request_id=request.ident,
-            meta=meta,
-            protocol_version=connection.protocol_version,
-            request=http_request,
-        )
+        ctx = HotContext(request, exchange, connection, http_request)
         spans = self._spans
-        result: Any = self._server.shortcut(ctx, self._next) if spans is None else self._with_spans(spans, ctx, meta)
+        if spans is not None:
+            return self._with_spans(spans, ctx, request.meta)
+        if request.method == "tools/call" and (plain := self._server.plain_call(ctx)) is not None:
+            return self._shaped_when_done(ctx.protocol_version, plain)
+        return self._in_full(ctx)
+
+    async def _shaped_when_done(self, version: str, call: Awaitable[JsonObject]) -> JsonObject:
+        return self.shaped(version, await call)
+
+    def _in_full(self, ctx: HotContext) -> Awaitable[JsonObject]:
+        """Let the server's middleware and handlers answer a request."""
+        if ctx.hot.caller is not None:
+            note_caller(ctx.connection, ctx.request, ctx.hot.caller)
+        result: Any = self._server.shortcut(ctx, self._next)
         return result  # type: ignore[no-any-return]
 
-    async def _with_spans(self, spans: ServerSpans, ctx: Context, meta: Any) -> JsonObject:
+    async def _with_spans(self, spans: ServerSpans, ctx: HotContext, meta: Any) -> JsonObject:
         left, parent = spans.enter(meta)
         if left is None:
-            noted: JsonObject = await spans.noted(ctx, parent, partial(self._server.shortcut, ctx, self._next))
+            noted: JsonObject = await spans.noted(ctx, parent, partial(self._in_full, ctx))
             return noted
         try:
-            result: Any = await self._server.shortcut(ctx, self._next)
+            return await self._in_full(ctx)
         finally:
             spans.leave(left)
-        return result  # type: ignore[no-any-return]
 
     async def _next(self, ctx: Context) -> JsonObject:
         """Do what the SDK does after the middleware: run the handler and shape its result."""

@@ -22,19 +22,20 @@ def in_order(result: JsonObject, stamp: JsonObject | None) -> JsonObject | None:
 
     `stamp` names the server in results of 2026-07-28. None: the result has something else.
     """
-    blocks, meta = _blocks(result.get("content")), result.get("_meta")
-    is_error, structured = result.get("isError"), result.get("structuredContent")
-    if blocks is None or not result.keys() <= _PLAIN or result.get("resultType") != "complete":
+    content, meta, is_error = result.get("content"), result.get("_meta"), result.get("isError")
+    structured = result.get("structuredContent")
+    if not result.keys() <= _PLAIN or result.get("resultType") != "complete" or not isinstance(is_error, bool):
         return None
-    if not isinstance(is_error, bool) or not (structured is None or is_object(structured)):
+    blocks = _one_text(content) or _blocks(content)
+    if blocks is None or not (structured is None or isinstance(structured, dict)):
         return None
-    ordered: JsonObject = {}
+    ordered: JsonObject = {"content": blocks, "isError": is_error}
     if meta is not None:
-        if not is_object(meta) or (stamp is not None and (SERVER_INFO_META_KEY in meta or None in meta.values())):
+        if not isinstance(meta, dict):
             return None
-        ordered["_meta"] = meta if stamp is None else {**meta, SERVER_INFO_META_KEY: stamp}
-    ordered["content"] = blocks
-    ordered["isError"] = is_error
+        if stamp is not None and (SERVER_INFO_META_KEY in meta or None in meta.values()):
+            return None
+        ordered = {"_meta": meta if stamp is None else {**meta, SERVER_INFO_META_KEY: stamp}, **ordered}
     if stamp is not None:
         ordered["resultType"] = "complete"
     if structured is not None:
@@ -42,6 +43,17 @@ def in_order(result: JsonObject, stamp: JsonObject | None) -> JsonObject | None:
     if stamp is not None and meta is None:
         ordered["_meta"] = {SERVER_INFO_META_KEY: stamp}
     return ordered
+
+
+def _one_text(content: Any) -> list[JsonObject] | None:
+    """Return the content of most results, which is one block of text; None if it is something else."""
+    if isinstance(content, list) and len(content) == 1:
+        block: Any = content[0]
+        if isinstance(block, dict) and len(block) == 2 and block.get("type") == "text":
+            text: Any = block.get("text")
+            if isinstance(text, str):
+                return [{"text": text, "type": "text"}]
+    return None
 
 
 def _blocks(content: Any) -> list[JsonObject] | None:

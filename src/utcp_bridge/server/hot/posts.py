@@ -24,15 +24,15 @@ from mcp.server.runner import modern_error_data
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS, MCP_PARAM_HEADER_PREFIX, decode_header_value
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
-from starlette.requests import Request
+from starlette.requests import Request, empty_receive, empty_send
 
 from utcp_bridge.access.admissions import Admission, admission_of, note_admission, principal_of
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, JsonObject
 from utcp_bridge.net.heads.ahead import WriteWhole
-from utcp_bridge.server.callers import known_caller, note_caller
+from utcp_bridge.server.callers import known_caller
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
-from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, read_hot
+from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, KnownMeta, read_hot
 from utcp_bridge.server.meta_tools import Caller
 from utcp_bridge.server.replies import Accepted, Header, McpReply, Receive, Scope, Send, is_json, read_accept
 from utcp_bridge.tasks import Stoppable
@@ -147,6 +147,20 @@ class _Head:
     """The headers, without those that vary from one request to the next."""
     names: dict[str, str] = field(default_factory=dict[str, str], repr=False)
     """What distinguishes the clients that sent it (`Entrance.caller_of`), by their addresses."""
+    meta: KnownMeta = field(default_factory=KnownMeta, repr=False)
+    """What its requests say of their client, if that is always the same."""
+
+    def client_of(self, envelope: tuple[Any, Any], scope: Scope) -> Caller | None:
+        """Return the client that an envelope meant when it came with this head from the same principal."""
+        known = self.callers.get(id(envelope))
+        if known is None or known[0] is not envelope:
+            return None
+        return known[1] if known[1].principal is principal_of(scope) else None
+
+    def note_client(self, envelope: tuple[Any, Any], caller: Caller | None) -> None:
+        """Note which client an envelope means that came with this head."""
+        if caller is not None and len(self.callers) < _MAX_CALLERS:
+            self.callers[id(envelope)] = envelope, caller
 
     def caller_of(self, scope: Scope, front: Entrance) -> str:
         """Return what distinguishes the client of a request with this head."""
@@ -276,7 +290,7 @@ class HotPosts:
 
     def take(self, head: _Head, scope: Scope, body: bytes) -> _Post | None:
         """Return what answers a request; None if the application does."""
-        request = read_hot(body) if self.calls.may_answer and self._still_in(head) else None
+        request = read_hot(body, head.meta) if self.calls.may_answer and self._still_in(head) else None
         if request is None:
             return None
         if not head.is_modern:
@@ -287,7 +301,10 @@ class HotPosts:
                 return None
             return _SessionPost(self, head, request, session)
         envelope = self._envelope(request, head, scope)
-        return None if envelope is None else _ModernPost(self, head, request, envelope)
+        if envelope is None:
+            return None
+        request.caller = head.client_of(envelope, scope)
+        return _ModernPost(self, head, request, envelope)
 
     def _still_in(self, head: _Head) -> bool:
         """Return whether the sender of a head is still let in, after the time in which its body came."""
@@ -303,7 +320,23 @@ class HotPosts:
             name: str = (request.params or {})["name"]
             if not _is_named(scope["headers"], name) or self._schema_with_headers(name) is not None:
                 return None
-        return self.calls.envelope_of(request)
+        if request.envelope is None and (found := self.calls.envelope_of(request)) is not None:
+            request.envelope = found
+            head.meta.learn(request, found)
+        return request.envelope
+
+
+class _TakenRequest(Request):
+    """The request as handlers see it. Most look at nothing of it, so it has its scope alone at first."""
+
+    _receive = staticmethod(empty_receive)
+    _send = staticmethod(empty_send)
+    _stream_consumed = False
+    _is_disconnected = False
+    _form = None
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
 
 
 class _Post:
@@ -326,7 +359,7 @@ class _Post:
         RECEIVED_HEADERS.set(scope["headers"])
         if _TRACE in scope:
             trace_context.continue_in_task(scope[_TRACE])
-        reply = McpReply(front.closing(send), self._head.accepted, Request(scope), self._write_whole)
+        reply = McpReply(front.closing(send), self._head.accepted, _TakenRequest(scope), self._write_whole)
         front.enter(stoppable.end, admission)
         self._posts.in_flight += 1
         try:
@@ -394,41 +427,27 @@ class _ModernPost(_Post, OneWay):
         self._stoppable.cancel()
 
     async def _answer(self, reply: McpReply) -> None:
-        sessions = self._posts.sessions
+        request, calls, sessions, envelope = self.request, self._posts.calls, self._posts.sessions, self._envelope
+        connection = HotConnection(calls.no_channel, str(request.version), envelope)
+        status = _OK
         sessions.keep_alive_of(reply)
         try:
-            await reply.finish_plain(*await self._message(reply))
+            try:
+                result = await calls.respond(request, self, connection, reply.request)
+                response: JsonObject = {"jsonrpc": "2.0", "id": request.ident, "result": result}
+                if request.caller is None:
+                    self._head.note_client(envelope, known_caller(connection))
+            except Exception as raised:  # noqa: BLE001 - the SDK says which text of it clients may read
+                error = modern_error_data(raised)
+                written = error.model_dump(by_alias=True, mode="json", exclude_none=True)
+                status = ERROR_CODE_HTTP_STATUS.get(error.code, _OK)
+                response = {"jsonrpc": "2.0", "id": request.ident, "error": written}
+            finally:
+                if connection.is_bound:
+                    await connection.aclose()
+            await reply.finish_plain(response, status)
         finally:
             sessions.let_go(reply)
-
-    def _known_caller(self, reply: McpReply) -> Caller | None:
-        """Return the client that this envelope meant when it came with this head from the same principal."""
-        envelope, caller = self._head.callers.get(id(self._envelope), (None, None))
-        if envelope is not self._envelope or caller is None or reply.request is None:
-            return None
-        return caller if caller.principal is principal_of(reply.request.scope) else None
-
-    async def _message(self, reply: McpReply) -> tuple[JsonObject, int]:
-        """Return the response and its status."""
-        request, calls = self.request, self._posts.calls
-        envelope, callers = self._envelope, self._head.callers
-        connection = HotConnection(calls.no_channel, str(request.version), envelope)
-        known = self._known_caller(reply)
-        if known is not None:
-            note_caller(connection, reply.request, known)
-        try:
-            result = await calls.respond(request, self, connection, reply.request)
-            if known is None and len(callers) < _MAX_CALLERS and (caller := known_caller(connection)) is not None:
-                callers[id(envelope)] = envelope, caller
-        except Exception as raised:  # noqa: BLE001 - the SDK says which text of it clients may read
-            error = modern_error_data(raised)
-            written = error.model_dump(by_alias=True, mode="json", exclude_none=True)
-            status = ERROR_CODE_HTTP_STATUS.get(error.code, _OK)
-            return {"jsonrpc": "2.0", "id": request.ident, "error": written}, status
-        finally:
-            if connection.is_bound:
-                await connection.aclose()
-        return {"jsonrpc": "2.0", "id": request.ident, "result": result}, _OK
 
 
 def _note_trace(headers: Mapping[bytes, bytes], scope: Scope) -> None:
@@ -438,7 +457,9 @@ def _note_trace(headers: Mapping[bytes, bytes], scope: Scope) -> None:
 
 
 def _is_named(headers: list[Header], name: str) -> bool:
-    """Return whether a request repeats the name of its tool in its `Mcp-Name`."""
+    """Return whether a request repeats the name of its tool in its `Mcp-Name`, which it has once at most."""
+    if name.isascii() and not name.startswith("=?") and (b"mcp-name", plain := name.encode()) in headers:
+        return plain == plain.strip()
     for header, stated in headers:
         if header == b"mcp-name":
             text = stated.decode("latin-1")

@@ -28,7 +28,7 @@ from utcp_bridge.server.wire.protocol import (
     RequestId,
 )
 
-__all__ = ["ENVELOPE", "MAX_HOT_BYTES", "HotRequest", "hot_request", "is_plain_id", "read_hot"]
+__all__ = ["ENVELOPE", "MAX_HOT_BYTES", "HotRequest", "KnownMeta", "hot_request", "is_plain_id", "read_hot"]
 
 MAX_HOT_BYTES: Final = 65_536
 """A longer request goes to the SDK: its arguments take more time than everything that the front saves."""
@@ -44,6 +44,8 @@ _MODERN_METHODS: Final = frozenset({"tools/call", "tools/list"})
 _RESERVED: Final = "io.modelcontextprotocol/"
 _MAX_NUMBER: Final = 2**53
 _MAX_ID: Final = 256
+_ABSENT: Final = object()
+_NOTHING: Final[JsonObject] = {}
 
 
 @dataclass(slots=True)
@@ -59,40 +61,81 @@ class HotRequest:
     meta: JsonObject | None = field(default=None, repr=False)
     token: ProgressToken | None = field(default=None, repr=False)
     version: str | None = None
+    envelope: tuple[Any, Any] | None = field(default=None, repr=False)
+    """What `HotCalls.envelope_of` returned for an equal `_meta`; None if it has to be asked."""
+    caller: Any = field(default=None, repr=False)
+    """The client that sends it, if that is known (`meta_tools.Caller`)."""
 
 
-def read_hot(data: bytes) -> HotRequest | None:
+class KnownMeta:
+    """The `_meta` of the last request of 2026-07-28 with one head, which most clients send again and again.
+
+    Only one of texts and objects is kept: then an equal one is the same JSON, while `1` and `true` are equal in Python.
+    """
+
+    __slots__ = ("envelope", "stated", "version")
+
+    def __init__(self) -> None:
+        self.stated: Any = None
+        self.version: str | None = None
+        self.envelope: tuple[Any, Any] | None = None
+
+    def learn(self, request: HotRequest, envelope: tuple[Any, Any]) -> None:
+        """Keep the `_meta` of a request and what its client says of itself in it."""
+        if request.meta != self.stated and _has_only_texts(request.meta):
+            self.stated, self.version, self.envelope = request.meta, request.version, envelope
+
+
+def _has_only_texts(value: Any) -> bool:
+    if is_object(value):
+        return all(_has_only_texts(one) for one in value.values())
+    return isinstance(value, str)
+
+
+def read_hot(data: bytes, known: KnownMeta | None = None) -> HotRequest | None:
     """Return the request that these bytes are; None if the SDK has to read them."""
     if len(data) > MAX_HOT_BYTES:
         return None
     try:
-        return hot_request(from_json(data, cache_strings="keys"))  # values differ: to keep them costs memory
+        message = from_json(data, cache_strings="keys")  # values differ: to keep them costs memory
     except ValueError:
         return None
+    return hot_request(message, known)
 
 
-def hot_request(message: Any) -> HotRequest | None:
+def hot_request(  # noqa: PLR0911 - every request passes here, and calls of functions are most of what it costs
+    message: Any, known: KnownMeta | None = None
+) -> HotRequest | None:
     """Return a message as a request, if its shape is plain."""
-    if not is_object(message) or message.get("jsonrpc") != "2.0":
+    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
         return None
-    method, ident, params = message.get("method"), message.get("id"), message.get("params")
-    if not isinstance(method, str) or not is_plain_id(ident) or len(message) != (3 if params is None else 4):
+    fields: JsonObject = message
+    ident: Any = fields.get("id")
+    method, params = fields.get("method"), fields.get("params")
+    if not isinstance(method, str) or len(fields) != (3 if params is None else 4):
         return None
-    request = HotRequest(ident, method, params)
+    if not (len(ident) <= _MAX_ID if isinstance(ident, str) else is_plain_id(ident)):
+        return None
     if params is None:
-        return request if method in _WITHOUT_PARAMS else None
-    return request if is_object(params) and _has_plain_params(request, params) else None
+        return HotRequest(ident, method, None) if method in _WITHOUT_PARAMS else None
+    if not isinstance(params, dict) or not _has_plain_params(method, params):
+        return None
+    request, meta = HotRequest(ident, method, params), params.get("_meta", _ABSENT)
+    if meta is _ABSENT:
+        return request
+    if known is not None and known.stated is not None and meta == known.stated and method in _MODERN_METHODS:
+        request.meta, request.version, request.envelope = meta, known.version, known.envelope
+        return request
+    return request if _takes_meta(request, meta) else None
 
 
-def _has_plain_params(request: HotRequest, params: JsonObject) -> bool:
-    members = _MEMBERS.get(request.method)
+def _has_plain_params(method: str, params: JsonObject) -> bool:
+    members = _MEMBERS.get(method)
     if members is None or not params.keys() <= members:
         return False
-    if request.method == "tools/call":
-        is_plain = isinstance(params.get("name"), str) and is_object(params.get("arguments", {}))
-    else:
-        is_plain = isinstance(params.get("cursor", ""), str)
-    return is_plain and ("_meta" not in params or _takes_meta(request, params["_meta"]))
+    if method == "tools/call":
+        return isinstance(params.get("name"), str) and isinstance(params.get("arguments", _NOTHING), dict)
+    return isinstance(params.get("cursor", ""), str)
 
 
 def is_plain_id(ident: Any) -> TypeGuard[RequestId]:

@@ -365,7 +365,12 @@ class _HotWays:
 
     def again(self, head: tuple[_Way[Any, Any], HotPart, Any], scope: Scope) -> Any:
         """Return the server's part and the head of a request with known headers: its profile is chosen anew."""
-        del head
+        way, posts, own = head
+        if posts is self._whole and not self._ways.has_profiles:
+            still = posts.again(own, scope)
+            if still is None or principal_of(scope).profiles is not None:  # its profile is gone
+                return None
+            return head if still is own else (way, posts, still)
         found = self.may_take(scope)
         if found is not None:
             self.let_go()

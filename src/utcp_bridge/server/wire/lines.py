@@ -13,6 +13,7 @@ import os
 import stat
 import sys
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import field
@@ -159,29 +160,57 @@ async def open_input(descriptor: int) -> AsyncGenerator[Lines]:
 class _LineReader:
     """Reads lines. One that is too long is skipped to its end, so that its rest is not taken for a line.
 
-    A cancelled read loses nothing: the next one goes on from there.
+    What has come is divided at once: a client with several requests in flight sends several lines together. A cancelled
+    read loses nothing: the next one goes on from there.
     """
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
+        self._lines: deque[bytes | LongLineError] = deque()
+        self._parts: list[bytes] = []
+        """The parts of the line that has not ended, which have `_size` bytes."""
+        self._size = 0
         self._head = self._tail = b""
+        """The excerpts of a line that is too long and has not ended."""
 
     async def next_line(self) -> bytes:
-        while True:
-            try:
-                line = await self._reader.readuntil(b"\n")
-            except asyncio.IncompleteReadError as error:
-                line = error.partial
-            except asyncio.LimitOverrunError as error:
-                skipped = await self._reader.readexactly(error.consumed)
-                self._head = self._head or skipped[:_EXCERPT]
-                self._tail = skipped[-_EXCERPT:]
-                continue
-            if not self._head:
-                return line
-            excerpt = self._head + (self._tail + line)[-_EXCERPT:]
-            self._head = self._tail = b""
-            raise LongLineError(excerpt)
+        while not self._lines:
+            chunk = await self._reader.read(_CHUNK)
+            if not chunk:
+                self._lines.append(self._ended(b""))
+                break
+            *ended, rest = chunk.split(b"\n")
+            if ended:
+                self._lines.append(self._ended(ended[0] + b"\n"))
+                self._lines.extend([line + b"\n" for line in ended[1:]])
+            self._grow(rest)
+        line = self._lines.popleft()
+        if isinstance(line, bytes):
+            return line
+        raise line
+
+    def _grow(self, part: bytes) -> None:
+        """Add a part to the line that has not ended."""
+        if self._head:
+            self._tail = (self._tail + part)[-_EXCERPT:]
+            return
+        self._parts.append(part)
+        self._size += len(part)
+        if self._size > MAX_LINE_BYTES:
+            line = b"".join(self._parts)
+            self._head, self._tail = line[:_EXCERPT], line[-_EXCERPT:]
+            self._parts, self._size = [], 0
+
+    def _ended(self, part: bytes) -> bytes | LongLineError:
+        """Return the line that ends with this part, or that it is too long."""
+        if self._size or self._head:
+            self._grow(part.removesuffix(b"\n"))
+            if self._head:
+                excerpt, self._head, self._tail = self._head + self._tail, b"", b""
+                return LongLineError(excerpt)
+            part = b"".join(self._parts) + part[-1:] if part else b"".join(self._parts)
+        self._parts, self._size = [], 0
+        return part
 
 
 @asynccontextmanager
