@@ -427,7 +427,8 @@ class Result:
     `value` is JSON-shaped data, `str`, `Binary`, a list of partial results for streams, or `ContentBlocks`; `Deferred`
     only where the caller set `large_reader`. `truncated` says in words which limit cut it, or which error: then
     `failure` is that error, and `value` has what came before it. `meta` is for the host (HTTP status, links).
-    `written` is the value in its compact form, if `written.value` is this value.
+    `written` is the value in its compact form, if `written.value` is this value. `clean` is the value if nothing is to
+    be removed from its texts (`pipeline/cleaning.py`); a layer that replaces the value needs not care.
     """
 
     value: Any
@@ -435,6 +436,7 @@ class Result:
     meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
     failure: UtcpError | None = field(default=None, compare=False)
     written: WrittenValue | None = field(default=None, compare=False, repr=False)
+    clean: Any = field(default=None, compare=False, repr=False)
 
     @property
     def data(self) -> WrittenValue | None:

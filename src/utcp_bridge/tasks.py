@@ -197,12 +197,14 @@ class TimeLimit:
     """A block that is cancelled at its deadline, on the clock of the event loop. It then ends without an error.
 
     It costs a tenth of a scope of anyio, and cancels once: for work whose clean-up waits for nothing. `deadline` may be
-    moved during the block. `effective_deadline` knows it.
+    moved during the block. `effective_deadline` knows it. With `watched` it has no timer: it is in there during its
+    block, and the caller calls `expire`.
     """
 
-    __slots__ = ("_before", "_deadline", "_has_expired", "_loop", "_task", "_timer", "_token")
+    __slots__ = ("_before", "_deadline", "_has_expired", "_loop", "_task", "_timer", "_token", "_watched")
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: float, watched: dict[TimeLimit, None] | None = None) -> None:
+        self._watched = watched
         self._deadline = deadline
         self._has_expired = False
         self._timer: asyncio.TimerHandle | None = None
@@ -215,14 +217,18 @@ class TimeLimit:
         self._task = task
         self._before = task.cancelling()
         self._token = _limit.set(self)
-        if self._deadline != inf:
-            self._timer = self._loop.call_at(self._deadline, self._expire)
+        if self._watched is not None:
+            self._watched[self] = None
+        elif self._deadline != inf:
+            self._timer = self._loop.call_at(self._deadline, self.expire)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         del error, trace
         _limit.reset(self._token)
-        if self._timer is not None:
+        if self._watched is not None:
+            self._watched.pop(self, None)
+        elif self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if not self._has_expired:
@@ -237,12 +243,16 @@ class TimeLimit:
     @deadline.setter
     def deadline(self, deadline: float) -> None:
         self._deadline = deadline
+        if self._watched is not None:
+            self._watched.pop(self, None)
+            self._watched = None
         if self._timer is not None:
             self._timer.cancel()
         is_bounded = deadline != inf and not self._has_expired
-        self._timer = self._loop.call_at(deadline, self._expire) if is_bounded else None
+        self._timer = self._loop.call_at(deadline, self.expire) if is_bounded else None
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """End the block: its deadline has come."""
         self._has_expired = True
         self._task.cancel()
 

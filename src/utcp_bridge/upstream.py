@@ -384,11 +384,15 @@ class Place(Protocol):
 class CallClock:
     """The time limit of a call, which does not run while the host is asked: a person may have to think.
 
-    `place` is what the call gives up meanwhile.
+    `place` is what the call gives up meanwhile. `began` is when it began, or had its place after it waited for it, on
+    the clock of the event loop.
     """
 
-    def __init__(self, scope: anyio.CancelScope | TimeLimit) -> None:
+    __slots__ = ("_asking", "_left", "_scope", "began", "has_stopped", "place")
+
+    def __init__(self, scope: anyio.CancelScope | TimeLimit, began: float = -inf) -> None:
         self.place: Place | None = None
+        self.began = began
         self._scope = scope
         self._asking = 0
         self._left = inf

@@ -1,15 +1,18 @@
 """Deadline: wall-clock time, whatever the upstream does."""
 
+import asyncio
 from dataclasses import replace
 from math import inf
 
 import anyio
+import anyio.lowlevel
 import pytest
 from tests.support.steps import Step, make_tool, run
 
 from utcp_bridge.errors import Busy, DeadlineExceeded
 from utcp_bridge.model import Call, Emit, JsonObject
-from utcp_bridge.pipeline.deadline import Deadline
+from utcp_bridge.pipeline.deadline import Deadline, TimeLimits
+from utcp_bridge.tasks import loop_time
 from utcp_bridge.upstream import CALL_CLOCK
 
 pytestmark = pytest.mark.anyio
@@ -108,3 +111,44 @@ async def test_the_remedy_names_the_setting_that_limits_the_call(
     with anyio.fail_after(60), pytest.raises(DeadlineExceeded) as caught:
         await run(Deadline(lambda _tool: 0.01)(tool, Step(does=hang)))
     assert f"raise {setting}" in str(caught.value.remedy)
+
+
+async def test_limits_of_one_length_end_in_their_order_and_those_that_have_ended_do_not_matter() -> None:
+    limits, ended = TimeLimits(0.02), []
+
+    async def run(name: str, event: anyio.Event | None) -> None:
+        with limits.begin() as limit:
+            if name == "moved":
+                limit.deadline = inf
+            await (anyio.sleep_forever() if event is None else event.wait())
+            ended.append(f"{name} in time")
+            return
+        ended.append(f"{name} late" if loop_time() >= limit.deadline else f"{name} early")
+
+    done, moved = anyio.Event(), anyio.Event()
+    async with anyio.create_task_group() as group:
+        for name, event in (("short", done), ("first", None), ("moved", moved), ("second", None)):
+            group.start_soon(run, name, event)
+            await anyio.lowlevel.checkpoint()
+        assert len(limits.running) == 3
+        done.set()
+        while len(ended) < 3:  # noqa: ASYNC110 - what ends them is the timer
+            await anyio.sleep(0.005)
+        assert ended == ["short in time", "first late", "second late"]
+        moved.set()
+    assert ended[-1] == "moved in time"
+    assert not limits.running
+    with limits.begin():
+        await anyio.sleep_forever()
+
+
+def test_limits_can_be_used_in_one_event_loop_after_another() -> None:
+    limits = TimeLimits(0.0)
+
+    async def run() -> bool:
+        with limits.begin():
+            await anyio.sleep_forever()
+            return False
+        return True
+
+    assert [asyncio.run(run()) for _ in range(2)] == [True, True]

@@ -42,7 +42,7 @@ from utcp_bridge.net.aiohttp_engine import (
     translate,
 )
 from utcp_bridge.net.guard import Guard, is_own_origin
-from utcp_bridge.net.heads.plain_requests import PlainRequests, WholeReply, has_known_parts, is_plain
+from utcp_bridge.net.heads.plain_requests import Begun, PlainRequests, WholeReply, has_known_parts, is_plain
 from utcp_bridge.net.heads.request_heads import framed
 from utcp_bridge.net.http_options import SocketOptions, advice_on_proxy
 from utcp_bridge.net.preview import NativeRequest
@@ -128,6 +128,8 @@ class HttpSession:
         self._fixed: dict[str, Any] = {"allow_redirects": False}
         if source.proxy is not None:
             self._fixed["proxy"] = source.proxy
+        self._is_bare = source.deadline_header is None and not source.forward_headers
+        """Whether requests go out as they are given, but for credentials and traces."""
         self._own: dict[str, Any] | None = None
         """Options for requests to the manual's own origins, instead of `_fixed`: client certificate, server name."""
 
@@ -145,8 +147,38 @@ class HttpSession:
         :raises ReplyTooLarge: the reply is above the limit.
         :raises DeadlineExceeded: the time limit is over.
         """
-        response = await self._exchange(parts, credentials)
         limit = self._options.max_response_bytes if max_bytes is None else max_bytes
+        begun = self._begun(parts) if credentials is None else None
+        if begun is None:
+            return await self._whole(await self._exchange(parts, credentials), limit)
+        try:
+            known = None if begun.waiter is None else await begun.waiter
+        except Exception:  # noqa: BLE001 - `send` receives it again, and decides what to do about it
+            known = None
+        except BaseException:
+            begun.close()
+            raise
+        if known is not None:
+            head, data = known
+            is_usual = head.code not in _REDIRECTS and "Content-Encoding" not in head.headers
+            if is_usual and len(data) <= limit and not is_heavy(data):
+                begun.park()
+                return Reply(head.code, head.headers, data, parts.url, limit)
+        response = await self._send(parts, parts.url, None, begun)
+        if response.status in _REDIRECTS:
+            response = await self._follow_on(response, parts, None)
+        return await self._whole(response, limit)
+
+    def _begun(self, parts: RequestParts) -> Begun | None:
+        """Send a request at once, if nothing has to be added to it and a connection waits."""
+        plain = self._plain
+        if plain is None or not self._is_bare or trace_context.is_on() or not is_plain(parts):
+            return None
+        url = parts.url
+        return plain.begin(parts) if url.isascii() and url.isprintable() and " " not in url else None
+
+    async def _whole(self, response: Response, limit: int) -> Reply:
+        """Return the whole reply of a response."""
         if type(response) is WholeReply and len(response.data) <= limit and not is_heavy(response.data):
             return Reply(response.status, response.headers, response.data, str(response.url), limit)
         return await read_reply(ReplyBody(response), limit, self._source.name)
@@ -291,8 +323,10 @@ class HttpSession:
         response.close()
         raise Rejected(f"{bare_url(parts.url)} redirects more than {MAX_REDIRECTS} times.", status=response.status)
 
-    async def _send(self, parts: RequestParts, url: str, added: Additions | None) -> Response:
-        """Send one request and return the head of its response."""
+    async def _send(
+        self, parts: RequestParts, url: str, added: Additions | None, begun: Begun | None = None
+    ) -> Response:
+        """Send one request and return the head of its response. `begun` is the request if it was sent already."""
         headers = parts.headers
         if added is not None:
             url, headers = added.placed(url, headers)
@@ -307,7 +341,9 @@ class HttpSession:
         own = self._own if self._own is None or self._extras(target, self._own) is self._own else None
 
         try:
-            response = await plain.send(parts, target, headers, own)
+            response = await plain.send(parts, target, headers, own, begun)
+            if self._is_bare and added is None:
+                plain.remember(url, target, own)
         except Exception as error:  # noqa: BLE001 - translated
             response = await self._where_it_moved(target, error, partial(plain.send, parts, target, headers, own))
         if "Content-Encoding" in response.headers:

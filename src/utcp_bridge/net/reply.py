@@ -21,7 +21,16 @@ from urllib.parse import urljoin
 import orjson
 
 from utcp_bridge.errors import MalformedReply, Rejected, ReplyTooLarge
-from utcp_bridge.foreign import MAX_VALUES, TooManyValues, decode, load_json, most_values, visible, written_within
+from utcp_bridge.foreign import (
+    MAX_VALUES,
+    TooManyValues,
+    decode,
+    is_clean_text_of_json,
+    load_json,
+    most_values,
+    visible,
+    written_within,
+)
 from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject, WrittenValue, is_list, is_object
 from utcp_bridge.net.multipart import parameter, split_parts
 from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of
@@ -78,6 +87,8 @@ _MAX_COLOURED = 1_048_576
 """Characters of JSON in colour: in a longer text, terminal sequences are not looked for to find JSON in it."""
 _WRITTEN_FROM = 512
 """Bytes of JSON from which the value is written at once. The marks of a shorter one are counted in less time."""
+_FLAT_BYTES = 2 * MAX_JSON_DEPTH
+"""Bytes of JSON that can be neither nested too deep nor have too many values."""
 _HEAD = 1024
 _LOCATED = (str, Binary)
 _READ_HEADERS = ("Content-Type", "Content-Location")
@@ -91,10 +102,11 @@ _DECLARED = re.compile(
 class Reply:
     """A complete reply. `headers` are case-insensitive, `body` is decoded, `url` is the URL after redirects.
 
-    `max_bytes` is the most bytes that it could have: its values are limited by that too. Reading JSON sets `written`.
+    `max_bytes` is the most bytes that it could have: its values are limited by that too. Reading JSON sets `written`
+    or `clean` (`Result`), if it is not text.
     """
 
-    __slots__ = ("body", "headers", "max_bytes", "status", "url", "written")
+    __slots__ = ("body", "clean", "headers", "max_bytes", "status", "url", "written")
 
     def __init__(
         self, status: int, headers: Mapping[str, str], body: bytes, url: str, max_bytes: int | None = None
@@ -105,6 +117,7 @@ class Reply:
         self.body = body
         self.url = url
         self.written: WrittenValue | None = None
+        self.clean: Any = None
 
     def __repr__(self) -> str:
         return f"<Reply {self.status} {len(self.body)} bytes>"
@@ -194,6 +207,16 @@ class Reply:
         return "text/plain" if _is_json(self.media_type) else self.media_type
 
     def _json(self) -> Any:
+        body = self.body
+        if len(body) <= _FLAT_BYTES:
+            try:
+                value = orjson.loads(body)
+            except orjson.JSONDecodeError:
+                pass  # it may be text in another charset
+            else:
+                if is_clean_text_of_json(body):
+                    self.clean = value
+                return value
         where = _BareUrl(self.url)
         try:
             value, data = _parsed(self.body, where, self.charset, self.max_bytes, writes=True)

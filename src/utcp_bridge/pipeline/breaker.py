@@ -214,7 +214,11 @@ class Breakers:
                 return await inner(call, emit)
             key = manual, peer
             is_probe = bool(self._known) and self._admit(key)
-            began, ends = self.clock(), _end_of_call()
+            clock = CALL_CLOCK.get()
+            if clock is None or large_reader.get() is None:
+                began, ends = self.clock(), effective_deadline()
+            else:  # nothing but its clock limits a call for a client of the bridge
+                began, ends = clock.began, clock.ends
             try:
                 result = await inner(call, emit if emit is discard else self._noting(key, emit))
             except BaseException as error:
@@ -319,13 +323,3 @@ class Breakers:
                 self.tell({**news, "failures": breaker.failures})
         elif breaker.is_open and probe:
             self._journals[key].still_open(now, key, breaker)
-
-
-def _end_of_call() -> float:
-    """Return when the time of the present call is over, on the clock of the event loop.
-
-    Nothing but its clock limits a call for a client of the bridge, which is one with a reader of large replies. An
-    embedding program may have limits of its own: anyio looks for them in every scope around the call.
-    """
-    clock = CALL_CLOCK.get()
-    return effective_deadline() if clock is None or large_reader.get() is None else clock.ends

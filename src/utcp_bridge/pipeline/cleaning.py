@@ -70,6 +70,8 @@ async def _cleaned(inner: Next, call: Call, emit: Emit) -> Result:
         raise
     if result.failure is not None:
         await in_slices(clean_error_in_steps(result.failure))
+    if result.clean is result.value and (not result.meta or _is_status(result.meta)):
+        return result
     written = result.data
     if isinstance(result.value, Deferred):
         value: Any = result.value.then(clean_in_steps)

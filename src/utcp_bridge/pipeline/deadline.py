@@ -7,7 +7,11 @@ include the time in which an MCP server waits for an answer of the caller itself
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from math import inf
+from time import monotonic
+from typing import Final
 
 from utcp_bridge.errors import DeadlineExceeded
 from utcp_bridge.late.records import dataclass
@@ -16,7 +20,10 @@ from utcp_bridge.pipeline import Next
 from utcp_bridge.tasks import TimeLimit, loop_time, scope_until
 from utcp_bridge.upstream import CALL_CLOCK, CallClock
 
-__all__ = ["Deadline", "LargeReplies"]
+__all__ = ["Deadline", "LargeReplies", "TimeLimits"]
+
+_TICK_SECONDS: Final = 0.001
+"""What timers of uvloop are rounded to."""
 
 
 def _never(_tool: Tool) -> bool:
@@ -32,11 +39,13 @@ class Deadline:
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
         limit = self.seconds(tool)
-        limited = TimeLimit if self.ends_at_once(tool) else scope_until
+        if self.ends_at_once(tool):
+            return _bounded_by_timer(tool, inner, limit)
 
         async def bounded(call: Call, emit: Emit) -> Result:
-            with limited(loop_time() + limit) as scope:
-                token = CALL_CLOCK.set(CallClock(scope))
+            began = loop_time()
+            with scope_until(began + limit) as scope:
+                token = CALL_CLOCK.set(CallClock(scope, began))
                 try:
                     return await inner(call, emit)
                 finally:
@@ -44,6 +53,65 @@ class Deadline:
             raise _late(tool, limit)
 
         return bounded
+
+
+def _bounded_by_timer(tool: Tool, inner: Next, seconds: float) -> Next:
+    limits = TimeLimits(seconds)
+
+    async def bounded(call: Call, emit: Emit) -> Result:
+        with limits.begin() as limit:
+            token = CALL_CLOCK.set(CallClock(limit, limits.began))
+            try:
+                return await inner(call, emit)
+            finally:
+                CALL_CLOCK.reset(token)
+        raise _late(tool, seconds)
+
+    return bounded
+
+
+class TimeLimits:
+    """Makes time limits of one length. They share one timer, because a timer costs more than the rest of a limit.
+
+    Each limit ends after those that began before it. So the timer is that of the oldest one that has not ended, or of
+    one before it: then it only waits for the next.
+    """
+
+    __slots__ = ("_loop", "_seconds", "_timer", "began", "running")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.began = 0.0
+        """When the last one began, on the clock of the event loop."""
+        self.running: dict[TimeLimit, None] = {}
+        """In the order of their deadlines."""
+
+    def begin(self) -> TimeLimit:
+        """Return a limit that begins now, for a block that is entered at once."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._timer, self.running = loop, None, {}
+        began = self.began = loop.time()
+        ends = began + self._seconds
+        if self._timer is None and ends != inf:
+            self._timer = loop.call_at(ends, self._look)
+        return TimeLimit(ends, self.running)
+
+    def _look(self) -> None:
+        """End the limits whose deadline has come, and wait for the next one."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # the timer is one of a former event loop
+            return
+        self._timer = None
+        now = loop.time()
+        for limit in list(self.running):
+            if limit.deadline > now:
+                self._timer = loop.call_at(max(limit.deadline, now + _TICK_SECONDS), self._look)
+                return
+            del self.running[limit]
+            limit.expire()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +131,11 @@ class LargeReplies:
             reader = large_reader.get()
             if reader is None:
                 return await inner(call, emit)
-            ends = loop_time() + limit
+            began = monotonic()  # takes a tenth of the time of `loop_time`
             result = await inner(call, emit)
             if not isinstance(result.value, Deferred):
                 return result
-            with scope_until(ends):
+            with scope_until(loop_time() + limit - (monotonic() - began)):
                 return await reader(tool, result)
             raise _late(tool, limit)
 

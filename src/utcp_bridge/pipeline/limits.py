@@ -24,6 +24,7 @@ from utcp_bridge.model import CALLER, Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.stores.limiter import Bucket, Lease, SharedLimits, Slots, Uncovered
+from utcp_bridge.tasks import loop_time
 from utcp_bridge.upstream import CALL_CLOCK
 
 __all__ = ["Allowance", "Limits", "allowance_of"]
@@ -188,7 +189,8 @@ class _Slot:
 
     def end(self) -> None:
         self.is_over = True
-        self.give_up()
+        if self.is_held:
+            self.give_up()
 
 
 @dataclass(slots=True, eq=False)
@@ -220,13 +222,15 @@ class Limits:
 
         async def limited(call: Call, emit: Emit) -> Result:
             gate = self.gates.get(manual)
-            if gate is None or gate.allowance != allowance:
+            if gate is None or (gate.allowance is not allowance and gate.allowance != allowance):
                 gate = self.gates[manual] = _Gate(manual, allowance)
+            slot, clock = _Slot(gate), CALL_CLOCK.get()
             if gate.free > 0 and allowance.rate is None:
                 gate.free -= 1
             else:
                 await gate.enter(CALLER.get())
-            slot, clock = _Slot(gate), CALL_CLOCK.get()
+                if clock is not None:
+                    clock.began = loop_time()
             if clock is not None:
                 clock.place = slot
             cohort = self.cohorts.get(manual) or self.cohorts.setdefault(manual, _Cohort())
@@ -234,6 +238,8 @@ class Limits:
             try:
                 if self.shared is not None and (allowance.is_shared or allowance.rate is not None):
                     slot.lease = await _among_all(self.shared, gate)
+                    if clock is not None:
+                        clock.began = loop_time()
                 return await inner(call, _counting(emit, allowance.partials) if emits else emit)
             finally:
                 cohort.leave()

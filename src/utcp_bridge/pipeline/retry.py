@@ -61,6 +61,20 @@ class RetryBudget:
         return True
 
 
+class _Noting:
+    """Passes partial results on, and notes that there were some."""
+
+    __slots__ = ("_emit", "has_emitted")
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self.has_emitted = False
+
+    async def emit(self, partial: Any) -> None:
+        self.has_emitted = True
+        await self._emit(partial)
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Tries up to `times(tool)` more times, after the upstream's Retry-After, else with doubling pauses and jitter.
@@ -83,19 +97,13 @@ class Retry:
             return inner
 
         async def retried(call: Call, emit: Emit) -> Result:
-            emitted = False
             budget = self._budget(manual, times)
-
-            async def noting(partial: Any) -> None:
-                nonlocal emitted
-                emitted = True
-                await emit(partial)
-
+            noting = _Noting(emit) if emits else None
             for attempt in range(times):
                 try:
-                    return await inner(call, noting if emits else emit)
+                    return await inner(call, emit if noting is None else noting.emit)
                 except UtcpError as error:
-                    if emitted or not error.retryable:
+                    if (noting is not None and noting.has_emitted) or not error.retryable:
                         raise
                     pause = self._pause(error, attempt)
                     now = anyio.current_time()

@@ -108,6 +108,8 @@ class _SentBack:
         """Return the arguments, as the same object if there is nothing to repair."""
         if self._dropped and not self._dropped.isdisjoint(arguments):
             arguments = {name: value for name, value in arguments.items() if name not in self._dropped}
+        if not self._filled:
+            return arguments
         more = {to: arguments[of] for to, of in self._filled.items() if to not in arguments and of in arguments}
         return {**arguments, **more} if more else arguments
 

@@ -107,8 +107,9 @@ def percent_encode(text: str, *, argument: str, safe: str = "") -> str:
 
     :raises InvalidArguments: the text contains a lone surrogate, which has no UTF-8 form.
     """
-    if not safe and _UNRESERVED.fullmatch(text):
-        return text  # `quote` would return it too, and takes ten times as long
+    # `quote` would return these too, and takes ten times as long
+    if (text.isalnum() and text.isascii()) or (not safe and _UNRESERVED.fullmatch(text)):
+        return text
     try:
         return quote(text, safe=safe)
     except UnicodeEncodeError as error:
@@ -184,7 +185,7 @@ def encode_query(pairs: Iterable[tuple[str, Any]]) -> str:
         for item in cast("Iterable[Any]", value) if isinstance(value, _ARRAYS) else (value,):
             if item is None:
                 continue
-            text = format_scalar(item)
+            text = item if isinstance(item, str) else format_scalar(item)
             room -= len(key) + len(text) + 2
             if room < 0:
                 refuse_long_url(name)

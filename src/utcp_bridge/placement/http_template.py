@@ -75,16 +75,13 @@ class _Body:
 
     def encoded(self, arguments: JsonObject, rest: JsonObject) -> EncodedBody | None:
         """Return the body, or None if the request has no body."""
-        value = self._value(arguments, rest)
-        return None if value is None else self.write({self.argument: value})
-
-    def _value(self, arguments: JsonObject, rest: JsonObject) -> Any:
         if self.template is not None:
             value = self.template.render(arguments, context=Context.JSON)
-            return None if value is OMITTED else value
-        if self.argument == WHOLE_REST:
-            return rest or None
-        return arguments.get(self.argument)
+        elif self.argument == WHOLE_REST:
+            value = rest or None
+        else:
+            value = arguments.get(self.argument)
+        return None if value is None or value is OMITTED else self.write({self.argument: value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +104,9 @@ class Placement:
         """
         headers = self.headers.build(arguments)
         used = self.used
-        rest = {name: value for name, value in arguments.items() if name not in used}
+        rest = arguments
+        if not used.isdisjoint(arguments):
+            rest = {name: value for name, value in arguments.items() if name not in used}
         content: bytes | None = None
         if self.body is not None and (encoded := self.body.encoded(arguments, rest)) is not None:
             content = encoded.content

@@ -60,7 +60,11 @@ class UrlPlan:
 
         :raises InvalidArguments: an argument is missing or does not fit its place.
         """
-        url = "".join([piece if isinstance(piece, str) else piece(arguments) for piece in self.pieces])
+        pieces = self.pieces
+        if len(pieces) == 1 and isinstance(pieces[0], str):
+            url = pieces[0]
+        else:
+            url = "".join([piece if isinstance(piece, str) else piece(arguments) for piece in pieces])
         if query:
             url = f"{url}&{query}" if self.has_query else f"{url}?{query}"
         if len(url) > MAX_URL:

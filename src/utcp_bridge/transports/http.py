@@ -89,7 +89,7 @@ class HttpTransport(Transport[HttpTemplate]):
         value = reply.value()
         if value is None and template.http_method in {"HEAD", "OPTIONS"}:
             value = _informative_headers(reply)
-        return Result(located(value, reply), meta=_meta(reply), written=reply.written)
+        return Result(located(value, reply), meta=_meta(reply), written=reply.written, clean=reply.clean)
 
     async def explain(self, target: Target[HttpTemplate], call: Call) -> NativeRequest:
         """Return the request."""

@@ -118,6 +118,8 @@ class KnownReplies:
         self._last: _KnownReply | None = None
         """That of the last reply, which the next one has as a rule."""
         self._misses = 0
+        self._same: tuple[bytes, int, Head] | None = None
+        """The last known head with its blank line, the length of the whole reply, and what was read of it."""
 
     @property
     def is_learning(self) -> bool:
@@ -126,6 +128,10 @@ class KnownReplies:
 
     def find(self, data: bytes) -> tuple[Head, bytes] | None:
         """Return the head and the body of a reply that is whole and has a known head; None for any other."""
+        same = self._same
+        if same is not None and len(data) == same[1] and data.startswith(same[0]):
+            self._misses = 0
+            return same[2], data[len(same[0]) :]
         end = data.find(_END)
         if not self._known or not 0 < end <= _MAX_HEAD_BYTES:
             return None
@@ -140,7 +146,9 @@ class KnownReplies:
         if known is None or length is None or int(length) != len(data) - end - 4:
             return None
         self._misses = 0
-        return known.head(length, date), data[end + 4 :]
+        head = known.head(length, date)
+        self._same = data[: end + 4], len(data), head
+        return head, data[end + 4 :]
 
     def learn(self, data: bytes, message: Any) -> None:
         """Keep the head that the parser has read as `message`, if `data` is the whole reply."""

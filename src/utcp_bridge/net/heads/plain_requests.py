@@ -27,7 +27,8 @@ from utcp_bridge.net.heads.request_heads import RequestHeads
 from utcp_bridge.placement.request import RequestParts
 
 __all__ = [
-    "IDLE_SECONDS", "MAX_HEADER_BYTES", "PlainReply", "PlainRequests", "WholeReply", "has_known_parts", "is_plain",
+    "IDLE_SECONDS", "MAX_HEADER_BYTES", "Begun", "PlainReply", "PlainRequests", "WholeReply", "has_known_parts",
+    "is_plain",
 ]  # fmt: skip
 
 MAX_HEADER_BYTES: Final = 65536
@@ -39,6 +40,7 @@ _PLAIN_BODY: Final = 1 << 16
 _PLAIN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """Sent once more if the connection ends before a reply (RFC 9110 9.2.2): the server may have closed it meanwhile."""
+_AFTER_SCHEME: Final = len("https://")
 _FINAL: Final = 200
 _SWITCHING: Final = 101
 _MAX_PLACES: Final = 1024
@@ -144,6 +146,27 @@ class _Used:
         self.since = 0.0
 
 
+class Begun:
+    """A request that was written to a connection which waited. `waiter` is what `PlainProtocol.expect` returned."""
+
+    __slots__ = ("_requests", "used", "waiter")
+
+    def __init__(
+        self, requests: PlainRequests, used: _Used, waiter: asyncio.Future[tuple[Head, bytes] | None] | None
+    ) -> None:
+        self._requests = requests
+        self.used = used
+        self.waiter = waiter
+
+    def park(self) -> None:
+        """Let the connection wait for the next request: the reply has come whole."""
+        self._requests.park(self.used)
+
+    def close(self) -> None:
+        """Close the connection: nobody waits for the reply."""
+        self.used.connection.close()
+
+
 class _PoolPlace(aiohttp.ClientRequest):
     """What names a place of the pool: a request to the origin, which is never sent. Its key is made once.
 
@@ -153,6 +176,7 @@ class _PoolPlace(aiohttp.ClientRequest):
     def __init__(self, origin: URL, **options: Any) -> None:
         super().__init__(hdrs.METH_GET, origin, loop=asyncio.get_running_loop(), **options)
         self._key = super().connection_key
+        self.authority = origin.raw_authority
         self.parked: list[_Used] = []
 
     @property
@@ -178,6 +202,8 @@ class PlainRequests:
         self._connector = connector
         self._timeout = timeout
         self._places: dict[tuple[str, str, bool], _PoolPlace] = {}
+        self._origins: dict[str, _PoolPlace] = {}
+        """The places of `_places` again, by the beginning of URLs that were sent."""
         self._room = connector.limit // _PARKED_SHARE if connector.limit else _MAX_PLACES
         """How many more connections may wait."""
         self._sweep: asyncio.TimerHandle | None = None
@@ -188,20 +214,25 @@ class PlainRequests:
         target: URL,
         headers: Iterable[tuple[str, str]],
         own: dict[str, Any] | None = None,
+        begun: Begun | None = None,
     ) -> PlainReply | WholeReply:
         """Send a request for which `is_plain` is true, and return the head of its reply.
 
         `own` has the TLS options of the manual's own origins. One that may be repeated is sent twice if the connection
-        ends before a reply.
+        ends before a reply. `begun` is the same request, if `begin` has sent it already.
         """
         method = parts.method
         request = self._heads.written(method, target, headers, parts.body)
         place = self._places.get((target.scheme, target.raw_authority, own is not None)) or self._place(target, own)
         is_last = method not in _REPEATABLE
         while True:
-            used = (self._parked(place) if place.parked else None) or await self._connected(place)
+            if begun is not None:
+                used = begun.used
+            else:
+                used = (self._parked(place) if place.parked else None) or await self._connected(place)
             try:
-                waiter = _begin(used.protocol, method, request)
+                waiter = _begin(used.protocol, method, request) if begun is None else begun.waiter
+                begun = None
                 if waiter is not None and (known := await waiter) is not None:
                     head, data = known
                     self.park(used)
@@ -222,6 +253,34 @@ class PlainRequests:
                 raise
             else:
                 return PlainReply(self, message, content, target, used)
+
+    def remember(self, url: str, target: URL, own: dict[str, Any] | None) -> None:
+        """Note to which place requests belong whose URL begins like this one, for `begin`.
+
+        It takes the URL apart at the first slash after the host, so `target` must say the same of it.
+        """
+        end = url.find("/", _AFTER_SCHEME)
+        origin = url[:end]
+        if end < 0 or origin in self._origins:
+            return
+        place = self._places.get((target.scheme, target.raw_authority, own is not None))
+        if place is not None and origin == f"{target.scheme}://{target.raw_authority}" and url == str(target):
+            self._origins[origin] = place
+
+    def begin(self, parts: RequestParts) -> Begun | None:
+        """Send a request for which `is_plain` is true without waiting for anything, if that is possible.
+
+        It is if its origin and its header lines are known and a connection waits. Its URL must be encoded.
+        """
+        url = parts.url
+        end = url.find("/", _AFTER_SCHEME)
+        place = self._origins.get(url[:end]) if end > 0 else None
+        if place is None or not place.parked or "#" in url or url[-1] == "?":
+            return None
+        request = self._heads.written_at_once(parts.method, place.authority, url[end:], parts.headers, parts.body)
+        if request is None or (used := self._parked(place)) is None:
+            return None
+        return Begun(self, used, _begin(used.protocol, parts.method, request))
 
     def park(self, used: _Used) -> None:
         """Let a connection wait for the next request. If the server did not take the whole last one, end it."""
@@ -249,6 +308,7 @@ class PlainRequests:
             for place in self._places.values():
                 self._drop(place, len(place.parked))
             self._places.clear()
+            self._origins.clear()
         tls = {} if own is None else {name: own[name] for name in ("ssl", "server_hostname")}
         made = self._places[target.scheme, target.raw_authority, own is not None] = _PoolPlace(target.origin(), **tls)
         return made
@@ -258,10 +318,10 @@ class PlainRequests:
         while place.parked:
             used = place.parked.pop()
             self._room += 1
-            protocol = used.protocol
-            is_new = monotonic() - used.since < IDLE_SECONDS
+            transport = used.protocol.transport
+            is_open = transport is not None and not transport.is_closing()
             # `should_close`: a server sends something without being asked
-            if is_new and protocol.is_connected() and not protocol.should_close:
+            if is_open and monotonic() - used.since < IDLE_SECONDS and not used.protocol.should_close:
                 return used
             used.connection.close()
         return None

@@ -86,9 +86,14 @@ class RequestHeads:
             traced = (*given, ("traceparent", trace)) if trace else given
             parts = self._keep(key, _head_lines(method, target, traced, has_body=body is not None))
         lines = f"{parts[0]}{trace}{parts[1]}" if trace else parts[0]
-        if body is None:
-            return f"{method} {target.raw_path_qs} HTTP/1.1\r\n{lines}\r\n".encode()
-        return f"{method} {target.raw_path_qs} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        return _request(method, target.raw_path_qs, lines, body)
+
+    def written_at_once(
+        self, method: str, authority: str, path: str, headers: list[tuple[str, str]], body: bytes | None
+    ) -> bytes | None:
+        """Return what `written` returns, if it has written the same header lines before; None for all others."""
+        parts = self._lines.get((method, authority, tuple(headers), False, body is None))
+        return None if parts is None else _request(method, path, parts[0], body)
 
     def _keep(self, key: _Key, lines: str) -> tuple[str, str]:
         """Keep header lines: what is before the trace, and what is after it."""
@@ -101,6 +106,12 @@ class RequestHeads:
                 self._lines.clear()
             self._lines[key] = before, after
         return before, after
+
+
+def _request(method: str, path: str, lines: str, body: bytes | None) -> bytes:
+    if body is None:
+        return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode()
+    return f"{method} {path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def _head_lines(method: str, target: URL, headers: Iterable[tuple[str, str]], *, has_body: bool) -> str:
