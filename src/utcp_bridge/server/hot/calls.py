@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Final, cast
 
 import anyio
@@ -191,19 +191,8 @@ class HotCalls:
             protocol_version=connection.protocol_version,
             request=http_request,
         )
-        spans = self._spans
-        result: Any = self._server.shortcut(ctx, self._next) if spans is None else self._with_spans(spans, ctx, meta)
-        return result  # type: ignore[no-any-return]
-
-    async def _with_spans(self, spans: ServerSpans, ctx: Context, meta: Any) -> JsonObject:
-        left, parent = spans.enter(meta)
-        if left is None:
-            noted: JsonObject = await spans.noted(ctx, parent, partial(self._server.shortcut, ctx, self._next))
-            return noted
-        try:
-            result: Any = await self._server.shortcut(ctx, self._next)
-        finally:
-            spans.leave(left)
+        spans, serve = self._spans, self._server.shortcut
+        result: Any = serve(ctx, self._next) if spans is None else spans.served(ctx, serve, self._next)
         return result  # type: ignore[no-any-return]
 
     async def _next(self, ctx: Context) -> JsonObject:
