@@ -1,8 +1,11 @@
-"""What traces, metrics and the access log cost a call: `python -m benchmarks.sight [--rounds N] [--starts N]`.
+"""What traces, metrics and the access log cost a call: `python -m benchmarks.sight [--instructions]`.
 
 Bridges that differ in their telemetry alone take turns in short bursts, as in `benchmarks.access`. A figure is the CPU
 time of a call, in all threads, as a multiple of that of the bridge without telemetry, round by round. What a call costs
 when the spans are exported is in it: the collector is another process, which counts the spans that it receives.
+
+`--instructions` counts the processor's instructions in place of the time, as in `benchmarks.access`: those of the whole
+process, with all threads and what the end of the bridge sends. A machine that is busy does not change them.
 """
 
 from __future__ import annotations
@@ -11,17 +14,22 @@ import argparse
 import asyncio
 import contextlib
 import json
+import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from shutil import which
 from statistics import fmean, median, quantiles
 from time import monotonic
-from typing import Any
+from typing import Any, Literal, cast
 
-from benchmarks.access import IN_FLIGHT, SETTLING_SECONDS, TOOLS, WARM_SECONDS
-from benchmarks.harness.clients import SPAN, HttpLane, run_burst
+from benchmarks.access import IN_FLIGHT, MAX_SECONDS, TOOLS
+from benchmarks.harness.clients import SPAN, HttpLane, PipeClient, list_tools, run_burst
+from benchmarks.harness.cost import SETTLING_SECONDS, WARM_SECONDS
 from benchmarks.harness.messages import ERAS, Address, Era, Load
 from benchmarks.harness.processes import BRIDGE, CLIENT_CORE, Running, catalogue, pin, start, upstream, write_config
 
@@ -70,6 +78,12 @@ SIGHTS: Mapping[str, Sight] = {
     "traces 1 %, metrics, access log": Sight({**LOG, "telemetry": {"metrics": True}}, share=0.01),
 }
 """What is compared; `off, again` shows what the figures are worth."""
+Way = Literal["2026-07-28", "2025-11-25", "stdio 2026-07-28", "stdio 2025-11-25"]
+WAYS: tuple[Way, ...] = ("2026-07-28", "2025-11-25", "stdio 2026-07-28", "stdio 2025-11-25")
+"""Versions of the protocol, over HTTP or over stdio."""
+UNCOUNTED, COUNTED = 300, 1_000
+"""Calls before the instructions are counted, and while they are."""
+COUNTER = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=/dev/null"]
 
 
 @dataclass
@@ -120,24 +134,34 @@ def collecting() -> Iterator[Collector]:
         running.stop()
 
 
+def config_of(sight: Sight, folder: Path, port: int) -> Path:
+    """Write the configuration of a bridge whose tools are those of the upstream on this port."""
+    manual = folder / "manual.json"
+    manual.write_text(json.dumps(catalogue(TOOLS, port)), encoding="utf-8")
+    path = write_config(folder, {"catalogue": {"call_template_type": "file", "file_path": str(manual)}})
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["bridge"] |= sight.settings
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return path
+
+
+def load_of(era: Era) -> Load:
+    """Return the call that is repeated."""
+    return Load(era, BRIDGE.tool(TOOLS - 1), {"q": "tea", "limit": 5}, b"pong")
+
+
 @contextlib.asynccontextmanager
 async def serving(name: str, era: Era, port: int, collector: int, command: Sequence[str]) -> AsyncIterator[Variant]:
     """Start a bridge of `SIGHTS`."""
     sight = SIGHTS[name]
     with tempfile.TemporaryDirectory(prefix="benchmark-sight-") as written:
-        folder = Path(written)
-        manual = folder / "manual.json"
-        manual.write_text(json.dumps(catalogue(TOOLS, port)), encoding="utf-8")
-        path = write_config(folder, {"catalogue": {"call_template_type": "file", "file_path": str(manual)}})
-        config = json.loads(path.read_text(encoding="utf-8"))
-        config["bridge"] |= sight.settings
-        path.write_text(json.dumps(config), encoding="utf-8")
+        path = config_of(sight, Path(written), port)
         arguments = [*command, str(path), *BRIDGE.http_flags]
         running = start(arguments, environment=sight.environment(name, collector))
         try:
             address = await asyncio.to_thread(running.wait_for_url)
             address = replace(address, headers=(TRACE,) if sight.is_traced_by_callers else ())
-            yield Variant(running, address, Load(era, BRIDGE.tool(TOOLS - 1), {"q": "tea", "limit": 5}, b"pong"))
+            yield Variant(running, address, load_of(era))
         finally:
             running.stop()
 
@@ -197,6 +221,87 @@ async def _round(variants: Mapping[str, Variant], found: Mapping[str, Found]) ->
         found[name].pairs.append((off, fmean(samples)))
 
 
+async def count(names: Sequence[str], way: Way, python: str) -> AsyncIterator[str]:
+    """Yield the rows of a table of instructions."""
+    off = 0.0
+    with upstream() as port, collecting() as collector:
+        for name in names:
+            found, spans = await _instructions(name, way, port, collector, python)
+            off = off or found
+            yield f"| {way} | {name} | {found:,.0f} | {found - off:+,.0f} | {found / off:.3f} | {spans:.2f} |"
+
+
+async def _instructions(
+    name: str, way: Way, port: int, collector: Collector, python: str
+) -> tuple[float, float]:
+    """Return the instructions of a call, and its spans. Those of the start are not counted, for they take longer."""
+    sight, era = SIGHTS[name], cast("Era", way.removeprefix("stdio "))
+    is_http = way == era
+    with tempfile.TemporaryDirectory(prefix="benchmark-sight-") as written:
+        path = config_of(sight, Path(written), port)
+        command = [*COUNTER, python, "-m", "utcp_bridge", "serve", str(path), *(BRIDGE.http_flags if is_http else ())]
+        environment = {"PYTHONHASHSEED": "0", **sight.environment(name, collector.port)}
+        running = start(command, environment=environment)
+        try:
+            open_lanes = partial(_http_lanes if is_http else _stdio_lanes, running, sight, era)
+            async with open_lanes() as lanes:
+                await run_burst(lanes, load_of(era), MAX_SECONDS * 10, UNCOUNTED)
+            before = await _arrived(collector, name, sight, UNCOUNTED)
+            async with open_lanes() as lanes:  # new ones, because servers close idle ones
+                _switch(running, "on")
+                done = await run_burst(lanes, load_of(era), MAX_SECONDS * 10, COUNTED)
+            calls = len(done.latencies)
+            spans = await _arrived(collector, name, sight, UNCOUNTED + calls) - before
+            _switch(running, "off")
+        finally:
+            with contextlib.suppress(BrokenPipeError):
+                running.stdin.close()
+            running.process.terminate()
+            running.process.wait(MAX_SECONDS)
+            running.ended.wait(MAX_SECONDS)
+            running.stop()
+    told = [int(one) for one in re.findall(r"Collected : (\d+)", "\n".join(running.errors))]
+    if not told:
+        raise RuntimeError(f"valgrind counted nothing: {running.errors[-3:]}")
+    return max(told) / calls, spans / calls
+
+
+def _switch(running: Running, state: str) -> None:
+    """Turn counting on or off."""
+    subprocess.run(["callgrind_control", "-i", state, str(running.process.pid)], check=True, capture_output=True)
+
+
+async def _arrived(collector: Collector, name: str, sight: Sight, calls: int) -> int:
+    """Return how many spans of a service arrived, after those of so many calls if each is sampled."""
+    ends = monotonic() + MAX_SECONDS
+    while (found := (await asyncio.to_thread(collector.spans)).get(name, 0)) < 2 * calls * (sight.share == 1.0):
+        if monotonic() > ends:
+            raise RuntimeError(f"{name}: only {found} spans of {calls} calls have arrived.")
+        await asyncio.sleep(0.1)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _http_lanes(running: Running, sight: Sight, era: Era) -> AsyncIterator[list[HttpLane] | list[PipeClient]]:
+    address = await asyncio.to_thread(running.wait_for_url, MAX_SECONDS * 5)  # valgrind starts it slowly
+    address = replace(address, headers=(TRACE,) if sight.is_traced_by_callers else ())
+    lanes = [await HttpLane.open(address, era) for _ in range(IN_FLIGHT)]
+    try:
+        yield lanes
+    finally:
+        for lane in lanes:
+            lane.close()
+
+
+@contextlib.asynccontextmanager
+async def _stdio_lanes(running: Running, sight: Sight, era: Era) -> AsyncIterator[list[HttpLane] | list[PipeClient]]:
+    del sight
+    if running.client is None:
+        running.client = await PipeClient.open(running.stdin, running.stdout, era)
+        await list_tools(running.client)
+    yield [running.client] * IN_FLIGHT  # type: ignore[list-item]
+
+
 async def main(given: list[str] | None = None) -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sight", description=(__doc__ or "").partition("\n")[0])
@@ -204,11 +309,22 @@ async def main(given: list[str] | None = None) -> None:
     parser.add_argument("--starts", type=int, default=3, help="how often new processes are started")
     parser.add_argument("--minutes", type=float, default=15.0, help="no round begins later, but for the first two")
     parser.add_argument("--era", choices=ERAS, action="append", help="versions of the protocol; default: both")
+    parser.add_argument("--instructions", action="store_true", help="count instructions with valgrind, once a row")
+    parser.add_argument("--way", choices=WAYS, action="append", help="of instructions; default: HTTP, both versions")
     parser.add_argument("--only", action="append", choices=list(SIGHTS), help="what to compare; may be given again")
     parser.add_argument("--python", default=sys.executable, help="an interpreter that has another version")
     options = parser.parse_args(given)
     pin(0, CLIENT_CORE)
     names = list(dict.fromkeys([OFF, *(options.only or SIGHTS)]))
+    if options.instructions:
+        if which("valgrind") is None:
+            parser.error("--instructions needs valgrind. Install the package of that name.")
+        print("| protocol | telemetry | instructions a call | added | x off | spans a call |")
+        print("| --- | --- | --- | --- | --- | --- |", flush=True)
+        for way in options.way or ERAS:
+            async for line in count(names, way, options.python):
+                print(line, flush=True)
+        return
     print("| protocol | telemetry | CPU us/call | added us | x off, median [quartiles] | spans a call | rounds |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for era in options.era or ERAS:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 SERVER_CORE, CLIENT_CORE = 0, 1
 _URL = re.compile(r"http://([\d.]+):(\d+)(/\S*)")
 _PATIENCE = 60.0
+"""Seconds that a server has for its start."""
 
 
 def pin(pid: int, core: int) -> None:
@@ -120,6 +121,8 @@ class Running:
     process: subprocess.Popen[bytes]
     errors: list[str] = field(default_factory=list)
     url: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Its stderr has ended."""
     address: Address | None = None
 
     def listen(self) -> None:
@@ -132,9 +135,10 @@ class Running:
                 self.address = Address(match[1], int(match[2]), match[3])
                 self.url.set()
         self.url.set()
+        self.ended.set()
 
-    def wait_for_url(self) -> Address:
-        self.url.wait(_PATIENCE)
+    def wait_for_url(self, seconds: float = _PATIENCE) -> Address:
+        self.url.wait(seconds)
         if self.address is None:
             raise RuntimeError("The server did not start:\n" + "\n".join(self.errors[-20:]))
         return self.address

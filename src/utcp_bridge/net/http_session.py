@@ -482,11 +482,7 @@ class HttpSession:
 
 def _traced(parts: RequestParts) -> RequestParts:
     """Note a request in the current span, and add the headers that carry the trace."""
-    if trace_context.is_recording():
-        url = URL(parts.url)
-        trace_context.annotate(
-            http__request__method=parts.method, server__address=url.host or "", server__port=url.port or 0
-        )
+    trace_context.note_request(parts.method, parts.url)
     headers = [*parts.headers, *trace_context.passed_on(parts.headers)]
     return RequestParts(parts.method, parts.url, headers, parts.body)
 

@@ -71,20 +71,25 @@ def tracing(tool: Tool, inner: Next) -> Next:
     """Note each attempt of a tool's calls. The layer is left out while there is no tracer (`trace_context.begin`)."""
     if not trace_context.is_on():
         return inner
-    name, fixed = f"{tool.kind} {tool.qualified_name}", {"utcp.tool": tool.qualified_name, "utcp.kind": tool.kind}
+    name = tool.qualified_name
+    fixed = {"utcp.tool": name, "utcp.kind": tool.kind, "utcp.manual": tool.manual}
+    attempts = trace_context.Attempts(f"{tool.kind} {name}", fixed, "utcp.call")
 
     def traced(call: Call, emit: Emit) -> Awaitable[Result]:
         return inner(call, emit) if trace_context.is_unsampled() else noted(call, emit)
 
     async def noted(call: Call, emit: Emit) -> Result:
-        with trace_context.attempt_span(name, {**fixed, "utcp.manual": tool.manual, "utcp.call": call.id}) as span:
-            try:
-                result = await inner(call, emit)
-            except BaseException as error:
-                span.set_attribute("error.type", outcome_of(error))
-                raise
+        span, token = attempts.enter(call.id)
+        try:
+            result = await inner(call, emit)
+        except BaseException as error:
+            span.set_attribute("error.type", outcome_of(error))
+            raise
+        else:
             if result.failure is not None:
                 span.set_attribute("error.type", outcome_of(result.failure))
             return result
+        finally:
+            attempts.leave(span, token)
 
     return traced

@@ -384,4 +384,4 @@ def _tracing_is_configured() -> bool:
     """Return whether an OpenTelemetry SDK is the tracer provider. Without one, spans only cost time."""
     from opentelemetry import trace
 
-    return type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.sdk")
+    return trace_context.is_of_sdk(trace.get_tracer_provider())

@@ -19,9 +19,9 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
-__all__ = ["Deciding", "Unsampled"]
+__all__ = ["Deciding", "Placed", "Unsampled", "place_of"]
 
-_PARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-(0[0-3])")
+_PARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-(0[0-3])")
 """`traceparent` in the form of today (W3C Trace Context, section 3.2)."""
 _SAMPLED: Final = frozenset({"01", "03"})
 _W3C: Final = frozenset({"traceparent", "tracestate", "baggage"})
@@ -36,23 +36,32 @@ _RANDOM: Final = 0x02
 _SCOPE: Final = "utcp_bridge"
 
 
-class Unsampled(NonRecordingSpan):
-    """The place of a request in a trace of which nothing is noted. `traceparent` is what upstreams receive."""
+class Placed(NonRecordingSpan):
+    """A place in a trace that a caller notes. `traceparent` is its text, and the ids are read when somebody asks."""
 
     def __init__(self, traceparent: str, *, is_remote: bool) -> None:
         self.traceparent: Final = traceparent
-        self._is_remote = is_remote
+        self.is_remote: Final = is_remote
         self._read: SpanContext | None = None
 
     def get_span_context(self) -> SpanContext:
         """Return the ids, which few ask for."""
         if self._read is None:
-            _, ident, span, flags = self.traceparent.split("-")
-            self._read = SpanContext(int(ident, 16), int(span, 16), self._is_remote, TraceFlags(int(flags, 16)))
+            self._read = place_of(self.traceparent, is_remote=self.is_remote)
         return self._read
 
     def __repr__(self) -> str:
-        return f"Unsampled({self.traceparent!r})"
+        return f"{type(self).__name__}({self.traceparent!r})"
+
+
+class Unsampled(Placed):
+    """The place of a request in a trace of which nothing is noted. `traceparent` is what upstreams receive."""
+
+
+def place_of(traceparent: str, *, is_remote: bool) -> SpanContext:
+    """Return the ids of a valid `traceparent`."""
+    _, ident, span, flags = traceparent.split("-")
+    return SpanContext(int(ident, 16), int(span, 16), is_remote, TraceFlags(int(flags, 16)))
 
 
 class _Ids:
@@ -90,10 +99,13 @@ class Deciding:
     """What a tracer provider decides, as its sampler does; without one, that of the process."""
 
     unsampled: Final = Unsampled
+    placed: Final = Placed
     current_span: Final = staticmethod(trace.get_current_span)
     current: Final = staticmethod(get_current)
     leave: Final = staticmethod(detach)
     kinds: Final = trace.SpanKind
+    scope: Final = _SCOPE
+    """The name of the tracer of the bridge."""
 
     def __init__(self, provider: Any = None) -> None:
         provider = trace.get_tracer_provider() if provider is None else provider
@@ -105,12 +117,16 @@ class Deciding:
         """Whether the trace goes on in the form of W3C alone."""
         self.is_usual: Final = found is not None and self.is_w3c
         """Whether one decision is that of a whole request."""
-        self._key = next(iter(set_span_in_context(INVALID_SPAN, Context())))
+        self.key: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
+        """Under which a context has its span."""
         self.spans: Final = provider.get_tracer(_SCOPE)
         """The tracer of the bridge."""
         self._root = "" if found is None else found[1]
         self._ids = _Ids(provider.id_generator) if self.is_usual else None
         self._bound = _bound(self._root)
+        make = None if self._ids is None else getattr(provider, "lights", None)
+        self.lights: Final[Any] = None if make is None else make(self._ids)
+        """Begins spans that cost little (`Lights`); None if this provider has none."""
 
     def tracer(self, scope: str) -> Any:
         """Return a tracer of this scope, whose traces have the ids that `root` has chosen."""
@@ -124,15 +140,12 @@ class Deciding:
         """Return a new trace that is not noted; None if the tracer has to begin one."""
         return None if self._ids is None or self._bound is None else self._ids.unsampled(self._bound)
 
-    def continued(self, traceparent: str) -> Unsampled | NonRecordingSpan | None:
+    def continued(self, traceparent: str) -> Placed | None:
         """Return the place in the trace of a caller. None: `traceparent` is not of the usual form."""
         found = _PARENT.fullmatch(traceparent) if self.is_usual else None
         if found is None:
             return None
-        if found[3] not in _SAMPLED:
-            return Unsampled(traceparent, is_remote=True)
-        flags = TraceFlags(int(found[3], 16))
-        return NonRecordingSpan(SpanContext(int(found[1], 16), int(found[2], 16), is_remote=True, trace_flags=flags))
+        return (Placed if found[1] in _SAMPLED else Unsampled)(traceparent, is_remote=True)
 
     def continues(self, traceparent: bytes) -> bool:
         """Continue the trace of a caller in this task. False: `traceparent` is not of the usual form."""
@@ -141,14 +154,15 @@ class Deciding:
             attach(self.alone(span))
         return span is not None
 
-    @staticmethod
-    def enter(span: Any) -> Any:
-        """Make a span the current one, and return what `leave` needs."""
-        return attach(set_span_in_context(span))
+    def enter(self, span: Any, context: Context) -> Any:
+        """Make a span the current one in a context, and return what `leave` needs."""
+        if not context or (len(context) == 1 and self.key in context):
+            return attach(Context({self.key: span}))
+        return attach(set_span_in_context(span, context))
 
     def alone(self, span: Any) -> Context:
         """Return a context that has nothing but a span."""
-        return Context({self._key: span})
+        return Context({self.key: span})
 
 
 def _bound(root: str) -> int | None:

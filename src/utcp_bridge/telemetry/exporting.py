@@ -145,7 +145,9 @@ def _begin_spans() -> None:
             if span.instrumentation_scope is not None and span.instrumentation_scope.name == _SDK_SCOPE:
                 span.__class__ = without_texts(type(span))
 
-    if (add := getattr(trace.get_tracer_provider(), "add_span_processor", None)) is not None:
+    provider = trace.get_tracer_provider()
+    add = getattr(provider, "add_own_processor", getattr(provider, "add_span_processor", None))
+    if add is not None:
         add(WithoutTexts())
 
 
@@ -232,15 +234,13 @@ def _resource(environment: Mapping[str, str]) -> Any:
 
 def _start_traces(environment: Mapping[str, str]) -> Callable[[], None]:
     from opentelemetry import trace
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    from utcp_bridge.telemetry.light_spans import Provider
     from utcp_bridge.telemetry.span_bytes import SpanExporter
 
-    if type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.sdk"):
+    if trace_context.is_of_sdk(trace.get_tracer_provider()):
         return _nothing
-    provider = TracerProvider(resource=_resource(environment), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(SpanExporter()))
+    provider = Provider(environment, SpanExporter(), resource=_resource(environment), shutdown_on_exit=False)
     trace.set_tracer_provider(provider)
 
     def end() -> None:

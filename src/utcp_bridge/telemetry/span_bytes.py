@@ -9,7 +9,6 @@ opentelemetry/proto/trace/v1/trace.proto.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
 
@@ -18,19 +17,26 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
+from utcp_bridge.telemetry.light_spans import LightSpan
+from utcp_bridge.telemetry.otlp import attribute_bytes, part
+
 __all__ = ["SpanExporter", "encoded"]
 
 _TRACE_ID, _SPAN_ID, _PARENT, _NAME, _ATTRIBUTE, _STATUS = 1, 2, 4, 5, 9, 15
 _TIMES: Final = Struct("<BBBQBQ")
 """Kind, start and end, each behind its tag."""
 _KIND_TAG, _START_TAG, _END_TAG = 0x30, 0x39, 0x41
+_SPAN_TIMES: Final = Struct("<BQBQ")
 _FLAGS: Final = Struct("<BBI")
 _FLAGS_TAG: Final = (0x85, 0x01)
 _HAS_REMOTE, _IS_REMOTE = 0x100, 0x200
-_BOOL, _INT = b"\x10", b"\x18"
+_LOCAL_FLAGS: Final = _FLAGS.pack(*_FLAGS_TAG, _HAS_REMOTE)
+_REMOTE_FLAGS: Final = _FLAGS.pack(*_FLAGS_TAG, _HAS_REMOTE | _IS_REMOTE)
+_PLAIN_STATUS: Final = bytes((_STATUS << 3 | 2, 0))
+_SHORT: Final = 120
+"""Bytes of an attribute whose lengths take one byte each."""
 _CODE: Final = b"\x18"
 _MAX_BYTES: Final = 4 * 1024 * 1024
-_MAX_INT: Final = 2**63
 
 
 class SpanExporter(OTLPSpanExporter):
@@ -45,23 +51,59 @@ class SpanExporter(OTLPSpanExporter):
         return SpanExportResult.SUCCESS if send(data).success else SpanExportResult.FAILURE
 
 
-def encoded(spans: Iterable[ReadableSpan]) -> bytes:
+def encoded(spans: Iterable[ReadableSpan | LightSpan]) -> bytes:
     """Return spans as an `ExportTraceServiceRequest`."""
-    groups: dict[tuple[int, Any], list[ReadableSpan]] = {}
+    groups: dict[Any, list[ReadableSpan | LightSpan]] = {}
     for span in spans:
-        groups.setdefault((id(span.resource), span.instrumentation_scope), []).append(span)
+        key = span.shape.scope if type(span) is LightSpan else (id(span.resource), span.instrumentation_scope)
+        groups.setdefault(key, []).append(span)
     return b"".join(_group(group) for group in groups.values())
 
 
-def _group(spans: list[ReadableSpan]) -> bytes:
+def _group(spans: list[ReadableSpan | LightSpan]) -> bytes:
     """Return spans of one resource and one scope. These two are written by OpenTelemetry's encoder."""
-    around: Any = encode_spans(spans[:1]).resource_spans[0]
+    first = spans[0]
+    around: Any = encode_spans([first.readable() if type(first) is LightSpan else first]).resource_spans[0]
     scope = around.scope_spans[0]
     scope.ClearField("spans")
     head = scope.SerializeToString()
     around.ClearField("scope_spans")
-    inner = head + b"".join(_part(2, _span(span)) for span in spans)
-    return _part(1, around.SerializeToString() + _part(2, inner))
+    inner = head + b"".join([part(2, _light(span) if type(span) is LightSpan else _span(span)) for span in spans])
+    return part(1, around.SerializeToString() + part(2, inner))
+
+
+def _light(span: LightSpan) -> bytes:
+    """Return a light span. One that has more than is usual is written as one of the SDK."""
+    written, status, more, (request, asked) = span.shape.written, span.status, span.more, span.request
+    if written is None or not span.is_plain or (status is not None and status.description):
+        return _span(span.readable())
+    if more is not None and not (span.shape.keys.isdisjoint(more) and asked.keys().isdisjoint(more)):
+        return _span(span.readable())
+    head, before, after = written
+    try:
+        varying = span.varying.encode()
+        added = b"" if more is None else b"".join([attribute_bytes(name, value) for name, value in more.items()])
+    except (UnicodeEncodeError, TypeError):
+        return _span(span.readable())
+    name, size = span.shape.key_bytes, len(varying)
+    if len(name) + size < _SHORT:
+        # an attribute with its key, and its value with the text in it
+        varied = b"\x4a%c%b\x12%c\x0a%c%b" % (len(name) + size + 4, name, size + 2, size, varying)
+    else:
+        varied = part(_ATTRIBUTE, name + part(2, part(1, varying)))
+    parent = span.parent
+    return b"".join((
+        bytes.fromhex(f"0a10{span.trace}1208{span.ident}{parent and '2208'}{parent}"),
+        head,
+        _SPAN_TIMES.pack(_START_TAG, span.start_time, _END_TAG, span.end_time),
+        before,
+        varied,
+        after,
+        request,
+        added,
+        _PLAIN_STATUS if status is None else part(_STATUS, _CODE + bytes((status.status_code.value,))),
+        _REMOTE_FLAGS if span.is_parent_remote else _LOCAL_FLAGS,
+    ))  # fmt: skip
 
 
 def _span(span: ReadableSpan) -> bytes:
@@ -86,52 +128,18 @@ def _usual(span: ReadableSpan) -> bytes | None:
         return None
     if span.events or span.links or span.dropped_attributes or span.dropped_events or span.dropped_links:
         return None
-    said = _part(2, status.description.encode()) if status.description else b""
+    said = part(2, status.description.encode()) if status.description else b""
     code = status.status_code.value
     flags = _HAS_REMOTE | (_IS_REMOTE if parent is not None and parent.is_remote else 0)
     attributes: Mapping[str, Any] = span.attributes or {}
     parts = [
-        _part(_TRACE_ID, place.trace_id.to_bytes(16, "big")),
-        _part(_SPAN_ID, place.span_id.to_bytes(8, "big")),
-        b"" if parent is None else _part(_PARENT, parent.span_id.to_bytes(8, "big")),
-        _part(_NAME, span.name.encode()),
+        part(_TRACE_ID, place.trace_id.to_bytes(16, "big")),
+        part(_SPAN_ID, place.span_id.to_bytes(8, "big")),
+        b"" if parent is None else part(_PARENT, parent.span_id.to_bytes(8, "big")),
+        part(_NAME, span.name.encode()),
         _TIMES.pack(_KIND_TAG, span.kind.value + 1, _START_TAG, span.start_time, _END_TAG, span.end_time),
-        *[_attribute(name, value) for name, value in attributes.items()],
-        _part(_STATUS, said + (_CODE + bytes((code,)) if code else b"")),
+        *[attribute_bytes(name, value) for name, value in attributes.items()],
+        part(_STATUS, said + (_CODE + bytes((code,)) if code else b"")),
         _FLAGS.pack(*_FLAGS_TAG, flags),
     ]
     return b"".join(parts)
-
-
-@lru_cache(maxsize=1024, typed=True)
-def _attribute(name: str, value: Any) -> bytes:
-    """Return an attribute.
-
-    :raises TypeError: the value is neither text nor a whole number.
-    :raises UnicodeEncodeError: a text has half of a surrogate pair.
-    """
-    if type(value) is str:
-        inner = _part(1, value.encode())
-    elif type(value) is bool:
-        inner = _BOOL + bytes((value,))
-    elif type(value) is int and 0 <= value < _MAX_INT:
-        inner = _INT + _number(value)
-    else:
-        raise TypeError
-    return _part(_ATTRIBUTE, _part(1, name.encode()) + _part(2, inner))
-
-
-def _part(field: int, data: bytes) -> bytes:
-    """Return what has a length, behind its tag. `field` is below 16."""
-    return bytes((field << 3 | 2,)) + _number(len(data)) + data
-
-
-def _number(value: int) -> bytes:
-    if value < 0x80:
-        return bytes((value,))
-    found = bytearray()
-    while value >= 0x80:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)

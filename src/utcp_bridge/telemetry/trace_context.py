@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from utcp_bridge.telemetry.deciding import Deciding
 
 __all__ = [
-    "annotate", "attached", "attempt_span", "begin", "continue_in_task", "end", "is_on", "is_recording", "is_unsampled",
-    "passed_on", "passed_on_in_environment", "served", "with_baggage",
+    "Attempts", "attached", "begin", "continue_in_task", "end", "is_of_sdk", "is_on", "is_unsampled", "note_request",
+    "passed_on", "passed_on_in_environment", "request_attributes", "served", "with_baggage",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -33,13 +33,18 @@ def begin() -> bool:
     global _on, _otel  # noqa: PLW0603 - one tracer provider for the process, as in OpenTelemetry itself
     from opentelemetry import trace
 
-    is_there = type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.sdk")
+    is_there = is_of_sdk(trace.get_tracer_provider())
     if is_there:
         from utcp_bridge.telemetry.deciding import Deciding
 
         _otel = Deciding()
     _on = is_there
     return _on
+
+
+def is_of_sdk(provider: Any) -> bool:
+    """Return whether a tracer provider is one of an OpenTelemetry SDK."""
+    return any(kind.__module__.startswith("opentelemetry.sdk") for kind in type(provider).__mro__)
 
 
 def end() -> None:
@@ -119,20 +124,43 @@ def with_baggage(meta: Mapping[str, Any] | None) -> Generator[None]:
         context.detach(token)
 
 
-@contextmanager
-def attempt_span(name: str, attributes: dict[str, Any], *, serves: bool = False) -> Generator[Any]:
-    """Note one attempt at an upstream as a span of kind CLIENT. An exception is not noted: it may have a secret.
+class Attempts:
+    """Makes the spans of the attempts of one tool at its upstream, of kind CLIENT, while `is_on`.
 
-    With `serves` it is a request of a caller, and the kind is SERVER. Spans are made while `is_on`.
+    An exception is not noted in one: it may have a secret.
     """
-    kind = _otel.kinds.SERVER if serves else _otel.kinds.CLIENT
-    span = _otel.spans.start_span(name, kind=kind, attributes=attributes)
-    token = _otel.enter(span)
-    try:
-        yield span
-    finally:
+
+    def __init__(self, name: str, attributes: dict[str, str], varying: str) -> None:
+        """`varying` is the name of the attribute that is another one for each attempt. It is the last one."""
+        self._name, self._attributes, self._varying = name, attributes, varying
+        self._decided: Deciding | None = None
+        self._shape: Any = None
+
+    def enter(self, value: str) -> tuple[Any, Any]:
+        """Begin a span, make it the current one, and return it with what `leave` needs."""
+        decided = _otel
+        if decided is not self._decided:
+            self._decided = decided
+            self._shape = None if decided.lights is None else self._light(decided)
+        if self._shape is not None:
+            context = decided.current()
+            span = decided.lights.begin(self._shape, value, context.get(decided.key))
+            if span is not None:
+                return span, decided.enter(span, context)
+        attributes = {**self._attributes, self._varying: value}
+        span = decided.spans.start_span(self._name, kind=decided.kinds.CLIENT, attributes=attributes)
+        return span, decided.enter(span, decided.current())
+
+    def leave(self, span: Any, token: Any) -> None:
+        """End a span."""
         _otel.leave(token)
         span.end()
+
+    def _light(self, decided: Deciding) -> Any:
+        from utcp_bridge.telemetry.light_spans import Shape
+
+        scope = decided.lights.scope(decided.scope)
+        return Shape(scope, self._name, decided.kinds.CLIENT, self._attributes, self._varying)
 
 
 async def served(name: str, tool: str, work: Callable[[], Awaitable[T]]) -> T:
@@ -140,23 +168,36 @@ async def served(name: str, tool: str, work: Callable[[], Awaitable[T]]) -> T:
     if not _on:
         return await work()
     attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": tool}
-    with attempt_span(name, attributes, serves=True) as span:
-        try:
-            return await work()
-        except BaseException as error:
-            code = getattr(error, "code", None)
-            span.set_attribute("error.type", code if isinstance(code, str) else type(error).__name__)
-            raise
+    span = _otel.spans.start_span(name, kind=_otel.kinds.SERVER, attributes=attributes)
+    token = _otel.enter(span, _otel.current())
+    try:
+        return await work()
+    except BaseException as error:
+        code = getattr(error, "code", None)
+        span.set_attribute("error.type", code if isinstance(code, str) else type(error).__name__)
+        raise
+    finally:
+        _otel.leave(token)
+        span.end()
 
 
-def is_recording() -> bool:
-    """Return whether the current span notes anything, while `is_on`."""
-    return not is_unsampled() and bool(_otel.current_span().is_recording())
+def note_request(method: str, url: str) -> None:
+    """Note a request to an upstream in the current span, if it notes anything, while `is_on`."""
+    span = _otel.current().get(_otel.key)
+    if span is None or isinstance(span, _otel.placed):
+        return
+    if (note := getattr(span, "note_request", None)) is not None:
+        note(method, url)
+    elif span.is_recording():
+        span.set_attributes(request_attributes(method, url))
 
 
-def annotate(**attributes: str | int) -> None:
-    """Add attributes to the current span, while `is_on`. `__` in a name stands for a dot: `server__port`."""
-    _otel.current_span().set_attributes({name.replace("__", "."): value for name, value in attributes.items()})
+def request_attributes(method: str, url: str) -> dict[str, str | int]:
+    """Return what a span says of a request over HTTP."""
+    from yarl import URL
+
+    target = URL(url)
+    return {"http.request.method": method, "server.address": target.host or "", "server.port": target.port or 0}
 
 
 def passed_on(known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -177,8 +218,8 @@ def _plain_traceparent() -> str | None:
     if not _otel.is_w3c or len(context) != 1:  # the context has the baggage, too
         return None
     (span,) = context.values()
-    if type(span) is _otel.unsampled:
-        return span.traceparent
+    if (text := getattr(span, "traceparent", None)) is not None:
+        return text
     ids = _otel.current_span().get_span_context()
     if not ids.is_valid or ids.trace_state:
         return None

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Final, cast
 
 import anyio
@@ -216,30 +216,21 @@ class HotCalls:
         ctx = HotContext(request, exchange, connection, http_request)
         spans = self._spans
         if spans is not None:
-            return self._with_spans(spans, ctx, request.meta)
+            traced: Any = spans.served(ctx, self._in_full, self._next)
+            return traced  # type: ignore[no-any-return]
         if request.method == "tools/call" and (plain := self._server.plain_call(ctx)) is not None:
             return self._shaped_when_done(ctx.protocol_version, plain)
-        return self._in_full(ctx)
+        return self._in_full(ctx, self._next)
 
     async def _shaped_when_done(self, version: str, call: Awaitable[JsonObject]) -> JsonObject:
         return self.shaped(version, await call)
 
-    def _in_full(self, ctx: HotContext) -> Awaitable[JsonObject]:
+    def _in_full(self, ctx: HotContext, call_next: CallNext) -> Awaitable[JsonObject]:
         """Let the server's middleware and handlers answer a request."""
         if ctx.hot.caller is not None:
             note_caller(ctx.connection, ctx.request, ctx.hot.caller)
-        result: Any = self._server.shortcut(ctx, self._next)
+        result: Any = self._server.shortcut(ctx, call_next)
         return result  # type: ignore[no-any-return]
-
-    async def _with_spans(self, spans: ServerSpans, ctx: HotContext, meta: Any) -> JsonObject:
-        left, parent = spans.enter(meta)
-        if left is None:
-            noted: JsonObject = await spans.noted(ctx, parent, partial(self._in_full, ctx))
-            return noted
-        try:
-            return await self._in_full(ctx)
-        finally:
-            spans.leave(left)
 
     async def _next(self, ctx: Context) -> JsonObject:
         """Do what the SDK does after the middleware: run the handler and shape its result."""

@@ -7,88 +7,63 @@ audit log, and no span. The text of an error is in no span: it may have a secret
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import Token
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context, detach, get_current
 from opentelemetry.propagate import extract
-from opentelemetry.trace import SpanKind, StatusCode, get_current_span, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, set_span_in_context
 
 if TYPE_CHECKING:
-    from utcp_bridge.telemetry.deciding import Unsampled
+    from utcp_bridge.telemetry.deciding import Placed
+    from utcp_bridge.telemetry.light_spans import Shape
 
 __all__ = ["ServerSpans"]
 
 _SCOPE: Final = "mcp-python-sdk"
+_ID: Final = "jsonrpc.request.id"
+_CALL: Final = "tools/call"
+_MAX_SHAPES: Final = 1_024
+_MAX_NAME: Final = 256
+"""Characters of a name in a shape that is kept: it comes from the client."""
 
 
 class ServerSpans:
     """Makes the spans of requests, if the tracer provider of the process is one of an OpenTelemetry SDK."""
 
     def __init__(self) -> None:
-        from utcp_bridge.telemetry.deciding import Deciding, Unsampled
+        from utcp_bridge.telemetry.deciding import Deciding, Placed, Unsampled
 
         self._deciding: Final = Deciding()
         self._tracer: Final = self._deciding.tracer(_SCOPE)
-        self._unsampled: Final = Unsampled
-        self.leave: Final = detach
+        self._placed, self._unsampled = Placed, Unsampled
+        self._lights: Final = self._deciding.lights
+        self._scope: Final = None if self._lights is None else self._lights.scope(_SCOPE)
+        self._shapes: Final[dict[tuple[str, str | None, str], Shape]] = {}
 
-    def enter(self, meta: Mapping[str, Any] | None) -> tuple[Token[Context] | None, Context | None]:
-        """Enter a trace that is not noted, and return what `leave` needs.
-
-        If the request has a span, the first is None, and the second the parent that the request states.
-        """
-        context = get_current()
-        place = self._stated(meta) if meta else None
-        if place is None:
-            current = get_current_span(context)
-            if type(current) is self._unsampled:
-                return attach(context), None
-            if current.get_span_context().is_valid or (place := self._deciding.root()) is None:
-                return None, None
-        if type(place) is not self._unsampled:
-            return None, cast("Context", place)
-        return attach(set_span_in_context(place, context) if context else self._deciding.alone(place)), None
-
-    def _stated(self, meta: Mapping[str, Any]) -> Unsampled | Context | None:
-        """Return the trace that the `_meta` of a request carries; None if it carries none that is valid."""
-        stated = meta.get("traceparent")
-        if type(stated) is str and "tracestate" not in meta:
-            found = self._deciding.continued(stated)
-            if isinstance(found, self._unsampled):
-                return found
-            if found is not None and "baggage" not in meta:
-                return set_span_in_context(found, Context())
-        elif stated is None and self._deciding.is_w3c:
-            return None
-        try:
-            context = extract(meta)
-        except (ValueError, TypeError):
-            return None
-        return context if get_current_span(context).get_span_context().is_valid else None
-
-    async def noted(
-        self, ctx: ServerRequestContext[None, Any], parent: Context | None, serve: Callable[[], Awaitable[Any]]
+    async def served(
+        self, ctx: ServerRequestContext[None, Any], serve: Callable[[Any, Any], Awaitable[Any]], call_next: Any
     ) -> Any:
-        """Return what `serve` returns, which runs in a span of its own."""
-        name = (ctx.params or {}).get("name")
-        target = name if isinstance(name, str) else None
-        attributes = {
-            "mcp.method.name": ctx.method,
-            "mcp.protocol.version": ctx.protocol_version,
-            "jsonrpc.request.id": str(ctx.request_id),
-        }
-        if ctx.method == "tools/call":
-            attributes["gen_ai.operation.name"] = "execute_tool"
-            if target is not None:
-                attributes["gen_ai.tool.name"] = target
-        title = f"{ctx.method} {target}" if target else ctx.method
-        span = self._tracer.start_span(title, parent, SpanKind.SERVER, attributes)
-        token = attach(set_span_in_context(span))
+        """Return what `serve` returns for a request and `call_next`. It runs in the place of the request in a trace."""
+        deciding, meta = self._deciding, ctx.meta
+        context = get_current()
+        stated = self._stated(meta) if meta else None
+        above: Any = context.get(deciding.key) if stated is None else stated
+        if isinstance(above, Context):
+            above = above.get(deciding.key)
+        if above is None or not (type(above) is self._placed or above.get_span_context().is_valid):
+            above = deciding.root()
+        if type(above) is self._unsampled:
+            token = deciding.enter(above, context)
+            try:
+                return await serve(ctx, call_next)
+            finally:
+                detach(token)
+        span = self._begun(ctx, above, stated)
+        token = deciding.enter(span, context)
         try:
-            result = await serve()
+            result = await serve(ctx, call_next)
         except MCPError as error:
             code = str(error.error.code)
             span.set_attributes({"error.type": code, "rpc.response.status_code": code})
@@ -101,10 +76,66 @@ class ServerSpans:
             span.set_status(StatusCode.ERROR)
             raise
         else:
-            if ctx.method == "tools/call" and result.get("isError") is True:
+            if ctx.method == _CALL and result.get("isError") is True:
                 span.set_attribute("error.type", "tool_error")
                 span.set_status(StatusCode.ERROR)
             return result
         finally:
             detach(token)
             span.end()
+
+    def _stated(self, meta: Mapping[str, Any]) -> Placed | Context | None:
+        """Return the trace that the `_meta` of a request carries; None if it carries none that is valid."""
+        stated = meta.get("traceparent")
+        if type(stated) is str and "tracestate" not in meta:
+            found = self._deciding.continued(stated)
+            if found is not None and (type(found) is self._unsampled or "baggage" not in meta):
+                return found
+        elif stated is None and self._deciding.is_w3c:
+            return None
+        try:
+            context = extract(meta)
+        except (ValueError, TypeError):
+            return None
+        return context if get_current_span(context).get_span_context().is_valid else None
+
+    def _begun(self, ctx: ServerRequestContext[None, Any], above: Span | None, stated: Any) -> Span:
+        """Return a new span below another one, or below none."""
+        name = (ctx.params or {}).get("name")
+        target = name if isinstance(name, str) and name else None
+        if self._lights is not None:
+            shape = self._shape(ctx.method, target, ctx.protocol_version)
+            light: Span | None = self._lights.begin(shape, str(ctx.request_id), above)
+            if light is not None:
+                return light
+        before, after = _attributes(ctx.method, name, ctx.protocol_version)
+        attributes = {**before, _ID: str(ctx.request_id), **after}
+        parent = stated if stated is None or isinstance(stated, Context) else set_span_in_context(stated, Context())
+        return self._tracer.start_span(_title(ctx.method, target), parent, SpanKind.SERVER, attributes)
+
+    def _shape(self, method: str, name: Any, version: str) -> Shape:
+        key = method, name, version
+        if (known := self._shapes.get(key)) is not None:
+            return known
+        from utcp_bridge.telemetry.light_spans import Shape
+
+        before, after = _attributes(method, name, version)
+        made = Shape(self._scope, _title(method, name), SpanKind.SERVER, before, _ID, after)
+        if name is None or len(name) <= _MAX_NAME:
+            if len(self._shapes) >= _MAX_SHAPES:
+                self._shapes.clear()
+            self._shapes[key] = made
+        return made
+
+
+def _title(method: str, name: str | None) -> str:
+    return f"{method} {name}" if name else method
+
+
+def _attributes(method: str, name: Any, version: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the attributes of a request in front of its id, and behind it."""
+    before = {"mcp.method.name": method, "mcp.protocol.version": version}
+    if method != _CALL:
+        return before, {}
+    tool = {"gen_ai.tool.name": name} if isinstance(name, str) else {}
+    return before, {"gen_ai.operation.name": "execute_tool", **tool}

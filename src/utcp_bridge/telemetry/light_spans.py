@@ -1,0 +1,267 @@
+"""Spans of hot calls that cost little: a few references while the call runs, and bytes in the thread that sends them.
+
+OpenTelemetry's SDK makes about ten objects for each span, asks its sampler, and checks each attribute. Here all that
+is the same in each call of a tool is written once (`Shape`), and a span keeps what differs: its ids and times, one
+text, and what an error adds. It goes through the SDK's own batch processor and exporter, so queue, batches, limits,
+retries and the variables OTEL_BSP_* and OTEL_EXPORTER_OTLP_* are theirs.
+
+That is possible while nobody else sees the spans: with the bridge's own provider, its exporter, and no limits of
+attributes, events or links. In any other case the SDK makes the spans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import getrandbits
+from time import time_ns
+from types import SimpleNamespace
+from typing import Any, Final
+
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from utcp_bridge.telemetry.deciding import Placed, place_of
+from utcp_bridge.telemetry.otlp import attribute_bytes, head_bytes, part
+from utcp_bridge.telemetry.trace_context import request_attributes
+
+__all__ = ["LightSpan", "Lights", "Provider", "Scope", "Shape"]
+
+_MAX_ATTRIBUTES: Final = 128
+"""As in the SDK."""
+_MAX_REQUESTS: Final = 256
+_REQUESTS: Final[dict[tuple[str, str], tuple[bytes, Mapping[str, Any]]]] = {}
+"""What spans say of requests, by method and origin."""
+_SAMPLED: Final = SimpleNamespace(trace_flags=SimpleNamespace(sampled=True))
+
+
+class Provider(TracerProvider):
+    """The bridge's own provider: it has the place where light spans go, and who else sees spans."""
+
+    def __init__(self, environment: Mapping[str, str], exporter: Any, **options: Any) -> None:
+        super().__init__(**options)
+        batches = BatchSpanProcessor(exporter)
+        super().add_span_processor(batches)
+        self.take: Final = batches.on_end
+        self.has_light_spans = not any(_is_about_spans(name) for name, value in environment.items() if value.strip())
+        """Whether light spans may take the place of the SDK's."""
+
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """Add a processor, which sees each span of the SDK. So there are no light ones from now on."""
+        self.has_light_spans = False
+        super().add_span_processor(span_processor)
+
+    def lights(self, ids: Any) -> Lights:
+        """Return what begins light spans, with these ids of traces."""
+        return Lights(self, ids)
+
+    def add_own_processor(self, processor: SpanProcessor) -> None:
+        """Add a processor that has nothing to do for light spans."""
+        super().add_span_processor(processor)
+
+
+def _is_about_spans(variable: str) -> bool:
+    """Return whether a variable changes what spans have, or counts them."""
+    is_limit = variable.startswith("OTEL_") and variable.endswith("_LIMIT")
+    return is_limit or variable == "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
+
+
+class Scope:
+    """The tracer of which light spans are."""
+
+    def __init__(self, name: str, provider: Provider) -> None:
+        self.provider: Final = provider
+        self.take: Final = provider.take
+        self.instrumentation: Final = InstrumentationScope(name, "")
+
+
+class Shape:
+    """What spans of the same tool have in common. `varying` is the name of the one attribute that differs.
+
+    It comes behind `before`, and in front of `after`.
+    """
+
+    __slots__ = ("after", "before", "key", "key_bytes", "keys", "kind", "name", "scope", "written")
+
+    def __init__(
+        self,
+        scope: Scope,
+        name: str,
+        kind: SpanKind,
+        before: Mapping[str, str],
+        varying: str,
+        after: Mapping[str, str] | None = None,
+    ) -> None:
+        self.scope, self.name, self.kind = scope, name, kind
+        self.before, self.key, self.after = before, varying, after or {}
+        self.keys: Final = frozenset({*before, varying, *self.after})
+        self.key_bytes: Final = part(1, varying.encode())
+        self.written: tuple[bytes, bytes, bytes] | None
+        """Name and kind, the attributes in front of the varying one, and those behind it. None: UTF-8 has no form."""
+        try:
+            self.written = (
+                head_bytes(name, kind.value + 1),
+                b"".join(attribute_bytes(key, value) for key, value in before.items()),
+                b"".join(attribute_bytes(key, value) for key, value in self.after.items()),
+            )
+        except UnicodeEncodeError:
+            self.written = None
+
+
+class LightSpan(Span):
+    """A span that is noted. Everything but its ids, times and one text is left out until it is there."""
+
+    context: Any = _SAMPLED
+    """What the SDK's batch processor looks at: the span is sampled."""
+    end_time: int | None = None
+    request: tuple[bytes, Mapping[str, Any]] = b"", {}
+    """Attributes of the request to an upstream, as they are written and as they are."""
+    more: dict[str, Any] | None = None
+    status: Status | None = None
+    _name: str | None = None
+    events: list[Event] | None = None
+    links: list[Link] | None = None
+
+    def __init__(
+        self, shape: Shape, varying: str, trace: str, parent: str, flags: str, *, is_parent_remote: bool
+    ) -> None:
+        self.shape, self.varying, self.trace, self.parent, self.flags = shape, varying, trace, parent, flags
+        self.is_parent_remote = is_parent_remote
+        self.ident = f"{getrandbits(64) or 1:016x}"
+        self.start_time = time_ns()
+
+    @property
+    def traceparent(self) -> str:
+        """The place of the span, as it is passed on."""
+        return f"00-{self.trace}-{self.ident}-{self.flags}"
+
+    def get_span_context(self) -> SpanContext:
+        """Return the ids, which few ask for."""
+        return place_of(self.traceparent, is_remote=False)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the span has no more than its shape, and attributes."""
+        return self._name is None and self.events is None and self.links is None
+
+    def end(self, end_time: int | None = None) -> None:
+        """End the span: it is sent with others."""
+        if self.end_time is None:
+            self.end_time = time_ns() if end_time is None else end_time
+            self.shape.scope.take(self)  # type: ignore[arg-type]  # the exporter reads both kinds
+
+    def is_recording(self) -> bool:
+        """Return whether the span is running."""
+        return self.end_time is None
+
+    def note_request(self, method: str, url: str) -> None:
+        """Note a request to an upstream. The last one counts."""
+        origin = method, url[: url.find("/", 8) + 1 or None]  # behind the host, which needs a character at least
+        found = _REQUESTS.get(origin)
+        if found is None:
+            if len(_REQUESTS) >= _MAX_REQUESTS:
+                _REQUESTS.clear()
+            attributes = request_attributes(method, url)
+            written = b"".join([attribute_bytes(key, value) for key, value in attributes.items()])
+            found = _REQUESTS[origin] = written, attributes
+        self.request = found
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Note an attribute. The last value of a key counts."""
+        self.set_attributes({key: value})
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Note attributes."""
+        if self.end_time is None:
+            self.more = {**(self.more or {}), **attributes}
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """Set the status, as the SDK does: OK is final, and UNSET changes nothing."""
+        given = Status(status, description) if isinstance(status, StatusCode) else status
+        is_final = self.status is not None and self.status.status_code is StatusCode.OK
+        if self.end_time is None and not is_final and given.status_code is not StatusCode.UNSET:
+            self.status = given
+
+    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
+        """Note an event."""
+        if self.end_time is None:
+            kept: Any = BoundedAttributes(_MAX_ATTRIBUTES, attributes)
+            self.events = [*(self.events or ()), Event(name, kept, timestamp)]
+
+    def add_link(self, context: SpanContext, attributes: Any = None) -> None:
+        """Note a link to another span."""
+        if self.end_time is None and (context.is_valid or attributes or context.trace_state):
+            kept: Any = BoundedAttributes(_MAX_ATTRIBUTES, attributes)
+            self.links = [*(self.links or ()), Link(context, kept)]
+
+    def update_name(self, name: str) -> None:
+        """Give the span another name."""
+        if self.end_time is None:
+            self._name = name
+
+    def record_exception(
+        self, exception: BaseException, attributes: Any = None, timestamp: int | None = None, escaped: bool = False
+    ) -> None:
+        """Note an exception without its text, which may have a secret."""
+        del attributes, escaped
+        self.add_event("exception", {"exception.type": type(exception).__qualname__}, timestamp)
+
+    def readable(self) -> ReadableSpan:
+        """Return the span as one of the SDK."""
+        shape, flags = self.shape, TraceFlags(int(self.flags, 16))
+        parent = None
+        if self.parent:
+            parent = SpanContext(int(self.trace, 16), int(self.parent, 16), self.is_parent_remote, flags)
+        kept = {**shape.before, shape.key: self.varying, **shape.after, **self.request[1], **(self.more or {})}
+        attributes: Any = BoundedAttributes(_MAX_ATTRIBUTES, kept)
+        events: Sequence[Event] = self.events or ()
+        return ReadableSpan(
+            self._name or shape.name,
+            self.get_span_context(),
+            parent,
+            shape.scope.provider.resource,
+            attributes,
+            events,
+            self.links or (),
+            shape.kind,
+            status=self.status or Status(),
+            start_time=self.start_time,
+            end_time=self.end_time,
+            instrumentation_scope=shape.scope.instrumentation,
+        )
+
+
+class Lights:
+    """Begins light spans, where they may be."""
+
+    def __init__(self, provider: Provider, ids: Any) -> None:
+        self._provider = provider
+        self._new_trace = ids.generate_trace_id
+        self._root_flags = "03" if ids.is_trace_id_random() else "01"
+
+    def scope(self, name: str) -> Scope:
+        """Return the scope of this name."""
+        return Scope(name, self._provider)
+
+    def begin(self, shape: Shape, varying: str, above: Span | None) -> LightSpan | None:
+        """Begin a span below another one, or a new trace below none. None: the SDK has to begin it.
+
+        A trace that begins has been decided about already (`Deciding.root`).
+        """
+        if not self._provider.has_light_spans:
+            return None
+        if type(above) is LightSpan:
+            return LightSpan(shape, varying, above.trace, above.ident, above.flags, is_parent_remote=False)
+        if type(above) is Placed:
+            text = above.traceparent
+            return LightSpan(shape, varying, text[3:35], text[36:52], text[53:], is_parent_remote=above.is_remote)
+        ids = None if above is None else above.get_span_context()
+        if ids is None or not ids.is_valid:
+            trace = f"{self._new_trace():032x}"
+            return LightSpan(shape, varying, trace, "", self._root_flags, is_parent_remote=False)
+        if ids.trace_state or not ids.trace_flags.sampled:
+            return None
+        trace, parent, flags = f"{ids.trace_id:032x}", f"{ids.span_id:016x}", f"{ids.trace_flags & 3:02x}"
+        return LightSpan(shape, varying, trace, parent, flags, is_parent_remote=ids.is_remote)
