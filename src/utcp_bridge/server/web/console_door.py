@@ -89,7 +89,12 @@ def console_door(
         catalogue=lambda: server.catalogue,
         overview=overview.found if overview.is_one_of_several else None,
     )
-    site = ConsoleSite(admin, Visitors(keeper)) if is_installed else None
+    server.fleet.marks = admin.marks_for_others
+    if (shared := client.shared) is not None:
+        words = shared.summary
+        shared.summary = lambda: {**words(), **admin.marks_for_others()}
+    others = server.fleet if overview.is_one_of_several else None
+    site = ConsoleSite(admin, Visitors(keeper), others) if is_installed else None
     return ConsoleDoor(site, doors, path=settings.path, everywhere=keeper if is_wanted else None)
 
 
