@@ -339,7 +339,7 @@ def test_the_console_shows_all_workers_and_which_one_is_seen(tmp_path: Path) -> 
             text = page.read().decode()
             assert page.status == 200
             assert "2 of 2 are ready" in text
-            assert f"This page shows <b>{found[-1]['seen']}</b>" in text
+            assert f"<b>{found[-1]['seen']}</b> made this page" in text
         assert text_of(first.call("m_who")) != "", "a connection goes on to MCP"
 
 

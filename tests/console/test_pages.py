@@ -27,7 +27,7 @@ def test_pictures_have_a_bar_for_each_span_and_words_for_those_who_do_not_see_th
     listed = {"listed": 2, "all": 500, "listed_tokens": 300, "all_tokens": 90_000}
     tokens = {"tools": listed, "results": {"tokens": 125}}
     assert (len(drawn["bars"]), drawn["most"], drawn["failed"], drawn["longest"]) == (30, 3, 1, 0.5)
-    html = render("calls.html", {"calls": shown, "number": 3, "tokens": tokens, **drawn}).decode()
+    html = render("calls.html", {"calls": shown, "calls_silent": [], "tokens": tokens, **drawn}).decode()
     assert "1 of 3 calls failed" in html
     assert "about 125" in html
     assert "costs about 300 tokens now (2 of 500 tools)" in html
@@ -40,10 +40,10 @@ def test_pictures_have_a_bar_for_each_span_and_words_for_those_who_do_not_see_th
 def test_text_in_backticks_is_code_and_escaped():
     manual = {
         "name": "m", "kind": "http", "state": "failed", "title": "", "source": "x", "tools": 0, "seconds": 0.0,
-        "retries_in": None, "login": None, "faults": [], "more_faults": 0, "servers": [],
+        "retries_in": None, "login": None, "faults": [], "more_faults": 0, "servers": [], "breakers": [],
         "error": {"cause": "a `<i>` b", "remedy": "one ` alone <i>"},
     }  # fmt: skip
-    html = render("manuals.html", {"may_log_in": False, "manuals": [manual]}).decode()
+    html = render("manuals.html", {"may_log_in": False, "manuals": [manual], "silent": []}).decode()
     assert "a <code>&lt;i&gt;</code> b" in html
     assert "one ` alone &lt;i&gt;" in html
     assert re.search(r"data-json='\{\"manual\": \"m\"\}'", html)

@@ -89,7 +89,7 @@ async def test_a_page_of_another_site_reads_nothing_and_changes_nothing(serving)
 @pytest.mark.parametrize("header", ["x_forwarded_for", "x_forwarded_host", "x_real_ip"])
 async def test_a_program_behind_a_proxy_is_not_on_this_machine(serving, header):
     async def work(served):
-        reply = await served.ask("/", **{header: "192.0.2.7"})
+        reply = await served.ask("/admin/api/status", **{header: "192.0.2.7"})
         assert (reply.status_code, "telemetry.console" in reply.json()["remedy"]) == (403, True)
 
     await serving(work, text_manual("weather", WEATHER))
@@ -319,3 +319,22 @@ async def test_calls_and_entries_of_hosts_are_shown(serving):
         assert "does not compare" in (await served.ask("/admin/api/drift")).json()["message"]
 
     await serving(work, text_manual("weather", WEATHER))
+
+
+async def test_a_browser_at_an_address_that_is_refused_gets_a_page_that_says_what_to_do(serving):
+    async def work(served):
+        port = served.url.rpartition(":")[2]
+        host = f"x&y.example:{port}"
+        page = await served.ask("/", host=host)
+        assert (page.status_code, page.headers["content-type"]) == (421, "text/html; charset=utf-8")
+        assert "does not accept the Host header" in page.text
+        assert "add it to the setting `allowed_hosts`" in page.text
+        assert "x&amp;y.example" in page.text
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        elsewhere = await served.ask("/", x_forwarded_for="192.0.2.1")
+        assert (elsewhere.status_code, "Set `telemetry.console` to `on`" in elsewhere.text) == (403, True)
+        program = await served.ask("/admin/api/status", accept="application/json", host=host)
+        assert (program.status_code, program.json()["setting"]) == (421, "allowed_hosts")
+        assert program.headers["cache-control"] == page.headers["cache-control"] == "no-store"
+
+    await serving(work)

@@ -144,6 +144,19 @@ async def test_a_store_that_is_away_does_not_stop_the_start(redis: RedisServer) 
     await store.aclose()
 
 
+async def test_a_store_is_connecting_until_the_first_try_has_ended(redis: RedisServer) -> None:
+    store = store_of(redis.url)
+    assert store.state == "connecting"
+    with redis.halted():
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.insist)
+            await anyio.wait_all_tasks_blocked()
+            assert store.state == "connecting"
+    await store.insist()
+    assert store.state == "ready"
+    await store.aclose()
+
+
 def cluster(port: int) -> tuple[str, ...]:
     """Return the options of a node, which has a port for the other nodes."""
     return "--cluster-enabled", "yes", "--cluster-port", str(port)

@@ -246,7 +246,7 @@ class _Family:
             while index == 0 and board.state(0) == State.STARTING:  # noqa: ASYNC110 - memory of other processes
                 await anyio.sleep(_LOOK_SECONDS)
         with anyio.move_on_after(self.settings.startup_wait):
-            while not all(board.summary(index).get("ready") for index in range(count)):  # noqa: ASYNC110
+            while not all(_serves(board, index) for index in range(count)):  # noqa: ASYNC110
                 await anyio.sleep(_LOOK_SECONDS)
         summary = board.summary(0)
         manuals = summary.get("manuals", {})
@@ -325,6 +325,11 @@ class _Family:
         own.sendall(len(data).to_bytes(4, "big") + data)
         for start in range(0, len(descriptors), _BATCH):
             socket.send_fds(own, [b"."], descriptors[start : start + _BATCH])
+
+
+def _serves(board: Board, index: int) -> bool:
+    """Return whether a process accepts connections, and its manuals have loaded."""
+    return board.state(index) == State.SERVING and bool(board.summary(index).get("ready"))
 
 
 def _send(child: Child, number: int) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from utcp_bridge.catalogue.catalogue import Catalogue, Entry
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.manuals.registration import ManualState
-    from utcp_bridge.model import Tool
+    from utcp_bridge.model import Outage, Tool
 
 __all__ = ["MAX_PAGE", "Admin", "LockPort"]
 
@@ -109,6 +109,11 @@ class Admin:
 
         {seen, ready, store, replicas: [{name, is_seen, state, tools, failed, open, connections, version}]}
         """
+        found = await self._overview()
+        shown = [{key: value for key, value in one.items() if key != "marks"} for one in found["replicas"]]
+        return {**found, "replicas": shown}
+
+    async def _overview(self) -> JsonObject:
         if self.overview is None:
             return {"seen": None, "ready": int(bool(self._summary().get("ready"))), "store": None, "replicas": []}
         found: JsonObject = visible_json(await self.overview())
@@ -116,10 +121,10 @@ class Admin:
 
     def manuals(self) -> list[JsonObject]:
         """Return each manual with its state, and with cause and remedy where something is wrong."""
-        servers = self.client.servers()
-        return [self._manual(state, servers) for state in self.client.report()]
+        servers, outages = self.client.servers(), self.client.outages()
+        return [self._manual(state, servers, outages) for state in self.client.report()]
 
-    def _manual(self, state: ManualState, servers: list[Any]) -> JsonObject:
+    def _manual(self, state: ManualState, servers: list[Any], outages: list[Outage]) -> JsonObject:
         error = None
         if state.error is not None:
             error = {
@@ -143,6 +148,11 @@ class Admin:
             "faults": [self._fault(group.faults[0].severity, group) for group in groups[:_MAX_FAULTS]],
             "more_faults": max(0, len(groups) - _MAX_FAULTS),
             "servers": [self._server(one) for one in servers if one.manual == state.name],
+            "breakers": [
+                {"peer": self._line(one.peer), "failures": one.failures, "seconds": round(one.seconds, 1)}
+                for one in outages
+                if one.manual == state.name
+            ],
         }
 
     def _login_of(self, state: ManualState, servers: list[Any]) -> str | None:
@@ -173,22 +183,35 @@ class Admin:
         }
 
     async def marks(self) -> dict[str, int]:
-        """Return a number for each part of the page that changes when the part does."""
-        states = [(one.name, one.status, one.tools, str(one.error), len(one.faults)) for one in self.client.report()]
-        servers = [(one.manual, one.name, one.status, one.failure) for one in self.client.servers()]
+        """Return a number for each part of the page that changes when the part does, here or in another bridge."""
         try:
             waiting = [(one["id"], one["state"]) for one in await self.approvals()]
         except UtcpError as error:  # such as a store that is away: the page shows it in its place
             waiting = [(error.message, "")]
-        found = (await self.replicas())["replicas"]  # their connections change all the time
-        replicas = [tuple(value for key, value in one.items() if key != "connections") for one in found]
+        every = (await self._overview())["replicas"]
+        marks = [(one["name"], one["marks"]) for one in every if is_list(one["marks"]) and len(one["marks"]) == 2]
+        manuals, calls = ([(name, repr(one[place])) for name, one in marks] for place in (0, 1))
+        moving = {"connections", "marks"}  # they change all the time
+        replicas = [tuple(value for key, value in one.items() if key not in moving) for one in every]
+        own = self.own_marks()
         return {
             "replicas": hash(tuple(replicas)),
-            "manuals": hash((*states, *servers)),
+            "manuals": hash((own[0], *manuals)),
             "tools": self.client.generation,
-            "calls": self.client.recent.number,
+            "calls": hash((own[1], *calls)),
             "approvals": hash(tuple(waiting)),
         }
+
+    def own_marks(self) -> list[int]:
+        """Return two numbers, which change with the manuals and with the calls of this bridge."""
+        states = [(one.name, one.status, one.tools, str(one.error), len(one.faults)) for one in self.client.report()]
+        servers = [(one.manual, one.name, one.status, one.failure) for one in self.client.servers()]
+        outages = [(one.manual, one.peer, one.seconds > 0) for one in self.client.outages()]
+        return [hash((*states, *servers, *outages)), self.client.recent.number]
+
+    def marks_for_others(self) -> JsonObject:
+        """Return what other bridges may know of this one, if somebody has looked at a console."""
+        return {"marks": self.own_marks()} if self.client.recent.is_on else {}
 
     async def retry(self, name: str) -> JsonObject:
         """Load a manual again, and return its state afterwards.
@@ -389,9 +412,13 @@ class Admin:
         :raises ConfigError: this bridge cannot compare, or the file has changed.
         """
         done = await self._lock.approve(names)
+        await self.refresh_of(names)
+        return done
+
+    async def refresh_of(self, names: list[str]) -> None:
+        """Load the manuals again whose tools, prompts or instructions were approved."""
         for manual in sorted({name.partition(".")[0].partition("/")[0] for name in names}):
             await self.client.refresh(manual)
-        return done
 
     @property
     def _lock(self) -> LockPort:

@@ -10,8 +10,10 @@ from utcp_bridge import __version__
 from utcp_bridge.access.principals import ANYONE
 from utcp_bridge.console.admin import MAX_PAGE, Admin
 from utcp_bridge.console.visitors import HEADER
+from utcp_bridge.console.whole import Whole
 from utcp_bridge.errors import InvalidArguments, PolicyError
 from utcp_bridge.model import JsonObject, Requester, is_list, is_object
+from utcp_bridge.telemetry.recent import MAX_CALLS
 
 __all__ = ["BASE", "Operation", "Question", "described", "operations"]
 
@@ -110,8 +112,8 @@ class Operation:
 class _Answers:
     """The answers of the operations on the state of a client."""
 
-    def __init__(self, admin: Admin) -> None:
-        self._admin = admin
+    def __init__(self, admin: Admin, whole: Whole) -> None:
+        self._admin, self._whole = admin, whole
 
     async def status(self, _: Question) -> Any:
         return self._admin.status()
@@ -120,10 +122,10 @@ class _Answers:
         return await self._admin.replicas()
 
     async def manuals(self, _: Question) -> Any:
-        return {"manuals": self._admin.manuals()}
+        return await self._whole.manuals()
 
     async def retry(self, asked: Question) -> Any:
-        return await self._admin.retry(asked.text("manual"))
+        return await self._whole.retry(asked.text("manual"))
 
     async def tools(self, asked: Question) -> Any:
         query, manual = asked.query.get("query", ""), asked.query.get("manual", "")
@@ -139,10 +141,11 @@ class _Answers:
         return await self._admin.call(asked.text("tool"), asked.arguments(), asked.requester)
 
     async def calls(self, asked: Question) -> Any:
-        return self._admin.calls(asked.number("limit", 50))
+        found = await self._whole.calls(min(asked.number("limit", 50), MAX_CALLS))
+        return {key: found[key] for key in ("number", "calls", "silent")}
 
     async def tokens(self, _: Question) -> Any:
-        return await self._admin.tokens()
+        return await self._whole.tokens()
 
     async def approvals(self, _: Question) -> Any:
         return {"approvals": await self._admin.approvals()}
@@ -158,15 +161,15 @@ class _Answers:
 
     async def approve(self, asked: Question) -> Any:
         asked.insist_on_login()
-        return await self._admin.approve(asked.texts("names"))
+        return await self._whole.approve(asked.texts("names"))
 
     async def hosts(self, asked: Question) -> Any:
         return {"hosts": self._admin.hosts(asked.address)}
 
 
-def operations(admin: Admin) -> list[Operation]:
-    """Return every operation on the state of a client."""
-    of = _Answers(admin)
+def operations(admin: Admin, whole: Whole) -> list[Operation]:
+    """Return every operation on the state of a client, and of all bridges where there are others."""
+    of = _Answers(admin, whole)
     names: JsonObject = {"type": "array", "items": _TEXT}
     decision: JsonObject = {"enum": ["approve", "deny"]}
     paging = {"query": _TEXT, "manual": _TEXT, "offset": _NUMBER, "limit": {**_NUMBER, "maximum": MAX_PAGE}}
@@ -174,13 +177,17 @@ def operations(admin: Admin) -> list[Operation]:
     return [
         _get("/status", "Return the counts of the readiness probe, and the faults of the configuration.", of.status),
         _get("/replicas", "Return the bridges that share an address or a store, and which one this is.", of.replicas),
-        _get("/manuals", "Return each manual with its state, the cause of a failure, and a remedy.", of.manuals),
-        _post("/retry", "Load a manual again, and return its state.", of.retry, {"manual": _TEXT}),
+        _get(
+            "/manuals",
+            "Return each manual with its state in each bridge, causes and remedies.",
+            of.manuals,
+        ),
+        _post("/retry", "Load a manual again in each bridge, and return its state.", of.retry, {"manual": _TEXT}),
         _get("/tools", "Return a page of the tools: the best first for a query, otherwise by name.", of.tools, paging),
         _get("/tool", "Return one tool with its schemas.", of.tool, {"name": _TEXT}),
         _post("/explain", "Return the request that a call would send, and send nothing.", of.explain, called),
         _post("/call", "Call a tool, and return the seconds and the result as hosts get it.", of.call, called),
-        _get("/calls", "Return the last calls, the newest first.", of.calls, {"limit": _NUMBER}),
+        _get("/calls", "Return the last calls of all bridges, the newest first.", of.calls, {"limit": _NUMBER}),
         _get("/tokens", "Return the tokens of the list of tools, and those that results were shortened by.", of.tokens),
         _get("/approvals", "Return the calls that wait for an approval.", of.approvals),
         _post("/decide", "Approve or deny a call that waits.", of.decide, {"id": _TEXT, "decision": decision}),

@@ -59,8 +59,9 @@ class _RunningLogin:
 class PageLogins:
     """The logins of one console: one at a time for each manual, and a new one ends the one before."""
 
-    def __init__(self, admin: Admin) -> None:
-        self._admin = admin
+    def __init__(self, admin: Admin, connect: Callable[[str], Awaitable[str]]) -> None:
+        """`connect` loads a manual again after a login, and returns its state."""
+        self._admin, self._connect = admin, connect
         self._running: dict[str, _RunningLogin] = {}
 
     async def log_in(self, manual: str, tell: Tell) -> JsonObject:
@@ -92,7 +93,7 @@ class PageLogins:
 
     async def _logged_in(self, manual: str, tell: Tell) -> JsonObject:
         made = await self._admin.client.login_desk.log_in(manual, _PagePerson(tell))
-        state = await self._admin.connect(manual)
+        state = await self._connect(manual)
         return {"state": state, "services": [record.resource for record in made]}
 
 

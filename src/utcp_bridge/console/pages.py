@@ -64,6 +64,7 @@ def _environment() -> Environment:
     made.filters["pretty"] = _pretty
     made.filters["clock"] = _clock
     made.filters["seconds"] = _seconds
+    made.filters["apart"] = _apart
     return made
 
 
@@ -163,6 +164,16 @@ def _pretty(value: Any) -> str:
 
 def _tone(state: str) -> str:
     return _STATES.get(state, "bad")
+
+
+def _apart(manual: JsonObject) -> list[JsonObject]:
+    """Return the other bridges in which a manual is in another state, or in the same for another cause."""
+
+    def look(one: JsonObject) -> Any:
+        causes = [(server["name"], server["state"], server["cause"]) for server in one["servers"]]
+        return one["state"], one["error"] and one["error"]["cause"], causes
+
+    return [one for one in manual.get("replicas", ()) if not one["is_seen"] and look(one) != look(manual)]
 
 
 def _clock(at: float) -> str:

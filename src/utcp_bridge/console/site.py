@@ -23,6 +23,7 @@ from utcp_bridge.console.forms import fields_of, read_form
 from utcp_bridge.console.logins import LoginReply, PageLogins, check_place
 from utcp_bridge.console.pages import ASSETS, PARTS, asset, pictures, render, shown_result
 from utcp_bridge.console.visitors import Visitor, Visitors, foreign_request, is_here
+from utcp_bridge.console.whole import OthersPort, Whole
 from utcp_bridge.errors import InvalidArguments, PolicyError, UnknownTool, UtcpError
 from utcp_bridge.model import JsonObject, Requester, is_object
 from utcp_bridge.telemetry.recent import MAX_CALLS
@@ -81,12 +82,13 @@ class _NotServed(Exception):
 class ConsoleSite:
     """An ASGI application for one client."""
 
-    def __init__(self, admin: Admin, visitors: Visitors) -> None:
-        self._admin = admin
+    def __init__(self, admin: Admin, visitors: Visitors, others: OthersPort | None = None) -> None:
+        """`others` are the other bridges, if there may be some."""
+        self._admin, self._whole = admin, Whole(admin, others)
         self.visitors = visitors
-        self._logins = PageLogins(admin)
+        self._logins = PageLogins(admin, self._whole.connect)
         self._parts = {part: title for part, title in PARTS.items() if part != "replicas" or admin.overview}
-        every = operations(admin)
+        every = operations(admin, self._whole)
         self._operations = {(one.method, f"{BASE}{one.path}"): one.answer for one in every}
         self._ended = anyio.Event()
         self._description = orjson.dumps(described(every))
@@ -175,8 +177,13 @@ class ConsoleSite:
         path = request.url.path
         if method == "GET" and path == "/":
             values = {**self._frame(request, visitor), "parts": self._parts}
-            for part in self._parts:
-                values |= await self._part(part, request)
+
+            async def fill(part: str) -> None:
+                values.update(await self._part(part, request))
+
+            async with anyio.create_task_group() as group:  # another bridge may be slow to answer
+                for part in self._parts:
+                    group.start_soon(fill, part)
             return _html("page.html", values)
         if method == "GET" and path.startswith("/console/parts/"):
             part = path.rpartition("/")[2]
@@ -204,16 +211,17 @@ class ConsoleSite:
 
     async def _part(self, part: str, request: Request) -> JsonObject:
         """Return the values of one part."""
+        shown: JsonObject
         if part == "manuals":
             may_log_in = self.visitors.secret is not None and is_here(request.scope)
-            return {"manuals": self._admin.manuals(), "may_log_in": may_log_in}
+            return {**await self._whole.manuals(), "may_log_in": may_log_in}
         if part == "calls":
-            found = self._admin.calls(MAX_CALLS)
-            drawn = pictures(found["calls"], self._admin.client.recent.savings())
-            tokens = await self._admin.tokens()
-            return {"calls": found["calls"][:_SHOWN_CALLS], "number": found["number"], "tokens": tokens, **drawn}
+            found = await self._whole.calls(MAX_CALLS)
+            tokens = {**await self._admin.tokens(), **self._whole.saved(found)}
+            shown = {"calls": found["calls"][:_SHOWN_CALLS], "calls_silent": found["silent"], "tokens": tokens}
+            return {**shown, **pictures(found["calls"], found["savings"])}
         if part == "approvals":
-            shown: JsonObject = {"approvals": [], "unread": "", "may_decide": self.visitors.secret is not None}
+            shown = {"approvals": [], "unread": "", "may_decide": self.visitors.secret is not None}
             try:
                 shown["approvals"] = await self._admin.approvals()
             except UtcpError as error:  # the other parts are of use when the store is away

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from utcp_bridge.access.admissions import Admission
+from utcp_bridge.access.admissions import Admission, note_admission
 from utcp_bridge.access.challenges import Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.access.principals import ANYONE, Principal
@@ -86,8 +86,14 @@ class Visitors:
         self._codes[_digest(code)] = loop_time() + _CODE_SECONDS
         return code
 
-    async def find(self, scope: Mapping[str, Any]) -> Visitor | None:
-        """Return the visitor of a request; None if it has to sign in."""
+    async def find(self, scope: MutableMapping[str, Any]) -> Visitor | None:
+        """Return the visitor of a request, and note who it is for the access log; None if it has to sign in."""
+        found = await self._found(scope)
+        if found is not None and found.admission is not None:
+            note_admission(scope, found.admission)
+        return found
+
+    async def _found(self, scope: Mapping[str, Any]) -> Visitor | None:
         if self.secret is None:
             return Visitor(ANYONE)
         session = self._sessions.get(_digest(_cookie(scope)))
@@ -97,7 +103,7 @@ class Visitors:
             return None
         return await self._by_token(self._keeper, scope["headers"], scope)
 
-    async def enter(self, secret: str, scope: Mapping[str, Any]) -> str | None:
+    async def enter(self, secret: str, scope: MutableMapping[str, Any]) -> str | None:
         """Return the value of `Set-Cookie` for a code or a token; None if it is not valid, or too many were not."""
         now = loop_time()
         self._failures = [at for at in self._failures if now - at < _FAILURE_SECONDS]
@@ -107,6 +113,8 @@ class Visitors:
         if visitor is None:
             self._failures.append(now)
             return None
+        if visitor.admission is not None:
+            note_admission(scope, visitor.admission)
         value = secrets.token_urlsafe(32)
         while len(self._sessions) >= _MAX_SESSIONS:
             self._sessions.popitem(last=False)

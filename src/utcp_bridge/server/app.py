@@ -36,6 +36,7 @@ from utcp_bridge.server.relay.introduction import HANDSHAKE_SECONDS
 from utcp_bridge.server.relay.kept import KeptResources
 from utcp_bridge.server.relay.relay import Relay
 from utcp_bridge.server.relay.requests import internal_error
+from utcp_bridge.server.replicas.fleet import Fleet
 from utcp_bridge.server.replicas.requests import RequestsAcross
 from utcp_bridge.tasks import setting
 from utcp_bridge.telemetry import trace_context
@@ -106,6 +107,7 @@ class BridgeServer(HandlingServer):
             self.relay.desk.requester_of = partial(requester_of, profile=part.profile_name)
         self.relay.subscriptions.share(part.subscribers)
         self.across = self._shared()
+        self.fleet = Fleet(self.across, lambda: self.replica)
         self.relay.register(self, KeptResources(self.budgets, self.meta_tools, self.workers))
         self.meta_tools.show = self.relay.desk.shown_link
         parts.tool_of_page, parts.with_page = self.relay.apps.tool_of_page, self.relay.apps.result
@@ -141,7 +143,8 @@ class BridgeServer(HandlingServer):
         self.replica, part = replica, self.part.profile_name or ""
         replica.finders[part] = self.budgets.kept.written
         if self.part.owns_workers:  # the others have a part of it
-            replica.summary = self.readiness.summary
+            replica.summary = lambda: {**self.readiness.summary(), **self.fleet.marks()}
+            replica.answer = self.fleet.work_for_worker
         here, across = partial(replica.fetch, part), self.meta_tools.fetch
 
         async def fetch(owner: str, handle: str) -> bytes | None:

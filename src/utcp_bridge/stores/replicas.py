@@ -160,7 +160,7 @@ class SharedStore:
         self._lost_at: float | None = None
         self._obstacle: Obstacle | None = None
         self._logged: str | None = None
-        self._has_answered = self._is_tried = self._has_sign = False
+        self._has_answered = self._has_tried = self._is_tried = self._has_sign = False
         self._hearers: dict[str, Callable[[JsonObject], None]] = {}
         self._news, self._sent = anyio.create_memory_object_stream[bytes](_MAX_WAITING)
         self._tasks = OwnTasks()
@@ -178,9 +178,13 @@ class SharedStore:
 
     @property
     def state(self) -> str:
-        """The state in one word, for probes: `ready`, `away`, or `refused` if a person has to change something."""
+        """The state in one word, for probes: `connecting` until the first try has ended, then `ready`, `away`, or
+        `refused` if a person has to change something.
+        """
         if self._obstacle is not None:
             return "refused"
+        if not self._has_tried:
+            return "connecting"
         return "ready" if self._has_answered and not self.is_away else "away"
 
     def script(self, text: str) -> Any:
@@ -214,6 +218,8 @@ class SharedStore:
                 self._is_tried = False
                 _logger.debug("The store %s refused a command (%s).", self.place, type(error).__name__)
             raise self._away() from None
+        finally:
+            self._has_tried = True
         self._failures, self._has_answered = 0, True
         if self._lost_at is not None:
             self._found()

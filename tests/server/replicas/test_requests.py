@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import Popen
@@ -52,12 +52,12 @@ class Bridges:
 
 
 @contextmanager
-def bridges(folder: Path, era: str = "legacy", **settings: Any) -> Iterator[Bridges]:
+def bridges(folder: Path, era: str = "legacy", more: Sequence[Any] = (), **settings: Any) -> Iterator[Bridges]:
     program = {"command": sys.executable, "args": [str(Path(str(task_server.__file__))), era]}
     tasks = {"name": "t", "call_template_type": "mcp", "config": {"mcpServers": {"s": program}}}
     bridge = {"state_key": "the same key for both of these replicas", "exposure": "all", **settings}
     config = folder / "config.json"
-    config.write_text(json.dumps({"manual_call_templates": [ASKER, tasks], "bridge": bridge}), encoding="utf-8")
+    config.write_text(json.dumps({"manual_call_templates": [ASKER, tasks, *more], "bridge": bridge}), encoding="utf-8")
     ports = [free_port(), free_port()]
     with ExitStack() as stack:
         processes = []
@@ -255,7 +255,7 @@ def test_the_console_of_each_bridge_shows_both(legacy: Bridges) -> None:
         assert [each["name"] for each in one["replicas"] if each["is_seen"]] == [one["seen"]]
     assert {each["name"] for each in found[0]["replicas"]} == {one["seen"] for one in found}
     page = pair[0].ask("GET", "/", Accept="text/html").read().decode()
-    assert f"This page shows <b>{found[0]['seen']}</b>" in page
+    assert f"<b>{found[0]['seen']}</b> made this page" in page
     assert found[1]["seen"] in page
 
 

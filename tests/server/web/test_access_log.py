@@ -13,6 +13,7 @@ from tests.support.hot_requests import bridge, plain, stand_in
 from tests.support.relayed import ERAS
 from tests.support.served_here import serve
 
+from utcp_bridge import UtcpClient
 from utcp_bridge.access.tokens import TokenFile
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.net import asgi_server
@@ -245,6 +246,29 @@ async def test_a_named_principal_and_its_profile(tmp_path):
     assert {(one["principal"], one["principal_kind"]) for one in lines} == {("token:ci", "token")}
     assert [(one["status"], one.get("profile")) for one in lines] == [(200, "one"), (200, "one"), (404, None)]
     assert token.encode() not in lines.text
+
+
+async def test_the_console_notes_who_visits_it(tmp_path):
+    secret = TokenFile(tmp_path / "tokens.json").add("ada", scopes=["console"]).value
+
+    async def work(url, _lines):
+        async with httpx2.AsyncClient(base_url=url.removesuffix("/mcp"), trust_env=False) as client:
+            act = {"x-utcp-console": "1"}
+            await client.get("/admin/api/status")
+            await client.get("/admin/api/status", headers={"authorization": f"Bearer {secret}"})
+            await client.post("/console/session", json={"secret": secret}, headers=act)
+            await client.get("/admin/api/manuals")
+
+    settings = {"transport": "http", "tokens_file": str(tmp_path / "tokens.json")}
+    async with await UtcpClient.create({"manual_call_templates": [], "bridge": settings}) as client:
+        lines = await logged(BridgeServer(client), work)
+    assert [(one["path"], one.get("principal"), one["status"]) for one in lines] == [
+        ("/admin/api/status", None, 401),
+        ("/admin/api/status", "token:ada", 200),
+        ("/console/session", "token:ada", 204),
+        ("/admin/api/manuals", "token:ada", 200),
+    ]
+    assert secret.encode() not in lines.text
 
 
 @pytest.mark.parametrize("version", [MODERN, "2025-11-25"])

@@ -59,13 +59,19 @@ function refresh(part) {
   return place && load(`/console/parts/${part}${queries[part] ?? location.search}`, place);
 }
 
+// What other replicas say, where it differs from the state here.
+function elsewhere({ state, replicas = [], silent = [] }) {
+  const others = replicas.filter((one) => one.state !== state).map((one) => `, ${one.state} in ${one.replica}`);
+  return others.join("") + silent.map((name) => `; no answer from ${name}`).join("");
+}
+
 async function post(button) {
   button.disabled = true;
   say("Working …");
   const reply = await send(button.dataset.post, JSON.parse(button.dataset.json));
   const answer = reply.ok ? await reply.json() : null;
   const state = answer?.state ? ` is ${answer.state}` : "";
-  say(reply.ok ? `${button.dataset.said}${state}.` : await problemOf(reply));
+  say(reply.ok ? `${button.dataset.said}${state}${elsewhere(answer)}.` : await problemOf(reply));
   button.disabled = false;
   button.focus({ preventScroll: true });
   if (button.dataset.query) queries[button.dataset.parts.split(" ")[0]] = button.dataset.query;

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from utcp_bridge.server.replicas.replica import Replica
     from utcp_bridge.stores.replicas import SharedStore
 
-__all__ = ["Overview", "words_of_this"]
+__all__ = ["Overview", "name_of", "words_of_this"]
 
 _STATES: Final = {State.STARTING: "starting", State.LOST: "lost", State.DRAINING: "ending"}
 _MAX_NAME: Final = 100
@@ -31,6 +31,12 @@ def words_of_this(summary: JsonObject) -> JsonObject:
         words["worker"] = here().index
     kept = ("ready", "draining", "tools", "manuals", "breakers")
     return {**words, **{key: summary[key] for key in kept if key in summary}}
+
+
+def name_of(words: JsonObject) -> str:
+    """Return the name of a bridge for people, from what it said of itself."""
+    name, worker = str(words.get("name", ""))[:_MAX_NAME], words.get("worker")
+    return name if worker is None else f"worker {worker} ({name})"
 
 
 class Overview:
@@ -50,10 +56,12 @@ class Overview:
         return here().count > 1 or self._store is not None
 
     async def found(self) -> JsonObject:
-        """Return {seen, ready, store, replicas: [{name, is_seen, state, tools, failed, open, connections, version}]}.
+        """Return {seen, ready, store, replicas: [{name, is_seen, state, tools, failed, open, connections, version,
+        marks}]}.
 
-        `seen` is the name of this one, `ready` the number of those that are ready, and `store` the state of the store.
-        `failed` are manuals that have failed, `open` breakers that are open. What is not known is None.
+        `marks` are numbers of each that change with what its console shows. `seen` is the name of this one, `ready` the
+        number of those that are ready, and `store` the state of the store. `failed` are manuals that have failed,
+        `open` breakers that are open. What is not known is None.
         """
         own = words_of_this(self._summary())
         shared = self._store
@@ -90,11 +98,9 @@ class Overview:
 
 
 def _shown(words: JsonObject, *, is_seen: bool) -> JsonObject:
-    worker = words.get("worker")
-    name = str(words.get("name", ""))[:_MAX_NAME]
     state = "ending" if words.get("draining") else "ready" if words.get("ready") else "not ready"
     return {
-        "name": name if worker is None else f"worker {worker} ({name})",
+        "name": name_of(words),
         "is_seen": is_seen,
         "state": state,
         "tools": _number(words.get("tools")),
@@ -102,6 +108,7 @@ def _shown(words: JsonObject, *, is_seen: bool) -> JsonObject:
         "open": _number(_part(words.get("breakers"), "open")),
         "connections": None,
         "version": str(words.get("version", ""))[:_MAX_NAME],
+        "marks": words.get("marks"),
     }
 
 

@@ -12,7 +12,7 @@ import asyncio
 import os
 import socket
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,6 +40,7 @@ _FETCH_SECONDS: Final = 10.0
 _CHUNK: Final = 262_144
 _CONNECTION: Final = b"C"
 _FETCH: Final = b"F"
+_ASK: Final = b"A"
 _HOP: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 _RESULT_SCHEME: Final = RESULT_SCHEME.encode()
 
@@ -69,6 +70,8 @@ class Replica:
         self.finders: dict[str, Callable[[str, str], bytes | None]] = {}
         """By the name of the profile, empty for the whole bridge: what returns a kept result of this process, written
         for another one, by its owner and its handle."""
+        self.answer: Callable[[bytes], Awaitable[bytes]] | None = None
+        """Returns the answer to a question of another process."""
         self.summary: Callable[[], JsonObject] = dict
         """Returns what `/readyz` would report of this process alone."""
         self.is_for_console: Callable[[Any], bool] | None = None
@@ -170,15 +173,30 @@ class Replica:
         place = self._other(self.place.of(handle))
         if place is None:
             return None
+        return await self._reply(place, _FETCH + orjson.dumps([part, owner, handle]), _FETCH_SECONDS)
+
+    def others(self) -> list[int]:
+        """Return the places of the other processes that serve."""
+        return [one for one in range(self.place.count) if self._other(one) is not None]
+
+    async def ask(self, place: int, question: bytes, seconds: float) -> bytes | None:
+        """Return what `answer` of another process returns; None if it does not do so in time."""
+        return await self._reply(place, _ASK + question, seconds)
+
+    async def _reply(self, place: int, message: bytes, seconds: float) -> bytes | None:
         own, other = socket.socketpair()
-        with suppress(OSError, ValueError, TimeoutError), other:
+        with suppress(OSError, ValueError, TimeoutError), own, other:
             own.setblocking(False)
-            self._post(place, _FETCH + orjson.dumps([part, owner, handle]), [other.fileno()])
+            self._post(place, message, [other.fileno()])
             other.close()
-            with anyio.fail_after(_FETCH_SECONDS):
+            with anyio.fail_after(seconds):
                 return await _read_all(own) or None
-        own.close()
         return None
+
+    async def _answer_to(self, question: bytes, asker: socket.socket) -> None:
+        with asker, suppress(OSError):  # the asker may have gone
+            found = b"" if self.answer is None else await self.answer(question)
+            await asyncio.get_running_loop().sock_sendall(asker, found)
 
     async def _give(self, data: bytes, asker: socket.socket) -> None:
         part, owner, handle = orjson.loads(data)
@@ -234,6 +252,9 @@ class Replica:
             received.setblocking(False)
             if data[:1] == _FETCH:
                 self._tasks.start(self._give(data[1:], received))
+                continue
+            if data[:1] == _ASK:
+                self._tasks.start(self._answer_to(data[1:], received))
                 continue
             rest = b"".join(_content(one) for one in more)
             self._tasks.start(self._take(received, data[1:] + rest))
@@ -324,7 +345,6 @@ def _content(descriptor: int) -> bytes:
 
 async def _read_all(opened: socket.socket) -> bytes:
     loop, pieces = asyncio.get_running_loop(), list[bytes]()
-    with opened:
-        while piece := await loop.sock_recv(opened, _CHUNK):
-            pieces.append(piece)
+    while piece := await loop.sock_recv(opened, _CHUNK):
+        pieces.append(piece)
     return b"".join(pieces)

@@ -95,6 +95,11 @@ class RequestsAcross:
             self._waiting.pop(ident).close()
             messages.close()
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the store does not answer."""
+        return self._store.is_away
+
     async def others(self) -> dict[str, JsonObject]:
         """Return what the other servers of the store said of themselves (`words_of_this`), by their names.
 

@@ -6,13 +6,16 @@ too, if the bridge recognises its callers. Host is checked for all.
 
 from __future__ import annotations
 
+from html import escape
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from utcp_bridge.console.admin import Admin, LockPort
+from utcp_bridge.console.api import BASE
 from utcp_bridge.console.site import ConsoleSite, takes
 from utcp_bridge.console.visitors import Visitors, is_here
 from utcp_bridge.errors import ConfigError, MissingExtra
+from utcp_bridge.model import JsonObject
 from utcp_bridge.server.replicas.overview import Overview
 from utcp_bridge.server.replies import Receive, Scope, Send, respond
 
@@ -24,6 +27,40 @@ if TYPE_CHECKING:
 __all__ = ["EXTRA", "ConsoleDoor", "console_door", "missing_console"]
 
 EXTRA: Final = "console"
+
+
+_PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>UTCP bridge</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<style>body{{font:1.1em/1.5 system-ui,sans-serif;max-width:36em;margin:15vh auto;padding:0 1em;overflow-wrap:anywhere}}
+</style><main><h1>The console does not open here</h1><p>{message}</p><p>{remedy}</p></main></html>
+"""
+_PAGE_HEADERS: Final = (
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+async def _refuse(scope: Scope, send: Send, status: int, document: JsonObject) -> None:
+    """Send a refusal: a page to a browser that opens an address, otherwise JSON."""
+    if not _wants_page(scope):
+        await respond(send, status, document)
+        return
+    page = _PAGE.format(message=escape(document["message"]), remedy=escape(document.get("remedy", "")))
+    data = page.encode(errors="replace")
+    headers = [*_PAGE_HEADERS, (b"content-length", b"%d" % len(data))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else data})
+
+
+def _wants_page(scope: Scope) -> bool:
+    """Return whether a browser opens an address. The admin API returns JSON to all."""
+    accepts = (value for name, value in scope["headers"] if name == b"accept")
+    if scope["path"].startswith(f"{BASE}/"):
+        return False
+    return scope["method"] in {"GET", "HEAD"} and any(b"text/html" in value for value in accepts)
 
 
 class ConsoleDoor:
@@ -45,15 +82,15 @@ class ConsoleDoor:
     async def refuses(self, scope: Scope, send: Send) -> bool:
         """Answer a request that must not reach the site; return whether this was one."""
         if (refused := self._doors.refusal([one for one in scope["headers"] if one[0] != b"origin"])) is not None:
-            await respond(send, *refused)
+            await _refuse(scope, send, *refused)
             return True
         if (self._everywhere is None or self._everywhere.is_open) and not is_here(scope):
             message = "The console is for browsers on the machine of the bridge."
             remedy = "Set `telemetry.console` to `on`, to let in principals with the right to it from elsewhere."
-            await respond(send, 403, {"error": "not allowed", "message": message, "remedy": remedy})
+            await _refuse(scope, send, 403, {"error": "not allowed", "message": message, "remedy": remedy})
             return True
         if self.site is None:
-            await respond(send, 501, {"error": "not installed", "message": missing_console()})
+            await _refuse(scope, send, 501, {"error": "not installed", "message": missing_console()})
             return True
         return False
 
@@ -89,7 +126,12 @@ def console_door(
         catalogue=lambda: server.catalogue,
         overview=overview.found if overview.is_one_of_several else None,
     )
-    site = ConsoleSite(admin, Visitors(keeper)) if is_installed else None
+    server.fleet.marks = admin.marks_for_others
+    if (shared := client.shared) is not None:
+        words = shared.summary
+        shared.summary = lambda: {**words(), **admin.marks_for_others()}
+    others = server.fleet if overview.is_one_of_several else None
+    site = ConsoleSite(admin, Visitors(keeper), others) if is_installed else None
     return ConsoleDoor(site, doors, path=settings.path, everywhere=keeper if is_wanted else None)
 
 

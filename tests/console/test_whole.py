@@ -1,0 +1,176 @@
+"""The console of several bridges, as real processes: what each shows of all, and what reaches all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.test_replicas import Connection, Served, served, tools, wait_until
+from tests.interop.serving import free_port
+from tests.server.replicas.test_requests import Bridges, bridges
+from tests.support.redis_server import redis_server
+
+from utcp_bridge.console.pages import render
+from utcp_bridge.console.whole import Whole
+from utcp_bridge.model import JsonObject
+
+ACT = {"X_Utcp_Console": "1"}
+
+
+def read(one: Connection, path: str) -> JsonObject:
+    found: JsonObject = json.loads(one.ask("GET", f"/admin/api/{path}").read())
+    return found
+
+
+def act(one: Connection, path: str, **body: Any) -> JsonObject:
+    found: JsonObject = json.loads(one.ask("POST", f"/admin/api/{path}", body, **ACT).read())
+    return found
+
+
+def states(manuals: JsonObject, name: str) -> list[str]:
+    [manual] = [one for one in manuals["manuals"] if one["name"] == name]
+    return [place["state"] for place in manual["replicas"]]
+
+
+def both_of(found: Bridges) -> tuple[Connection, Connection]:
+    """Return a connection to each bridge, once each has heard of the other, and the store answers."""
+    pair = found.pair()
+    for one in pair:
+        wait_until(lambda one=one: [read(one, "replicas")[key] for key in ("ready", "store")] == [2, "ready"])  # type: ignore[misc]
+    return pair
+
+
+@contextmanager
+def halted(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+PROTOCOLS = ["text", "cli", "http"]
+LATE = {
+    "name": "late",
+    "call_template_type": "text",
+    "file_path": "late.json",
+    "allowed_communication_protocols": PROTOCOLS,
+}
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Bridges]]:
+    folder = tmp_path_factory.mktemp("replicas")
+    with redis_server(folder) as redis, bridges(folder, store=redis.url, store_timeout=5.0, more=[LATE]) as found:
+        yield folder, found
+
+
+def test_each_replica_shows_the_calls_of_all_and_where_they_ran(replicas: tuple[Path, Bridges]) -> None:
+    here, there = both_of(replicas[1])
+    names = [read(one, "replicas")["seen"] for one in (here, there)]
+    read(here, "calls")  # from now on, both keep calls
+    for one in (here, there):
+        one.call("t_s_seen")
+    for one in (here, there):
+        found = read(one, "calls")
+        assert [call["replica"] for call in found["calls"][:2]] == names[::-1]
+        assert found["silent"] == []
+        page = one.ask("GET", "/console/parts/calls").read().decode()
+        assert all(name in page for name in names)
+
+
+def test_retry_reaches_all_replicas(replicas: tuple[Path, Bridges]) -> None:
+    folder, found = replicas
+    here, there = both_of(found)
+    assert states(read(here, "manuals"), "late") == ["failed", "failed"]
+    (folder / "late.json").write_text(tools(["who"]), encoding="utf-8")
+    done = act(there, "retry", manual="late")
+    assert (done["state"], [one["state"] for one in done["replicas"]], done["silent"]) == ("ready", ["ready"], [])
+    for one in (here, there):
+        assert states(read(one, "manuals"), "late") == ["ready", "ready"]
+    assert "No manual is named" in act(here, "retry", manual="none")["message"]
+
+
+def test_a_replica_that_does_not_answer_is_named_and_the_rest_is_shown(replicas: tuple[Path, Bridges]) -> None:
+    found = replicas[1]
+    here, there = both_of(found)
+    name = read(there, "replicas")["seen"]
+    with halted(found.processes[1].pid):
+        manuals, calls = read(here, "manuals"), read(here, "calls")
+        assert (manuals["silent"], calls["silent"]) == ([name], [name])
+        assert "late" in {one["name"] for one in manuals["manuals"]}
+        page = here.ask("GET", "/", Accept="text/html").read().decode()
+        assert f"{name} gave no answer in time. Its calls are not shown." in page
+    wait_until(lambda: read(here, "manuals")["silent"] == [])
+
+
+def on_both(server: Served, tool: str) -> list[Connection]:
+    found = list(server.both_workers())
+    for one in found:
+        one.call(tool)
+    return found
+
+
+def test_workers_without_a_store_are_one_console(tmp_path: Path) -> None:
+    address = f"http://127.0.0.1:{free_port()}/"
+    call = {"call_template_type": "http", "url": address, "http_method": "GET"}
+    manual = {"utcp_version": "1.0.1", "tools": [{"name": "get", "tool_call_template": call}]}
+    away = {"name": "away", "call_template_type": "text", "content": manual}
+    away["allowed_communication_protocols"] = PROTOCOLS
+    (tmp_path / "late.json").write_text("{", encoding="utf-8")
+    with served(tmp_path, more=[away, LATE], resilience={"breaker_failures": 1, "breaker_pause": 60}) as server:
+        read(server.connection(), "calls")  # from now on, both keep calls
+        first, _second = on_both(server, "away_get")
+        every = {"worker 0", "worker 1"}
+        found = read(first, "calls")
+        assert {one["replica"].partition(" (")[0] for one in found["calls"] if one["tool"] == "away.get"} == every
+        [shown] = [one for one in read(first, "manuals")["manuals"] if one["name"] == "away"]
+        assert [len(place["breakers"]) for place in shown["replicas"]] == [1, 1]
+        page = first.ask("GET", "/console/parts/manuals").read().decode()
+        assert page.count(f"{address.rstrip('/')} failed 1 times in a row") == 2
+
+        (tmp_path / "late.json").write_text(tools(["who"]), encoding="utf-8")
+        done = act(first, "retry", manual="late")
+        assert [done["state"], *(one["state"] for one in done["replicas"])] == ["ready", "ready"]
+
+        with halted(server.workers[1]):
+            assert read(first, "manuals")["silent"] == ["worker 1"]
+            assert states(read(first, "manuals"), "away") == ["ready"]
+
+
+class OtherVersion:
+    """Bridges that say what this version does not expect."""
+
+    name = "here"
+
+    def serve(self, work: Any) -> None:
+        """Take no questions."""
+
+    async def ask(self, asked: JsonObject, seconds: float) -> tuple[dict[str, JsonObject], list[str]]:
+        del seconds
+        odd: list[Any] = [None, 1, "x", {}, {"name": 1}, {"time": "now"}, {"time": 1e300}, {"time": 1, "audit": 2}]
+        more = [{"name": "m", "error": {"cause": 3}, "servers": [{}], "breakers": [{}, 4], "state": None}]
+        answers: dict[str, Any] = {"a": {asked["what"]: [*odd, *more], "number": "2"}, "b": {}, "c": {"calls": 5}}
+        return answers, ["<b>d</b>"]
+
+
+@pytest.mark.anyio
+async def test_what_another_version_says_is_shown_as_far_as_it_can_be_read() -> None:
+    from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.console.admin import Admin
+
+    async with await UtcpClient.create({"manual_call_templates": []}) as client:
+        whole = Whole(Admin(client, dict), OtherVersion())
+        manuals, calls = await whole.manuals(), await whole.calls(10)
+        assert [one["name"] for one in manuals["manuals"]] == ["", "m"]
+        assert [(one["time"], one["replica"]) for one in calls["calls"]] == [(1, "a")]
+        assert calls["number"] == 0
+        page = render("manuals.html", {"may_log_in": False, **manuals}).decode()
+        assert "<b>d</b>" not in page
+        assert "&lt;b&gt;d&lt;/b&gt; gave no answer" in page
