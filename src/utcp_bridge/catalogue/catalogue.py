@@ -23,9 +23,9 @@ from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.naming import ToolKey, assign_names, names_of_manual
 from utcp_bridge.catalogue.render import upstream_meta
 from utcp_bridge.catalogue.schemas.conforming import Conformer
+from utcp_bridge.catalogue.schemas.mcp_headers import HEADER_KEY
 from utcp_bridge.catalogue.schemas.parts import SharedParts
 from utcp_bridge.catalogue.schemas.portable import (
-    HEADER_KEY,
     PortableInput,
     PortableOutput,
     input_in_steps,
