@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import ContextVar, Token, copy_context
 from functools import cache
 from math import inf
@@ -33,6 +35,7 @@ __all__ = [
     "Stoppable",
     "TimeLimit",
     "at_once",
+    "collector",
     "current_work",
     "effective_deadline",
     "end_heavy_turn",
@@ -70,6 +73,8 @@ _SHARE: Final = 0.5
 slice_clock: Final[Callable[[], float]] = time.perf_counter if sys.platform == "win32" else time.thread_time
 """The time of the thread: a work is not charged for the time in which another program ran. The clock of Windows is too
 coarse for that."""
+_MANY_OBJECTS: Final = 20_000
+"""To walk these takes the collector some milliseconds."""
 _TURNS: Final = 8
 """Turns of the event loop between two slices. A call takes about twenty turns, so it waits for three slices at most."""
 
@@ -600,6 +605,32 @@ async def in_slices(steps: Generator[None, None, T], slices: Slices | None = Non
         if used >= _SLICE_SECONDS * _COUNTED:
             await own.spent(used)
             began = slice_clock()
+
+
+class _GarbageCollector:
+    """How this process collects garbage. With `freezes`, what a long work leaves is frozen, and `serve` thaws it."""
+
+    freezes = False
+
+    @contextmanager
+    def at_rest(self) -> Generator[None]:
+        """Collect nothing during work in slices that makes many objects which stay.
+
+        A collection walks all of them in one step, again and again while they become more.
+        """
+        if not gc.isenabled():
+            yield
+            return
+        gc.disable()
+        try:
+            yield
+        finally:
+            if self.freezes and gc.get_count()[0] > _MANY_OBJECTS:
+                gc.freeze()
+            gc.enable()
+
+
+collector: Final = _GarbageCollector()
 
 
 async def let_others_run() -> None:

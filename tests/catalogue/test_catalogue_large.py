@@ -45,6 +45,28 @@ def test_the_list_is_the_same_in_steps_and_at_once() -> None:
     assert in_steps.page_at(0).digest == at_once.page().digest
 
 
+def test_what_schemas_have_in_common_is_kept_for_the_next_page_until_it_is_forgotten() -> None:
+    def work_for_second_page(*, forgets: bool) -> int:
+        view = catalogue_of(6, exposure="all", page_size=3).view()
+        for _ in view.steps_at(0):
+            pass
+        assert view.has_parts
+        if forgets:
+            for _ in view.forget_parts():
+                pass
+            assert not view.has_parts
+        return calls_made_by(lambda: view.page_at(3))
+
+    assert work_for_second_page(forgets=False) < work_for_second_page(forgets=True) / 1.5
+
+
+def test_a_page_that_is_made_at_once_leaves_nothing_in_memory_but_itself() -> None:
+    view = catalogue_of(6, exposure="all", page_size=3).view()
+    view.page()
+    assert not view.has_parts
+    assert not any(entry.parts.prepared for entry in view.listed)
+
+
 def test_the_size_of_a_list_is_found_without_making_what_is_not_listed() -> None:
     many = catalogue_of(100, exposure="auto", exposure_limits={"tools": 128, "tokens": 400})
     assert calls_made_by(lambda: many.view().listed) < 3_000_000

@@ -5,11 +5,13 @@ import gc
 import anyio
 import pytest
 from mcp.shared.subscriptions import ToolsListChanged
+from tests.support.redis_server import until
 from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.changes import page_in_turns
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.tasks import collector
 
 pytestmark = pytest.mark.anyio
 
@@ -249,3 +251,57 @@ async def test_a_stream_that_opens_before_the_first_load_ends_starts_from_what_h
         await running.settle()
         assert stream.heard == [ToolsListChanged()]
         group.cancel_scope.cancel()
+
+
+# --- pages that are made while other work goes on ---
+
+
+def _server_of_pages(tools, page_size):
+    client = StandIn(BridgeSettings(exposure="all", page_size=page_size))
+    part = {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(400)}}
+    for number in range(tools):
+        inputs = {"type": "object", "properties": {"body": {"$ref": "#/$defs/Part"}}, "$defs": {"Part": part}}
+        client.add("m", f"tool{number}", inputs=inputs)
+    return BridgeServer(client).catalogue.view()
+
+
+async def test_parts_of_schemas_wait_for_the_next_page_and_end_with_the_last_one():
+    view = _server_of_pages(4, page_size=2)
+    first = await page_in_turns(view, 0, composed=True)
+    assert first.next_cursor is not None
+    assert view.has_parts
+    last = await page_in_turns(view, view.position(first.next_cursor), composed=True)
+    assert last.next_cursor is None
+    await until(lambda: not view.has_parts and not any(entry.parts.prepared for entry in view.listed))
+
+
+@pytest.mark.parametrize("was_enabled", [True, False])
+async def test_the_collector_rests_while_a_page_is_made_and_is_as_before_afterwards(was_enabled):
+    view, seen = _server_of_pages(4, page_size=4), set()
+    made = view.steps_at
+
+    def watched(start, *, composed=False):
+        for _ in made(start, composed=composed):
+            seen.add(gc.isenabled())
+            yield
+
+    view.steps_at = watched
+    try:
+        (gc.enable if was_enabled else gc.disable)()
+        await page_in_turns(view, 0, composed=True)
+        assert seen == {False}
+        assert gc.isenabled() is was_enabled
+    finally:
+        gc.enable()
+
+
+async def test_what_a_long_list_leaves_is_frozen_where_the_process_thaws_it(monkeypatch):
+    monkeypatch.setattr(collector, "freezes", True)
+    frozen = gc.get_freeze_count()
+    kept = []
+    try:
+        with collector.at_rest():
+            kept.extend([[]] for _ in range(30_000))
+        assert gc.get_freeze_count() > frozen + 30_000
+    finally:
+        gc.unfreeze()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property
@@ -23,9 +23,9 @@ from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.naming import ToolKey, assign_names, names_of_manual
 from utcp_bridge.catalogue.render import upstream_meta
 from utcp_bridge.catalogue.schemas.conforming import Conformer
-from utcp_bridge.catalogue.schemas.parts import SharedParts
+from utcp_bridge.catalogue.schemas.mcp_headers import HEADER_KEY
+from utcp_bridge.catalogue.schemas.parts import RecentSchemas, SharedParts
 from utcp_bridge.catalogue.schemas.portable import (
-    HEADER_KEY,
     PortableInput,
     PortableOutput,
     input_in_steps,
@@ -68,7 +68,6 @@ _MAX_MANUAL_NODES: Final = 100_000
 """Sub-schemas of all tools of one manual that are listed in full. To list this number takes some seconds; the largest
 of 64 published OpenAPI documents has 31,000. The tools after them are listed by their outline."""
 _MAX_OUTLINE_NODES: Final = 300
-_MAX_RECENT: Final = 64
 _DIGEST_BYTES: Final = 16
 BYTES_PER_TOKEN: Final = 4
 """Roughly, for JSON. An exact count would need the tokenizer of every model."""
@@ -90,29 +89,6 @@ class ToolPage:
         self.digest = digest
 
 
-class _Recent:
-    """Schemas as they are listed, by the schemas themselves: many tools of a manual can have one and the same.
-
-    Reading a large document makes equal schemas one object. The last few are enough, because such tools come together.
-    """
-
-    __slots__ = ("_made",)
-
-    def __init__(self) -> None:
-        self._made: OrderedDict[tuple[int, bool], tuple[JsonObject, Any]] = OrderedDict()
-
-    def find(self, schema: JsonObject, *, is_output: bool) -> Any:
-        """Return what was made of a schema, or None."""
-        known = self._made.get((id(schema), is_output))
-        return None if known is None else known[1]
-
-    def keep(self, schema: JsonObject, made: Any, *, is_output: bool) -> None:
-        """Keep what was made of a schema, and the schema, so that its identity stays its own."""
-        self._made[id(schema), is_output] = schema, made
-        if len(self._made) > _MAX_RECENT:
-            self._made.popitem(last=False)
-
-
 class _Share:
     """How much work the listed schemas of one manual may still take together, and the last of them."""
 
@@ -122,7 +98,7 @@ class _Share:
         self.hints: dict[tuple[tuple[str, bool], ...], JsonObject] = {}
         self.nodes = _MAX_MANUAL_NODES
         self.parts = SharedParts()
-        self.recent = _Recent()
+        self.recent = RecentSchemas()
 
 
 class Entry:
@@ -192,9 +168,10 @@ class Entry:
         if self._output is ...:
             self._output = yield from self._output_in_steps()
 
-    def forget_parts(self) -> Generator[None, None, None]:
-        """Forget what the schemas of the manual's tools have in common, in steps: a page of them is made."""
-        yield from self._share.parts.forgotten()
+    @property
+    def parts(self) -> SharedParts:
+        """What the schemas of the manual's tools have in common."""
+        return self._share.parts
 
     def given_back(self) -> _Share:
         """Return the manual's share, with what this entry took of it: its tool is gone."""
@@ -323,6 +300,8 @@ class View:
         self.part = part
         self._settings = settings
         self._pages: dict[tuple[int, bool], ToolPage] = {}
+        self._parts: dict[int, SharedParts] = {}
+        """Those of the manuals whose tools are on the pages made, by identity, until they are forgotten."""
 
     @cached_property
     def listed(self) -> Sequence[Entry]:
@@ -358,8 +337,9 @@ class View:
 
     def page_at(self, start: int, *, composed: bool = False) -> ToolPage:
         """Return the page that starts at this place of the list."""
-        for _ in self.steps_at(start, composed=composed):
-            pass
+        if (start, composed) not in self._pages:
+            at_once(self.steps_at(start, composed=composed))
+            at_once(self.forget_parts())
         return self._pages[start, composed]
 
     def steps(self) -> Generator[None, None, None]:
@@ -369,7 +349,10 @@ class View:
         yield from self._sizes()
 
     def steps_at(self, start: int, *, composed: bool = False) -> Generator[None, None, None]:
-        """Make the page that starts at this place of the list, in steps of at most one tool. `page_at` then has it."""
+        """Make the page that starts at this place of the list, in steps of at most one tool. `page_at` then has it.
+
+        What its schemas have in common is kept for the next page, until `forget_parts`.
+        """
         if (start, composed) in self._pages:
             return
         yield from self.steps()
@@ -379,6 +362,7 @@ class View:
         used = sum(size + 1 for size, _ in weights)
         end, limit = start, start + (self._settings.page_size or len(self.listed))
         for entry in self.listed[start:limit]:
+            self._parts[id(entry.parts)] = entry.parts
             yield from entry.steps()
             size, digest = entry.composed_weight if composed else entry.weight
             if end > start and used + size + 1 > most:
@@ -387,13 +371,22 @@ class View:
             weights.append((size, digest))
             end += 1
             yield
-        for entry in self.listed[start:end]:
-            yield from entry.forget_parts()
         tools = [entry.composed if composed else entry.listed for entry in self.listed[start:end]]
         cursor = self._cursor(end) if end < len(self.listed) else None
         digests = b"".join(digest for _, digest in weights) + (cursor or "").encode()
         digest = hashlib.blake2b(digests, digest_size=_DIGEST_BYTES).digest()
         self._pages[start, composed] = ToolPage([*first, *tools], start, end, cursor, digest)
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether `forget_parts` would forget anything."""
+        return bool(self._parts)
+
+    def forget_parts(self) -> Generator[None, None, None]:
+        """Forget what the schemas of the tools have in common, in steps: to free it takes many milliseconds."""
+        parts, self._parts = self._parts, {}
+        for one in parts.values():
+            yield from one.forgotten()
 
     @cached_property
     def _listed_tools(self) -> frozenset[Tool]:

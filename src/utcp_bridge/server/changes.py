@@ -10,6 +10,7 @@ stream starts from the list of the moment at which it is opened, but not before 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import weakref
 from collections.abc import Awaitable, Callable, Generator
@@ -21,7 +22,7 @@ import anyio
 
 from utcp_bridge.catalogue.catalogue import Catalogue, ToolPage, View
 from utcp_bridge.server.readiness import Readiness
-from utcp_bridge.tasks import in_slices
+from utcp_bridge.tasks import collector, in_slices
 
 if TYPE_CHECKING:
     import mcp_types as types
@@ -33,12 +34,34 @@ __all__ = ["Changes", "GivenSession", "page_in_turns"]
 _logger = logging.getLogger(__name__)
 _DEBOUNCE_SECONDS: Final = 0.2
 _SEND_TIMEOUT_SECONDS: Final = 5.0
+_NEXT_PAGE_SECONDS: Final = 5.0
+_FORGET_SECONDS: Final = 0.002
+"""Between two steps of forgetting."""
 
 
 async def page_in_turns(view: View, start: int, *, composed: bool) -> ToolPage:
-    """Return the page that starts at this place of a list. Other work goes on while it is made."""
-    await in_slices(view.steps_at(start, composed=composed))
-    return view.page_at(start, composed=composed)
+    """Return the page that starts at this place of a list. Other work goes on while it is made.
+
+    What its schemas have in common is kept for some seconds: most clients ask for the next page at once.
+    """
+    if (timer := _resting.pop(view, None)) is not None:
+        timer.cancel()
+    with collector.at_rest():
+        await in_slices(view.steps_at(start, composed=composed))
+    page = view.page_at(start, composed=composed)
+    if view.has_parts:
+        seconds = 0 if page.next_cursor is None else _NEXT_PAGE_SECONDS
+        _resting[view] = asyncio.get_running_loop().call_later(seconds, _forget_in_turns, view.forget_parts())
+    return page
+
+
+_resting: Final[weakref.WeakKeyDictionary[View, asyncio.TimerHandle]] = weakref.WeakKeyDictionary()
+
+
+def _forget_in_turns(steps: Generator[None, None, None]) -> None:
+    for _ in steps:
+        asyncio.get_running_loop().call_later(_FORGET_SECONDS, _forget_in_turns, steps)
+        break
 
 
 class GivenSession(Protocol):

@@ -12,7 +12,8 @@ from mcp.shared.inbound import find_invalid_x_mcp_header
 from tests.support.host_rules import COMPOSED_RULES, INPUT_RULES, OUTPUT_RULES, broken
 
 from utcp_bridge.catalogue.schemas import filling, portable
-from utcp_bridge.catalogue.schemas.portable import fold_root, keep_valid_headers, portable_input, portable_output
+from utcp_bridge.catalogue.schemas.mcp_headers import keep_valid_headers
+from utcp_bridge.catalogue.schemas.portable import fold_root, portable_input, portable_output
 
 BIG = 16_384
 STRING = {"type": "string"}

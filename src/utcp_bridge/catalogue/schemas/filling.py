@@ -9,9 +9,9 @@ depends on the bytes, not on the size of the schema. A part without room keeps i
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import field
 from functools import lru_cache
 from heapq import heappop, heappush
+from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias
 
 from utcp_bridge.catalogue.schemas.accepted import (
@@ -29,7 +29,6 @@ from utcp_bridge.catalogue.schemas.accepted import (
 from utcp_bridge.catalogue.schemas.keywords import CONDITIONS, NESTED, NESTED_LISTS, NESTED_MAPS, TYPES
 from utcp_bridge.catalogue.schemas.size import definition_of, json_size, only_used
 from utcp_bridge.catalogue.text import shorten
-from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["LaterSchema", "PreparedSchema", "SchemaSource", "filled", "stated_type"]
@@ -82,42 +81,65 @@ class LaterSchema(dict[str, Any]):
         self.depth = depth
 
 
-@dataclass(slots=True)
 class PreparedSchema:
     """What is known of one ported sub-schema: its keywords in three lengths, and its members.
 
     `short` has no long texts, `words` no titles and examples. Each comes with its number of bytes. `leaves` are the
-    members without parts of their own, and `room` is what they take in their short form. `inner` are the other members,
-    and `inner_room` is what they take besides their types.
+    members without parts of their own: `room` is what they take in their short form, `losses` what they lose in it.
+    `inner` are the other members, and `inner_room` is what they take besides their types. `structure` is what is within
+    the schema, with the leaves in their short form and without the others.
     """
 
-    schema: JsonObject
-    short: JsonObject
-    words: JsonObject
-    whole: JsonObject
-    sizes: tuple[int, int, int]
-    lost: frozenset[str] = frozenset()
-    members: list[_Member] = field(default_factory=list["_Member"])
-    leaves: dict[_Place, PreparedSchema] = field(default_factory=dict["_Place", "PreparedSchema"])
-    structure: JsonObject = field(default_factory=dict[str, Any])
-    """What is within the schema, with the leaves in their short form and without the others."""
-    inner: list[_Member] = field(default_factory=list["_Member"])
-    inner_room: int = 0
-    room: int = 0
-    is_longer: bool = False
+    __slots__ = (
+        "definition", "inner", "inner_room", "is_longer", "leaves", "losses", "lost", "members", "room", "schema",
+        "short", "sizes", "structure", "whole", "words",
+    )  # fmt: skip
+
+    def __init__(
+        self, schema: JsonObject, lengths: tuple[JsonObject, JsonObject, JsonObject], sizes: tuple[int, int, int]
+    ) -> None:
+        self.schema = schema
+        self.short, self.words, self.whole = lengths
+        self.sizes = sizes
+        self.is_longer = self.short is not self.whole
+        self.lost: Sequence[str] = tuple(dict.fromkeys(_lost(self.whole, self.short))) if self.is_longer else ()
+        self.definition: str | None = None
+        self.members: Sequence[_Member] = ()
+        self.leaves: Mapping[_Place, PreparedSchema] = _NO_LEAVES
+        self.losses: Sequence[tuple[_Place, Sequence[str]]] = ()
+        self.structure: Mapping[str, Any] = _NO_LEAVES
+        self.inner: Sequence[_Member] = ()
+        self.inner_room = 0
+        self.room = 0
 
 
-@dataclass(slots=True)
+_NO_LEAVES: Final[Mapping[Any, Any]] = MappingProxyType({})
+"""Most sub-schemas are leaves: empty containers of their own would be most of the objects of a large list."""
+
+
 class _Member:
     """A schema within another. `leaf` is set if it has none within itself. `outline` is None if references matter."""
 
-    key: str
-    name: str | int | None
-    schema: JsonObject
-    rank: int
-    room: int
-    leaf: PreparedSchema | None
-    outline: _Outline | None
+    __slots__ = ("definition", "is_condition", "key", "leaf", "name", "outline", "place", "rank", "room", "schema")
+
+    def __init__(
+        self,
+        place: _Place,
+        schema: JsonObject,
+        rank: int,
+        room: int,
+        leaf: PreparedSchema | None,
+        outline: _Outline | None,
+    ) -> None:
+        self.place = place
+        self.key, self.name = place
+        self.schema = schema
+        self.rank = rank
+        self.room = room
+        self.leaf = leaf
+        self.outline = outline
+        self.is_condition = self.key in CONDITIONS
+        self.definition = definition_of(schema) if outline is None else None
 
 
 class SchemaSource(StatedTypes, Protocol):
@@ -184,7 +206,7 @@ class _Writer:
         self._number = 0
         self._definitions: dict[str, _PartNode] = {}
         self._used: dict[str, None] = {}
-        self._known: dict[int, _Outline] = {}
+        self._known: dict[int | str, _Outline] = {}
 
     def write(self, root: JsonObject) -> Generator[None, None, JsonObject]:
         node = _PartNode(root, {"type": "object"}, len('{"type":"object"}'), 0)
@@ -216,22 +238,26 @@ class _Writer:
 
     def _open(self, node: _PartNode) -> None:
         """Give a part its keywords and the types of its members, as far as there is room."""
-        schema = self._source.opened(node.source) if isinstance(node.source, LaterSchema) else node.source
+        source = node.source
+        schema = self._source.opened(source) if isinstance(source, LaterSchema) else source
         prepared = node.prepared = self._prepared(schema)
-        need = prepared.sizes[0] - node.size + prepared.room
-        if "$ref" in schema:
-            need += self._definition_room(schema)
-        outlines = [self._outline(member) if member.outline is None else member.outline for member in prepared.inner]
-        need += prepared.inner_room
-        for _, size in outlines:
-            need += size
+        need = prepared.sizes[0] - node.size + prepared.room + prepared.inner_room
+        definition = prepared.definition
+        if definition is not None:
+            need += self._definition_room(definition)
+        outlines: Sequence[_Outline] = ()
+        if prepared.inner:
+            outlines = [member.outline or self._outline(member) for member in prepared.inner]
+            for _, size in outlines:
+                need += size
         if need <= self._left:
             self._left -= need
             node.kept, node.is_whole = prepared.short, True
             node.size += need
             if outlines:
                 self._take_all(node, prepared.inner, outlines)
-            self._define(schema, node.rank)
+            if definition is not None:
+                self._define(definition, node.rank)
         else:
             self._open_in_part(node, prepared)
         if prepared.is_longer and not self._is_output:
@@ -250,11 +276,13 @@ class _Writer:
                 self._left -= need
                 self._take_all(node, group, outlines)
         if (reference := prepared.schema.get("$ref")) is not None:
-            need = len(reference) + len('"$ref":"",') + self._definition_room(prepared.schema)
+            definition = prepared.definition
+            need = len(reference) + len('"$ref":"",') + (0 if definition is None else self._definition_room(definition))
             if need <= self._left:
                 self._left -= need
                 keywords["$ref"] = lean["$ref"] = reference
-                self._define(prepared.schema, node.rank)
+                if definition is not None:
+                    self._define(definition, node.rank)
         kinds = self._kinds_left(node, prepared, keywords)
         least = {key: value for key, value in lean.items() if key in {"type", "$ref"}}
         for words in (keywords, lean, least):
@@ -280,11 +308,11 @@ class _Writer:
             return []
         return self._kinds(prepared.schema)
 
-    def _take_all(self, node: _PartNode, members: list[_Member], outlines: list[_Outline]) -> None:
+    def _take_all(self, node: _PartNode, members: Sequence[_Member], outlines: Sequence[_Outline]) -> None:
         queue, number, rank, taken = self._queue, self._number, node.rank, node.members
         for member, (outline, size) in zip(members, outlines, strict=True):
-            one = taken[member.key, member.name] = _PartNode(member.schema, outline, size, rank + member.rank)
-            if member.key not in CONDITIONS:
+            one = taken[member.place] = _PartNode(member.schema, outline, size, rank + member.rank)
+            if not member.is_condition:
                 number += 1
                 heappush(queue, (one.rank, number, "open", one))
         self._number = number
@@ -330,9 +358,8 @@ class _Writer:
 
     # --- definitions
 
-    def _definition_room(self, schema: JsonObject) -> int:
-        name = definition_of(schema)
-        if name is None or name in self._definitions:
+    def _definition_room(self, name: str) -> int:
+        if name in self._definitions:
             return 0
         return len(name) + 4 + self._definition_outline(name)[1] + (10 if not self._definitions else 0)
 
@@ -340,9 +367,8 @@ class _Writer:
         kinds = self._source.stated(name)
         return _outline_of(self._kinds(self._source.get(name, {})) if kinds is None else kinds)
 
-    def _define(self, schema: JsonObject, rank: int) -> None:
-        name = definition_of(schema)
-        if name is not None and name not in self._definitions:
+    def _define(self, name: str, rank: int) -> None:
+        if name not in self._definitions:
             outline = self._definition_outline(name)
             node = self._definitions[name] = _PartNode(self._source.get(name, {}), *outline, rank)
             self._put(rank + _SAME_VALUE, "open", node)
@@ -353,9 +379,13 @@ class _Writer:
         """Return the types of a member."""
         if member.outline is not None:
             return member.outline
-        known = self._known.get(id(member.schema))
+        name = member.definition
+        known = self._known.get(id(member.schema) if name is None else name)
         if known is None:
-            known = self._known[id(member.schema)] = _outline_of(self._kinds(member.schema))
+            kinds = None if name is None else self._source.stated(name)
+            if kinds is None:
+                name, kinds = None, self._kinds(member.schema)
+            known = self._known[id(member.schema) if name is None else name] = _outline_of(kinds)
         return known
 
     def _kinds(self, schema: JsonObject) -> list[str]:
@@ -399,9 +429,9 @@ class _Writer:
 
     def _whole(self, node: _PartNode, prepared: PreparedSchema) -> JsonObject:
         """Return what is within a part of which every member was taken."""
-        for place, leaf in prepared.leaves.items():
-            if leaf.lost and place not in node.members:
-                self.cut.update(dict.fromkeys(leaf.lost))
+        for place, lost in prepared.losses:
+            if place not in node.members:
+                self.cut.update(dict.fromkeys(lost))
         new: JsonObject = {
             key: value.copy() if key in NESTED_MAPS or key in NESTED_LISTS else value
             for key, value in prepared.structure.items()
@@ -409,7 +439,10 @@ class _Writer:
         for (key, name), one in node.members.items():
             if key in CONDITIONS:
                 continue
-            built = self._member(one, key)
+            if one.prepared is None:
+                built, self.cut["deep levels"] = one.kept.copy(), None
+            else:
+                built = self._member(one, key)
             if name is None:
                 new[key] = built
             elif built == NOTHING and key == "properties":
@@ -496,32 +529,50 @@ _INNER: Final = _STRUCTURE | {"$ref"}
 
 
 def _prepare(schema: JsonObject, *, is_output: bool) -> PreparedSchema:
-    is_plain = _STRUCTURE.isdisjoint(schema)
-    whole = schema if is_plain else {key: value for key, value in schema.items() if key not in _STRUCTURE}
+    if _STRUCTURE.isdisjoint(schema):
+        prepared = _prepare_keywords(schema, schema, is_output=is_output)
+    else:
+        keywords = {key: value for key, value in schema.items() if key not in _STRUCTURE}
+        prepared = _prepare_keywords(schema, keywords, is_output=is_output)
+        _prepare_members(prepared, is_output=is_output)
+    if "$ref" in schema:
+        prepared.definition = definition_of(schema)
+    return prepared
+
+
+def _prepare_keywords(schema: JsonObject, whole: JsonObject, *, is_output: bool) -> PreparedSchema:
     words = whole if _REST.isdisjoint(whole) else {key: value for key, value in whole.items() if key not in _REST}
     short = words
-    if is_output and not _UNSAID.isdisjoint(words):
-        short = {key: value for key, value in words.items() if key not in _UNSAID}
-    elif not is_output:
-        short = short_values(short, _LONG_ENUM)
+    if is_output:
+        if not _UNSAID.isdisjoint(words):
+            short = {key: value for key, value in words.items() if key not in _UNSAID}
+    else:
+        if "enum" in words:
+            short = short_values(words, _LONG_ENUM)
         text = short.get("description")
         if isinstance(text, str) and len(text) > _SHORT_TEXT:
             short = {**short, "description": shorten(text, _SHORT_TEXT)}
     size = json_size(whole)
     sizes = size if short is whole else json_size(short), size if words is whole else json_size(words), size
-    lost = frozenset[str]() if short is whole else frozenset(_lost(whole, short))
-    prepared = PreparedSchema(schema, short, words, whole, sizes, lost, is_longer=short is not whole)
-    if not is_plain:
-        prepared.members = list(_members_of(schema, is_output=is_output))
-        prepared.leaves = {(one.key, one.name): one.leaf for one in prepared.members if one.leaf is not None}
-        prepared.structure = {
-            key: _template(key, value, prepared.leaves) for key, value in schema.items() if key in _STRUCTURE
-        }
-        prepared.inner = [one for one in prepared.members if one.leaf is None]
-        prepared.inner_room = sum(one.room for one in prepared.inner)
-        prepared.room = sum(one.room + one.leaf.sizes[0] for one in prepared.members if one.leaf is not None)
-        prepared.is_longer |= any(leaf.is_longer for leaf in prepared.leaves.values())
-    return prepared
+    return PreparedSchema(schema, (short, words, whole), sizes)
+
+
+def _prepare_members(prepared: PreparedSchema, *, is_output: bool) -> None:
+    members, leaves, inner = list(_members_of(prepared.schema, is_output=is_output)), dict[_Place, PreparedSchema](), []
+    for one in members:
+        leaf = one.leaf
+        if leaf is None:
+            inner.append(one)
+            prepared.inner_room += one.room
+        else:
+            leaves[one.place] = leaf
+            prepared.room += one.room + leaf.sizes[0]
+            prepared.is_longer |= leaf.is_longer
+    prepared.members, prepared.leaves, prepared.inner = members, leaves, inner
+    prepared.losses = [(place, leaf.lost) for place, leaf in leaves.items() if leaf.lost]
+    prepared.structure = {
+        key: _template(key, value, leaves) for key, value in prepared.schema.items() if key in _STRUCTURE
+    }
 
 
 def _template(key: str, value: Any, leaves: Mapping[_Place, PreparedSchema]) -> Any:
@@ -556,18 +607,18 @@ def _members_of(schema: JsonObject, *, is_output: bool) -> Iterator[_Member]:
     required = set(schema.get("required", ()))
     ranks = {name: _rank_of(name, sub, required) for name, sub in properties.items()}
     for name in sorted(properties, key=ranks.__getitem__):
-        yield _member("properties", name, properties[name], ranks[name], is_output=is_output)
+        yield _member(("properties", name), properties[name], ranks[name], is_output=is_output)
     for key, value in schema.items():
         if key == "properties" or key not in _STRUCTURE:
             continue
         if key in NESTED_MAPS and is_object(value):
             for name, sub in value.items():
-                yield _member(key, name, sub, _DESCRIBED, is_output=is_output)
+                yield _member((key, name), sub, _DESCRIBED, is_output=is_output)
         elif key in NESTED_LISTS and is_list(value):
             for number, sub in enumerate(value):
-                yield _member(key, number, sub, _SAME_VALUE, is_output=is_output)
+                yield _member((key, number), sub, _SAME_VALUE, is_output=is_output)
         else:
-            yield _member(key, None, value, _SAME_VALUE, is_output=is_output)
+            yield _member((key, None), value, _SAME_VALUE, is_output=is_output)
 
 
 def _rank_of(name: str, schema: JsonObject, required: set[str]) -> int:
@@ -577,17 +628,25 @@ def _rank_of(name: str, schema: JsonObject, required: set[str]) -> int:
     return _DESCRIBED if "description" in about else _BARE
 
 
-def _member(key: str, name: str | int | None, schema: JsonObject, rank: int, *, is_output: bool) -> _Member:
-    room = 1 + (json_size(name) + 1 if isinstance(name, str) else len(key) + 6 if name in (None, 0) else 0)
+def _member(place: _Place, schema: JsonObject, rank: int, *, is_output: bool) -> _Member:
+    key, name = place
+    room = 1 + (_name_size(name) + 1 if isinstance(name, str) else len(key) + 6 if name in (None, 0) else 0)
     if key in CONDITIONS:
-        return _Member(key, name, schema, rank, room, None, (schema, json_size(schema)))
+        return _Member(place, schema, rank, room, None, (schema, json_size(schema)))
     is_leaf = not isinstance(schema, LaterSchema) and _INNER.isdisjoint(schema)
-    leaf = _prepare(schema, is_output=is_output) if is_leaf else None
+    leaf = _prepare_keywords(schema, schema, is_output=is_output) if is_leaf else None
     kinds = _stated(schema)
-    return _Member(key, name, schema, rank, room, leaf, None if kinds is None else _outline_of(kinds))
+    return _Member(place, schema, rank, room, leaf, None if kinds is None else _outline_of(kinds))
+
+
+def _name_size(name: str) -> int:
+    """Return the bytes of a name as JSON."""
+    return len(name) + 2 if name.isascii() and name.isidentifier() else json_size(name)
 
 
 def _outline_of(kinds: Sequence[str]) -> _Outline:
+    if len(kinds) == 1 and (known := _ONE_TYPE.get(kinds[0])) is not None:
+        return known
     return _outline_of_kinds(tuple(kinds))
 
 
@@ -597,7 +656,10 @@ def _outline_of_kinds(kinds: tuple[str, ...]) -> _Outline:
     return outline, json_size(outline)
 
 
-def _groups(members: list[_Member]) -> Iterator[list[_Member]]:
+_ONE_TYPE: Final = {kind: _outline_of_kinds((kind,)) for kind in sorted(set(TYPES.values()) - {""})}
+
+
+def _groups(members: Sequence[_Member]) -> Iterator[list[_Member]]:
     """Yield members that are taken together: the branches of one union, and every other member by itself."""
     lists: dict[str, list[_Member]] = {}
     for member in members:

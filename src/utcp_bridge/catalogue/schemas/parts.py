@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -15,12 +16,13 @@ from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.tasks import at_once
 
-__all__ = ["Adopted", "SharedPart", "SharedParts"]
+__all__ = ["Adopted", "RecentSchemas", "SharedPart", "SharedParts"]
 
 Adopted: TypeAlias = tuple[str, str, Any]
 """A reference as written, the listed name of its definition, and the definition as written."""
 _MAX_PARTS: Final = 50_000
 _DIGEST_BYTES: Final = 16
+_MAX_RECENT: Final = 64
 _FREED: Final = 50
 """Parts that are freed in one step. Each may be thousands of objects."""
 
@@ -100,3 +102,26 @@ class SharedParts:
             return False
         self._clean[id(definition)] = definition
         return True
+
+
+class RecentSchemas:
+    """Schemas as they are listed, by the schemas themselves: many tools of a manual can have one and the same.
+
+    Reading a large document makes equal schemas one object. The last few are enough, because such tools come together.
+    """
+
+    __slots__ = ("_made",)
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[tuple[int, bool], tuple[JsonObject, Any]] = OrderedDict()
+
+    def find(self, schema: JsonObject, *, is_output: bool) -> Any:
+        """Return what was made of a schema, or None."""
+        known = self._made.get((id(schema), is_output))
+        return None if known is None else known[1]
+
+    def keep(self, schema: JsonObject, made: Any, *, is_output: bool) -> None:
+        """Keep what was made of a schema, and the schema, so that its identity stays its own."""
+        self._made[id(schema), is_output] = schema, made
+        if len(self._made) > _MAX_RECENT:
+            self._made.popitem(last=False)

@@ -9,15 +9,13 @@ Combinators at the root become plain properties: `allOf` branches add their prop
 and `oneOf` branches add their properties and require only what every branch requires; `then`, `else` and
 `dependentSchemas` add optional properties. The result accepts more than the original, which still checks the call.
 
-`x-mcp-header` annotations are kept only if they are valid (MCP 2026-07-28, streamable HTTP, custom headers): on a
-string, integer or boolean property that a chain of `properties` leads to, an RFC 9110 token, unique in the schema
-without regard to letter case.
+`x-mcp-header` annotations are kept only if they are valid (`mcp_headers.py`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import field
 from functools import partial
 from typing import Any, Final
@@ -51,6 +49,7 @@ from utcp_bridge.catalogue.schemas.keywords import (
     TYPES,
     modern_form,
 )
+from utcp_bridge.catalogue.schemas.mcp_headers import HEADER_KEY, keep_valid_headers
 from utcp_bridge.catalogue.schemas.parts import Adopted, SharedPart, SharedParts
 from utcp_bridge.catalogue.schemas.size import fits, is_small, map_schemas, only_used
 from utcp_bridge.late.records import dataclass
@@ -59,7 +58,6 @@ from utcp_bridge.tasks import at_once
 from utcp_bridge.urls import at_pointer
 
 __all__ = [
-    "HEADER_KEY",
     "PortableInput",
     "PortableOutput",
     "input_in_steps",
@@ -93,29 +91,11 @@ _ROOT_ONLY_HERE: Final = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else"
 _MAX_FOLD_DEPTH: Final = 8
 _MAX_FOLD_STEPS: Final = 500
 _MAX_ALTERNATIVES: Final = 8
+_SIMPLE: Final = frozenset(
+    {"deprecated", "description", "format", "maxLength", "maximum", "minLength", "minimum", "pattern", "title", "type"}
+)
+_SIMPLE_TYPES: Final = ("string", "integer", "boolean", "number")
 _BESIDE_VALUES: Final = frozenset({"const", "default", "description", "enum", "title", "type"})
-_RESERVED_WORDS: Final = (
-    "auth", "token", "secret", "passw", "cookie", "session", "credential", "apikey", "signature", "forwarded", "jwt",
-)  # fmt: skip
-_RESERVED_PARTS: Final = frozenset({
-    "key", "host", "proxy", "origin", "csrf", "xsrf", "pass", "pwd", "sid", "sig", "bearer", "basic", "identity", "ip",
-    "cert",
-})  # fmt: skip
-_RESERVED_STARTS: Final = (
-    "content-", "proxy-", "sec-", "access-control-", "if-", "accept", "transfer-", "cf-", "amz-", "goog-", "ms-",
-    "original-", "rewrite-", "http-method", "method-override", "remote-", "client-", "real-", "envoy-", "cache-",
-)  # fmt: skip
-_RESERVED_HEADERS: Final = frozenset({
-    "connection", "te", "trailer", "trailers", "upgrade", "keep-alive", "expect", "via", "referer", "referrer",
-    "user-agent", "date", "range", "age", "from", "location", "server", "user", "username", "max-forwards", "pragma",
-    "vary", "etag", "link", "refresh", "allow", "warning", "priority", "traceparent", "tracestate", "baggage",
-    "request-id", "correlation-id", "content", "destination", "depth", "early-data", "alt-svc", "http2-settings",
-    "last-event-id",
-})  # fmt: skip
-HEADER_KEY: Final = "x-mcp-header"
-_HEADER_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
-_HEADER_TYPES: Final = frozenset({"boolean", "integer", "string"})
-_VALUE_KEYWORDS: Final = frozenset({"const", "default", "enum", "examples"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,8 +349,7 @@ class _Porter:
         made = self._made.get((id(raw), depth))
         if made is None:
             known = self._parts.find(raw, depth, is_output=self._is_output)
-            shared = known is not None and all(self._adopts(*one) for one in known.references)
-            if known is not None and shared:
+            if known is not None and self._adopts(known.references):
                 made = known.ported
                 self._has_headers |= known.has_headers
                 self._has_shown |= known.has_shown
@@ -392,15 +371,21 @@ class _Porter:
         self._has_shown |= found[1]
         return ported
 
-    def _adopts(self, ref: str, name: str, target: Any) -> bool:
-        """Return whether a reference of a shared part means the same here, under the same name."""
-        known = self._names.get(ref)
-        found = self._resolve(ref) if known is None else self._targets[known]
-        if found is not target and self._parts.first(found) is not self._parts.first(target):
-            return False
-        if known is None and self._free.take(name):
-            self._names[ref], self._targets[name] = known, _ = name, target
-        return known == name
+    def _adopts(self, references: Sequence[Adopted]) -> bool:
+        """Return whether the references of a shared part mean the same here, under the same names."""
+        names, targets, first = self._names, self._targets, self._parts.first
+        for ref, name, target in references:
+            known = names.get(ref)
+            found = self._resolve(ref) if known is None else targets[known]
+            if found is not target and first(found) is not first(target):
+                return False
+            if known is None:
+                if not self._free.take(name):
+                    return False
+                names[ref], targets[name] = name, target
+            elif known != name:
+                return False
+        return True
 
     def node(self, schema: Any, depth: int, *, is_branch: bool = False) -> JsonObject:
         """Return one sub-schema as it can be listed. A branch describes a value together with others."""
@@ -410,16 +395,9 @@ class _Porter:
         if depth > _MAX_DEPTH or self.nodes > _MAX_NODES:
             self.cut["levels beyond a depth or number that no host needs"] = None
             return {}
-        out: JsonObject = {}
-        for key, value in modern_form(schema).items():
-            if key in self._unheeded:
-                continue
-            if (check := PLAIN.get(key)) is not None:
-                self.nodes += len(value) // _VALUES_PER_NODE if is_list(value) else 0
-                if (kept := check(value)) is not ABSENT:
-                    out[key] = kept
-            else:
-                self._nested(out, key, value, depth + 1)
+        if _SIMPLE.issuperset(schema) and not self._is_output and (kind := schema.get("type")) in _SIMPLE_TYPES:
+            return _simple(kind, schema)
+        out = self._keywords(schema, depth)
         self._has_headers |= HEADER_KEY in out
         self._has_shown |= "default" in out or ("examples" in out and any(map(_is_container, out["examples"])))
         kinds = _kinds(schema["type"]) if "type" in schema else []
@@ -431,6 +409,19 @@ class _Porter:
             return joined(with_kinds(relaxed(out), kinds), is_root=depth == 0)
         out, kinds = with_values(out, kinds)
         return with_required(joined(with_kinds(out, kinds), is_root=depth == 0), is_branch=is_branch)
+
+    def _keywords(self, schema: JsonObject, depth: int) -> JsonObject:
+        out: JsonObject = {}
+        for key, value in modern_form(schema).items():
+            if key in self._unheeded:
+                continue
+            if (check := PLAIN.get(key)) is not None:
+                self.nodes += len(value) // _VALUES_PER_NODE if is_list(value) else 0
+                if (kept := check(value)) is not ABSENT:
+                    out[key] = kept
+            else:
+                self._nested(out, key, value, depth + 1)
+        return out
 
     def _place(self, schema: Any, depth: int) -> JsonObject:
         """Return the schema of a value: of a property, of items. In a large schema it is ported later."""
@@ -543,6 +534,15 @@ class _Porter:
         return self._anchors.get(ref, ABSENT)
 
 
+def _simple(kind: str, schema: JsonObject) -> JsonObject:
+    """Return a sub-schema of one type with keywords of `_SIMPLE` alone as it is listed. Most sub-schemas are such."""
+    out: JsonObject = {"type": kind}
+    for key, value in schema.items():
+        if key != "type" and (kept := PLAIN[key](value)) is not ABSENT:
+            out[key] = kept
+    return out
+
+
 def _kinds(written: Any) -> list[str]:
     """Return the types of a sub-schema as listed. None, if any type will do."""
     if isinstance(written, str):
@@ -643,55 +643,3 @@ def _values(schema: JsonObject) -> list[Any] | None:
         return [schema["const"]]
     values = schema.get("enum")
     return values if is_list(values) else None
-
-
-# --- `x-mcp-header` annotations: a client must drop a tool that has an invalid one ---
-
-
-def keep_valid_headers(schema: JsonObject) -> JsonObject:
-    """Return a copy of `schema` in which every `x-mcp-header` is valid."""
-    return _strip(schema, set(), reachable=True, carrier=False)
-
-
-def _strip(schema: JsonObject, seen: set[str], *, reachable: bool, carrier: bool) -> JsonObject:
-    new: JsonObject = {}
-    for key, value in schema.items():
-        if key == HEADER_KEY:
-            if carrier and reachable and _is_valid(schema, value, seen):
-                seen.add(value.lower())
-                new[key] = value
-        elif key == "properties":
-            new[key] = {name: _strip(sub, seen, reachable=reachable, carrier=True) for name, sub in value.items()}
-        else:
-            new[key] = value if key in _VALUE_KEYWORDS else _strip_below(value, seen)
-    return new
-
-
-def _strip_below(value: Any, seen: set[str]) -> Any:
-    if is_object(value):
-        return _strip(value, seen, reachable=False, carrier=False)
-    if is_list(value):
-        return [_strip_below(one, seen) for one in value]
-    return value
-
-
-def _is_valid(schema: JsonObject, token: Any, seen: set[str]) -> bool:
-    return (
-        isinstance(token, str)
-        and _HEADER_TOKEN.fullmatch(token) is not None
-        and schema.get("type") in _HEADER_TYPES
-        and token.lower() not in seen
-        and not _is_reserved_header(token.lower())
-    )
-
-
-def _is_reserved_header(name: str) -> bool:
-    """Return whether a header with this name, or `Mcp-Param-` with it, could pass for one that gateways act on.
-
-    These are headers of credentials, of framing and routing, and those that proxies and browsers set.
-    """
-    parts = re.split(r"[^a-z0-9]+", name)
-    if not _RESERVED_PARTS.isdisjoint(parts) or any(word in name for word in _RESERVED_WORDS):
-        return True
-    joined = name.removeprefix("mcp-param-").removeprefix("x-")
-    return name.startswith("mcp-") or joined.startswith(_RESERVED_STARTS) or joined in _RESERVED_HEADERS

@@ -439,15 +439,19 @@ async def frozen_when_loaded(client: UtcpClient) -> AsyncGenerator[None]:
 async def _freeze_when_loaded(client: UtcpClient) -> None:
     import anyio
 
+    from utcp_bridge.tasks import collector
+
     await client.wait_loaded(client.settings.startup_wait)
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, _YOUNG_COLLECTIONS, _MIDDLE_COLLECTIONS)
     gc.enable()
     survivors = _Survivors()
     gc.callbacks.append(survivors.freeze)
+    collector.freezes = True
     try:
         await anyio.sleep_forever()
     finally:
+        collector.freezes = False
         gc.callbacks.remove(survivors.freeze)
 
 
