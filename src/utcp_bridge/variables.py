@@ -24,7 +24,6 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import field
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from io import StringIO
 from itertools import chain
 from math import inf
@@ -35,6 +34,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from utcp_bridge.errors import ConfigError, VariableNotFound
 from utcp_bridge.foreign import dotenv_content
+from utcp_bridge.late.entry_points import entry_points
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Fault, JsonObject, Trust, is_list, is_object
 from utcp_bridge.processes.output import CommandFailed, output_of

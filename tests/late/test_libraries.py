@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 IMPORT = """
 import sys
+from pathlib import Path
 from utcp_bridge.late.libraries import late_parts
 finders = list(sys.meta_path)
 with late_parts():
@@ -72,4 +74,34 @@ with late_parts():
     import aiohttp
 assert aiohttp.TraceRequestStartParams.__attrs_attrs__
 assert aiohttp.TraceRequestStartParams("GET", "u", {}) == aiohttp.TraceRequestStartParams("GET", "u", {})
+""")
+
+
+def test_pydantic_finds_its_plugins(tmp_path: Path) -> None:
+    folder = tmp_path / "own-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1\n", encoding="utf-8")
+    (folder / "entry_points.txt").write_text("[pydantic]\nown = own_plugin:PLUGIN\n", encoding="utf-8")
+    (tmp_path / "own_plugin.py").write_text(
+        "class Plugin:\n    def new_schema_validator(self, *given, **named):\n        seen.append(1)\n"
+        "        return None, None, None\nseen = []\nPLUGIN = Plugin()\n",
+        encoding="utf-8",
+    )
+    run(f"""
+sys.path.insert(0, {str(tmp_path)!r})
+from utcp_bridge.settings import BridgeSettings
+import own_plugin
+before = len(own_plugin.seen)
+BridgeSettings()
+assert len(own_plugin.seen) > before
+""")
+
+
+def test_settings_are_built_without_a_look_at_each_package() -> None:
+    run("""
+for name in [name for name in sys.modules if name.startswith("importlib.metadata")]:
+    del sys.modules[name]
+from utcp_bridge.settings import BridgeSettings
+BridgeSettings()
+assert "importlib.metadata" not in sys.modules
 """)

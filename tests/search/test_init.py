@@ -19,7 +19,7 @@ def installed(monkeypatch, tmp_path):
         monkeypatch.delitem(sys.modules, "third_party_search", raising=False)
         found = [EntryPoint(name, value, search.ENTRY_POINT_GROUP) for name, value in entries.items()]
         monkeypatch.setattr(
-            "importlib.metadata.entry_points", lambda group: found if group == search.ENTRY_POINT_GROUP else []
+            "utcp_bridge.search.entry_points", lambda group: found if group == search.ENTRY_POINT_GROUP else []
         )
 
     return install

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import entry_points
 from time import monotonic
 from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
@@ -25,6 +24,7 @@ from utcp_bridge.access.principals import ANYONE, Principal
 from utcp_bridge.access.rule_entries import RuleEntry, read_entries
 from utcp_bridge.access.urls import refused_host
 from utcp_bridge.errors import ConfigError, PolicyError, Rejected, UtcpError
+from utcp_bridge.late.entry_points import entry_points
 from utcp_bridge.model import (
     REQUESTER,
     TRAIL,

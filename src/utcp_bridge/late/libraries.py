@@ -1,7 +1,8 @@
 """Parts of libraries that are made when they are first used, although their modules make them at import.
 
-aiohttp needs 130 ms of CPU to be imported. 95 of them write the methods of sixteen `attr` classes with which requests
-are traced, and 25 are the import of aiodns, for a resolver of its own. The bridge uses neither of them.
+aiohttp needs 85 ms of CPU to be imported. Six of them write the methods of sixteen `attr` classes with which requests
+are traced, and 14 are the import of aiodns, for a resolver of its own. The bridge uses neither of them. pydantic takes
+20 to ask `importlib.metadata` for plugins, which few environments have.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType, SimpleNamespace
 from typing import Any, Final
 
-__all__ = ["late_parts"]
+from utcp_bridge.late.entry_points import entry_points
+
+__all__ = ["late_parts", "look_for_plugins"]
 
 
 @contextmanager
@@ -33,7 +35,13 @@ def late_parts() -> Generator[None]:
         sys.meta_path.remove(finder)
 
 
-class _StandInFinder(MetaPathFinder):
+def look_for_plugins() -> None:
+    """Let pydantic look for its plugins in the way of `entry_points`. Call it before the first model is built."""
+    with late_parts(), suppress(ImportError):
+        import_module("pydantic.plugin._loader")  # not in its documentation; without it, pydantic looks as always
+
+
+class _StandInFinder:
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname not in _STAND_INS:
             return None
@@ -98,8 +106,16 @@ class _Aiodns:
         return getattr(import_module("aiodns"), name) if at_import is None else at_import[name]
 
 
+class _Metadata:
+    """What `importlib.metadata` is for a module that only imports `entry_points` from it."""
+
+    def __init__(self) -> None:
+        self.entry_points = entry_points
+
+
 _STAND_INS: Final[Mapping[str, tuple[str, Callable[[], Any]]]] = {
     "aiohttp.tracing": ("attr", _Attr),
     "aiohttp.resolver": ("aiodns", _Aiodns),
+    "pydantic.plugin._loader": ("importlib.metadata", _Metadata),
 }
 """Modules, and for each of them the library that it imports and what it gets in place of it."""

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import field, replace
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from utcp_bridge.errors import ConfigError, MalformedReply
+from utcp_bridge.late.entry_points import entry_points
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import (
     Binary,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.late.entry_points import entry_points
 from utcp_bridge.search.strategy import Accept, Hit, ToolSearchStrategy
 
 __all__ = [
@@ -74,8 +75,6 @@ def _builtin(strategy_id: str) -> Callable[..., ToolSearchStrategy] | None:
 
 
 def _from_entry_points(strategy_id: str) -> Callable[..., Any]:
-    from importlib.metadata import entry_points  # slow to import, and the built-in strategies never need it
-
     found = entry_points(group=ENTRY_POINT_GROUP)
     for entry in found:
         if entry.name == strategy_id:

@@ -10,11 +10,12 @@ for `bearer_token`, `proxy_file` for `proxy`.
 
 from __future__ import annotations
 
+
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -126,7 +127,7 @@ class BridgeSettings(
         except ConfigError as error:
             raise ValueError(str(error)) from None
 
-    def take_over(self, other: BridgeSettings, keys: Iterable[str]) -> None:
+    def take_over(self, other: Self, keys: Iterable[str]) -> None:
         """Take some values of other settings, for a running server whose configuration has changed.
 
         Many parts hold these settings, and read a value when they need it. So all of them have the new one at once,

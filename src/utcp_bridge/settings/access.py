@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit

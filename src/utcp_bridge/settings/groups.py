@@ -5,12 +5,15 @@ The groups of who may call are in `access.py`.
 
 from __future__ import annotations
 
+
 import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
+
+from utcp_bridge.late.libraries import look_for_plugins
 
 __all__ = [
     "ArgumentCheck",
@@ -36,6 +39,7 @@ __all__ = [
     "TimeoutSettings",
 ]
 
+look_for_plugins()
 _PLACEHOLDER: Final = re.compile(r"\$[({]|\{\{|\$\w+$|%\w+%$|<[^<>]*>$|YOUR_TOKEN$")
 """The beginning of a text that was to be replaced by a token."""
 Exposure = Literal["auto", "all", "search", "pinned"]

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import entry_points
 from pkgutil import iter_modules
 from typing import Any, Final, TypeGuard
 
 from utcp_bridge import transports
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.late.entry_points import entry_points
 from utcp_bridge.transport import Transport
 
 __all__ = ["ENTRY_POINT_GROUP", "TransportRegistry"]
