@@ -5,7 +5,6 @@ The groups of who may call are in `access.py`.
 
 from __future__ import annotations
 
-
 import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
