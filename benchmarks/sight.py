@@ -231,9 +231,7 @@ async def count(names: Sequence[str], way: Way, python: str) -> AsyncIterator[st
             yield f"| {way} | {name} | {found:,.0f} | {found - off:+,.0f} | {found / off:.3f} | {spans:.2f} |"
 
 
-async def _instructions(
-    name: str, way: Way, port: int, collector: Collector, python: str
-) -> tuple[float, float]:
+async def _instructions(name: str, way: Way, port: int, collector: Collector, python: str) -> tuple[float, float]:
     """Return the instructions of a call, and its spans. Those of the start are not counted, for they take longer."""
     sight, era = SIGHTS[name], cast("Era", way.removeprefix("stdio "))
     is_http = way == era
