@@ -65,11 +65,16 @@ def test_one_trace_goes_from_the_host_through_the_bridge_to_a_service_and_a_comm
         points = metrics[-1].resource_metrics[0].scope_metrics[0].metrics[0].histogram.data_points
         counted = {attributes(point)["gen_ai.tool.name"]: point.count for point in points}
         assert counted == {"m.post": 1, "m.failing": 1, "m.command": 1}
+        examples = {attributes(point)["gen_ai.tool.name"]: point.exemplars for point in points}
+        for tool, (example,) in examples.items():
+            of = made[f"tools/call {tool.replace('.', '_')}"]
+            assert (example.trace_id, example.span_id) == (of.trace_id, of.span_id)
 
 
-def test_each_call_is_in_the_metric_though_many_are_recorded_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [{}, {"OTEL_METRICS_EXEMPLAR_FILTER": "always_off"}], ids=["own", "of the SDK"])
+def test_each_call_is_in_the_metric_though_many_are_recorded_together(tmp_path: Path, asked: dict[str, str]) -> None:
     with peer() as service, peer() as collector:
-        otel = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{collector.url}/v1/metrics"}
+        otel = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{collector.url}/v1/metrics", **asked}
         with bridge(tmp_path, service.url, {"retries": 0}, otel) as (base, process):
             for name in ["m_post"] * 130 + ["m_failing"] * 3:
                 call(base, name)

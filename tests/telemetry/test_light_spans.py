@@ -217,7 +217,8 @@ def test_a_light_span_is_written_as_the_sdk_writes_its_own(
     [heavy] = encode_spans([real]).resource_spans  # type: ignore[list-item]  # of the SDK
     [one], [other] = around.scope_spans[0].spans, heavy.scope_spans[0].spans
     assert {each.key: str(each.value) for each in one.attributes} == {
-        each.key: str(each.value) for each in other.attributes  # the SDK moves what is set again to the end
+        each.key: str(each.value)
+        for each in other.attributes  # the SDK moves what is set again to the end
     }
     for field in ("name", "kind", "start_time_unix_nano", "end_time_unix_nano", "events", "status"):
         assert getattr(one, field) == getattr(other, field), field
