@@ -26,6 +26,7 @@ from shutil import which
 from statistics import fmean, median, quantiles
 from time import monotonic
 from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 from benchmarks.access import IN_FLIGHT, MAX_SECONDS, TOOLS
 from benchmarks.harness.clients import SPAN, HttpLane, PipeClient, list_tools, run_burst
@@ -78,6 +79,7 @@ SIGHTS: Mapping[str, Sight] = {
     "traces 1 %, metrics, access log": Sight({**LOG, "telemetry": {"metrics": True}}, share=0.01),
 }
 """What is compared; `off, again` shows what the figures are worth."""
+Lanes = list[HttpLane] | list[PipeClient]
 Way = Literal["2026-07-28", "2025-11-25", "stdio 2026-07-28", "stdio 2025-11-25"]
 WAYS: tuple[Way, ...] = ("2026-07-28", "2025-11-25", "stdio 2026-07-28", "stdio 2025-11-25")
 """Versions of the protocol, over HTTP or over stdio."""
@@ -140,7 +142,7 @@ def config_of(sight: Sight, folder: Path, port: int) -> Path:
     manual.write_text(json.dumps(catalogue(TOOLS, port)), encoding="utf-8")
     path = write_config(folder, {"catalogue": {"call_template_type": "file", "file_path": str(manual)}})
     config = json.loads(path.read_text(encoding="utf-8"))
-    config["bridge"] |= sight.settings
+    config["bridge"] |= {"port": 0, **sight.settings}
     path.write_text(json.dumps(config), encoding="utf-8")
     return path
 
@@ -221,39 +223,40 @@ async def _round(variants: Mapping[str, Variant], found: Mapping[str, Found]) ->
         found[name].pairs.append((off, fmean(samples)))
 
 
-async def count(names: Sequence[str], way: Way, python: str) -> AsyncIterator[str]:
-    """Yield the rows of a table of instructions."""
+async def count(names: Sequence[str], way: Way, python: str) -> None:
+    """Print the rows of a table of instructions."""
     off = 0.0
     with upstream() as port, collecting() as collector:
         for name in names:
             found, spans = await _instructions(name, way, port, collector, python)
             off = off or found
-            yield f"| {way} | {name} | {found:,.0f} | {found - off:+,.0f} | {found / off:.3f} | {spans:.2f} |"
+            row = f"{found:,.0f} | {found - off:+,.0f} | {found / off:.3f} | {spans:.2f}"
+            print(f"| {way} | {name} | {row} |", flush=True)
 
 
 async def _instructions(name: str, way: Way, port: int, collector: Collector, python: str) -> tuple[float, float]:
-    """Return the instructions of a call, and its spans. Those of the start are not counted, for they take longer."""
+    """Return the instructions of a call, and its spans. Those of the start are not counted, for they are many more.
+
+    Over HTTP, the process does nothing from time to time (`side_by_side`), because that would depend on the machine.
+    """
     sight, era = SIGHTS[name], cast("Era", way.removeprefix("stdio "))
     is_http = way == era
     with tempfile.TemporaryDirectory(prefix="benchmark-sight-") as written:
-        path = config_of(sight, Path(written), port)
-        command = [*COUNTER, python, "-m", "utcp_bridge", "serve", str(path), *(BRIDGE.http_flags if is_http else ())]
+        path = str(config_of(sight, Path(written), port))
+        program = ("benchmarks.harness.side_by_side",) if is_http else ("utcp_bridge", "serve")
         environment = {"PYTHONHASHSEED": "0", **sight.environment(name, collector.port)}
-        running = start(command, environment=environment)
+        running = start([*COUNTER, python, "-m", *program, path], environment=environment)
         try:
-            open_lanes = partial(_http_lanes if is_http else _stdio_lanes, running, sight, era)
-            async with open_lanes() as lanes:
+            opened = partial(_http_lanes, await _address(running, sight), era) if is_http else None
+            async with opened() if opened else _stdio_lanes(running, era) as lanes:
                 await run_burst(lanes, load_of(era), MAX_SECONDS * 10, UNCOUNTED)
-            before = await _arrived(collector, name, sight, UNCOUNTED)
-            async with open_lanes() as lanes:  # new ones, because servers close idle ones
-                _switch(running, "on")
-                done = await run_burst(lanes, load_of(era), MAX_SECONDS * 10, COUNTED)
-            calls = len(done.latencies)
-            spans = await _arrived(collector, name, sight, UNCOUNTED + calls) - before
-            _switch(running, "off")
+                before = await _arrived(collector, name, sight, UNCOUNTED)
+                async with opened() if opened else contextlib.nullcontext(lanes) as new:  # servers close idle ones
+                    _switch(running, "on")
+                    calls = len((await run_burst(new, load_of(era), MAX_SECONDS * 10, COUNTED)).latencies)
+                spans = await _arrived(collector, name, sight, UNCOUNTED + calls) - before
+                _switch(running, "off")
         finally:
-            with contextlib.suppress(BrokenPipeError):
-                running.stdin.close()
             running.process.terminate()
             running.process.wait(MAX_SECONDS)
             running.ended.wait(MAX_SECONDS)
@@ -262,6 +265,12 @@ async def _instructions(name: str, way: Way, port: int, collector: Collector, py
     if not told:
         raise RuntimeError(f"valgrind counted nothing: {running.errors[-3:]}")
     return max(told) / calls, spans / calls
+
+
+async def _address(running: Running, sight: Sight) -> Address:
+    url = urlsplit(json.loads(await asyncio.to_thread(running.stdout.readline))[0])
+    headers = (TRACE,) if sight.is_traced_by_callers else ()
+    return Address(str(url.hostname), url.port or 0, url.path, headers=headers)
 
 
 def _switch(running: Running, state: str) -> None:
@@ -280,9 +289,7 @@ async def _arrived(collector: Collector, name: str, sight: Sight, calls: int) ->
 
 
 @contextlib.asynccontextmanager
-async def _http_lanes(running: Running, sight: Sight, era: Era) -> AsyncIterator[list[HttpLane] | list[PipeClient]]:
-    address = await asyncio.to_thread(running.wait_for_url, MAX_SECONDS * 5)  # valgrind starts it slowly
-    address = replace(address, headers=(TRACE,) if sight.is_traced_by_callers else ())
+async def _http_lanes(address: Address, era: Era) -> AsyncIterator[Lanes]:
     lanes = [await HttpLane.open(address, era) for _ in range(IN_FLIGHT)]
     try:
         yield lanes
@@ -292,12 +299,13 @@ async def _http_lanes(running: Running, sight: Sight, era: Era) -> AsyncIterator
 
 
 @contextlib.asynccontextmanager
-async def _stdio_lanes(running: Running, sight: Sight, era: Era) -> AsyncIterator[list[HttpLane] | list[PipeClient]]:
-    del sight
-    if running.client is None:
-        running.client = await PipeClient.open(running.stdin, running.stdout, era)
-        await list_tools(running.client)
-    yield [running.client] * IN_FLIGHT  # type: ignore[list-item]
+async def _stdio_lanes(running: Running, era: Era) -> AsyncIterator[Lanes]:
+    client = await PipeClient.open(running.stdin, running.stdout, era)
+    try:
+        await list_tools(client)
+        yield [client] * IN_FLIGHT
+    finally:
+        client.close()
 
 
 async def main(given: list[str] | None = None) -> None:
@@ -320,8 +328,7 @@ async def main(given: list[str] | None = None) -> None:
         print("| protocol | telemetry | instructions a call | added | x off | spans a call |")
         print("| --- | --- | --- | --- | --- | --- |", flush=True)
         for way in options.way or ERAS:
-            async for line in count(names, way, options.python):
-                print(line, flush=True)
+            await count(names, way, options.python)
         return
     print("| protocol | telemetry | CPU us/call | added us | x off, median [quartiles] | spans a call | rounds |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)

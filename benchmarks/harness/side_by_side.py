@@ -1,13 +1,15 @@
 """Several bridges in one process: `python -m benchmarks.harness.side_by_side CONFIG…` prints their URLs as a JSON list.
 
 They share the interpreter, its code and its caches, so what differs between two of them is what their settings do. Two
-processes with the same settings differ by up to a tenth, for the layout of their memory.
+processes with the same settings differ by up to a tenth, for the layout of their memory. Unlike `serve`, nothing looks
+at files from time to time. Traces and metrics are sent, as in `serve`, if there are variables of OpenTelemetry.
 """
 
 from __future__ import annotations
 
 import gc
 import json
+import os
 import signal
 import sys
 from contextlib import AsyncExitStack
@@ -17,8 +19,10 @@ from pathlib import Path
 import anyio
 
 from utcp_bridge import UtcpClient
+from utcp_bridge.cli.logs import access_sink
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.http import serve_http
+from utcp_bridge.server.web.access_log import AccessLog
 
 YOUNG_OBJECTS = 100_000
 """After so many new objects the collector looks for circles, rarely, as in `utcp-bridge serve`."""
@@ -31,14 +35,20 @@ async def serve(paths: list[Path]) -> None:
         for path in paths:
             client = await stack.enter_async_context(await UtcpClient.create(path))
             await client.wait_loaded()
+            if any(name.startswith("OTEL_") for name in os.environ):
+                from utcp_bridge.telemetry.exporting import start  # imports OpenTelemetry
+
+                start(client.counts, os.environ)
+            sink = stack.enter_context(access_sink(client.settings, client.root))
+            access = None if sink is None else AccessLog(sink, client.redactor)
             ready = anyio.Event()
 
             def note(url: str, ready: anyio.Event = ready) -> None:
                 urls.append(url)
                 ready.set()
 
-            async def run(client: UtcpClient = client, note: object = note) -> None:
-                await serve_http(BridgeServer(client), on_ready=note)  # type: ignore[arg-type]
+            async def run(client: UtcpClient = client, note: object = note, access: AccessLog | None = access) -> None:
+                await serve_http(BridgeServer(client), on_ready=note, access=access)  # type: ignore[arg-type]
 
             group.start_soon(run)
             await ready.wait()

@@ -6,10 +6,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import anyio
@@ -18,132 +15,22 @@ import pytest
 from mcp.client import Client
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.measured import measured
+from tests.support.traced_bridge import (
+    GIVEN,
+    HEADERS,
+    META,
+    PARENT,
+    TRACE,
+    attributes,
+    bridge,
+    call,
+    peer,
+    spans,
+)
 
 from utcp_bridge.access.audit_chain import check_audit
 from utcp_bridge.telemetry.exporting import leave_out_missing
-
-TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-GIVEN = {"traceparent": f"00-{TRACE}-{PARENT}-01", "baggage": "tenant=blue"}
-META = {
-    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-    "io.modelcontextprotocol/clientCapabilities": {},
-    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
-}
-HEADERS = {
-    "Content-Type": "application/json", "Accept": "application/json, text/event-stream",
-    "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call",
-}  # fmt: skip
-
-
-@dataclass
-class Peer:
-    """An HTTP server on loopback: what it received, by path."""
-
-    url: str = ""
-    received: dict[str, list[tuple[dict[str, str], bytes]]] = field(default_factory=dict)
-
-
-@contextmanager
-def peer() -> Generator[Peer]:
-    found = Peer()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            found.received.setdefault(self.path, []).append((headers, body))
-            status = 503 if self.path == "/failing" else 200
-            data = b"" if self.path.startswith("/v1/") else b'{"fine": true}'
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
-            """Keep quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found.url = f"http://127.0.0.1:{server.server_port}"
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield found
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def entry(service: str) -> dict[str, Any]:
-    tools = [
-        {"name": name, "inputs": {"type": "object"}, "tool_call_template": template}
-        for name, template in {
-            "post": {"call_template_type": "http", "http_method": "POST", "url": f"{service}/fine"},
-            "failing": {"call_template_type": "http", "http_method": "POST", "url": f"{service}/failing"},
-            "command": {"call_template_type": "cli", "command": "env"},
-        }.items()
-    ]
-    manual = json.dumps({"utcp_version": "1.0.1", "tools": tools})
-    kinds = ["text", "http", "cli"]
-    return {
-        "name": "m", "call_template_type": "text", "content": manual, "allowed_communication_protocols": kinds
-    }  # fmt: skip
-
-
-@contextmanager
-def bridge(
-    folder: Path, service: str, settings: dict[str, Any], environment: dict[str, str]
-) -> Generator[tuple[str, "subprocess.Popen[str]"]]:
-    config = folder / "config.json"
-    config.write_text(json.dumps({"manual_call_templates": [entry(service)], "bridge": settings}))
-    command = [sys.executable, "-m", "utcp_bridge", "serve", str(config), "--http", "--port", "0"]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={"PATH": "/usr/bin:/bin", **measured(), **environment},
-    )
-    assert process.stderr is not None
-    with process:
-        try:
-            lines: list[str] = []
-            for line in process.stderr:
-                lines.append(line)
-                if line.startswith("Serving MCP on"):
-                    yield line.split()[3].removesuffix("/mcp"), process
-                    break
-            else:
-                pytest.fail("".join(lines))
-        finally:
-            process.kill()
-
-
-def call(base: str, name: str, **headers: str) -> dict[str, Any]:
-    message = {
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": {}, "_meta": META}
-    }  # fmt: skip
-    reply = httpx2.post(f"{base}/mcp", json=message, headers={**HEADERS, "Mcp-Name": name, **headers}, timeout=60)
-    assert reply.status_code == 200, reply.text
-    result: dict[str, Any] = reply.json()["result"]
-    return result
-
-
-def spans(collector: Peer) -> list[Any]:
-    found: list[Any] = []
-    for _, body in collector.received.get("/v1/traces", []):
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            for scope in resource.scope_spans:
-                found.extend(scope.spans)
-    return found
-
-
-def attributes(span: Any) -> dict[str, Any]:
-    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in span.attributes}
 
 
 def test_one_trace_goes_from_the_host_through_the_bridge_to_a_service_and_a_command(tmp_path: Path) -> None:
@@ -178,11 +65,16 @@ def test_one_trace_goes_from_the_host_through_the_bridge_to_a_service_and_a_comm
         points = metrics[-1].resource_metrics[0].scope_metrics[0].metrics[0].histogram.data_points
         counted = {attributes(point)["gen_ai.tool.name"]: point.count for point in points}
         assert counted == {"m.post": 1, "m.failing": 1, "m.command": 1}
+        examples = {attributes(point)["gen_ai.tool.name"]: point.exemplars for point in points}
+        for tool, (example,) in examples.items():
+            of = made[f"tools/call {tool.replace('.', '_')}"]
+            assert (example.trace_id, example.span_id) == (of.trace_id, of.span_id)
 
 
-def test_each_call_is_in_the_metric_though_many_are_recorded_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [{}, {"OTEL_METRICS_EXEMPLAR_FILTER": "always_off"}], ids=["own", "of the SDK"])
+def test_each_call_is_in_the_metric_though_many_are_recorded_together(tmp_path: Path, asked: dict[str, str]) -> None:
     with peer() as service, peer() as collector:
-        otel = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{collector.url}/v1/metrics"}
+        otel = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{collector.url}/v1/metrics", **asked}
         with bridge(tmp_path, service.url, {"retries": 0}, otel) as (base, process):
             for name in ["m_post"] * 130 + ["m_failing"] * 3:
                 call(base, name)
@@ -354,7 +246,7 @@ def test_metrics_count_calls_by_manual_tool_and_outcome(tmp_path: Path, token: s
         assert value("utcp_bridge_calls_total", manual="m", tool="m.post", outcome="ok") == 2
         assert value("utcp_bridge_calls_total", manual="m", tool="m.failing", outcome="rejected") == 1
         assert value("utcp_bridge_call_seconds_count", manual="m", kind="http") == 3
-        assert value("utcp_bridge_tools", manual="m") == 3
+        assert value("utcp_bridge_tools", manual="m") == 4
         assert value("utcp_bridge_manuals", state="ready") == 1
         assert value("utcp_bridge_ready") == 1
         if token is None:

@@ -273,15 +273,14 @@ class BridgeServer(HandlingServer):
         :raises MCPError: the request is refused.
         """
         try:
-            if not (self.client.notes_requesters or trace_context.is_on()):
+            has_baggage = bool(ctx.meta) and trace_context.is_on() and "baggage" in ctx.meta
+            if not (has_baggage or self.client.notes_requesters):
                 return await self.interaction.serve(ctx, work)
             with (
                 setting(REQUESTER, requester_of(ctx, self.part.profile_name))
                 if self.client.notes_requesters
                 else nullcontext(),
-                trace_context.with_baggage(ctx.meta)
-                if trace_context.is_on() and ctx.meta and "baggage" in ctx.meta
-                else nullcontext(),
+                trace_context.with_baggage(ctx.meta) if has_baggage else nullcontext(),
             ):
                 return await self.interaction.serve(ctx, work)
         except MCPError:

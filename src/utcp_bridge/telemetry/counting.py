@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from utcp_bridge.late.records import dataclass
 
-__all__ = ["BOUNDS", "EXTRA", "CallCounts", "CallDetails", "Gauges", "exposition"]
+__all__ = ["BOUNDS", "EXTRA", "CallCounts", "CallDetails", "Gauges", "Key", "exposition"]
 
 EXTRA: Final = "otel"
 """The extra of the package that has the libraries of OpenTelemetry and Prometheus."""
@@ -21,6 +21,8 @@ BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 
 """Upper bounds of the buckets of durations, in seconds."""
 OTHER: Final = "(other)"
 _MAX_SERIES: Final = 5_000
+Key = tuple[str, str, str]
+"""Manual, tool and outcome."""
 Gauges = Mapping[str, tuple[str, Mapping[tuple[tuple[str, str], ...], float]]]
 """For each name of a gauge: its description, and its value for each set of labels."""
 
@@ -48,12 +50,12 @@ class CallCounts:
     def __init__(self, *, is_on: bool = False) -> None:
         self.is_on = is_on
         """Whether calls are counted. Tools that were called before keep the state of their first call."""
-        self.calls: dict[tuple[str, str, str], int] = {}
+        self.calls: dict[Key, int] = {}
         """By manual, tool and outcome."""
         self.durations: dict[tuple[str, str], _Durations] = {}
         """By manual and kind."""
-        self.also: Callable[[float, dict[str, Any]], None] | None = None
-        """Also receives the seconds and the attributes of each call (OpenTelemetry)."""
+        self.also: Callable[[float, Key], None] | None = None
+        """Also receives the seconds of each call, and its manual, tool and outcome (OpenTelemetry)."""
 
     def __call__(self, details: CallDetails, /) -> None:
         key = details.manual, details.tool, details.outcome
@@ -67,11 +69,7 @@ class CallCounts:
         durations.total += details.seconds
         durations.buckets[bisect_left(BOUNDS, details.seconds)] += 1
         if self.also is not None:
-            failed = {} if details.outcome == "ok" else {"error.type": details.outcome}
-            self.also(
-                details.seconds,
-                {"mcp.method.name": "tools/call", "gen_ai.tool.name": key[1], "utcp.manual": details.manual, **failed},
-            )
+            self.also(details.seconds, key)
 
 
 def exposition(counts: CallCounts, gauges: Gauges) -> tuple[bytes, str]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable
+from contextvars import ContextVar
 from random import getrandbits
 from typing import Any, Final
 
+from opentelemetry import context as context_module
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.propagate import get_global_textmap
@@ -101,8 +104,6 @@ class Deciding:
     unsampled: Final = Unsampled
     placed: Final = Placed
     current_span: Final = staticmethod(trace.get_current_span)
-    current: Final = staticmethod(get_current)
-    leave: Final = staticmethod(detach)
     kinds: Final = trace.SpanKind
     scope: Final = _SCOPE
     """The name of the tracer of the bridge."""
@@ -117,6 +118,12 @@ class Deciding:
         """Whether the trace goes on in the form of W3C alone."""
         self.is_usual: Final = found is not None and self.is_w3c
         """Whether one decision is that of a whole request."""
+        variable = _variable()
+        self.current: Final[Callable[[], Context]] = get_current if variable is None else variable.get
+        """Return the present context."""
+        self.leave: Final[Callable[[Any], None]] = detach if variable is None else variable.reset
+        """Leave what `enter` has entered."""
+        self._attach: Final[Callable[[Context], Any]] = attach if variable is None else variable.set
         self.key: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
         """Under which a context has its span."""
         self.spans: Final = provider.get_tracer(_SCOPE)
@@ -151,18 +158,27 @@ class Deciding:
         """Continue the trace of a caller in this task. False: `traceparent` is not of the usual form."""
         span = self.continued(traceparent.decode("latin-1"))
         if span is not None:
-            attach(self.alone(span))
+            self._attach(self.alone(span))
         return span is not None
 
     def enter(self, span: Any, context: Context) -> Any:
         """Make a span the current one in a context, and return what `leave` needs."""
         if not context or (len(context) == 1 and self.key in context):
-            return attach(Context({self.key: span}))
-        return attach(set_span_in_context(span, context))
+            return self._attach(Context({self.key: span}))
+        return self._attach(set_span_in_context(span, context))
 
     def alone(self, span: Any) -> Context:
         """Return a context that has nothing but a span."""
         return Context({self.key: span})
+
+
+def _variable() -> ContextVar[Context] | None:
+    """Return the variable that has the context, without four functions around it; None if another kind of place has it.
+
+    It is not in OpenTelemetry's documentation, so all else uses its functions.
+    """
+    found = getattr(getattr(context_module, "_RUNTIME_CONTEXT", None), "_current_context", None)
+    return found if isinstance(found, ContextVar) else None
 
 
 def _bound(root: str) -> int | None:

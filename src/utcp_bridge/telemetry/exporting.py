@@ -22,7 +22,7 @@ import orjson
 from utcp_bridge import __version__
 from utcp_bridge.errors import ConfigError, MissingExtra
 from utcp_bridge.telemetry import trace_context
-from utcp_bridge.telemetry.counting import EXTRA, CallCounts
+from utcp_bridge.telemetry.counting import EXTRA, CallCounts, Key
 
 __all__ = ["AuditExport", "leave_out_missing", "start"]
 
@@ -42,6 +42,11 @@ _LOADED: Final = {
 _MAX_SHOWN: Final = 64
 _MAX_TOGETHER: Final = 64
 """Durations of calls that are recorded together. That takes half a millisecond."""
+_DURATION: Final = {
+    "name": "mcp.server.operation.duration",
+    "unit": "s",
+    "description": "Duration of calls of tools.",
+}
 _MAX_RECORDS: Final = 8_192
 """Audit lines that wait for the collector."""
 _AUDIT_SECONDS: Final = 5.0
@@ -250,15 +255,38 @@ def _start_traces(environment: Mapping[str, str]) -> Callable[[], None]:
 
 
 def _start_metrics(counts: CallCounts, environment: Mapping[str, str]) -> Callable[[], None]:
-    from opentelemetry.context import get_current
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+    from utcp_bridge.telemetry.durations import Durations, DurationsReader
+
+    exporter, resource = OTLPMetricExporter(), _resource(environment)
+    if Durations.can_count(environment):
+        durations = Durations()
+        reader = DurationsReader(exporter, durations, _DURATION, ("utcp_bridge", __version__), resource)
+        counts.also, shutdown = durations, reader.shutdown
+    else:
+        counts.also, shutdown = _histogram_of_sdk(exporter, resource)
+    counts.is_on = True
+
+    def end() -> None:
+        counts.also = None
+        shutdown(_FLUSH_MILLISECONDS)
+
+    return end
+
+
+def _histogram_of_sdk(exporter: Any, resource: Any) -> tuple[Callable[[float, Key], None], Callable[[float], None]]:
+    """Return what records a call in a histogram of OpenTelemetry, and what sends the rest."""
+    from opentelemetry.context import get_current
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-    waiting: deque[tuple[float, dict[str, Any], Any]] = deque()
+    from utcp_bridge.telemetry.durations import attributes_of
 
-    def put(seconds: float, attributes: dict[str, Any]) -> None:
-        waiting.append((seconds, attributes, get_current()))  # the context has the trace, for an exemplar
+    waiting: deque[tuple[float, Key, Any]] = deque()
+
+    def put(seconds: float, key: Key) -> None:
+        waiting.append((seconds, key, get_current()))  # the context has the trace, for an exemplar
         if len(waiting) >= _MAX_TOGETHER:
             record()
 
@@ -266,23 +294,16 @@ def _start_metrics(counts: CallCounts, environment: Mapping[str, str]) -> Callab
         """Record what waits. One by one, between other work, each would take several times as long."""
         with suppress(IndexError):  # another thread was quicker
             while waiting:
-                histogram.record(*waiting.popleft())
+                seconds, key, context = waiting.popleft()
+                histogram.record(seconds, attributes_of(key), context)
 
     def before_export(_: Any) -> list[Any]:
         record()
         return []
 
-    reader = PeriodicExportingMetricReader(OTLPMetricExporter())
-    provider = MeterProvider([reader], resource=_resource(environment), shutdown_on_exit=False)
+    reader = PeriodicExportingMetricReader(exporter)
+    provider = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
     meter = provider.get_meter("utcp_bridge", __version__)
-    histogram = meter.create_histogram(
-        "mcp.server.operation.duration", unit="s", description="Duration of calls of tools."
-    )
+    histogram = meter.create_histogram(**_DURATION)
     meter.create_observable_gauge("utcp_bridge.before_export", [before_export])  # has no values
-    counts.also, counts.is_on = put, True
-
-    def end() -> None:
-        counts.also = None
-        provider.shutdown(_FLUSH_MILLISECONDS)
-
-    return end
+    return put, provider.shutdown

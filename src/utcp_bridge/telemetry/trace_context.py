@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attempts", "attached", "begin", "continue_in_task", "end", "is_of_sdk", "is_on", "is_unsampled", "note_request",
-    "passed_on", "passed_on_in_environment", "request_attributes", "served", "with_baggage",
+    "noted_span", "passed_on", "passed_on_in_environment", "request_attributes", "served", "with_baggage",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -179,6 +179,14 @@ async def served(name: str, tool: str, work: Callable[[], Awaitable[T]]) -> T:
     finally:
         _otel.leave(token)
         span.end()
+
+
+def noted_span() -> Any:
+    """Return the current span if it is sent, while `is_on`; None otherwise."""
+    span = _otel.current().get(_otel.key)
+    if span is None or type(span) is _otel.unsampled:
+        return None
+    return span if hasattr(span, "note_request") or span.get_span_context().trace_flags.sampled else None
 
 
 def note_request(method: str, url: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
-from opentelemetry.context import Context, detach, get_current
+from opentelemetry.context import Context
 from opentelemetry.propagate import extract
 from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, set_span_in_context
 
@@ -47,19 +47,20 @@ class ServerSpans:
     ) -> Any:
         """Return what `serve` returns for a request and `call_next`. It runs in the place of the request in a trace."""
         deciding, meta = self._deciding, ctx.meta
-        context = get_current()
+        context = deciding.current()
         stated = self._stated(meta) if meta else None
         above: Any = context.get(deciding.key) if stated is None else stated
         if isinstance(above, Context):
             above = above.get(deciding.key)
-        if above is None or not (type(above) is self._placed or above.get_span_context().is_valid):
+        kind = type(above)
+        if kind is not self._unsampled and kind is not self._placed and not _is_valid(above):
             above = deciding.root()
         if type(above) is self._unsampled:
             token = deciding.enter(above, context)
             try:
                 return await serve(ctx, call_next)
             finally:
-                detach(token)
+                deciding.leave(token)
         span = self._begun(ctx, above, stated)
         token = deciding.enter(span, context)
         try:
@@ -81,7 +82,7 @@ class ServerSpans:
                 span.set_status(StatusCode.ERROR)
             return result
         finally:
-            detach(token)
+            deciding.leave(token)
             span.end()
 
     def _stated(self, meta: Mapping[str, Any]) -> Placed | Context | None:
@@ -126,6 +127,10 @@ class ServerSpans:
                 self._shapes.clear()
             self._shapes[key] = made
         return made
+
+
+def _is_valid(span: Span | None) -> bool:
+    return span is not None and span.get_span_context().is_valid
 
 
 def _title(method: str, name: str | None) -> str:
