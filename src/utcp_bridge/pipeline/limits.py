@@ -199,8 +199,7 @@ class _Cohort:
     running: int = 0
     left: anyio.Event | None = None
 
-    def leave(self) -> None:
-        self.running -= 1
+    def check(self) -> None:
         if not self.running and self.left is not None:
             self.left.set()
 
@@ -241,7 +240,9 @@ class Limits:
                         clock.began = loop_time()
                 return await inner(call, _counting(emit, allowance.partials) if emits else emit)
             finally:
-                cohort.leave()
+                cohort.running -= 1
+                if cohort.left is not None:
+                    cohort.check()
                 slot.end()
 
         return limited
