@@ -188,7 +188,10 @@ class _Slot:
 
     def end(self) -> None:
         self.is_over = True
-        if self.is_held:
+        if self.lease is None and self.is_held and not self.gate.lines:  # the usual case, without the calls
+            self.is_held = False
+            self.gate.free += 1
+        else:
             self.give_up()
 
 
