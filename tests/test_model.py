@@ -19,10 +19,13 @@ from utcp_bridge.model import (
     Source,
     Tool,
     Trust,
+    WrittenValue,
     discard,
     in_seconds,
     is_list,
     is_object,
+    made_call,
+    made_result,
     matches_glob,
 )
 from utcp_bridge.placement.compiling import CallTemplate
@@ -79,7 +82,28 @@ def test_tools_with_equal_fields_are_not_equal() -> None:
     assert len({one, other}) == 2
 
 
-@pytest.mark.parametrize("noun", [Source("a"), Call(Tool(Source("a"), "b", "c", {}), {}), Result(1)])
+def test_what_is_made_as_a_draft_is_what_the_class_makes() -> None:
+    tool, written = Tool(Source("a"), "b", "c", {}), WrittenValue([1], b"[1]")
+    call = made_call(tool, {"d": 1}, "id")
+    assert (type(call), call, repr(call)) == (Call, Call(tool, {"d": 1}, "id"), repr(Call(tool, {"d": 1}, "id")))
+    result = made_result([1], {"status": 200}, written, written.value)
+    expected = Result([1], meta={"status": 200}, written=written, clean=written.value)
+    assert type(result) is Result
+    names = [one.name for one in dataclasses.fields(result)]
+    assert [getattr(result, name) for name in names] == [getattr(expected, name) for name in names]
+    assert dataclasses.replace(result, value=2) == dataclasses.replace(expected, value=2)
+
+
+@pytest.mark.parametrize(
+    "noun",
+    [
+        Source("a"),
+        Call(Tool(Source("a"), "b", "c", {}), {}),
+        made_call(Tool(Source("a"), "b", "c", {}), {}, ""),
+        Result(1),
+        made_result(1, {}, None, None),
+    ],
+)
 def test_nouns_are_frozen(noun: object) -> None:
     field = dataclasses.fields(noun)[0].name  # type: ignore[arg-type]
     with pytest.raises(dataclasses.FrozenInstanceError):

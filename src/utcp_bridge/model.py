@@ -69,6 +69,8 @@ __all__ = [
     "is_object",
     "large_reader",
     "log_receiver",
+    "made_call",
+    "made_result",
     "matches_glob",
     "read_at_once",
 ]
@@ -443,6 +445,37 @@ class Result:
         """The value with its compact form, if that is known. A layer that replaces the value needs not care."""
         written = self.written
         return written if written is not None and written.value is self.value else None
+
+
+def _draft_of(kind: type) -> Any:
+    """Return a class that differs from a frozen one in that its fields can be written.
+
+    Each call makes a `Call` and a `Result`, and writing the fields of a frozen object takes as long as a dozen calls of
+    functions. So these two are filled in as a draft, whose class is then exchanged.
+    """
+    return type(f"{kind.__name__}Draft", (), {"__slots__": kind.__slots__})  # type: ignore[attr-defined]
+
+
+_CallDraft, _ResultDraft = _draft_of(Call), _draft_of(Result)
+
+
+def made_call(tool: Tool, arguments: JsonObject, ident: str) -> Call:
+    """Return `Call(tool, arguments, ident)`."""
+    draft = _CallDraft()
+    draft.tool, draft.arguments, draft.id = tool, arguments, ident
+    draft.__class__ = Call
+    call: Call = draft
+    return call
+
+
+def made_result(value: Any, meta: Mapping[str, Any], written: WrittenValue | None, clean: Any) -> Result:
+    """Return `Result(value, meta=meta, written=written, clean=clean)`."""
+    draft = _ResultDraft()
+    draft.value, draft.meta, draft.written, draft.clean = value, meta, written, clean
+    draft.truncated = draft.failure = None
+    draft.__class__ = Result
+    result: Result = draft
+    return result
 
 
 Work: TypeAlias = Callable[..., Any]

@@ -203,19 +203,24 @@ class TimeLimit:
 
     It costs a tenth of a scope of anyio, and cancels once: for work whose clean-up waits for nothing. `deadline` may be
     moved during the block. `effective_deadline` knows it. With `watched` it has no timer: it is in there during its
-    block, and the caller calls `expire`.
+    block, and the caller calls `expire`. `loop` is the running event loop, if the caller has it.
     """
 
     __slots__ = ("_before", "_deadline", "_has_expired", "_loop", "_task", "_timer", "_token", "_watched")
 
-    def __init__(self, deadline: float, watched: dict[TimeLimit, None] | None = None) -> None:
+    def __init__(
+        self,
+        deadline: float,
+        watched: dict[TimeLimit, None] | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
         self._watched = watched
+        self._loop = loop or asyncio.get_running_loop()
         self._deadline = deadline
         self._has_expired = False
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
         task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("A time limit needs a task.")

@@ -1,5 +1,6 @@
 """How bytes become values: media types, charsets, and JSON that must be refused."""
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utcp_bridge.errors import MalformedReply, Rejected, ReplyTooLarge
+from utcp_bridge.foreign import visible_json
 from utcp_bridge.model import Binary, JsonObject
 from utcp_bridge.net.reply import MAX_JSON_DEPTH, Reply, decode_reply, json_or_text, parse_json, retry_after_seconds
 from utcp_bridge.placement.message import SocketTemplate
@@ -179,6 +181,37 @@ def test_any_body_is_a_value_or_malformed_and_a_json_value_can_be_written_again(
             continue
         if content_type == "application/json":
             orjson.dumps(value)
+
+
+_SHORT = st.recursive(
+    st.none() | st.integers() | st.text(max_size=8),
+    lambda one: st.lists(one) | st.dictionaries(st.text(max_size=3), one),
+)
+
+
+@given(
+    _SHORT, st.sampled_from(["utf-8", "utf-16", "utf-16-le", "utf-32", "latin-1"]), st.booleans(), st.binary(max_size=2)
+)
+def test_short_json_is_read_as_any_other_and_known_to_be_clean_only_if_it_is(value, charset, is_ascii, more):
+    body = json.dumps(value, ensure_ascii=is_ascii).encode(charset, "replace") + more
+    found = reply(body, f"application/json; charset={charset}")
+    try:
+        expected = parse_json(body, "x", charset)
+    except MalformedReply:
+        with pytest.raises(MalformedReply):
+            found.value()
+        return
+    assert found.value() == expected
+    if found.clean is not None:
+        assert found.clean == expected == visible_json(expected)
+
+
+def test_a_short_plain_value_is_known_to_be_clean():
+    found = reply(b'{"a": ["b c", 1]}', "application/json")
+    assert found.value() is found.clean
+    escaped = reply(b'{"a": "\\u001b[0m"}', "application/json")
+    assert escaped.value() == {"a": "\x1b[0m"}
+    assert escaped.clean is None
 
 
 def test_success_and_redirects_raise_nothing():

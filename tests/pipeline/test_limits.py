@@ -14,6 +14,8 @@ from utcp_bridge.errors import Busy, ReplyTooLarge
 from utcp_bridge.model import CALLER, Call, Emit, Tool, discard
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.limits import Allowance, Limits, _Gate, _Slot
+from utcp_bridge.tasks import loop_time, setting
+from utcp_bridge.upstream import CALL_CLOCK, CallClock
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +47,25 @@ async def fill(group: TaskGroup, step: Next, calls: int) -> None:
     for _ in range(calls):
         group.start_soon(run, step)
     await anyio.wait_all_tasks_blocked()
+
+
+async def test_the_clock_of_a_call_that_waited_says_when_it_had_its_place() -> None:
+    held, now = Held(), loop_time()
+    step = limits(concurrency=1)(make_tool(), Step(does=held))
+    first, second = (CallClock(anyio.CancelScope(), now - 9) for _ in range(2))
+
+    async def call(clock: CallClock) -> None:
+        with setting(CALL_CLOCK, clock):
+            await run(step)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            for clock in (first, second):
+                group.start_soon(call, clock)
+                await anyio.wait_all_tasks_blocked()
+            held.release.set()
+    assert first.began == now - 9
+    assert second.began >= now
 
 
 async def test_calls_beyond_the_slots_wait_and_then_run() -> None:

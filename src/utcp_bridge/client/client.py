@@ -36,7 +36,7 @@ from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration, certain_tool
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
 from utcp_bridge.manuals.upkeep import Upkeep
-from utcp_bridge.model import Call, Emit, Fault, JsonObject, Outage, Result, Tool, Trust, discard, first_few
+from utcp_bridge.model import Call, Emit, Fault, JsonObject, Outage, Result, Tool, Trust, discard, first_few, made_call
 from utcp_bridge.net.files.local_file import FileRoots
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
@@ -485,7 +485,7 @@ class UtcpClient(ReferenceNames):
         if chain is None:
             chain = self._chains[tool.qualified_name] = compose(tool, self._layers, self._innermost(tool))
         try:
-            work = chain(Call(tool, arguments, next(self._call_ids)), emit)
+            work = chain(made_call(tool, arguments, next(self._call_ids)), emit)
             result = masked_notes(await self.host_ahead.behind(work), self.redactor)
         except UtcpError as error:
             redact_error(error, self.redactor)

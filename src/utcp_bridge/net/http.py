@@ -37,15 +37,21 @@ class HttpPool:
         self._guard = guard
         self._options = PoolOptions(max_response_bytes, connect_timeout, connections, trust_env)
         self._sessions: dict[Source, HttpSession] = {}
+        self._last: tuple[Source, HttpSession] | None = None
+        """The session that was asked for last, because hashing and comparing a source takes longer than a look here."""
 
     def session(self, source: Source) -> HttpSession:
         """Return the session of a manual; the same one for an equal source."""
+        last = self._last
+        if last is not None and last[0] is source:
+            return last[1]
         session = self._sessions.get(source)
         if session is None:
             with late_certificates(), late_parts():
                 from utcp_bridge.net.http_session import HttpSession
 
             session = self._sessions[source] = HttpSession(self._guard, source, self._options)
+        self._last = source, session
         return session
 
     def token_transport(self, url: str, source: Source) -> httpx2.AsyncBaseTransport:
@@ -61,6 +67,7 @@ class HttpPool:
 
         Calls in flight end as ConnectionLost.
         """
+        self._last = None
         former = [source for source in self._sessions if source.name == name and source not in keep]
         for session in [self._sessions.pop(source) for source in former]:
             await session.aclose()
@@ -69,4 +76,5 @@ class HttpPool:
         """Close every session."""
         while self._sessions:
             _, session = self._sessions.popitem()
+            self._last = None
             await session.aclose()

@@ -153,8 +153,8 @@ class Reply:
         """
         if not self.body or self.status == 204:
             return None
-        kind = self.media_type if media_type is None else media_type
-        if _is_json(kind):
+        kind = _read_type(self.headers.get("Content-Type", ""))[0] if media_type is None else media_type
+        if kind == "application/json" or _is_json(kind):
             return self._json()
         if not kind:
             return _guess(self.body, _BareUrl(self.url), self.max_bytes)

@@ -189,7 +189,10 @@ class _Slot:
 
     def end(self) -> None:
         self.is_over = True
-        if self.is_held:
+        if self.lease is None and self.is_held and not self.gate.lines:  # the usual case, without the calls
+            self.is_held = False
+            self.gate.free += 1
+        else:
             self.give_up()
 
 
@@ -200,8 +203,7 @@ class _Cohort:
     running: int = 0
     left: anyio.Event | None = None
 
-    def leave(self) -> None:
-        self.running -= 1
+    def check(self) -> None:
         if not self.running and self.left is not None:
             self.left.set()
 
@@ -242,7 +244,9 @@ class Limits:
                         clock.began = loop_time()
                 return await inner(call, _counting(emit, allowance.partials) if emits else emit)
             finally:
-                cohort.leave()
+                cohort.running -= 1
+                if cohort.left is not None:
+                    cohort.check()
                 slot.end()
 
         return limited

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from utcp_bridge.errors import InvalidArguments
-from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object
+from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object, made_call
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.declared import closed_schema, declared_arguments
 from utcp_bridge.pipeline.reading import ArgumentReader, WholeNumbers, object_in
@@ -76,7 +76,7 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
             arguments = checks.declared(arguments)
         arguments = whole_numbers.written(arguments)
         if arguments is not call.arguments:
-            call = Call(call.tool, arguments, call.id)
+            call = made_call(call.tool, arguments, call.id)
         return inner(call, emit)
 
     return validated

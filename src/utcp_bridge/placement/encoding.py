@@ -107,9 +107,8 @@ def percent_encode(text: str, *, argument: str, safe: str = "") -> str:
 
     :raises InvalidArguments: the text contains a lone surrogate, which has no UTF-8 form.
     """
-    # `quote` would return these too, and takes ten times as long
-    if (text.isalnum() and text.isascii()) or (not safe and _UNRESERVED.fullmatch(text)):
-        return text
+    if not safe and _UNRESERVED.fullmatch(text):
+        return text  # `quote` would return it too, and takes ten times as long
     try:
         return quote(text, safe=safe)
     except UnicodeEncodeError as error:
@@ -181,15 +180,17 @@ def encode_query(pairs: Iterable[tuple[str, Any]]) -> str:
     encoded: list[str] = []
     room = MAX_URL
     for name, value in pairs:
-        key = percent_encode(name, argument=name)
+        key = name if name.isascii() and name.isalnum() else percent_encode(name, argument=name)
         for item in cast("Iterable[Any]", value) if isinstance(value, _ARRAYS) else (value,):
             if item is None:
                 continue
-            text = item if isinstance(item, str) else format_scalar(item)
+            text = item if isinstance(item, str) else str(item) if type(item) is int else format_scalar(item)
             room -= len(key) + len(text) + 2
             if room < 0:
                 refuse_long_url(name)
-            encoded.append(f"{key}={percent_encode(text, argument=name)}")
+            if not (text.isascii() and text.isalnum()):
+                text = percent_encode(text, argument=name)
+            encoded.append(f"{key}={text}")
     return "&".join(encoded)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from utcp_bridge.model import Call, Document, Emit, Result, defers
+from utcp_bridge.model import Call, Document, Emit, Result, defers, made_result
 from utcp_bridge.net.document import fetch_manual
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply, located
@@ -89,7 +89,7 @@ class HttpTransport(Transport[HttpTemplate]):
         value = reply.value()
         if value is None and template.http_method in {"HEAD", "OPTIONS"}:
             value = _informative_headers(reply)
-        return Result(located(value, reply), meta=_meta(reply), written=reply.written, clean=reply.clean)
+        return made_result(located(value, reply), _meta(reply), reply.written, reply.clean)
 
     async def explain(self, target: Target[HttpTemplate], call: Call) -> NativeRequest:
         """Return the request."""

@@ -159,8 +159,8 @@ class Begun:
         self.waiter = waiter
 
     def park(self) -> None:
-        """Let the connection wait for the next request: the reply has come whole."""
-        self._requests.park(self.used)
+        """Let the connection wait for the next request: the reply has come whole, and its head is known."""
+        self._requests.park(self.used, is_known=True)
 
     def close(self) -> None:
         """Close the connection: nobody waits for the reply."""
@@ -235,7 +235,7 @@ class PlainRequests:
                 begun = None
                 if waiter is not None and (known := await waiter) is not None:
                     head, data = known
-                    self.park(used)
+                    self.park(used, is_known=True)
                     return WholeReply(head.code, head.headers, data, target)
                 message, content = await used.protocol.read()
                 while message.code < _FINAL and message.code != _SWITCHING:
@@ -282,12 +282,15 @@ class PlainRequests:
             return None
         return Begun(self, used, _begin(used.protocol, parts.method, request))
 
-    def park(self, used: _Used) -> None:
-        """Let a connection wait for the next request. If the server did not take the whole last one, end it."""
+    def park(self, used: _Used, *, is_known: bool = False) -> None:
+        """Let a connection wait for the next request. If the server did not take the whole last one, end it.
+
+        After a reply with a known head, which does not close it, it is looked at only when it is used again.
+        """
         transport = used.protocol.transport
         if transport is not None and transport.get_write_buffer_size():
             transport.abort()
-        if self._room <= 0 or used.protocol.should_close or self._connector.closed:
+        if self._room <= 0 or self._connector.closed or (not is_known and used.protocol.should_close):
             used.connection.release()
             return
         self._room -= 1
