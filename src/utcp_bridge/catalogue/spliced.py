@@ -85,6 +85,8 @@ def spliced(result: Any) -> Any:
         is_kept = isinstance(tools, ListedTools) and tools.data is not None
         return {**parts, "tools": orjson.Fragment(tools.data)} if is_kept else parts
     blocks: list[Any] = content
+    if len(blocks) == 1 and isinstance(blocks[0], dict) and type(blocks[0].get("text")) is str:
+        return parts  # most results: one text that is not spliced
     for number, block in enumerate(blocks[:_LOOKED_AT]):
         text = block.get("text") if isinstance(block, dict) else None
         if isinstance(text, SplicedText):
