@@ -31,7 +31,7 @@ async def test_a_code_is_exchanged_once_for_a_cookie():
     assert code not in cookie
     assert await visitors.enter(code, scope_of()) is None
     assert await visitors.find(with_cookie(cookie)) is not None
-    visitors.leave(with_cookie(cookie))
+    await visitors.leave(with_cookie(cookie))
     assert await visitors.find(with_cookie(cookie)) is None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 from tests.cli.test_replicas import Connection, Served, served, tools, wait_until
 from tests.interop.serving import free_port
 from tests.server.replicas.test_requests import Bridges, bridges
@@ -108,6 +109,44 @@ def test_a_replica_that_does_not_answer_is_named_and_the_rest_is_shown(replicas:
         page = here.ask("GET", "/", Accept="text/html").read().decode()
         assert f"{name} gave no answer in time. Its calls are not shown." in page
     wait_until(lambda: read(here, "manuals")["silent"] == [])
+
+
+def test_who_signs_in_at_one_replica_is_known_to_all_until_the_end(tmp_path: Path) -> None:
+    token = "canary-of-a-token"
+    with (
+        redis_server(tmp_path) as redis,
+        bridges(tmp_path, store=redis.url, store_timeout=5.0, bearer_token=token) as found,
+    ):
+        here, there = found.pair()
+        address = {"Host": "127.0.0.1:9999"}  # that of a balancer
+        entered = here.ask("POST", "/console/session", {"secret": token}, **ACT, **address)
+        assert (entered.status, entered.read()) == (204, b"")
+        name, _, value = (entered.getheader("set-cookie") or "").partition(";")[0].partition("=")
+        assert name == "utcp_console_9999"
+        visit = {**address, "Cookie": f"{name}={value}"}
+
+        def statuses() -> list[int]:
+            replies = [one.ask("GET", "/admin/api/status", **visit) for one in found.pair()]
+            return [reply.status for reply in replies if reply.read()]
+
+        assert statuses() == [200, 200]
+        store = Redis(port=redis.port)
+        kept = b"".join(store.get(key) or b"" for key in store.scan_iter("*visit*"))
+        store.close()
+        assert kept
+        assert token.encode() not in kept
+        assert value.encode() not in kept
+        redis.stop()
+        assert statuses() == [200, 200], "each goes on with what it knows"
+        redis.start()
+        wait_until(lambda: statuses() == [401, 401])  # the store is empty: sign in again
+
+        again = there.ask("POST", "/console/session", {"secret": token}, **ACT, **address)
+        again.read()
+        visit["Cookie"] = (again.getheader("set-cookie") or "").partition(";")[0]
+        assert statuses() == [200, 200]
+        here.ask("DELETE", "/console/session", **ACT, **visit).read()
+        assert statuses() == [401, 401]
 
 
 def on_both(server: Served, tool: str) -> list[Connection]:

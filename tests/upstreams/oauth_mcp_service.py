@@ -45,7 +45,7 @@ class OAuthMcpService(OAuthAuthorizationServerProvider[AuthorizationCode, Refres
     """The state of both servers, and the decisions of the authorization server."""
 
     consent: str = "allow"
-    """What the page of the login decides: `allow`, or the error code of its refusal."""
+    """What the page of the login decides: `allow`, the error code of its refusal, or `page`: an error on the page."""
     renews: bool = True
     """Whether refresh tokens are accepted."""
     life: int = 3600
@@ -106,6 +106,8 @@ class OAuthMcpService(OAuthAuthorizationServerProvider[AuthorizationCode, Refres
 
     async def authorize(self, client, params):
         self.authorized.append(params)
+        if self.consent == "page":
+            return f"{self.url}/error"
         if self.consent != "allow":
             return construct_redirect_uri(str(params.redirect_uri), error=self.consent, state=params.state)
         code = AuthorizationCode(

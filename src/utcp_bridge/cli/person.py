@@ -9,16 +9,20 @@ import anyio
 import anyio.to_thread
 
 from utcp_bridge.auth.login.person import DeviceCode, Person, open_browser
+from utcp_bridge.auth.login.redirect import MAX_LOGIN_SECONDS
 from utcp_bridge.cli.output import note
 
 __all__ = ["TerminalPerson"]
 
 
 class TerminalPerson(Person):
-    """Shows pages and codes on stderr. With `browser`, pages open in the browser of this machine."""
+    """Shows pages and codes on stderr. With `browser`, pages open in the browser of this machine. A login waits for
+    `seconds`.
+    """
 
-    def __init__(self, *, browser: bool) -> None:
+    def __init__(self, *, browser: bool, seconds: float = MAX_LOGIN_SECONDS) -> None:
         self._browser = browser
+        self.seconds = seconds
 
     async def visit(self, url: str) -> None:
         """Show the page, and open it."""
@@ -36,6 +40,10 @@ class TerminalPerson(Person):
         opened = self._browser and await open_browser(device.complete or device.url)
         how = "The browser opens" if opened else "Open this page in any browser:"
         note(f"{how} {device.url}\nEnter this code there: {device.code}")
+
+    async def remind(self, text: str) -> None:
+        """Show why the redirect may not come."""
+        note(f"{text} Ctrl+C ends the login.")
 
     async def pasted(self) -> str:
         """Return the line that the person pastes. Without an input it never comes."""

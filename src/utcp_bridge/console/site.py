@@ -162,7 +162,7 @@ class ConsoleSite:
 
     async def _session(self, request: Request) -> Response:
         if request.method == "DELETE":
-            return Response(status_code=204, headers={"set-cookie": self.visitors.leave(request.scope)})
+            return Response(status_code=204, headers={"set-cookie": await self.visitors.leave(request.scope)})
         if request.method != "POST":
             raise _NotServed(405, "method not allowed", "Use POST or DELETE.")
         secret = (await _body(request)).get("secret")

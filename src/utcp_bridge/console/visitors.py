@@ -2,7 +2,7 @@
 
 A request comes from a program on this machine, if the bridge has no tokens; from a principal with the right to the
 console; or from a browser that exchanged a code or a token for a cookie. A code is good for one exchange. Cookies hold
-a random number that means nothing elsewhere, and end with the process.
+a random number that means nothing elsewhere, and end with the process, unless bridges share a store.
 
 A page of another site must not act for the operator. Host is checked by the server (`server/web/doors.py`). Here, a
 request with the Origin of another site is refused, and one that changes something needs a header that a form cannot
@@ -14,15 +14,17 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from utcp_bridge.access.admissions import Admission, note_admission
 from utcp_bridge.access.challenges import Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.access.principals import ANYONE, Principal
-from utcp_bridge.net.listening import is_loopback
+from utcp_bridge.net.listening import host_and_port, is_loopback
+from utcp_bridge.stores.port import StoreAway
 from utcp_bridge.tasks import loop_time
 
 __all__ = ["HEADER", "SCOPE", "Visitor", "Visitors", "foreign_request", "is_here"]
@@ -58,13 +60,35 @@ class Visitor:
 class _Session:
     visitor: Visitor
     ends: float
+    is_shared: bool = False
+    """Whether the other bridges know it. Then it ends where one of them ends it."""
+
+
+class VisitsPort(Protocol):
+    """Visits that several bridges share (`server.replicas.visits`). Each method raises `StoreAway`."""
+
+    async def keep(self, cookie: str, token: str, seconds: float) -> None:
+        """Keep the token of a visitor for some seconds."""
+        ...
+
+    async def token(self, cookie: str) -> str | None:
+        """Return the token of a visitor; None if there is none."""
+        ...
+
+    async def end(self, cookie: str) -> None:
+        """Forget a visitor."""
+        ...
 
 
 class Visitors:
     """Recognises the visitors of one console. With `needs_code`, only those with a code."""
 
-    def __init__(self, keeper: Gatekeeper | None = None, *, needs_code: bool = False) -> None:
+    def __init__(
+        self, keeper: Gatekeeper | None = None, *, needs_code: bool = False, visits: VisitsPort | None = None
+    ) -> None:
+        """`visits` are those of all bridges of a store. While it is away, each has its own."""
         self._asked = keeper
+        self._visits = visits
         self._needs_code = needs_code
         self._codes: dict[bytes, float] = {}
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
@@ -96,7 +120,7 @@ class Visitors:
     async def _found(self, scope: Mapping[str, Any]) -> Visitor | None:
         if self.secret is None:
             return Visitor(ANYONE)
-        session = self._sessions.get(_digest(_cookie(scope)))
+        session = await self._session(_cookie(scope), scope)
         if session is not None:
             return session.visitor if self._holds(session, scope) else None
         if self._keeper is None or not any(name == b"authorization" for name, _ in scope["headers"]):
@@ -115,16 +139,44 @@ class Visitors:
             return None
         if visitor.admission is not None:
             note_admission(scope, visitor.admission)
-        value = secrets.token_urlsafe(32)
-        while len(self._sessions) >= _MAX_SESSIONS:
-            self._sessions.popitem(last=False)
-        self._sessions[_digest(value)] = _Session(visitor, now + _SESSION_SECONDS)
+        value, is_shared = secrets.token_urlsafe(32), False
+        if self._visits is not None and not self._needs_code:
+            with suppress(StoreAway):
+                await self._visits.keep(value, secret.strip(), _SESSION_SECONDS)
+                is_shared = True
+        self._add(value, _Session(visitor, now + _SESSION_SECONDS, is_shared))
         return f"{_name(scope)}={value}; {_attributes(scope)}"
 
-    def leave(self, scope: Mapping[str, Any]) -> str:
+    async def leave(self, scope: Mapping[str, Any]) -> str:
         """End the session of a request; return the value of `Set-Cookie` that removes it."""
-        self._sessions.pop(_digest(_cookie(scope)), None)
+        cookie = _cookie(scope)
+        self._sessions.pop(_digest(cookie), None)
+        if self._visits is not None and cookie:
+            with suppress(StoreAway):
+                await self._visits.end(cookie)
         return f"{_name(scope)}=; Max-Age=0; {_attributes(scope)}"
+
+    def _add(self, cookie: str, session: _Session) -> None:
+        while len(self._sessions) >= _MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        self._sessions[_digest(cookie)] = session
+
+    async def _session(self, cookie: str, scope: Mapping[str, Any]) -> _Session | None:
+        """Return the session of a cookie, which another bridge may have begun or ended."""
+        known = self._sessions.get(_digest(cookie))
+        if self._visits is None or not cookie or (known is not None and not known.is_shared):
+            return known
+        try:
+            token = await self._visits.token(cookie)
+        except StoreAway:
+            return known
+        if token is None:
+            self._sessions.pop(_digest(cookie), None)
+            return None
+        if known is None and (visitor := await self._visitor_with(token, scope)) is not None:
+            known = _Session(visitor, loop_time() + _SESSION_SECONDS, is_shared=True)
+            self._add(cookie, known)
+        return known
 
     async def _visitor_with(self, secret: str, scope: Mapping[str, Any]) -> Visitor | None:
         if self._needs_code:
@@ -183,9 +235,13 @@ def _digest(secret: str) -> bytes:
 
 
 def _name(scope: Mapping[str, Any]) -> str:
-    """Return the cookie's name. Browsers send a cookie to every port, so each bridge has its own name."""
-    server = scope.get("server")
-    return f"{_COOKIE}_{server[1]}" if server and server[1] else _COOKIE
+    """Return the cookie's name. Browsers send a cookie to every port, so each address has its own name.
+
+    The port is the one that the browser opened: bridges behind a balancer may listen on others.
+    """
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+    found = host_and_port(host)
+    return f"{_COOKIE}_{found[1]}" if found and found[1] else _COOKIE
 
 
 def _cookie(scope: Mapping[str, Any]) -> str:

@@ -129,6 +129,7 @@ def _assemble(
         exception_handlers={404: partial(_not_found, settings.path)},
     )
     doors = Doors(settings)
+    whole.on_settings.append(partial(doors.renew, settings))
     front = HttpFront(
         cast("AsgiApp", app),
         server.readiness,
@@ -543,6 +544,11 @@ class HttpFront:
     def lets_in(self, headers: list[Header]) -> bool:
         """Return whether a request passes the checks of its headers but for who calls."""
         return (self._doors is None or self._doors.accepts(headers)) and _stripped(headers) is headers
+
+    @property
+    def edition(self) -> int:
+        """What `lets_in` decided holds for the same edition."""
+        return 0 if self._doors is None else self._doors.edition
 
     def expect(self, number: int = 1) -> None:
         """Count a request in flight whose body has not come yet, or stop to count it."""

@@ -419,7 +419,7 @@ class HandshakeSessions:
 
     def __init__(self, server: BridgeServer, *, limit: int | None = None) -> None:
         self._server = server
-        self._limit = server.client.settings.max_sessions if limit is None else limit
+        self._limit: Callable[[], int] = lambda: server.client.settings.max_sessions if limit is None else limit
         self._sessions: OrderedDict[str, HandshakeSession] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._replies: set[McpReply] = set()
@@ -461,7 +461,7 @@ class HandshakeSessions:
 
     async def forget_idle(self, now: float) -> None:
         """Forget the sessions that were not used for long; sooner if there are many."""
-        is_crowded = len(self._sessions) > self._limit // 2
+        is_crowded = len(self._sessions) > self._limit() // 2
         since = now - (_CROWDED_IDLE_SECONDS if is_crowded else _MAX_IDLE_SECONDS)
         old = takewhile(lambda item: item[1].used_at <= since, self._sessions.items())  # the least recently used first
         for ident in [one for one, session in old if not session.is_busy]:
@@ -580,7 +580,7 @@ class HandshakeSessions:
         One that is not in use goes first, then one whose event stream alone is open. Its client can still use it. Calls
         of a forgotten session go on.
         """
-        while len(self._sessions) >= self._limit:
+        while len(self._sessions) >= self._limit():
             known = self._sessions.items()
             idle = next((one for one, other in known if not other.is_busy), None)
             listening = next((one for one, other in known if not other.in_flight), None)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.auth.login import redirect
-from utcp_bridge.auth.login.person import open_browser
+from utcp_bridge.auth.login.person import DeviceCode, Person, open_browser, redirected
 from utcp_bridge.auth.login.redirect import RedirectReceiver, receiving
+from utcp_bridge.auth.login.refusals import LoginPage
 from utcp_bridge.errors import ConfigError, LoginFailed, PolicyError
 
 pytestmark = pytest.mark.anyio
@@ -64,11 +64,36 @@ async def test_a_port_in_use_is_reported() -> None:
                 pass
 
 
-async def test_a_login_that_nobody_finishes_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redirect, "MAX_LOGIN_SECONDS", 0.0)
+class Nobody(Person):
+    """Finishes no login, and keeps what is shown."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.shown: list[str] = []
+
+    async def visit(self, url: str) -> None:
+        self.shown.append(url)
+
+    async def enter(self, device: DeviceCode) -> None:
+        raise NotImplementedError
+
+    async def remind(self, text: str) -> None:
+        self.shown.append(text)
+
+
+@pytest.mark.parametrize("document", [None, "https://tools.example.com/client.json?canary"])
+async def test_a_login_that_nobody_finishes_ends_with_what_may_have_happened(document: str | None) -> None:
+    person = Nobody(0.01)
+    page = LoginPage("https://login.example.com", "tracker", document)
     async with receiving() as receiver:
-        with pytest.raises(LoginFailed, match="The login was not finished"):
-            await receiver.parameters()
+        with pytest.raises(LoginFailed, match=r"come back from https://login\.example\.com within 0\.01 s") as caught:
+            await redirected(person, "https://login.example.com/authorize", receiver, page)
+    _, reminder = person.shown
+    assert reminder == f"The browser has not come back yet. {page.advice}"
+    assert page.advice in str(caught.value.remedy)
+    assert ("https://tools.example.com/client.json" in page.advice) == (document is not None)
+    assert "utcp-bridge login tracker" in str(caught.value.remedy)
+    assert "canary" not in page.advice
 
 
 @given(st.text(max_size=200))

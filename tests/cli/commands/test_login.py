@@ -62,6 +62,17 @@ async def test_without_a_browser_the_address_is_printed_and_the_redirect_is_past
         assert not [token for token in service.issued if token in output + shown]
 
 
+async def test_an_error_that_only_the_browser_shows_ends_the_login_with_what_to_do(tmp_path):
+    async with oauth_mcp_service(consent="page") as service:
+        configured(tmp_path, entry(service))
+        ended = await ran(tmp_path, "login", "notes", "--timeout", "1")
+        assert (ended.returncode, ended.stdout) == (5, "")
+        assert f"The browser has not come back yet. If the page of {service.issuer} shows an error" in ended.stderr
+        [error] = [line for line in ended.stderr.splitlines() if "within 1 seconds" in line]
+        assert f"The browser did not come back from {service.issuer}" in error
+        assert "registered there" in error
+
+
 async def test_a_refusal_is_one_line_and_an_exit_code(tmp_path):
     async with oauth_mcp_service(consent="access_denied") as service:
         configured(tmp_path, entry(service))

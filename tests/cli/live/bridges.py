@@ -131,6 +131,8 @@ class Host:
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._session: dict[str, str] = {}
         self._ends: list[Callable[[], object]] = []
+        self.named: dict[str, str] = {}
+        """`Host`, if it is another name than the address."""
         self.heard: queue.Queue[str] = queue.Queue()
         if era == HANDSHAKE:
             params = {"protocolVersion": era, "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
@@ -144,7 +146,7 @@ class Host:
         return self._http.getresponse()
 
     def _own(self) -> dict[str, str]:
-        return self._session | ({} if self.token is None else {"Authorization": f"Bearer {self.token}"})
+        return self.named | self._session | ({} if self.token is None else {"Authorization": f"Bearer {self.token}"})
 
     def _message(self, method: str, params: dict[str, Any], name: str = "") -> tuple[dict[str, Any], dict[str, str]]:
         if self.era == HANDSHAKE:

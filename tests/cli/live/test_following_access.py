@@ -423,3 +423,23 @@ def test_tokens_and_profiles_that_change_under_load_lose_no_call_and_let_nobody_
             clients.done = number
     assert (clients.lost, clients.slips) == ([], [])
     assert clients.statuses.count(200) > SWAPS
+
+
+def test_hosts_that_are_accepted_change_for_the_next_request_on_each_connection(home: Path) -> None:
+    def change(*names: str) -> None:
+        write(path, entry("a"), bridge={"allowed_hosts": list(names)})
+        done = reloaded(bridge)
+        assert (done["error"], done["settings"], done["needs_restart"]) == (None, ["server.allowed_hosts"], [])
+
+    path = write(home / "utcp.json", entry("a"))
+    with served(home, path) as bridge, hosts_of(bridge, None) as hosts:
+        for _ in range(2):
+            change("bridge.example")
+            for host in hosts:
+                host.named = {"Host": "bridge.example"}
+                assert [host.call("a_t") for _ in range(3)] == ["x"] * 3, "the later ones have a known head"
+            change("other.example")
+            for host in hosts:
+                assert [host.status("a_t") for _ in range(2)] == [421] * 2
+                host.named = {}
+                assert host.call("a_t") == "x"

@@ -139,6 +139,15 @@ async def test_without_metadata_the_bridge_says_that_it_is_not_registered(tmp_pa
         assert "client_metadata_url" in said
 
 
+async def test_a_document_that_the_server_refuses_is_named(tmp_path: Path) -> None:
+    async with placed(tmp_path) as place:
+        missing = place.documents.url.replace("client.json", "none.json")
+        place.write(client_metadata_url=missing)
+        made, said = await place.run("login", "remote", "--timeout", "5")
+        assert (made, place.documents.asked) == ("", ["/none.json"])
+        assert f"Check that it can read {missing} (`client_metadata_url`)" in said.splitlines()[-1]
+
+
 async def test_profiles_are_given_by_the_url_of_a_client(tmp_path: Path) -> None:
     profiles = {"profiles": {"notes": {"names": "desk.note"}}}
     by_client = {"client_id=https://127.0.0.1:*/client.json": ["notes"]}  # other clients have no profile, and get 404

@@ -18,8 +18,8 @@ from utcp_bridge.auth.login.endpoints import checked_url
 from utcp_bridge.auth.login.person import DeviceCode, Person, redirected
 from utcp_bridge.auth.login.port import PossibleLogin, united_scopes
 from utcp_bridge.auth.login.records import LoginClient, LoginRecord
-from utcp_bridge.auth.login.redirect import receiving
-from utcp_bridge.auth.login.refusals import consent_refused, issuer_mismatch, login_failed, no_pkce
+from utcp_bridge.auth.login.redirect import MAX_LOGIN_SECONDS, receiving
+from utcp_bridge.auth.login.refusals import LoginPage, consent_refused, issuer_mismatch, login_failed, no_pkce
 from utcp_bridge.auth.token_requests import (
     TokenRefusal,
     is_token,
@@ -173,7 +173,8 @@ class _Login:
                 **({"scope": self.scope} if self.scope else {}),
                 **self.parameters,
             }
-            found = await redirected(self.person, _with_query(self.plan.authorization_url, query), receiver)
+            page = LoginPage(self.plan.issuer, self.holder.manual)
+            found = await redirected(self.person, _with_query(self.plan.authorization_url, query), receiver, page)
             _check_issuer(found, self.plan.metadata, self.plan.issuer, self.holder.where)
             if "error" in found:
                 raise consent_refused(self.plan.issuer, found["error"], self.holder.manual)
@@ -192,7 +193,8 @@ class _Login:
             DeviceCode(checked_url(url), user_code, checked_url(complete) if isinstance(complete, str) else None)
         )
         interval, life = _number(reply.get("interval"), _DEFAULT_INTERVAL), _number(reply.get("expires_in"), 600)
-        ends = anyio.current_time() + min(life, _MAX_DEVICE_SECONDS)
+        most = _MAX_DEVICE_SECONDS if self.person.seconds == MAX_LOGIN_SECONDS else self.person.seconds
+        ends = anyio.current_time() + min(life, most)
         while anyio.current_time() < ends:
             await sleep(interval)
             try:

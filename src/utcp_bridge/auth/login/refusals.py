@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Final
 
 from utcp_bridge.errors import AuthRequired, LoginFailed
 from utcp_bridge.urls import bare_url
 
 __all__ = [
+    "LoginPage",
     "consent_refused",
     "insufficient_scope",
     "issuer_mismatch",
@@ -115,6 +117,39 @@ def consent_refused(issuer: str, error: str, manual: str) -> LoginFailed:
             f"The access was refused at {bare_url(issuer)} (access_denied).", remedy=f"{_run(manual)} Allow the access."
         )
     return LoginFailed(f"The authorization server {bare_url(issuer)} refused the login ({code}).", remedy=_run(manual))
+
+
+@dataclass(frozen=True, slots=True)
+class LoginPage:
+    """The page of an authorization server to which a person was brought.
+
+    `document` is the URL of the client's metadata, if that is its id.
+    """
+
+    issuer: str
+    manual: str
+    document: str | None = None
+
+    @property
+    def advice(self) -> str:
+        """What may have happened if the browser does not come back, and what to do."""
+        uri = '"http://127.0.0.1/callback"'
+        if self.document is None:
+            what = f"the client of the manual {self.manual!r} and {uri} are registered there"
+        else:
+            what = (
+                f"it can read {bare_url(self.document)} (`client_metadata_url`), and that the document has this URL as"
+                f" `client_id` and {uri} in `redirect_uris`"
+            )
+        server = bare_url(self.issuer)
+        return f"If the page of {server} shows an error, that server refuses the login. Check that {what}: {_HELP}."
+
+    def no_redirect(self, seconds: float) -> LoginFailed:
+        """Return the error of a login whose browser did not come back in time."""
+        return LoginFailed(
+            f"The browser did not come back from {bare_url(self.issuer)} within {seconds:g} seconds.",
+            remedy=f"{self.advice} Otherwise, run `utcp-bridge login {self.manual}` again.",
+        )
 
 
 def login_failed(where: str, reason: str, manual: str) -> LoginFailed:

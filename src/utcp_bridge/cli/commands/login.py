@@ -44,16 +44,24 @@ Exit codes:
     + exits.listed(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.UPSTREAM, exits.POLICY, exits.INTERRUPTED)
 )
 @click.option("--no-browser", is_flag=True, help="Print the address instead of opening a browser.")
+@click.option(
+    "--timeout",
+    type=click.IntRange(1, 3_600),
+    default=300,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the browser.",
+)
 @client_options("NAME", required=1, complete=manual_names)
-def login(options: Options, words: tuple[str, ...], no_browser: bool, as_json: bool) -> int:
+def login(options: Options, words: tuple[str, ...], no_browser: bool, timeout: int, as_json: bool) -> int:
     """Log in to the services of a manual, in a browser or with a code.
 
     The login is kept for the bridge, which renews it. `utcp-bridge help login` says for which services it works.
     """
-    return run_async(_login, options, words, no_browser, as_json)
+    return run_async(_login, options, words, no_browser, timeout, as_json)
 
 
-async def _login(options: Options, words: tuple[str, ...], no_browser: bool, as_json: bool) -> int:
+async def _login(options: Options, words: tuple[str, ...], no_browser: bool, seconds: int, as_json: bool) -> int:
     from utcp_bridge.cli.person import TerminalPerson
 
     [manual, *others] = words
@@ -61,7 +69,7 @@ async def _login(options: Options, words: tuple[str, ...], no_browser: bool, as_
         raise click.UsageError("Name one manual.")
     async with opened_for(options.without_calls(), manual) as client:
         await wait_for_manuals(client)
-        made = await client.login_desk.log_in(manual, TerminalPerson(browser=not no_browser))
+        made = await client.login_desk.log_in(manual, TerminalPerson(browser=not no_browser, seconds=seconds))
         if as_json:
             print_json({"logins": [record.public() for record in made]})
             return exits.OK

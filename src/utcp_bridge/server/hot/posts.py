@@ -67,6 +67,11 @@ class Entrance(Protocol):
         ...
 
     @property
+    def edition(self) -> int:
+        """What `lets_in` decided holds for the same edition."""
+        ...
+
+    @property
     def keeper(self) -> Gatekeeper | None:
         """What recognises callers; None if anyone may call."""
         ...
@@ -149,6 +154,8 @@ class _Head:
     """What distinguishes the clients that sent it (`Entrance.caller_of`), by their addresses."""
     meta: KnownMeta = field(default_factory=KnownMeta, repr=False)
     """What its requests say of their client, if that is always the same."""
+    edition: int = 0
+    """The edition of the checks that it passed (`Entrance.edition`)."""
 
     def client_of(self, envelope: tuple[Any, Any], scope: Scope) -> Caller | None:
         """Return the client that an envelope meant when it came with this head from the same principal."""
@@ -224,7 +231,7 @@ class HotPosts:
         return head
 
     def _remembered(self, key: tuple[Header, ...], headers: list[Header]) -> _Head | None:
-        if (known := self._heads.get(key)) is not None:
+        if (known := self._heads.get(key)) is not None and known.edition == self.front.edition:
             return known
         head = self._examined(headers, key)
         if head is not None and sum(len(header[0]) + len(header[1]) for header in headers) <= _MAX_HEAD_BYTES:
@@ -236,6 +243,8 @@ class HotPosts:
     def _let_in(self, head: _Head, scope: Scope) -> _Head | None:
         """Return the head with who sends it, which is noted in the scope; None if the application has to ask."""
         headers, keeper = head.key, self.front.keeper
+        if head.edition != self.front.edition:
+            return None
         if keeper is None:
             return head if head.admission is None else replace(head, admission=None, callers={}, names={})
         if scope["query_string"] or keeper.needed is not None:
@@ -270,7 +279,7 @@ class HotPosts:
         if not is_named or not accepted.json or not is_json(_text(told, b"content-type")):
             return None
         session = _text(told, b"mcp-session-id")
-        head = _Head(accepted, version, is_modern, method, session, key=key)
+        head = _Head(accepted, version, is_modern, method, session, key=key, edition=self.front.edition)
         return head if self.front.lets_in(headers) else None
 
     def let_go(self) -> None:

@@ -17,6 +17,7 @@ from utcp_bridge.console.visitors import Visitors, is_here
 from utcp_bridge.errors import ConfigError, MissingExtra
 from utcp_bridge.model import JsonObject
 from utcp_bridge.server.replicas.overview import Overview
+from utcp_bridge.server.replicas.visits import SharedVisits
 from utcp_bridge.server.replies import Receive, Scope, Send, respond
 
 if TYPE_CHECKING:
@@ -127,11 +128,14 @@ def console_door(
         overview=overview.found if overview.is_one_of_several else None,
     )
     server.fleet.marks = admin.marks_for_others
+    visits: SharedVisits | None = None
     if (shared := client.shared) is not None:
         words = shared.summary
         shared.summary = lambda: {**words(), **admin.marks_for_others()}
+        if settings.state_key is not None:
+            visits = SharedVisits(shared, settings.state_key.get_secret_value())
     others = server.fleet if overview.is_one_of_several else None
-    site = ConsoleSite(admin, Visitors(keeper), others) if is_installed else None
+    site = ConsoleSite(admin, Visitors(keeper, visits=visits), others) if is_installed else None
     return ConsoleDoor(site, doors, path=settings.path, everywhere=keeper if is_wanted else None)
 
 

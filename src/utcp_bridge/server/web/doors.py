@@ -26,14 +26,24 @@ ANY_ADDRESS: Final = ("0.0.0.0", "::", "[::]")  # noqa: S104 - compared, not bou
 class Doors:
     """The Host and Origin values that a server accepts: a page of another site must not reach it (DNS rebinding)."""
 
+    edition = 0
+    """A number that grows when other hosts are accepted: what was let in before has to be judged again."""
+
     def __init__(self, settings: ServerSettings) -> None:
-        names = [*_LOOPBACK, *([] if settings.host in ANY_ADDRESS else [for_url(settings.host)])]
-        self._hosts = _forms([*(form for name in names for form in (name, f"{name}:*")), *settings.allowed_hosts])
+        self._hosts = _hosts_of(settings)
         origins = (form for name in _LOOPBACK for form in (f"http://{name}", f"http://{name}:*"))
         self._origins = _forms([*origins, *settings.allowed_browser_origins])
         self._admitted: set[tuple[bytes, bytes | None]] = set()
         self._logged_at = -_LOG_SECONDS
         self._unlogged = 0
+
+    def renew(self, settings: ServerSettings) -> None:
+        """Accept the hosts that the settings name now."""
+        hosts = _hosts_of(settings)
+        if hosts != self._hosts:
+            self._hosts = hosts
+            self._admitted.clear()
+            self.edition += 1
 
     def refusal(self, headers: Iterable[Header]) -> tuple[int, dict[str, str]] | None:
         """Return status and document of a refusal; None if the request may pass."""
@@ -96,6 +106,11 @@ def _hosts_and_origins(headers: Iterable[Header]) -> tuple[list[bytes], list[byt
         elif name == b"origin":
             origins.append(value)
     return hosts, origins
+
+
+def _hosts_of(settings: ServerSettings) -> frozenset[str]:
+    names = [*_LOOPBACK, *([] if settings.host in ANY_ADDRESS else [for_url(settings.host)])]
+    return _forms([*(form for name in names for form in (name, f"{name}:*")), *settings.allowed_hosts])
 
 
 def _forms(values: Iterable[str]) -> frozenset[str]:

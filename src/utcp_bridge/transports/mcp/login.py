@@ -29,6 +29,7 @@ from utcp_bridge.auth.login.port import PossibleLogin
 from utcp_bridge.auth.login.records import LoginClient, LoginKey, LoginRecord
 from utcp_bridge.auth.login.redirect import RedirectReceiver, receiving
 from utcp_bridge.auth.login.refusals import (
+    LoginPage,
     consent_refused,
     insufficient_scope,
     issuer_mismatch,
@@ -401,7 +402,11 @@ class _Provider(OAuthClientProvider):
     async def _visit(self, url: str) -> None:
         state = httpx2.URL(url).params.get("state", "")
         self._receiver.expect(state)
-        self._redirect = await redirected(self._person, url, self._receiver)
+        client = self.context.client_info
+        document = self._login.client_metadata_url
+        is_document = client is not None and document is not None and client.client_id == document
+        page = LoginPage(self._issuer, self._login.holder.manual, document if is_document else None)
+        self._redirect = await redirected(self._person, url, self._receiver, page)
 
     async def _back(self) -> AuthorizationCodeResult:
         found = self._redirect
