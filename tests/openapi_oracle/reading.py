@@ -11,6 +11,21 @@ METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", 
 FORM = "application/x-www-form-urlencoded"
 
 
+DATA = {"const", "default", "enum", "example", "examples"}
+
+
+def _anywhere(value, url):
+    """A document of several files, with references that mean the same wherever they are read."""
+    if isinstance(value, list):
+        return [_anywhere(one, url) for one in value]
+    if not isinstance(value, dict):
+        return value
+    new = {key: one if key in DATA and not isinstance(one, dict) else _anywhere(one, url) for key, one in value.items()}
+    if isinstance(value.get("$ref"), str):
+        new["$ref"] = urljoin(url, value["$ref"])
+    return new
+
+
 @dataclass
 class Field:
     """A parameter, or a property of a form."""
@@ -45,9 +60,9 @@ class Declared:
 
 class Reader:
     def __init__(self, document, url, files):
-        self.document = document
+        self.document = _anywhere(document, url) if files else document
         self.url = url
-        self.files = {**files, url: document}
+        self.files = {**{place: _anywhere(part, place) for place, part in files.items()}, url: self.document}
         self.old = "swagger" in document
 
     # --- references

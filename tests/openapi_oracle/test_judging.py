@@ -1,11 +1,16 @@
 """The oracle itself: it sees a wrong request, whatever is wrong with it."""
 
 from dataclasses import replace
+from textwrap import dedent
 
 import pytest
 from tests.openapi_oracle.judging import judge
-from tests.openapi_oracle.loopback import Arrived
+from tests.openapi_oracle.loopback import Arrived, recorder
 from tests.openapi_oracle.prescribing import Prescribed
+from tests.openapi_oracle.reading import Reader
+from tests.openapi_oracle.running import run
+from tests.openapi_oracle.samples import load
+from tests.openapi_oracle.values import Values
 
 WANTED = Prescribed(
     "POST", ["https://api.example.com/v1"], "/users/a b", [("q", "1"), ("q", "2")], {"x-h": "1"}, [("c", "é")],
@@ -68,3 +73,67 @@ def test_every_kind_of_body_is_compared(kind, wanted, content_type, body):
     assert judge(
         prescribed, replace(arrived, body=body.replace(b"1", b"2").replace(b"\x00", b"\x01").replace(b"x\r", b"y\r"))
     )
+
+
+SPLIT = {
+    "openapi.yaml": """
+        openapi: 3.0.3
+        info: {title: Split, version: "1"}
+        servers: [{url: "https://api.example.com/v1"}]
+        paths: {"/orders/{id}": {$ref: paths/orders.yaml}}
+        """,
+    "paths/orders.yaml": """
+        parameters: [{$ref: "../parts/parameters.yaml#/Id"}]
+        put:
+          parameters: [{$ref: "../parts/parameters.yaml#/Trace"}]
+          requestBody: {required: true, content: {application/json: {schema: {$ref: ../schemas/Order.yaml}}}}
+          responses: {"200": {description: ok}}
+        """,
+    "parts/parameters.yaml": """
+        Id: {name: id, in: path, required: true, schema: {$ref: ../schemas/Name.yaml}}
+        Trace: {name: X-Trace, in: header, required: true, schema: {$ref: "#/Text"}}
+        Text: {type: string}
+        """,
+    "schemas/Order.yaml": """
+        type: object
+        required: [lines, buyer]
+        properties:
+          buyer: {$ref: ./Name.yaml}
+          lines: {type: array, items: {$ref: ./deep/Line.yaml}}
+        """,
+    "schemas/Name.yaml": "{type: string, maxLength: 200}",
+    "schemas/deep/Line.yaml": """
+        allOf: [{$ref: "#/Bare"}, {type: object, required: [name], properties: {name: {$ref: ../Name.yaml}}}]
+        Bare: {type: object, required: [count], properties: {count: {type: integer}}}
+        """,
+}
+
+
+def test_a_document_of_many_files_is_read_by_the_place_of_each_reference(tmp_path):
+    for name, text in SPLIT.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(text))
+    document, url, files = load(tmp_path / "openapi.yaml")
+    assert len(files) == len(SPLIT) - 1
+    (declared,) = Reader(document, url, files).operations()
+    body, _ = declared.body.contents["application/json"]
+    drawn = Values(Reader(document, url, files), "required", 1).of(body, "body")
+    assert drawn.keys() == {"buyer", "lines"}
+    assert drawn["lines"][0].keys() == {"count", "name"}
+    with recorder() as loopback:
+        score = run(document, url, loopback, files=files)
+    assert (score.right, score.operations, score.wrong) == (1, 1, [])
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"allOf": [{"type": "object", "properties": {"a": {"type": "string"}}}, {"required": ["a"]}]},
+        {"properties": {"b": {"type": "string"}}, "allOf": [{"required": ["a"], "properties": {"a": {}}}]},
+        {"type": "object", "anyOf": [{"properties": {"a": {"type": "integer"}}, "required": ["a"]}, {}]},
+    ],
+)
+def test_what_any_part_of_an_object_requires_is_drawn(schema):
+    document = {"openapi": "3.1.0", "paths": {}}
+    assert "a" in Values(Reader(document, "https://a.example/", {}), "required", 1).of(schema, "body")

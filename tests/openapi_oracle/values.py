@@ -9,6 +9,8 @@ import random
 HOSTILE = "a b&c=d/e?f#g+h%20i;j:k@l$m|n'o\"p<é>"
 HEADER_HOSTILE = "a b&c=d/e?f#g+h%20i;j:k@l$m|n'o\"p<>"
 
+DEEPEST = 16
+
 
 class Values:
     def __init__(self, reader, mode, seed):
@@ -34,9 +36,25 @@ class Values:
             branches = [branch for branch in branches if branch.get("type") != "null"]
             if branches and "properties" not in schema:
                 return self.of(branches[0], place, depth + 1)
-        if schema.get("allOf") and not schema.get("properties"):
-            return self.all_of(schema["allOf"], place, depth)
+        if schema.get("allOf"):
+            whole = self.merged(schema)
+            if whole["properties"]:
+                return self.object(whole, place, depth)
+            if not schema.get("properties"):
+                return self.all_of(schema["allOf"], place, depth)
         return self.typed(schema, place, depth)
+
+    def merged(self, schema, depth=0):
+        """An object and all its parts as one: its members, and what is required. Of a union, the first branch."""
+        schema = self.reader.schema(schema)
+        whole = {"type": "object", "properties": {**schema.get("properties", {})}, "required": []}
+        parts = [*schema.get("allOf", []), *(schema.get("oneOf") or schema.get("anyOf") or [])[:1]]
+        for part in (self.merged(one, depth + 1) for one in parts if depth < DEEPEST):
+            whole["properties"] = {**part["properties"], **whole["properties"]}
+            whole["required"] += part["required"]
+        own = schema.get("required")
+        whole["required"] = list(dict.fromkeys([*(own if isinstance(own, list) else []), *whole["required"]]))
+        return whole
 
     def all_of(self, parts, place, depth):
         made = [self.of(part, place, depth + 1) for part in parts if self.reader.schema(part).keys() - {"description"}]
@@ -68,7 +86,7 @@ class Values:
             member = schema.get("properties", {}).get(name)
             if member is None or self.reader.schema(member).get("readOnly") or (member or {}).get("readOnly"):
                 continue
-            made[name] = self.of(member, place, depth + 1) if depth < 6 else None
+            made[name] = self.of(member, place, depth + 1) if depth < DEEPEST else None
         extra = schema.get("additionalProperties")
         if not made and isinstance(extra, dict) and depth <= 2 and self.mode != "required":
             made["k1"] = self.of(extra, place, depth + 1)

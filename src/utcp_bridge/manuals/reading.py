@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import urljoin, urlsplit
@@ -279,6 +280,9 @@ async def gather_references(
         except (UtcpError, OSError) as error:
             await files.miss(place)
             faults.append(Fault(name, str(error), severity="warning"))
+    if url is not None:
+        for place in islice(elsewhere, _MAX_FILES):  # so that each reference to one is not another fault
+            await files.miss(place)
     return [*faults, *_of_elsewhere(list(elsewhere), url, where)]
 
 

@@ -77,7 +77,7 @@ def test_a_parameter_without_name_or_location_is_a_fault(conversion):
     parameters.append({"name": 7, "in": "query", "schema": {}})
     made = conversion({"parameters": parameters})
     assert list(made.tools[0].inputs["properties"]) == ["7"]
-    assert len([fault for fault in made.faults if "/parameters/" in fault.where]) == 6
+    assert len([fault for fault in made.faults if "/parameters/" in fault.where]) == 5
 
 
 @pytest.mark.parametrize("name", ["Accept", "content-type", "AUTHORIZATION"])
@@ -230,3 +230,20 @@ def test_headers_that_the_http_client_writes_are_not_arguments(tool, version):
 def test_a_query_parameter_may_have_the_name_of_a_header_of_the_client(tool):
     made = tool({"parameters": [{"name": "host", "in": "query", "schema": {"type": "string"}}]})
     assert list(made["inputs"]["properties"]) == ["host"]
+
+
+def test_parts_in_a_file_that_could_not_be_read_are_left_out_without_further_faults(conversion):
+    operation = {
+        "parameters": [{"$ref": "unread.yaml#/Limit"}, {"name": "q", "in": "query", "schema": {"$ref": "unread.yaml"}}],
+        "requestBody": {"content": {"application/json": {"schema": {"$ref": "unread.yaml#/Body"}}}},
+    }
+    made = conversion(operation, method="post", files={"https://docs.example.com/specs/unread.yaml": None})
+    inputs = made.tools[0].inputs
+    assert made.faults == []
+    assert inputs["properties"] == {"q": {}, "body": {}}
+    assert "$defs" not in inputs
+
+
+def test_a_parameter_with_a_broken_reference_is_one_fault(conversion):
+    made = conversion({"parameters": [{"$ref": "#/components/parameters/Gone"}]})
+    assert [fault.what for fault in made.faults] == ["reference '#/components/parameters/Gone' cannot be resolved"]

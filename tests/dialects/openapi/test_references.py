@@ -68,6 +68,13 @@ def test_an_unresolvable_reference_is_none_and_a_fault(references, faults, refer
     assert [fault.where for fault in faults.faults] == ["#/x"]
 
 
+@pytest.mark.parametrize("reference", ["unread.json", "unread.json#/A/b", "unread.json#anchor"])
+def test_a_reference_into_a_file_that_could_not_be_read_is_not_a_fault_again(faults, reference):
+    references = References(DOCUMENT, URL, {"https://docs.example.com/specs/unread.json": None}, faults)
+    assert references.resolve(reference, URL, "#/x").value is None
+    assert faults.faults == []
+
+
 def test_a_chain_of_references_is_followed_across_files(references):
     end = references.follow(Located({"$ref": "#/Near"}, PETS, "#/here"))
     assert (end.value, end.base, end.pointer) == ({"type": "string"}, URL, "#/components/schemas/B")

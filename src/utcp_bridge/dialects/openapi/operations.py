@@ -152,6 +152,8 @@ class OperationReader:
                 parameter = self._references.follow(owner.at("parameters", index))
                 value = as_object(parameter.value)
                 name, place = value.get("name"), as_text(value.get("in"))
+                if parameter.value is None and "$ref" in as_object(owner.at("parameters", index).value):
+                    continue  # the reference is the fault
                 if not isinstance(name, str | int) or not place:
                     self._faults.add(owner.at("parameters", index).pointer, "the parameter has no `name` or no `in`")
                     continue

@@ -72,7 +72,10 @@ def _address(reference: str, base: str) -> str:
 
 
 class References:
-    """The references of one root document and of the `files` around it; each is resolved once."""
+    """The references of one root document and of the `files` around it; each is resolved once.
+
+    A file that could not be read is None in `files`: a reference into it has the value None, and is not a fault again.
+    """
 
     def __init__(self, document: JsonObject, url: str | None, files: Mapping[str, Any], faults: Faults) -> None:
         self.base = _without_fragment(str(document.get("$self") or url or ""))
@@ -115,6 +118,8 @@ class References:
         target = _address(address, base) if address else base
         if target not in self._documents:
             return self._bare_name(reference, base)
+        if self._documents[target] is None:
+            return Located(None, target, f"{self._file(target)}#")  # who could not read the file has said so
         if fragment and not fragment.startswith("/"):
             return self._anchored(target, unquote(fragment))
         return self._pointed(target, unquote(fragment))

@@ -151,7 +151,7 @@ class _Run:
             if key not in {"$ref", "$dynamicRef"} and (self._family == "3.1" or key in _ANNOTATIONS)
         }
         siblings = self._keywords(Located(beside, located.base, located.pointer), beside, depth, in_place=in_place)
-        if target is None or target.value is True:
+        if target is None or target.value is None or target.value is True:
             return siblings
         key = (target.base, target.pointer)
         self.refs[key] += 1
