@@ -1,8 +1,10 @@
 """Optional semantic side of the search: vectors of tools and queries, fused with the lexical ranking.
 
-The best 100 tools by words and the best 100 by vectors get a score between 0 and 1 each, and `SHARE` of the one by
-vectors is added. So the scale of a model's cosines does not matter. Ranks are not fused: with a model that is weaker
-than the words, the answer would be worse.
+The best 100 tools by words and the best 100 by vectors are candidates. The score by words is at most 1. To it comes the
+cosine, less a part of how near the tool is to its neighbours, because tools that are near to many others are near to
+every query. One standard deviation of the cosines between tools counts `_PER_SPREAD`, so the scale of a model's cosines
+does not matter. Among few tools, the best cosine counts `SHARE`. Ranks are not fused: with a model that is weaker than
+the words, the answer would be worse.
 
 Embedding waits for another program, so it is kept out of `search`: `index` embeds tools in the
 background, `prepare` embeds queries within a time budget, and `search` uses whatever vectors are there.
@@ -25,6 +27,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol, Self, TypeAlias
 
@@ -35,10 +38,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from utcp_bridge.errors import ConfigError, MalformedReply, UtcpError
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.search.fields import parameters_of
-from utcp_bridge.search.memory import REMEMBERED, Meaning
+from utcp_bridge.search.memory import REMEMBERED, Meaning, Meanings
 from utcp_bridge.search.strategy import Accept, Hit, ToolSearchStrategy, tool_filter
 from utcp_bridge.search.text import compact
-from utcp_bridge.search.vectors import VectorTable, cache_file, digest_of, read_cache, write_cache
+from utcp_bridge.search.vectors import Mixture, VectorTable, cache_file, digest_of, read_cache, write_cache
 from utcp_bridge.settings import explain
 
 __all__ = [
@@ -53,11 +56,16 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 SHARE: Final = 0.9
+_PER_SPREAD: Final = 0.25
+_CLOSENESS: Final = 0.6
+"""The part of a tool's nearness to its neighbours by which its cosine is lessened."""
+_LEAST: Final = 0.001
+"""The score of the last candidate."""
 _MOST_MIXED: Final = 1.5
 """The weight of the mean of many past searches in the vector of a tool, whose own vector weighs 1."""
 _FEW_LESSONS: Final = 2.0
 """The number of searches whose mean has half of that weight."""
-_EXACT: Final = 2.0
+_EXACT: Final = 100.0
 """Lifts a tool of exactly this name above every sum."""
 QUERY_SECONDS: Final = 0.15
 _CANDIDATES: Final = 100
@@ -142,6 +150,8 @@ class SemanticStrategy:
         self._queries: Final[OrderedDict[str, Any]] = OrderedDict()
         self._names: list[list[str]] | None = None
         """The UTCP names of the tools of each row; None after a change."""
+        self._mixture: tuple[Meanings, list[list[str]], Mixture | None] | None = None
+        """What was mixed for the last search: the meanings, the names that they belong to, and the result."""
         self._missing = 0
 
     def add(self, tools: Iterable[Tool]) -> None:
@@ -179,6 +189,7 @@ class SemanticStrategy:
         try:
             await self._embed(wanted, missing)
         finally:
+            await anyio.to_thread.run_sync(self._vectors.measure)
             self._names = None
         if missing and self._cache is not None:
             await self._write(self._cache)
@@ -240,58 +251,70 @@ class SemanticStrategy:
         if cosines is None:
             return lexical(limit=limit)
         hits = lexical(limit=max(limit, _CANDIDATES))
+        if (mixture := self._remembered()) is not None:
+            mixture.put(cosines, vector)
         allowed = None if (tags, providers, accept) == (None, None, None) else tool_filter(tags, providers, accept)
-        scores = _spread([(hit.tool.qualified_name, hit.score) for hit in hits])
-        for name, share in _spread(self._nearest(cosines, self._remembered(vector), allowed)).items():
-            scores[name] = scores.get(name, 0.0) + SHARE * share
+        scores = {hit.tool.qualified_name: hit.score for hit in hits}
+        for name, more in self._by_vectors(cosines, scores, allowed).items():
+            scores[name] = scores.get(name, 0.0) + more
         wanted = compact(query)
         for hit in hits:
             if wanted not in {compact(hit.tool.name), compact(hit.tool.qualified_name)}:
                 break  # the words rank an exact name first
             scores[hit.tool.qualified_name] += _EXACT
-        ranked = sorted((-score, name) for name, score in scores.items() if score > 0)[:limit]
-        return [Hit(self._tools[name][0], score / ranked[0][0]) for score, name in ranked]
+        ranked = sorted((-score, name) for name, score in scores.items())[:limit]
+        return [Hit(self._tools[name][0], max(score / ranked[0][0], _LEAST)) for score, name in ranked]
 
-    def _remembered(self, vector: Any) -> dict[str, float]:
-        """Return the cosines of the tools that the client called after a search, by UTCP names."""
-        memory = REMEMBERED.get()
+    def _remembered(self) -> Mixture | None:
+        """Return the rows of the tools that the client called after a search, with the means of these searches."""
+        memory, names = REMEMBERED.get(), self._names_of_rows()
         meanings = None if memory is None else memory.meanings(self._model)
         if meanings is None:
-            return {}
-        places = {name: place for place, name in enumerate(meanings.tools) if self._has_vector(name)}
-        digests = [self._tools[name][1] for name in places]
-        others = self._vectors.rows_of(meanings.vectors, len(meanings.tools), list(places.values()))
-        numbers = [meanings.lessons[place] for place in places.values()]
-        shares = [_MOST_MIXED * number / (number + _FEW_LESSONS) for number in numbers]
-        cosines = self._vectors.mixed_cosines(vector, digests, others, shares)
-        return {} if cosines is None else dict(zip(places, map(float, cosines), strict=True))
+            return None
+        if self._mixture is None or self._mixture[0] is not meanings or self._mixture[1] is not names:
+            places = {name: place for place, name in enumerate(meanings.tools) if self._has_vector(name)}
+            others = self._vectors.rows_of(meanings.vectors, len(meanings.tools), list(places.values()))
+            numbers = [meanings.lessons[place] for place in places.values()]
+            shares = [_MOST_MIXED * number / (number + _FEW_LESSONS) for number in numbers]
+            mixed = self._vectors.mixture([self._tools[name][1] for name in places], others, shares)
+            self._mixture = meanings, names, mixed
+        return self._mixture[2]
 
     def _has_vector(self, name: str) -> bool:
         entry = self._tools.get(name)
         return entry is not None and entry[1] in self._vectors
 
-    def _nearest(
-        self, cosines: Any, remembered: Mapping[str, float], allowed: Accept | None
-    ) -> list[tuple[str, float]]:
-        """Return the tools with the largest cosines above 0, the nearest first. Those of `remembered` have others."""
-        names = self._names_of_rows()
-        found = [
-            (name, cosine)
-            for name, cosine in remembered.items()
-            if cosine > 0 and (allowed is None or allowed(self._tools[name][0]))
-        ]
-        others = 0
-        step = _CANDIDATES + len(remembered) if allowed is None else len(cosines)
-        order = (-cosines).argpartition(step)[:step] if step < len(cosines) else range(len(cosines))
-        for row in sorted(order, key=lambda row: -cosines[row]):
-            cosine = float(cosines[row])
-            if cosine <= 0 or others >= _CANDIDATES:
+    def _by_vectors(self, cosines: Any, by_words: Collection[str], allowed: Accept | None) -> dict[str, float]:
+        """Return what vectors add to the candidates: at least 0."""
+        spread = self._vectors.spread
+        likeness = cosines - _CLOSENESS * self._vectors.closeness() if spread else cosines
+        rows = dict(self._nearest(cosines, likeness, allowed))
+        if not spread:
+            most = max((float(likeness[row]) for row in rows.values()), default=1.0)
+            return {name: SHARE * float(likeness[row]) / most for name, row in rows.items()}
+        rows |= {name: row for name in by_words if (row := self._vectors.row_of(self._tools[name][1])) is not None}
+        found = dict(zip(rows, likeness[list(rows.values())].tolist(), strict=True)) if rows else {}
+        least = min(found.values(), default=0.0)
+        return {name: (one - least) * _PER_SPREAD / spread for name, one in found.items()}
+
+    def _nearest(self, cosines: Any, likeness: Any, allowed: Accept | None) -> list[tuple[str, int]]:
+        """Return the candidates with the largest likeness and their rows, the nearest first; cosines are above 0."""
+        names, size = self._names_of_rows(), len(likeness)
+        found: list[tuple[str, int]] = []
+        for step in (2 * _CANDIDATES, 20 * _CANDIDATES, size):
+            order = (-likeness).argpartition(step)[:step] if step < size else (-likeness).argsort()
+            ordered = order[(-likeness[order]).argsort(kind="stable")].tolist()
+            passed = (
+                (name, row)
+                for row in ordered
+                if cosines[row] > 0
+                for name in names[row]
+                if allowed is None or allowed(self._tools[name][0])
+            )
+            found = list(islice(passed, _CANDIDATES))
+            if len(found) == _CANDIDATES or step >= size:
                 break
-            for name in names[row]:
-                if name not in remembered and (allowed is None or allowed(self._tools[name][0])):
-                    found.append((name, cosine))
-                    others += 1
-        return sorted(found, key=lambda entry: -entry[1])[:_CANDIDATES] if remembered else found
+        return found
 
     def _names_of_rows(self) -> list[list[str]]:
         if self._names is None:
@@ -300,14 +323,6 @@ class SemanticStrategy:
                 of_digest.setdefault(digest, []).append(name)
             self._names = [of_digest.get(digest, []) for digest in self._vectors.digests]
         return self._names
-
-
-def _spread(scored: list[tuple[str, float]]) -> dict[str, float]:
-    """Return scores between 0 and 1: 1 for the best, 0 for the last candidate. A short list keeps its zero."""
-    if not scored:
-        return {}
-    best, least = scored[0][1], scored[_CANDIDATES - 1][1] if len(scored) >= _CANDIDATES else 0.0
-    return {name: (score - least) / (best - least) if best > least else 1.0 for name, score in scored}
 
 
 def _text_of(tool: Tool) -> str:

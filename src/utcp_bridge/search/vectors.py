@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, Final
 from utcp_bridge.errors import ConfigError, MissingExtra
 from utcp_bridge.net.files.writing import write_file
 
-__all__ = ["DIGEST_BYTES", "VectorTable", "cache_file", "digest_of", "numpy", "read_cache", "write_cache"]
+__all__ = ["DIGEST_BYTES", "Mixture", "VectorTable", "cache_file", "digest_of", "numpy", "read_cache", "write_cache"]
 
 DIGEST_BYTES: Final = 16
 _VERSION: Final = 1
@@ -27,6 +28,12 @@ _MAX_DIMENSIONS: Final = 8_192
 _MAX_BYTES: Final = 512 * 1024 * 1024
 _MAX_HEAD: Final = 1_000
 _TINY: Final = 1e-9
+_FEW: Final = 100
+"""Rows below which their distances say little about the model."""
+_SAMPLE: Final = 1_024
+_NEIGHBOURS: Final = 1 / 80
+"""The share of the sample that are neighbours of a row."""
+_SAME: Final = 0.9999
 
 
 def numpy() -> Any:
@@ -48,6 +55,19 @@ def digest_of(model: str, text: str) -> bytes:
     return blake2b(f"{model}\n{text}".encode("utf-8", "replace"), digest_size=DIGEST_BYTES).digest()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Mixture:
+    """Some rows of a table, what is added to each of them, and the lengths of the sums."""
+
+    rows: Any
+    added: Any
+    lengths: Any
+
+    def put(self, cosines: Any, vector: Any) -> None:
+        """Replace the cosines of these rows with a vector of length 1 by those of the sums."""
+        cosines[self.rows] = (cosines[self.rows] + self.added @ vector) / self.lengths
+
+
 class VectorTable:
     """Vectors of length 1 as the rows of a matrix. All rows have the length of the first one."""
 
@@ -57,6 +77,10 @@ class VectorTable:
         self._space: Any = None
         """The matrix, and rows that are not used yet."""
         self._matrix: Any = None
+        self._closeness: Any = None
+        """How near each row is to its neighbours. Rows that were added later have none yet."""
+        self.spread: float = 0.0
+        """The standard deviation of the cosines of two rows; 0 if it is not known."""
 
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._rows
@@ -68,6 +92,10 @@ class VectorTable:
     def digests(self) -> Collection[bytes]:
         """The hashes, in the order of the rows."""
         return self._rows.keys()
+
+    def row_of(self, digest: bytes) -> int | None:
+        """Return the number of a row; None if no row has this hash."""
+        return self._rows.get(digest)
 
     def add(self, digests: Sequence[bytes], vectors: Any) -> None:
         """Add rows. One that is not a direction, or of another length, becomes zero and is like nothing.
@@ -94,7 +122,10 @@ class VectorTable:
         """Remove all other rows."""
         kept = [digest for digest in self._rows if digest in wanted]
         if len(kept) < len(self._rows):
-            self._space = self._matrix = self._matrix[[self._rows[digest] for digest in kept]] if kept else None
+            places = [self._rows[digest] for digest in kept]
+            if self._closeness is not None:
+                self._closeness = self.closeness()[places] if kept else None
+            self._space = self._matrix = self._matrix[places] if kept else None
             self._rows = {digest: number for number, digest in enumerate(kept)}
 
     def unit(self, vector: Any) -> Any:
@@ -109,17 +140,48 @@ class VectorTable:
             return None
         return self._matrix @ vector
 
-    def mixed_cosines(self, vector: Any, digests: Sequence[bytes], others: Any, shares: Sequence[float]) -> Any:
-        """Return the cosine of a vector of length 1 with each row of these hashes, with another vector mixed in.
+    def measure(self) -> None:
+        """Measure how near each row is to its neighbours, and the spread of cosines, on a sample of the rows.
 
-        `others` has a row for each hash, and `shares` the weight of that row. None if the lengths differ.
+        A text such as "Returns data" is near to many others, and so near to every query. With few rows, nothing is
+        measured.
+        """
+        np, matrix, digests = self._numpy, self._matrix, list(self._rows)
+        if len(digests) < _FEW or matrix is None or len(matrix) != len(digests):
+            self._closeness, self.spread = None, 0.0
+            return
+        sample = matrix[sorted(range(len(digests)), key=digests.__getitem__)[:_SAMPLE]].T.copy()
+        neighbours = max(1, round(sample.shape[1] * _NEIGHBOURS))
+        found = np.zeros(len(matrix), "float32")
+        spreads: list[float] = []
+        for start in range(0, len(matrix), _SAMPLE):
+            cosines = matrix[start : start + _SAMPLE] @ sample
+            spreads.append(float(cosines.std()))
+            cosines[cosines > _SAME] = -1  # the row itself, and copies of it
+            cosines.partition(cosines.shape[1] - neighbours, axis=1)
+            found[start : start + len(cosines)] = cosines[:, -neighbours:].mean(1)
+        self._closeness, self.spread = found, sum(spreads) / len(spreads)
+
+    def closeness(self) -> Any:
+        """Return how near each row is to its neighbours; the mean for rows that were not measured."""
+        np, known = self._numpy, self._closeness
+        if known is None:
+            return np.zeros(len(self._rows), "float32")
+        missing = len(self._rows) - len(known)
+        return np.concatenate([known, np.full(missing, known.mean(), "float32")]) if missing > 0 else known
+
+    def mixture(self, digests: Sequence[bytes], others: Any, shares: Sequence[float]) -> Mixture | None:
+        """Return the rows of these hashes with other vectors mixed in.
+
+        `others` has a vector for each hash, and `shares` its weight; None if the lengths of the vectors differ.
         """
         np = self._numpy
-        if self._matrix is None or others.shape[1] != self._matrix.shape[1] or others.shape[1] != len(vector):
+        if self._matrix is None or not digests or others.shape[1] != self._matrix.shape[1]:
             return None
+        rows = np.asarray([self._rows[digest] for digest in digests])
         weights = np.asarray(shares, "float32") / np.maximum(np.linalg.norm(others, axis=1), _TINY)
-        mixed = self._matrix[[self._rows[digest] for digest in digests]] + others * weights[:, None]
-        return (mixed @ vector) / np.maximum(np.linalg.norm(mixed, axis=1), _TINY)
+        added = others * weights[:, None]
+        return Mixture(rows, added, np.maximum(np.linalg.norm(self._matrix[rows] + added, axis=1), _TINY))
 
     def rows_of(self, numbers: array[float], count: int, wanted: Sequence[int]) -> Any:
         """Return the wanted ones of `count` vectors that are one after another in an array."""
