@@ -3,6 +3,7 @@ to another machine.
 """
 
 import asyncio
+import gc
 import inspect
 import logging
 import os
@@ -29,6 +30,8 @@ settings.load_profile(os.environ.get("TEST_EXAMPLES", "any_machine"))
 pytest_plugins = ["utcp_bridge.testing.plugin"]
 
 
+gc.disable()  # modules and tests that are collected stay, so looking for garbage among them again and again finds none
+
 _leftovers = Leftovers()
 
 
@@ -50,6 +53,7 @@ if sys.platform == "win32":
 
 def pytest_collection_finish() -> None:
     """Begin to watch when all test modules are imported."""
+    gc.enable()
     _leftovers.install()
 
 

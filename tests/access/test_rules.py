@@ -252,7 +252,9 @@ def plugin(monkeypatch):
     found = EntryPoints([EntryPoint("mine", f"{__name__}:Plugin", rules_module.ENTRY_POINT_GROUP)])
     monkeypatch.setattr(rules_module, "entry_points", lambda group: found.select(group=group))
     monkeypatch.setattr(EntryPoint, "load", lambda _self: Plugin)
-    return lambda does: open_rules([{"do": "mine", "options": {"does": does}}], seconds=0.05)
+    return lambda does: open_rules(
+        [{"do": "mine", "options": {"does": does}}], seconds=0.05 if does == "hang" else 60.0
+    )
 
 
 async def test_a_rule_of_another_package_decides_and_changes_the_result(plugin):

@@ -118,7 +118,7 @@ async def test_a_service_that_is_away_is_left_alone_after_five_calls_and_other_o
 
 async def test_a_service_that_hangs_costs_five_deadlines(service: Service) -> None:
     service.hangs = True
-    async with opened(tool("t", http(f"http://127.0.0.1:{service.port}/t")), call_timeout=0.05) as client:
+    async with opened(tool("t", http(f"http://127.0.0.1:{service.port}/t")), call_timeout=0.3) as client:
         assert await errors(client, "m.t", 8) == ["deadline_exceeded"] * 5 + ["circuit_open"] * 3
     assert service.requests <= 5
 

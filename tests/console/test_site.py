@@ -161,7 +161,7 @@ async def test_changes_of_the_state_are_events(serving, tmp_path):
             assert await anext(lines) == ": here"
             file.write_text(json.dumps({"utcp_version": "1.0.1", "tools": [WEATHER]}))
             await served.client.refresh("late")
-            with anyio.fail_after(30):
+            with anyio.fail_after(100):
                 async for line in lines:
                     if line.startswith("data: "):
                         assert set(json.loads(line.removeprefix("data: "))) == {"manuals", "tools"}
@@ -286,7 +286,7 @@ async def test_a_store_of_approvals_that_is_away_leaves_the_rest_of_the_page(ser
             lines = events.aiter_lines()
             assert await anext(lines) == ": here"
             await served.act("/admin/api/call", {"tool": "weather.get", "arguments": {"city": "x"}})
-            with anyio.fail_after(30):
+            with anyio.fail_after(100):
                 while "calls" not in await anext(lines):
                     pass
 

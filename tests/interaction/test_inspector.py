@@ -59,7 +59,6 @@ CALL = (
 LIST = ("--method", "tools/list")
 
 
-@pytest.mark.timeout(240)
 def test_the_inspector_lists_and_calls_over_stdio(inspector: Program) -> None:
     names = [tool["name"] for tool in inspect(inspector, *BRIDGE, *LIST, "--format", "json")["tools"]]
     assert {"search_tools", "call_tool", "desk_text_statistics", "studio_bar_chart"} <= set(names)
@@ -68,12 +67,10 @@ def test_the_inspector_lists_and_calls_over_stdio(inspector: Program) -> None:
     assert json.loads(result["content"][0]["text"]) == result["structuredContent"]
 
 
-@pytest.mark.timeout(240)
 def test_the_inspector_accepts_every_schema(inspector: Program) -> None:
     assert inspect(inspector, *BRIDGE, *LIST, "--strict")["tools"]
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 def test_the_inspector_lists_and_calls_over_http_in_both_protocol_eras(inspector: Program, url: str, era: str) -> None:
     target = (url, "--transport", "http", "--protocol-era", era)

@@ -44,7 +44,7 @@ async def bridged(tmp_path: Path, entry: dict[str, Any]) -> Any:
     settings = {"exposure": "all"}
     config.write_text(json.dumps({"manual_call_templates": [entry], "bridge": settings}), encoding="utf-8")
     command = StdioServerParameters(command=sys.executable, args=["-m", "utcp_bridge", "serve", str(config)])
-    with anyio.fail_after(40):
+    with anyio.fail_after(100):
         async with Client(command) as client:
             yield client
 
@@ -55,7 +55,6 @@ async def call(client: Client, name: str, arguments: dict[str, Any]) -> Any:
     return json.loads(result.content[0].text)
 
 
-@pytest.mark.timeout(90)
 async def test_httpbin_is_called_from_its_own_swagger_document(tmp_path: Path) -> None:
     port = free_port()
     gunicorn = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", "httpbin:app"]
@@ -71,7 +70,6 @@ async def test_httpbin_is_called_from_its_own_swagger_document(tmp_path: Path) -
             assert "418" in status.content[0].text
 
 
-@pytest.mark.timeout(90)
 async def test_a_fastapi_application_gets_exactly_what_its_document_asks_for(tmp_path: Path) -> None:
     port = free_port()
     with running([sys.executable, str(FASTAPI_APP), str(port)], port, "/openapi.json") as base:
@@ -90,7 +88,6 @@ async def test_a_fastapi_application_gets_exactly_what_its_document_asks_for(tmp
             assert "count" in refused.content[0].text
 
 
-@pytest.mark.timeout(240)
 async def test_a_mock_server_of_a_published_document_accepts_every_request(tmp_path: Path) -> None:
     """Prism returns 422 for a request that its document does not allow, so it checks ours."""
     command, environment = node_program("prism", "prism", "@stoplight/prism-cli@5.14.2")

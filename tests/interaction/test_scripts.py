@@ -252,18 +252,19 @@ GATES = ["audit", "check", "fuzz", "hostile", "interop", "soak", "test", "test-l
 """The scripts that CI runs, in the order of the alphabet."""
 
 
-def ci_of(checkout, tmp_path, processors, failing=""):
-    """Run `.ci/run` with scripts that note their names, and of which one fails; return it and the names."""
+def ci_of(checkout, tmp_path, processors, *arguments, failing=""):
+    """Run `.ci/run` with scripts that note how they are called, and of which one fails; return it and their names."""
     for gate in GATES:
         status = 1 if gate == failing else 0
         waits = "until [ -e checked ]; do :; done" if gate == "interop" and processors > 1 and not failing else ""
         leaves = "touch checked" if gate == "check" else ""
-        text = f"#!/bin/sh\n{waits}\necho the output of {gate}\necho {gate} >>order\n{leaves}\nexit {status}\n"
+        notes = f"echo {gate} >>order\necho {gate} $@ >>calls"
+        text = f"#!/bin/sh\n{waits}\necho the output of {gate}\n{notes}\n{leaves}\nexit {status}\n"
         (checkout / "scripts" / gate).write_text(text)
     path = bare_path(tmp_path, getconf=f"echo {processors}")
     for name in ("mktemp", "rm", "touch"):
         (Path(path) / name).symlink_to(shutil.which(name))
-    done = run(checkout / ".ci" / "run", cwd=tmp_path, PATH=path)
+    done = run(checkout / ".ci" / "run", *arguments, cwd=tmp_path, PATH=path)
     return done, (checkout / "order").read_text().split()
 
 
@@ -280,6 +281,17 @@ def test_ci_runs_independent_programs_beside_other_gates_and_what_compares_times
     assert (order[0], order[-2:], sorted(order)) == ("test", ["hostile", "soak"], GATES)
     assert order.index("check") < order.index("interop")
     assert "the output of interop" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "calls"),
+    [((), {"test", "check --but-coverage"}), (("--coverage",), {"test --coverage", "check"})],
+    ids=["without coverage", "with coverage"],
+)
+def test_ci_has_the_gate_of_coverage_if_it_is_asked_to(checkout, tmp_path, arguments, calls):
+    done, _ = ci_of(checkout, tmp_path, 1, *arguments)
+    assert done.returncode == 0
+    assert calls <= set((checkout / "calls").read_text().splitlines())
 
 
 @pytest.mark.parametrize("processors", [1, 2])
@@ -306,6 +318,23 @@ def test_check_reports_an_unknown_gate_and_the_output_of_one_that_fails(checkout
         ["the", "words"],
         ["ok", "format"],
     ]
+
+
+def test_check_runs_every_gate_or_all_but_the_one_of_coverage(checkout, tmp_path):
+    ruff = checkout / ".venv" / "bin" / "ruff"
+    ruff.parent.mkdir(parents=True)
+    ruff.write_text("#!/bin/sh\n")
+    ruff.chmod(0o755)
+    every, most = (
+        {
+            line.split()[1]
+            for line in run(checkout / "scripts" / "check", *options, cwd=tmp_path).stdout.splitlines()
+            if line.startswith(("ok", "FAILED"))
+        }
+        for options in ((), ("--but-coverage",))
+    )
+    assert {"lint", "mypy", "rules", "coverage"} < every
+    assert most == every - {"coverage"}
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,6 @@ def run_suite(package: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.timeout(90)
 def test_the_contract_suite_runs_in_a_package_of_its_own(package: Path) -> None:
     status, output = run_suite(package)
     assert status == 0, output
@@ -80,7 +79,6 @@ def test_the_contract_suite_runs_in_a_package_of_its_own(package: Path) -> None:
     assert "carrier: a function takes no credentials" in output
 
 
-@pytest.mark.timeout(90)
 def test_the_contract_suite_finds_a_transport_that_mixes_up_replies(package: Path) -> None:
     code = snippet_named(CARRIER)
     broken = code.replace("(**call.arguments)", '(text=call.arguments["text"] + "?")')

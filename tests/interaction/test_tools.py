@@ -343,7 +343,6 @@ async def connect(target, mode, *, listen=True):
 
 
 @proves("list.paging")
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(("transport", "mode"), WAYS)
 async def test_a_list_above_a_megabyte_reaches_each_client(transport, mode, tmp_path):
     write_manual(tmp_path / "m.json", ["d" * 3_000] * 500)
@@ -355,7 +354,6 @@ async def test_a_list_above_a_megabyte_reaches_each_client(transport, mode, tmp_
 
 
 @proves("list.paging")
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(("transport", "mode"), WAYS)
 async def test_a_list_of_many_small_tools_is_one_page(transport, mode, tmp_path):
     write_manual(tmp_path / "m.json", ["Short."] * 1_200)
@@ -367,7 +365,6 @@ async def test_a_list_of_many_small_tools_is_one_page(transport, mode, tmp_path)
 
 
 @proves("list.changed")
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize(("transport", "mode"), WAYS)
 async def test_short_sessions_end_well_and_hear_of_no_change(transport, mode, tmp_path):
     write_manual(tmp_path / "m.json", ["Short."])
@@ -383,7 +380,6 @@ async def test_short_sessions_end_well_and_hear_of_no_change(transport, mode, tm
 
 
 @proves("list.changed")
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize(("transport", "mode"), WAYS)
 async def test_each_change_of_a_manual_is_said_once_to_who_has_a_list(transport, mode, tmp_path):
     manual = tmp_path / "m.json"
@@ -400,7 +396,6 @@ async def test_each_change_of_a_manual_is_said_once_to_who_has_a_list(transport,
 
 
 @proves("list.changed")
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_slow_manual_does_not_hold_up_the_first_list_and_is_announced(mode, tmp_path):
     released = anyio.Event()

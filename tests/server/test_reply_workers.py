@@ -28,7 +28,7 @@ from utcp_bridge.server.meta_tools import ANYONE, call_entry
 from utcp_bridge.tasks import end_heavy_turn
 from utcp_bridge.workers.process import WorkerProcess
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.anyio
 
 ROWS = json.dumps([{"id": number, "name": f"row {number}"} for number in range(20_000)]).encode()
 OTHER_ROWS = ROWS.replace(b"row", b"other")

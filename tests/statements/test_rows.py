@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 
-import pytest
 from scripts.statement_rows import GENERATIONS, areas, page, rows, vectors
 from tests.support.source import DOCS, ROOT
 from tests.test_references import anchors
@@ -58,7 +57,6 @@ def test_each_difference_has_a_reason_and_a_page_that_documents_it() -> None:
     assert len(differing) > 10, "the differences are found"
 
 
-@pytest.mark.timeout(300)
 def test_each_test_is_collected() -> None:
     """A name without its case in brackets stands for all cases."""
     nodes = sorted({node for row in rows() for node in row.nodes})

@@ -187,7 +187,7 @@ def _balancer(kind: str, folder: Path, port: int, ports: Sequence[int]) -> Itera
 
 def _is_ready(port: int) -> bool:
     try:
-        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30) as reply:
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=100) as reply:
             found = json.loads(reply.read())
     except (OSError, ValueError):
         return False

@@ -6,6 +6,7 @@ import itertools
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from operator import attrgetter
@@ -247,18 +248,15 @@ class UtcpClient(ReferenceNames):
 
     async def aclose(self) -> None:
         """Cancel running calls and tasks; close every transport, connection and child process."""
-        if self._children is not None:
-            self._children.hasten()
-        self.refusals.end()
-        await self._tasks.stop()
-        await self._shadowing.aclose()
-        await self._registration.aclose()
-        await self._http.aclose()
-        await self._logins.aclose()
-        if self.shared is not None:
-            await self.shared.aclose()
-        if self._children is not None:
-            await self._children.release()
+        async with nullcontext() if self._children is None else self._children.ending():
+            self.refusals.end()
+            await self._tasks.stop()
+            await self._shadowing.aclose()
+            await self._registration.aclose()
+            await self._http.aclose()
+            await self._logins.aclose()
+            if self.shared is not None:
+                await self.shared.aclose()
 
     async def __aenter__(self) -> Self:
         return self

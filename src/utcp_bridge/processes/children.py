@@ -16,8 +16,8 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import anyio
@@ -64,6 +64,16 @@ class ChildrenHold:
         """Bound the end of every child from now on, because the bridge ends."""
         if self._is_held and self._children.holds == 1:
             self._children.hasten(_LAST_PATIENCE, _LAST_GRACE)
+
+    @asynccontextmanager
+    async def ending(self) -> AsyncGenerator[None]:
+        """Close within this context what uses the children. Then the hold ends, also if the closing is cancelled."""
+        self.hasten()
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.release()
 
     async def release(self) -> None:
         """End the hold, and every child if this was the last one. May be called again."""

@@ -30,7 +30,7 @@ def host_file(tmp_path):
 
 async def who(entry):
     command = StdioServerParameters(command=entry["command"], args=entry["args"])
-    with anyio.fail_after(40):
+    with anyio.fail_after(100):
         async with Client(command) as client:
             names = {tool.name for tool in (await client.list_tools()).tools}
             assert {"alpha_who", "beta_who"} <= names
@@ -38,7 +38,6 @@ async def who(entry):
     return [result.content[0].text for result in results]
 
 
-@pytest.mark.timeout(60)
 def test_after_the_move_the_one_entry_reaches_the_tools_of_both_servers(command, host_file):
     done = command("migrate", str(host_file))
     assert done.code == 0, done.err

@@ -101,7 +101,6 @@ BASE = "--base-url https://api.example.com"
 
 
 @pytest.mark.parametrize("name", TEN)
-@pytest.mark.timeout(90)
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of OpenAPI samples is not beside this repository")
 def test_a_public_description_becomes_a_valid_manual(name, tmp_path):
     assert piped(SHARED / name, tmp_path).startswith("m.json: valid (")

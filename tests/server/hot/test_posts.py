@@ -53,7 +53,7 @@ def sent(url, body, headers, *, pieces=False):
     parts = urlsplit(url)
     head = "".join(f"{name}: {value}\r\n" for name, value in headers)
     data = f"POST {parts.path} HTTP/1.1\r\n{head}\r\n".encode()
-    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=100) as connection:
         if pieces:
             connection.sendall(data)
         connection.sendall(body if pieces else data + body)
@@ -191,7 +191,7 @@ def sent_after(url, learned, body, headers):
         return f"POST {parts.path} HTTP/1.1\r\n{head}\r\n".encode() + content
 
     with (
-        socket.create_connection((parts.hostname, parts.port), timeout=30) as connection,
+        socket.create_connection((parts.hostname, parts.port), timeout=100) as connection,
         connection.makefile("rb") as stream,
     ):
         connection.sendall(written_out(*learned))
@@ -246,7 +246,7 @@ async def test_a_request_with_a_head_that_is_nearly_known_is_answered_as_the_sdk
 def opened(url, *bodies, modern, session):
     """Return a connection on which requests were sent at once."""
     parts = urlsplit(url)
-    connection = socket.create_connection((parts.hostname, parts.port), timeout=30)
+    connection = socket.create_connection((parts.hostname, parts.port), timeout=100)
     data = b""
     for body in bodies:
         more = [("Mcp-Session-Id", session)]

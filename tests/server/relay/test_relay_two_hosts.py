@@ -26,7 +26,7 @@ from tests.support.source import TESTS
 from tests.upstreams.hostile_mcp import HostileMcp, Message, Wire, notification, result_of
 from tests.upstreams.rude_mcp import CLOSE, SHAPES, TOOLS, around, text_of
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.anyio
 MINE = "a line of mine"
 BRIDGE = {"exposure": "all", "startup_wait": 120, "startup_settle": 120}
 

@@ -56,7 +56,7 @@ class Host:
         return await self.session.request(method, {"taskId": task["taskId"], **more})
 
     async def ended(self, task: JsonObject) -> JsonObject:
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             while True:
                 state = await self.ask("tasks/get", task)
                 if state["status"] != "working":

@@ -98,7 +98,7 @@ def either(request: pytest.FixtureRequest) -> Bridges:
 
 def is_ready(port: int) -> bool:
     try:
-        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30) as reply:
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=100) as reply:
             found = json.loads(reply.read())
     except (OSError, ValueError):
         return False

@@ -103,7 +103,7 @@ def talk(url, requests):
     """Send requests on one connection. Return the sizes of the bodies of the responses."""
     parts = urlsplit(url)
     sizes = []
-    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=100) as connection:
         stream = connection.makefile("rb")
         for headers, message in requests:
             body = json.dumps(message).encode()
@@ -159,7 +159,7 @@ async def test_a_trace_in_the_message_and_the_name_of_a_resource_without_its_que
 
 def raw(url, data):
     parts = urlsplit(url)
-    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=100) as connection:
         connection.sendall(data)
         received = b""
         while part := connection.recv(65_536):

@@ -322,7 +322,7 @@ async def test_results_before_an_error_are_kept(broken: Any, error: type[Excepti
 
 
 async def test_a_silent_subscription_ends_with_its_results_and_a_stop_message() -> None:
-    result, _, service = await _subscribe("subscription { silence }", {}, idle_timeout=0.1)
+    result, _, service = await _subscribe("subscription { silence }", {}, idle_timeout=1)
     assert result.value == []
     assert "nothing arrived" in str(result.truncated)
     with anyio.fail_after(60):

@@ -120,7 +120,7 @@ async def test_a_server_that_ignores_its_end_is_stopped(tmp_path: Path) -> None:
     code = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     code += 'print(\'{"jsonrpc": "2.0", "method": "%d"}\' % os.getpid(), flush=True)\nwhile True: time.sleep(9)'
     process = child(tmp_path, code)
-    with anyio.fail_after(30):
+    with anyio.fail_after(100):
         async with process.streams() as (received, _):
             number = int((await received.receive()).message.method)
     with pytest.raises(ProcessLookupError):

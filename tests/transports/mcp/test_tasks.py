@@ -66,7 +66,7 @@ async def test_progress_after_the_call_became_a_task_still_arrives(client: UtcpC
 
     async with anyio.create_task_group() as group:
         group.start_soon(client.call, "t.s.endless", {}, emit)
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             await arrived.wait()
         group.cancel_scope.cancel()
 
@@ -96,21 +96,21 @@ async def test_a_caller_that_gives_up_cancels_the_task(client: UtcpClient) -> No
 
     async with anyio.create_task_group() as group:
         group.start_soon(client.call, "t.s.endless", {}, emit)
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             await started.wait()
         group.cancel_scope.cancel()
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while "tasks/cancel" not in await seen(client):
             pass
 
 
 async def test_a_task_has_the_time_limit_of_its_call(era: str) -> None:
     server = {"command": sys.executable, "args": [str(Path(task_server.__file__)), era]}
-    entry = {"name": "t", "call_template_type": "mcp", "config": {"mcpServers": {"s": server}}, "call_timeout": 0.5}
+    entry = {"name": "t", "call_template_type": "mcp", "config": {"mcpServers": {"s": server}}, "call_timeout": 3}
     async with await UtcpClient.create({"manual_call_templates": [entry]}) as client:
         with pytest.raises(DeadlineExceeded):
             await client.call("t.s.endless", {})
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while "tasks/cancel" not in await seen(client):
                 pass
 
@@ -151,6 +151,6 @@ async def test_a_task_whose_host_refuses_to_answer_is_cancelled(era: str) -> Non
     async with await UtcpClient.create(config, extensions=Extensions(host=Stranger())) as client:
         with pytest.raises(Rejected):
             await client.call("t.s.insist", {})
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while "tasks/cancel" not in await seen(client):
                 pass

@@ -295,7 +295,7 @@ async def test_a_peer_that_names_no_address_is_unreachable() -> None:
 
 
 async def test_the_error_of_an_unreachable_peer_says_that_it_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webrtc, "_OPENING_SECONDS", 0.5)
+    monkeypatch.setattr(webrtc, "_OPENING_SECONDS", 3.0)
     async with open_session() as session:
         real = session.service.answer
 
