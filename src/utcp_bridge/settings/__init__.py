@@ -10,7 +10,6 @@ for `bearer_token`, `proxy_file` for `proxy`.
 
 from __future__ import annotations
 
-
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
