@@ -45,7 +45,7 @@ SEAMS = {
         "signal.SIGHUP", "signal.SIGKILL", "signal.SIGQUIT", "socket.recv_fds",
     },
     "processes/output.py": {"os.killpg", "signal.SIGKILL"},
-    "search/kept.py": {"os.geteuid"},
+    "net/files/kept.py": {"os.geteuid"},
     "server/replicas/replica.py": {"add_reader", "socket.recv_fds", "socket.send_fds"},
     "server/wire/lines.py": {"connect_read_pipe", "connect_write_pipe"},
     "workers/program.py": {"os.nice", "resource"},

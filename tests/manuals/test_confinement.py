@@ -41,8 +41,7 @@ async def reading(data: bytes, confinement: Confinement | None = None) -> AsyncG
 
 
 def worker_of(reader: Any) -> int | None:
-    worker = getattr(reader, "_worker", None)
-    return None if worker is None else worker._process.pid
+    return getattr(getattr(reader, "_worker", None), "pid", None)
 
 
 def has_ended(process: int) -> bool:

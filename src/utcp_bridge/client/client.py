@@ -216,7 +216,7 @@ class UtcpClient(ReferenceNames):
         if loaded.lock_file is not None and extensions.lock_file is None:
             extensions = replace(extensions, lock_file=loaded.lock_file)
         client = cls(loaded.config, root=loaded.root, extensions=extensions)
-        client._registration.only = extensions.only
+        client._registration.set_up(extensions.only, extensions.index_folder)
         await client.open(wait=wait)
         return client
 

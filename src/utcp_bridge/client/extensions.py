@@ -59,4 +59,5 @@ class Extensions:
     lock_file: Path | None = None
     """Where the hashes of approved tools are kept if the configuration sets `pin`; None: in memory."""
     index_folder: Path | None = None
-    """Where the search index of many tools is kept for the next start; None: in memory."""
+    """Where the search index of many tools, and the tools of large manuals, are kept for the next start; None: in
+    memory."""

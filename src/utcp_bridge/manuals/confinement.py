@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final, Protocol, TypeVar
 
@@ -23,9 +24,10 @@ import orjson
 
 from utcp_bridge.dialects import RawTool, Shape
 from utcp_bridge.dialects.crossing import ToolReader
-from utcp_bridge.dialects.worker import DOCUMENT_JOB, DocumentWork, OneTool, Outline, ReadTools
+from utcp_bridge.dialects.worker import DOCUMENT_JOB, DocumentJob, DocumentWork, OneTool, Outline, ReadTools
 from utcp_bridge.errors import ManualError
 from utcp_bridge.foreign import has_more_values
+from utcp_bridge.manuals.kept_replies import KeptReplies, Remembered, ReplyingWorker
 from utcp_bridge.model import Fault, JsonObject
 from utcp_bridge.tasks import at_once, in_slices
 from utcp_bridge.workers.failures import rebuilt_error
@@ -61,10 +63,15 @@ class Confinement:
     """The workers of a client. It starts one when it is needed, at most three at once."""
 
     def __init__(self) -> None:
+        self._kept: KeptReplies | None = None
         self._idle: list[WorkerProcess] = []
         self._loads = 0
         self._places = anyio.CapacityLimiter(_MAX_WORKERS)
         self._is_possible = can_start()
+
+    def keep_replies(self, folder: Path | None) -> None:
+        """Keep the replies of workers in a folder, for the next start; None: nowhere."""
+        self._kept = None if folder is None or not folder.is_absolute() else KeptReplies(folder)
 
     @asynccontextmanager
     async def load(self) -> AsyncGenerator[None]:
@@ -86,14 +93,28 @@ class Confinement:
         if not is_large(data, hint):
             yield _Here(most, 0)
             return
-        async with self._places:
-            worker = await self._worker()
-            if worker is None:
+        async with self._places, self._lent() as start:
+            if self._kept is not None and self._is_possible:
+                yield _InWorker(Remembered(self._kept, partial(_at_hand, start)), most)
+            elif (worker := await start()) is None:
                 yield _Here(most, len(data))
-                return
-            try:
-                yield _InWorker(worker, most)
-            finally:
+            else:
+                yield _InWorker(_OfProcess(worker), most)
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncGenerator[Callable[[], Awaitable[WorkerProcess | None]]]:
+        """Yield a function that returns a worker for one document. It is kept for the next document, or ended."""
+        lent: list[WorkerProcess] = []
+
+        async def start() -> WorkerProcess | None:
+            if (worker := await self._worker()) is not None:
+                lent.append(worker)
+            return worker
+
+        try:
+            yield start
+        finally:
+            for worker in lent:
                 if self._loads and worker.is_usable:
                     self._idle.append(worker)
                 else:
@@ -159,10 +180,44 @@ class _Here:
         return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
+class _OfProcess:
+    """A worker process that does the job of `dialects/worker.py`."""
+
+    def __init__(self, worker: WorkerProcess) -> None:
+        self._worker = worker
+
+    @property
+    def pid(self) -> int:
+        return self._worker.pid
+
+    async def ask(self, head: JsonObject, data: bytes, take: Callable[[bytes], None]) -> JsonObject:
+        reply, _ = await self._worker.ask({"job": DOCUMENT_JOB, **head}, data, take)
+        return reply
+
+
+class _OfThread:
+    """The job of a worker, in a thread of this process."""
+
+    def __init__(self) -> None:
+        self._job = DocumentJob()
+
+    async def ask(self, head: JsonObject, data: bytes, take: Callable[[bytes], None]) -> JsonObject:
+        lines = await anyio.to_thread.run_sync(lambda: list(self._job.reply(head, data)), abandon_on_cancel=True)
+        for line in lines[:-1]:
+            take(line)
+        reply: JsonObject = orjson.loads(lines[-1][1:])
+        return reply
+
+
+async def _at_hand(start: Callable[[], Awaitable[WorkerProcess | None]]) -> ReplyingWorker:
+    worker = await start()
+    return _OfThread() if worker is None else _OfProcess(worker)
+
+
 class _InWorker:
     """Reads in a worker."""
 
-    def __init__(self, worker: WorkerProcess, most: int) -> None:
+    def __init__(self, worker: ReplyingWorker, most: int) -> None:
         self._worker = worker
         self._most = most
 
@@ -213,9 +268,7 @@ class _InWorker:
         tools: list[RawTool] = []
         reader = ToolReader()
         try:
-            reply, _ = await self._worker.ask(
-                {"job": DOCUMENT_JOB, **head}, data, lambda line: tools.append(reader.tool(line))
-            )
+            reply = await self._worker.ask(head, data, lambda line: tools.append(reader.tool(line)))
         except EndedWorker:
             raise ManualError(
                 "Reading the document took more memory or processor time than it may take.",

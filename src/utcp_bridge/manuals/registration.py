@@ -266,6 +266,14 @@ class Registration:
         self.exchanged: Callable[[str], object] = lambda _manual: None
         """Receives the name of each manual whose changed entry is in use from now on."""
 
+    def set_up(self, only: str | None, folder: Path | None) -> None:
+        """Load `only` one tool, and keep what workers read of large manuals in a folder for the next start.
+
+        Without a name, all tools are loaded; without a folder, nothing is kept.
+        """
+        self.only = only
+        self._reader.confinement.keep_replies(folder)
+
     @property
     def settings(self) -> BridgeSettings:
         return self._services.settings

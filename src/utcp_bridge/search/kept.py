@@ -9,13 +9,9 @@ contains words of descriptions and schemas, and no code.
 from __future__ import annotations
 
 import json
-import logging
-import os
-import stat
 import sys
 from array import array
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import suppress
 from hashlib import blake2b
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -24,15 +20,13 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from utcp_bridge import __version__
-from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import Tool
-from utcp_bridge.net.files.writing import write_file
+from utcp_bridge.net.files.kept import KeptFiles
 from utcp_bridge.search.index import InvertedIndex, Postings
 from utcp_bridge.search.lexical import Bm25Strategy
 
 __all__ = ["KEPT_FROM", "KeptIndex"]
 
-_logger = logging.getLogger(__name__)
 KEPT_FROM: Final = 1_000
 """Tools from which an index is kept. Fewer are indexed in less than 0.1 s."""
 _VERSION: Final = 2
@@ -61,7 +55,7 @@ class KeptIndex:
     """The index of one client on disk, in `folder`: read once if it is there, otherwise written once."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._files = KeptFiles(folder, _SUFFIX, most=_MAX_FILES, max_bytes=_MAX_BYTES)
         self._digests: dict[Tool, bytes] = {}
         self._is_done = not folder.is_absolute()
 
@@ -78,8 +72,8 @@ class KeptIndex:
         for tool in tools:
             by_digest[self._digest_of(tool)] = tool
             yield
-        path = self._folder / _name(by_digest)
-        parts = _parsed(_content(path))
+        path = self._files.path(_name(by_digest))
+        parts = _parsed(self._files.read(path))
         if parts is None or len(by_digest) != len(tools):
             return False
         slots = (parts.digests[at : at + _DIGEST] for at in range(0, len(parts.digests), _DIGEST))
@@ -91,8 +85,7 @@ class KeptIndex:
         if not is_current() or not strategy.adopt(index):
             return False
         self._digests, self._is_done = {}, True
-        with suppress(OSError):
-            os.utime(path)  # the files that were used last are kept
+        self._files.use(path)
         return True
 
     def pack(self, strategy: Bm25Strategy) -> Generator[None, None, tuple[Path, bytes] | None]:
@@ -116,21 +109,11 @@ class KeptIndex:
         if tools != strategy.content()[0]:
             return None  # it changed meanwhile
         data = _written(_Parts(b"".join(digests), terms, sizes, slots, weights))
-        return (self._folder / _name(digests), data) if len(data) <= _MAX_BYTES else None
+        return (self._files.path(_name(digests)), data) if len(data) <= _MAX_BYTES else None
 
     def write(self, path: Path, data: bytes) -> None:
-        """Write a file, and remove those that were not used for the longest time. A failure is a line of the log."""
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not _is_own(self._folder.stat()):
-                _logger.debug("The index is not kept, because others may write to %s.", self._folder)
-                return
-            write_file(path, data, private=True)
-            files = [one for one in self._folder.iterdir() if one.suffix == _SUFFIX]
-            for old in sorted(files, key=lambda one: one.lstat().st_mtime, reverse=True)[_MAX_FILES:]:
-                old.unlink(missing_ok=True)
-        except (OSError, UtcpError) as error:
-            _logger.debug("The index is not kept: %s", error)
+        """Write a file that `pack` made. A failure is a line of the log."""
+        self._files.write(path, data)
 
     def _digest_of(self, tool: Tool) -> bytes:
         if tool not in self._digests:
@@ -151,29 +134,7 @@ def _digest_of(tool: Tool) -> bytes:
 
 def _name(digests: Iterable[bytes]) -> str:
     about = f"{_VERSION} {__version__} {sys.byteorder}\n".encode()
-    return blake2b(about + b"".join(sorted(digests)), digest_size=_DIGEST).hexdigest() + _SUFFIX
-
-
-def _content(path: Path) -> bytes:
-    """Return the bytes of a file that only this user may write; nothing if there is no such file."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        if not _is_own(path.parent.stat()):
-            return b""
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES or not _is_own(status):
-                return b""
-            return file.read(_MAX_BYTES)
-    except OSError:
-        return b""
-
-
-def _is_own(status: os.stat_result) -> bool:
-    """Return whether only this user may write. Windows has other permissions: the user's folder is private there."""
-    if sys.platform == "win32":
-        return True
-    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return blake2b(about + b"".join(sorted(digests)), digest_size=_DIGEST).hexdigest()
 
 
 def _written(parts: _Parts) -> bytes:

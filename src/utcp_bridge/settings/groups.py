@@ -358,8 +358,9 @@ class SearchSettings(Frozen):
 
     search_index: Literal["memory", "disk"] = Field(
         default="disk",
-        description="Where the search index of 1,000 tools and more is kept: in a file of the user (`disk`), so that "
-        "the next start need not build it, or in `memory` alone.",
+        description="Where the search index of 1,000 tools and more, and the tools of large manuals without "
+        "credentials, are kept: in files of the user (`disk`), so that the next start need not make them again, or in "
+        "`memory` alone.",
     )
     search_memory: Literal["off", "session", "disk"] = Field(
         default="session",
