@@ -2,8 +2,7 @@
 
 The decorator of the standard library compiles six methods for each class, 0.7 ms of CPU, and a short command imports
 more than a hundred classes of which it needs a third. `dataclass` makes the same class, with slots, in a tenth of the
-time. The first object has `__init__` written; the first comparison, hash or text lets the standard library write the
-rest.
+time. The first object lets the standard library write `__init__`; the first comparison, hash or text writes the rest.
 """
 
 from __future__ import annotations
@@ -42,9 +41,6 @@ def _slots_of(kind: _Kind, options: Mapping[str, bool]) -> list[str] | None:
     for name, note in vars(kind).get("__annotations__", {}).items():
         if not isinstance(note, str) or note.startswith(("InitVar", "KW_ONLY", "typing.", "dataclasses.")):
             return None
-        value = vars(kind).get(name)
-        if isinstance(value, dataclasses.Field) and not value.init and value.default is not dataclasses.MISSING:
-            return None
         if not note.startswith("ClassVar"):
             names.append(name)
     return names
@@ -62,7 +58,6 @@ class _Late:
         body |= {name: _LateAttribute(self, name) for name in ("__dataclass_fields__", "__match_args__")}
         body["__dataclass_params__"] = _LateAttribute(self, "__dataclass_params__")
         body["__init__"] = self._first("__init__")
-        self._fields: Final = None if _has_fields(kind) else _own_fields(self._written, names)
         if options.get("repr", True) and "__repr__" not in body:
             body["__repr__"] = self._first("__repr__")
         is_frozen = options.get("frozen", False)
@@ -82,22 +77,11 @@ class _Late:
             if name in vars(self.kind):
                 type.__setattr__(self.kind, name, made[name])
 
-    def write_init(self) -> None:
-        """Write `__init__`: here if the class has simple fields alone, otherwise by the standard library."""
-        if self._fields is None:
-            self.write(_OF_INIT)
-        else:
-            made = _init_of(self.kind, self._fields, is_frozen=bool(self._options.get("frozen")))
-            type.__setattr__(self.kind, "__init__", made)
-
     def _first(self, name: str) -> Callable[..., Any]:
         """Return what is called in place of a method until it is written."""
 
         def first(one: Any, *given: Any, **named: Any) -> Any:
-            if name == "__init__":
-                self.write_init()
-            else:
-                self.write(_OF_VALUES)
+            self.write(_OF_INIT if name == "__init__" else _OF_VALUES)
             return vars(self.kind)[name](one, *given, **named)
 
         return first
@@ -133,60 +117,6 @@ def _with_body(kind: _Kind, body: dict[str, Any]) -> _Kind:
     meta: Any = type(kind)
     made: _Kind = meta(kind.__name__, kind.__bases__, body)
     made.__qualname__ = kind.__qualname__
-    return made
-
-
-def _has_fields(kind: _Kind) -> bool:
-    return any("__dataclass_fields__" in vars(base) for base in kind.__mro__[1:])
-
-
-def _own_fields(written: Mapping[str, Any], names: list[str]) -> list[tuple[str, Any]] | None:
-    """Return the fields with their defaults: a value, a `Field` with a factory alone, or MISSING.
-
-    None: they have something else, or an order that the standard library refuses.
-    """
-    found: list[tuple[str, Any]] = []
-    for name in names:
-        value = written.get(name, dataclasses.MISSING)
-        if isinstance(value, dataclasses.Field):
-            if not value.init or value.kw_only is True:
-                return None
-            value = value.default if value.default_factory is dataclasses.MISSING else value
-        is_mutable = value is not dataclasses.MISSING and type(value).__hash__ is None
-        is_late = value is dataclasses.MISSING and found and found[-1][1] is not dataclasses.MISSING
-        if is_mutable or is_late:
-            return None
-        found.append((name, value))
-    return found
-
-
-def _init_of(kind: _Kind, fields: list[tuple[str, Any]], *, is_frozen: bool) -> Any:
-    """Return `__init__` of a class with these fields."""
-    scope: dict[str, Any] = {
-        "__name__": kind.__module__,
-        "_late_set": object.__setattr__,
-        "_late_": dataclasses.MISSING,
-    }
-    heads, lines = ["self"], []
-    for name, default in fields:
-        value = name
-        if isinstance(default, dataclasses.Field):
-            scope[f"_late_make_{name}"] = default.default_factory
-            heads.append(f"{name}=_late_")
-            value = f"_late_make_{name}() if {name} is _late_ else {name}"
-        elif default is dataclasses.MISSING:
-            heads.append(name)
-        else:
-            scope[f"_late_of_{name}"] = default
-            heads.append(f"{name}=_late_of_{name}")
-        lines.append(f"_late_set(self, {name!r}, {value})" if is_frozen else f"self.{name} = {value}")
-    if hasattr(kind, "__post_init__"):
-        lines.append("self.__post_init__()")
-    exec(f"def __init__({', '.join(heads)}):\n " + "\n ".join(lines or ["pass"]), scope)  # noqa: S102 - our own names
-    made = scope.pop("__init__")
-    made.__qualname__ = f"{kind.__qualname__}.__init__"
-    notes = kind.__annotations__
-    made.__annotations__ = {**{name: notes[name] for name, _ in fields}, "return": None}
     return made
 
 
