@@ -87,7 +87,7 @@ UNCOUNTED, COUNTED = 150, 512
 """Calls before the instructions are counted, and while they are."""
 BATCH_MILLISECONDS = 20_000
 """How long a span waits at most for others, while instructions are counted."""
-COUNTER = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=/dev/null"]
+COUNTER = ["valgrind", "--tool=callgrind", "--fair-sched=try", "--instr-atstart=no", "--callgrind-out-file=/dev/null"]
 
 
 @dataclass
