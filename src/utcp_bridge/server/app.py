@@ -261,7 +261,7 @@ class BridgeServer(HandlingServer):
         """
         try:
             work = partial(self._dispatch, ctx, params)
-            has_baggage = bool(ctx.meta) and trace_context.is_on() and "baggage" in ctx.meta
+            has_baggage = ctx.meta is not None and trace_context.is_on() and "baggage" in ctx.meta
             if not (has_baggage or self.client.notes_requesters):
                 return await self.interaction.serve(ctx, work)
             with (
