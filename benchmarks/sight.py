@@ -83,9 +83,11 @@ Lanes = list[HttpLane] | list[PipeClient]
 Way = Literal["2026-07-28", "2025-11-25", "stdio 2026-07-28", "stdio 2025-11-25"]
 WAYS: tuple[Way, ...] = ("2026-07-28", "2025-11-25", "stdio 2026-07-28", "stdio 2025-11-25")
 """Versions of the protocol, over HTTP or over stdio."""
-UNCOUNTED, COUNTED = 300, 1_000
+UNCOUNTED, COUNTED = 150, 512
 """Calls before the instructions are counted, and while they are."""
-COUNTER = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=/dev/null"]
+BATCH_MILLISECONDS = 20_000
+"""How long a span waits at most for others, while instructions are counted."""
+COUNTER = ["valgrind", "--tool=callgrind", "--fair-sched=try", "--instr-atstart=no", "--callgrind-out-file=/dev/null"]
 
 
 @dataclass
@@ -244,7 +246,9 @@ async def _instructions(name: str, way: Way, port: int, collector: Collector, py
     with tempfile.TemporaryDirectory(prefix="benchmark-sight-") as written:
         path = str(config_of(sight, Path(written), port))
         program = ("benchmarks.harness.side_by_side",) if is_http else ("utcp_bridge", "serve")
-        environment = {"PYTHONHASHSEED": "0", **sight.environment(name, collector.port)}
+        # batches are full, as those of a bridge that is not slowed down
+        variables = {"PYTHONHASHSEED": "0", "OTEL_BSP_SCHEDULE_DELAY": str(BATCH_MILLISECONDS)}
+        environment = {**variables, **sight.environment(name, collector.port)}
         running = start([*COUNTER, python, "-m", *program, path], environment=environment)
         try:
             opened = partial(_http_lanes, await _address(running, sight), era) if is_http else None

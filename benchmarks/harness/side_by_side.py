@@ -35,7 +35,7 @@ async def serve(paths: list[Path]) -> None:
         for path in paths:
             client = await stack.enter_async_context(await UtcpClient.create(path))
             await client.wait_loaded()
-            if any(name.startswith("OTEL_") for name in os.environ):
+            if "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ:
                 from utcp_bridge.telemetry.exporting import start  # imports OpenTelemetry
 
                 start(client.counts, os.environ)

@@ -273,7 +273,7 @@ class BridgeServer(HandlingServer):
         :raises MCPError: the request is refused.
         """
         try:
-            has_baggage = trace_context.is_on() and "baggage" in (ctx.meta or ())
+            has_baggage = ctx.meta is not None and trace_context.is_on() and "baggage" in ctx.meta
             if not (has_baggage or self.client.notes_requesters):
                 return await self.interaction.serve(ctx, work)
             with (

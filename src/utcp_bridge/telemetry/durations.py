@@ -89,6 +89,7 @@ class Durations:
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, Key, Any]] = deque()
         self._series: dict[Key, _Series] = {}
+        self._overflow: _Series | None = None
         self._adding = Lock()
 
     @staticmethod
@@ -113,9 +114,9 @@ class Durations:
 
     def _new(self, key: Key) -> _Series:
         if len(self._series) >= _MAX_SERIES - 1:
-            if () not in self._series:
-                self._series[()] = _Series(_OVERFLOW)  # type: ignore[index]
-            return self._series[()]  # type: ignore[index]
+            if self._overflow is None:
+                self._overflow = _Series(_OVERFLOW)
+            return self._overflow
         made = self._series[key] = _Series(attributes_of(key))
         return made
 
@@ -124,7 +125,8 @@ class Durations:
         self._add()
         now = time_ns()
         with self._adding:
-            return [one.point(now) for one in self._series.values()]
+            further = () if self._overflow is None else (self._overflow,)
+            return [one.point(now) for one in (*self._series.values(), *further)]
 
 
 def attributes_of(key: Key) -> dict[str, str]:
@@ -144,13 +146,15 @@ class DurationsReader(PeriodicExportingMetricReader):
         self._durations, self._metric, self._resource = durations, metric, resource
         self._scope = InstrumentationScope(*scope)
         super().__init__(exporter)
+        taken: Any = self._taken
+        self._set_collect_callback(taken)  # a provider of OpenTelemetry would set its own
 
-    def collect(self, timeout_millis: float = 10_000) -> None:
-        """Send what was taken, if there is anything."""
+    def _taken(self, *_: Any, **_options: Any) -> MetricsData | None:
+        """Return what was taken; None if nothing was."""
         points = self._durations.points()
         if not points:
-            return
+            return None
         histogram = Histogram(points, AggregationTemporality.CUMULATIVE)
-        scope = ScopeMetrics(self._scope, [Metric(**self._metric, data=histogram)], self._scope.schema_url)
+        scope = ScopeMetrics(self._scope, [Metric(**self._metric, data=histogram)], self._scope.schema_url or "")
         resource = ResourceMetrics(self._resource, [scope], self._resource.schema_url)
-        self._receive_metrics(MetricsData([resource]), timeout_millis=timeout_millis)
+        return MetricsData([resource])

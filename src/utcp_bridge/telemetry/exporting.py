@@ -260,6 +260,7 @@ def _start_metrics(counts: CallCounts, environment: Mapping[str, str]) -> Callab
     from utcp_bridge.telemetry.durations import Durations, DurationsReader
 
     exporter, resource = OTLPMetricExporter(), _resource(environment)
+    shutdown: Callable[[float], None]
     if Durations.can_count(environment):
         durations = Durations()
         reader = DurationsReader(exporter, durations, _DURATION, ("utcp_bridge", __version__), resource)
@@ -304,6 +305,6 @@ def _histogram_of_sdk(exporter: Any, resource: Any) -> tuple[Callable[[float, Ke
     reader = PeriodicExportingMetricReader(exporter)
     provider = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
     meter = provider.get_meter("utcp_bridge", __version__)
-    histogram = meter.create_histogram(**_DURATION)
+    histogram = meter.create_histogram(_DURATION["name"], _DURATION["unit"], _DURATION["description"])
     meter.create_observable_gauge("utcp_bridge.before_export", [before_export])  # has no values
     return put, provider.shutdown

@@ -55,7 +55,7 @@ def encoded(spans: Iterable[ReadableSpan | LightSpan]) -> bytes:
     """Return spans as an `ExportTraceServiceRequest`."""
     groups: dict[Any, list[ReadableSpan | LightSpan]] = {}
     for span in spans:
-        key = span.shape.scope if type(span) is LightSpan else (id(span.resource), span.instrumentation_scope)
+        key = span.shape.scope if isinstance(span, LightSpan) else (id(span.resource), span.instrumentation_scope)
         groups.setdefault(key, []).append(span)
     return b"".join(_group(group) for group in groups.values())
 
@@ -63,12 +63,12 @@ def encoded(spans: Iterable[ReadableSpan | LightSpan]) -> bytes:
 def _group(spans: list[ReadableSpan | LightSpan]) -> bytes:
     """Return spans of one resource and one scope. These two are written by OpenTelemetry's encoder."""
     first = spans[0]
-    around: Any = encode_spans([first.readable() if type(first) is LightSpan else first]).resource_spans[0]
+    around: Any = encode_spans([first.readable() if isinstance(first, LightSpan) else first]).resource_spans[0]
     scope = around.scope_spans[0]
     scope.ClearField("spans")
     head = scope.SerializeToString()
     around.ClearField("scope_spans")
-    inner = head + b"".join([part(2, _light(span) if type(span) is LightSpan else _span(span)) for span in spans])
+    inner = head + b"".join([part(2, _light(span) if isinstance(span, LightSpan) else _span(span)) for span in spans])
     return part(1, around.SerializeToString() + part(2, inner))
 
 

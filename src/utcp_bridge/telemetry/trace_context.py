@@ -183,7 +183,7 @@ async def served(name: str, tool: str, work: Callable[[], Awaitable[T]]) -> T:
 
 def noted_span() -> Any:
     """Return the current span if it is sent, while `is_on`; None otherwise."""
-    span = _otel.current().get(_otel.key)
+    span: Any = _otel.current().get(_otel.key)
     if span is None or type(span) is _otel.unsampled:
         return None
     return span if hasattr(span, "note_request") or span.get_span_context().trace_flags.sampled else None
@@ -191,7 +191,7 @@ def noted_span() -> Any:
 
 def note_request(method: str, url: str) -> None:
     """Note a request to an upstream in the current span, if it notes anything, while `is_on`."""
-    span = _otel.current().get(_otel.key)
+    span: Any = _otel.current().get(_otel.key)
     if span is None or isinstance(span, _otel.placed):
         return
     if (note := getattr(span, "note_request", None)) is not None:
@@ -226,7 +226,8 @@ def _plain_traceparent() -> str | None:
     if not _otel.is_w3c or len(context) != 1:  # the context has the baggage, too
         return None
     (span,) = context.values()
-    if (text := getattr(span, "traceparent", None)) is not None:
+    text: str | None = getattr(span, "traceparent", None)
+    if text is not None:
         return text
     ids = _otel.current_span().get_span_context()
     if not ids.is_valid or ids.trace_state:

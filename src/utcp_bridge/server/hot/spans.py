@@ -17,7 +17,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, se
 
 if TYPE_CHECKING:
     from utcp_bridge.telemetry.deciding import Placed
-    from utcp_bridge.telemetry.light_spans import Shape
+    from utcp_bridge.telemetry.light_spans import Lights, Scope, Shape
 
 __all__ = ["ServerSpans"]
 
@@ -38,7 +38,7 @@ class ServerSpans:
         self._deciding: Final = Deciding()
         self._tracer: Final = self._deciding.tracer(_SCOPE)
         self._placed, self._unsampled = Placed, Unsampled
-        self._lights: Final = self._deciding.lights
+        self._lights: Final[Lights | None] = self._deciding.lights
         self._scope: Final = None if self._lights is None else self._lights.scope(_SCOPE)
         self._shapes: Final[dict[tuple[str, str | None, str], Shape]] = {}
 
@@ -52,8 +52,7 @@ class ServerSpans:
         above: Any = context.get(deciding.key) if stated is None else stated
         if isinstance(above, Context):
             above = above.get(deciding.key)
-        kind = type(above)
-        if kind is not self._unsampled and kind is not self._placed and not _is_valid(above):
+        if type(above) is not self._unsampled and type(above) is not self._placed and not _is_valid(above):
             above = deciding.root()
         if type(above) is self._unsampled:
             token = deciding.enter(above, context)
@@ -104,24 +103,25 @@ class ServerSpans:
         """Return a new span below another one, or below none."""
         name = (ctx.params or {}).get("name")
         target = name if isinstance(name, str) and name else None
-        if self._lights is not None:
-            shape = self._shape(ctx.method, target, ctx.protocol_version)
-            light: Span | None = self._lights.begin(shape, str(ctx.request_id), above)
+        if self._lights is not None and self._scope is not None:
+            shape = self._shape(self._scope, ctx.method, target, ctx.protocol_version)
+            light = self._lights.begin(shape, str(ctx.request_id), above)
             if light is not None:
                 return light
         before, after = _attributes(ctx.method, name, ctx.protocol_version)
         attributes = {**before, _ID: str(ctx.request_id), **after}
         parent = stated if stated is None or isinstance(stated, Context) else set_span_in_context(stated, Context())
-        return self._tracer.start_span(_title(ctx.method, target), parent, SpanKind.SERVER, attributes)
+        span: Span = self._tracer.start_span(_title(ctx.method, target), parent, SpanKind.SERVER, attributes)
+        return span
 
-    def _shape(self, method: str, name: Any, version: str) -> Shape:
+    def _shape(self, scope: Scope, method: str, name: Any, version: str) -> Shape:
         key = method, name, version
         if (known := self._shapes.get(key)) is not None:
             return known
         from utcp_bridge.telemetry.light_spans import Shape
 
         before, after = _attributes(method, name, version)
-        made = Shape(self._scope, _title(method, name), SpanKind.SERVER, before, _ID, after)
+        made = Shape(scope, _title(method, name), SpanKind.SERVER, before, _ID, after)
         if name is None or len(name) <= _MAX_NAME:
             if len(self._shapes) >= _MAX_SHAPES:
                 self._shapes.clear()
