@@ -21,7 +21,6 @@ from utcp_bridge.foreign import (
     escape_line_ends,
     has_more_values,
     is_charset,
-    is_clean_text_of_json,
     is_deeper,
     json_line,
     load_json,
@@ -133,21 +132,6 @@ def test_each_text_of_a_json_value_is_cleaned(value: Any) -> None:
     assert visible_json(cleaned) == cleaned
     if isinstance(value, list):
         assert cleaned == [visible_json(one) for one in value]
-
-
-@given(st.recursive(DIRTY, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(DIRTY, inner)), st.booleans())
-def test_json_whose_text_is_clean_has_nothing_to_be_removed(value: Any, is_ascii: bool) -> None:
-    data = json.dumps(value, ensure_ascii=is_ascii).encode("utf-8", "replace")
-    assume(is_clean_text_of_json(data))
-    read = orjson.loads(data)
-    assert visible_json(read) == read
-
-
-@pytest.mark.parametrize("text", ['{"a": [1, "b c~"]}', '"a"', "1"])
-def test_text_of_ascii_without_escapes_is_clean(text: str) -> None:
-    assert is_clean_text_of_json(text.encode())
-    for dirty in ("\\u001b", "\x7f", "\u202e"):
-        assert not is_clean_text_of_json(text.encode() + dirty.encode())
 
 
 @given(JSON.map(lambda value: json.loads(json.dumps(value).encode("ascii"))))

@@ -45,7 +45,6 @@ __all__ = [
     "is_charset",
     "is_clean_data",
     "is_clean_json",
-    "is_clean_text_of_json",
     "is_deeper",
     "is_heavy",
     "is_number",
@@ -644,14 +643,6 @@ def plainly_written(value: Any) -> bytes | None:
         return orjson.dumps(value, option=_JSON_OPTIONS)
     except TypeError:
         return None
-
-
-def is_clean_text_of_json(data: bytes) -> bool:
-    """Return whether JSON that was read from this text has nothing to be removed. False if that is not certain.
-
-    Without an escape, its strings have only characters of the text: no control character but the last one of ASCII.
-    """
-    return data.isascii() and b"\\" not in data and b"\x7f" not in data
 
 
 def is_clean_data(data: bytes) -> bool:

@@ -203,29 +203,23 @@ class TimeLimit:
 
     It costs a tenth of a scope of anyio, and cancels once: for work whose clean-up waits for nothing. `deadline` may be
     moved during the block. `effective_deadline` knows it. With `watched` it has no timer: it is in there during its
-    block, and the caller calls `expire`. `loop` is the running event loop, if the caller has it.
+    block, and the caller calls `expire`.
     """
 
     __slots__ = ("_before", "_deadline", "_has_expired", "_loop", "_task", "_timer", "_token", "_watched")
 
-    def __init__(
-        self,
-        deadline: float,
-        watched: dict[TimeLimit, None] | None = None,
-        loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
+    def __init__(self, deadline: float, watched: dict[TimeLimit, None] | None = None) -> None:
         self._watched = watched
-        self._loop = loop or asyncio.get_running_loop()
         self._deadline = deadline
         self._has_expired = False
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("A time limit needs a task.")
-        self._task = task
-        self._before = task.cancelling()
+        self._task, self._before = task, task.cancelling()
         self._token = _limit.set(self)
         if self._watched is not None:
             self._watched[self] = None
@@ -240,10 +234,7 @@ class TimeLimit:
             self._watched.pop(self, None)
         elif self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if not self._has_expired:
-            return False
-        is_own = self._task.uncancel() <= self._before
+        is_own = self._has_expired and self._task.uncancel() <= self._before
         return is_own and kind is not None and issubclass(kind, asyncio.CancelledError)
 
     @property

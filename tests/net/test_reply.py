@@ -183,10 +183,8 @@ def test_any_body_is_a_value_or_malformed_and_a_json_value_can_be_written_again(
             orjson.dumps(value)
 
 
-_SHORT = st.recursive(
-    st.none() | st.integers() | st.text(max_size=8),
-    lambda one: st.lists(one) | st.dictionaries(st.text(max_size=3), one),
-)
+_TEXT = st.text(max_size=8) | st.text(st.sampled_from('ab \x00\x1b[0m\x7f\b\r\n\\"\u200b\u202e\x85é'), max_size=8)
+_SHORT = st.recursive(_TEXT | st.none() | st.integers(), lambda one: st.lists(one) | st.dictionaries(_TEXT, one))
 
 
 @given(

@@ -25,7 +25,6 @@ from utcp_bridge.foreign import (
     MAX_VALUES,
     TooManyValues,
     decode,
-    is_clean_text_of_json,
     load_json,
     most_values,
     visible,
@@ -214,7 +213,7 @@ class Reply:
             except orjson.JSONDecodeError:
                 pass  # it may be text in another charset
             else:
-                if is_clean_text_of_json(body):
+                if _is_clean(body):
                     self.clean = value
                 return value
         where = _BareUrl(self.url)
@@ -245,6 +244,14 @@ class Reply:
 def _read_type(content_type: str) -> tuple[str, str | None]:
     """Return the media type and the charset of a `Content-Type`."""
     return content_type.partition(";")[0].strip().lower(), parameter(content_type, "charset") or None
+
+
+def _is_clean(body: bytes) -> bool:
+    """Return whether nothing is to be removed from the texts of JSON in UTF-8. False if that is not certain.
+
+    Without an escape, they have only characters of the body, and JSON allows no control character of ASCII but DEL.
+    """
+    return body.isascii() and b"\\" not in body and b"\x7f" not in body
 
 
 class _BareUrl:
