@@ -638,14 +638,9 @@ if HttpToolsProtocol is not None:
                 taken = cast("Any", self._own.ahead).take(head, cycle.scope, bytes(cycle.body))
                 if taken is not None:
                     self._known.learn(self._data, cycle, head)
-                self._data = b""
-                self._start_taken(cycle, taken, app)
-
-        def _start_taken(self, cycle: Any, taken: Any, app: Any = None) -> None:
-            self._taken = taken
-            if taken is not None:
-                taken.whole = partial(self._write_whole, cycle)
-            super()._start_asgi_task(cycle, taken or app)
+                    taken.whole = partial(self._write_whole, cycle)
+                self._data, self._taken = b"", taken
+                super()._start_asgi_task(cycle, taken or app)
 
         def _takes_known(self, data: bytes) -> bool:
             """Let a request be answered whose head is known. Return whether that was possible."""
