@@ -8,6 +8,7 @@ import inspect
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -120,12 +121,31 @@ def no_tracing_elsewhere() -> Iterator[None]:
         yield
 
 
+_OF_INSTALLERS = {
+    "npm_config_userconfig": ".npmrc",
+    "npm_config_cache": ".npm",
+    "PIP_CONFIG_FILE": ".config/pip/pip.conf",
+    "PYENV_ROOT": ".pyenv",
+    "XDG_CACHE_HOME": ".cache",
+}
+"""What programs that install something read of a home folder, by the variables that name it."""
+
+
 @pytest.fixture(scope="session", autouse=True)
-def no_settings_of_a_developer() -> Iterator[None]:
-    """A test that sets a home folder has the settings in it, not in the folder that a developer's variables name."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("APPDATA", "XDG_CONFIG_HOME"):
+def no_folder_of_a_developer() -> Iterator[None]:
+    """Tests and the programs that they start have a home folder of their own: bridges keep indexes and logins there.
+
+    A test that sets another one has the settings in it, not in the folder that a developer's variables name.
+    """
+    former = Path.home()
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="home") as home:
+        for name, path in _OF_INSTALLERS.items():
+            if name not in os.environ and (former / path).exists():
+                patch.setenv(name, str(former / path))
+        for name in ("APPDATA", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
             patch.delenv(name, raising=False)
+        for name in ("HOME", "USERPROFILE"):
+            patch.setenv(name, home)
         yield
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -227,3 +229,10 @@ def test_variables_of_this_process_count_for_its_user_only(tmp_path: Path, monke
     assert (settings_folder(tmp_path) == tmp_path / "elsewhere") == named
     assert own_folder() == settings_folder(tmp_path) / "utcp-bridge"
     assert settings_folder(tmp_path / "other").is_relative_to(tmp_path / "other")
+
+
+def test_tests_keep_nothing_in_the_home_folder_of_their_user() -> None:
+    program = "from utcp_bridge.processes.systems import own_folder; print(own_folder())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(own_folder())
+    assert own_folder().is_relative_to(tempfile.gettempdir())

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from anyio.from_thread import start_blocking_portal
 from tests.cli.test_replicas import served
+from tests.interop.serving import free_port, serving
 from tests.interop.software import Debian, Npm
 from tests.upstreams.oauth_mcp_service import oauth_mcp_service
 
@@ -347,8 +348,84 @@ def test_an_operator_reads_a_drift_and_approves_it(tmp_path: Path) -> None:
             page("click", '[data-load*="compare=now"]')
             page("see", '[data-part="drift"] h3', "weather.get")
             page("see", '[data-part="drift"] pre', "Something else.")
-            page("click", "#accept-1")
+            page("click", '[id="accept-weather.get"]')
             page("see", '[data-part="drift"] [role=status]', "No tool differs")
             page("click", "#host-cursor summary")
             page("see", "#entry-cursor", "serve")
             assert page("axe") == []
+
+
+@contextmanager
+def drifting(folder: Path, **bridge: Any) -> Iterator[str]:
+    """Serve a bridge over HTTP with a manual that fails, and one that differs from the lock. Yield its address."""
+    fetched = folder / "fetched"
+    fetched.mkdir()
+    with folder_over_http(fetched) as url:
+        (fetched / "sky.txt").write_text("sunny", encoding="utf-8")
+        call = {"call_template_type": "http", "url": f"{url}/sky.txt", "http_method": "GET"}
+        (fetched / "weather.json").write_text(manual(tool("get", tool_call_template=call)), encoding="utf-8")
+        entries = [
+            {"name": "weather", "call_template_type": "http", "url": f"{url}/weather.json"},
+            {"name": "late", "call_template_type": "http", "url": f"{url}/late.json"},
+        ]
+        config = {"manual_call_templates": entries, "bridge": bridge}
+        (folder / "utcp.json").write_text(json.dumps(config), encoding="utf-8")
+        program = [sys.executable, "-m", "utcp_bridge"]
+        subprocess.run([*program, "lock", "utcp.json"], cwd=folder, check=False, timeout=120)  # one is not loaded
+        changed = tool("get", tool_call_template=call, description="Something else.")
+        (fetched / "weather.json").write_text(manual(changed), encoding="utf-8")
+        port = free_port()
+        with serving([*program, "serve", "utcp.json", "--http", "--port", str(port)], port=port, folder=folder):
+            yield f"http://127.0.0.1:{port}/"
+
+
+def enter(page: Page, part: str) -> None:
+    """Go to an element with Tab, see that it has a line around it, and press Enter."""
+    tab_to(page, part)
+    assert page("outline") >= 2
+    page("press", "Enter")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_keyboard_alone_signs_in_repairs_approves_tries_and_signs_out(tmp_path: Path, scheme: str) -> None:
+    token = "canary-of-a-token"
+    with drifting(tmp_path, bearer_token=token) as address, browsed(address) as page:
+        page("scheme", scheme)
+        page("see", "label", "Token")
+        assert 'id="secret"' in page("focused")
+        assert page("axe") == []
+        page("type", "#secret", token)
+        page("press", "Enter")
+        page("see", "h2", "Manuals")
+        assert page("axe") == []
+
+        (tmp_path / "fetched" / "late.json").write_text(manual(), encoding="utf-8")
+        enter(page, 'id="retry-late"')
+        page("see", "#said", "late is ")
+        page("see", "#retry-late", "Reload")
+        assert 'id="retry-late"' in page("focused")
+        assert page("outline") >= 2
+        assert page("axe") == []
+
+        enter(page, "compare=now")
+        page("see", '[data-part="drift"] pre', "Something else.")
+        assert page("axe") == []
+        enter(page, 'id="accept-weather.get"')
+        page("see", '[data-part="drift"] [role=status]', "No tool differs")
+        assert 'id="drift"' in page("focused"), "its button is gone"
+        assert page("outline") >= 2
+
+        enter(page, "name=weather.get")
+        page("see", "#tool h3", "weather.get")
+        tab_to(page, 'data-field="city"')
+        page("type", '[data-field="city"]', "Paris")
+        page("press", "Enter")
+        page("see", "[data-result] pre", "sunny")
+        assert 'data-field="city"' in page("focused")
+        assert page("outline") >= 2
+        assert page("axe") == []
+
+        enter(page, "data-sign-out")
+        page("see", "label", "Token")
+        assert 'id="secret"' in page("focused")
+        assert page("axe") == []

@@ -21,6 +21,11 @@ const steps = {
     )),
   text: async (page, selector) => page.$eval(selector, (one) => one.textContent),
   focused: async (page) => page.evaluate(() => document.activeElement.outerHTML.slice(0, 200)),
+  // the width of the line around the element that has the focus, in pixels
+  outline: async (page) => page.evaluate(() => {
+    const style = getComputedStyle(document.activeElement);
+    return style.outlineStyle === "none" ? 0 : parseFloat(style.outlineWidth);
+  }),
   count: async (page, selector) => (await page.$$(selector)).length,
   // how many elements take up room
   visible: async (page, selector) => page.$$eval(selector, (found) => found.filter((one) => one.getClientRects().length).length),

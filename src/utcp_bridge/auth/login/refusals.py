@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from utcp_bridge.errors import AuthRequired, LoginFailed
@@ -128,7 +128,7 @@ class LoginPage:
 
     issuer: str
     manual: str
-    document: str | None = None
+    document: str | None = field(default=None, repr=False)
 
     @property
     def advice(self) -> str:

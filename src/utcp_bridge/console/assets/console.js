@@ -35,8 +35,9 @@ function exchange(place, html) {
   const start = typed !== null && active.selectionStart;
   place.innerHTML = html;
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-  const again = active?.id && document.getElementById(active.id);
-  if (!again) return;
+  if (!active) return;
+  const again = active.id && document.getElementById(active.id);
+  if (!again) return place.closest("section")?.querySelector("h2, [tabindex]")?.focus({ preventScroll: true }); // it is done
   again.focus({ preventScroll: true });
   if (typed !== null) {
     again.value = typed;
