@@ -181,7 +181,7 @@ def drawn_object(draw, depth=0):
         schema, value = draw.choice([({"type": "integer"}, 5), ({"type": "string"}, "x"), ({"type": "boolean"}, True)])
         if depth < 2 and draw.random() < 0.3:
             schema, value, _ = drawn_object(draw, depth + 1)
-        mark = draw.choice([None, None, "readOnly", "writeOnly"])
+        mark = None if name == "a" else draw.choice([None, None, "readOnly", "writeOnly"])
         members[name] = {**schema, mark: True} if mark else schema
         if draw.random() < 0.5 and mark != "writeOnly":
             required.append(name)
