@@ -26,6 +26,16 @@ def _anywhere(value, url):
     return new
 
 
+def _named(value, base):
+    """(address, schema) of each schema that has an `$id`."""
+    if isinstance(value, dict) and isinstance(value.get("$id"), str):
+        base = urljoin(base, value["$id"])
+        yield base, value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inner:
+        yield from _named(one, base)
+
+
 @dataclass
 class Field:
     """A parameter, or a property of a form."""
@@ -64,6 +74,7 @@ class Reader:
         self.url = url
         self.files = {**{place: _anywhere(part, place) for place, part in files.items()}, url: self.document}
         self.old = "swagger" in document
+        self.named = dict(_named(document, url or ""))
 
     # --- references
 
@@ -75,7 +86,7 @@ class Reader:
                 return value, base
             address, _, pointer = value["$ref"].partition("#")
             base = urljoin(base, address) if address else base
-            target = self.files.get(base)
+            target = self.files[base] if base in self.files else self.named.get(base)
             for token in unquote(pointer).split("/")[1:]:
                 key = token.replace("~1", "/").replace("~0", "~")
                 target = target[int(key)] if isinstance(target, list) else (target or {}).get(key)

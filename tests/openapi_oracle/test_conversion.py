@@ -37,6 +37,13 @@ def test_a_sample_document_becomes_sound_tools_that_send_what_it_prescribes(path
     assert score.share >= 0.8, score.wrong
 
 
+@pytest.mark.parametrize("path", sorted(OWN.glob("own-*")), ids=lambda path: path.name)
+def test_rare_parts_of_a_document_are_sent_as_prescribed(path, loopback):
+    document, url, files = load(path)
+    assert convert(document, url=url, options=ConversionOptions(), files=files).faults == []
+    assert run(document, url, loopback, files=files, most=100).wrong == []
+
+
 @pytest.mark.parametrize(
     ("name", "document"), [*documents()], ids=lambda value: value if isinstance(value, str) else ""
 )

@@ -67,6 +67,8 @@ class Values:
         kind = next((one for one in kind if one != "null"), "string") if isinstance(kind, list) else kind
         if kind is None:
             kind = "object" if "properties" in schema else "array" if "items" in schema else "string"
+        if kind == "array" and schema.get("prefixItems"):
+            return [self.of(one, place, depth + 1) for one in schema["prefixItems"]]
         if kind == "array":
             return [] if depth > 3 else [self.of(schema.get("items", {}), place, depth + 1) for _ in range(2)]
         if kind == "object":

@@ -398,3 +398,16 @@ async def test_whole_numbers_reach_the_server_as_integers_in_each_place():
     assert seen.target == "/things/7?big=100000000000000000000&many=1,0"
     assert seen.header("X-Count") == "1000"
     assert seen.body == b'{"n":1,"x":1.0,"list":[1000,2],"any":5}'
+
+
+@pytest.mark.parametrize(
+    ("declared", "schema", "sent"),
+    [
+        ("image/*", {"type": "string", "contentMediaType": "image/png"}, "image/png"),
+        ("*/*", {"contentMediaType": "application/pdf"}, "application/pdf"),
+        ("image/*", {"contentMediaType": "text/csv"}, "image/*"),
+        ("*/*", {"type": "string", "contentMediaType": "image/png", "contentEncoding": "base64"}, "application/json"),
+    ],
+)
+def test_of_a_range_the_media_type_that_the_schema_names_is_sent(body, declared, schema, sent):
+    assert body({declared: {"schema": schema}}, version="3.1.0")[1]["media_type"] == sent

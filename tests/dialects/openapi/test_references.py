@@ -137,3 +137,34 @@ def test_definitions_in_files_of_their_own_have_the_names_of_the_files(conversio
     made = conversion({"requestBody": {"content": content}}, method="post", files=files)
     assert sorted(made.tools[0].inputs["$defs"]) == ["Kind", "Pet"]
     assert {fault.where for fault in made.faults} == {"Kind.yaml#/properties/name"}
+
+
+IDENTIFIED = {
+    "components": {
+        "schemas": {
+            "Page": {"$id": "https://schemas.example.com/page", "$defs": {"Inner": {"$id": "inner", "type": "null"}}},
+            "Near": {"$id": "near", "properties": {"a/b": {"type": "integer"}}, "items": {"$anchor": "here"}},
+        }
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("reference", "pointer"),
+    [
+        ("https://schemas.example.com/page", "Page"),
+        ("https://schemas.example.com/inner", "Page/$defs/Inner"),
+        ("near", "Near"),
+        ("near#/properties/a~1b", "Near/properties/a~1b"),
+        ("near#here", "Near/items"),
+    ],
+)
+def test_a_schema_is_found_by_its_id(faults, reference, pointer):
+    found = References(IDENTIFIED, URL, {}, faults).resolve(reference, URL, "#/x")
+    assert found.pointer == f"#/components/schemas/{pointer}"
+    assert found.base == URL
+
+
+def test_a_part_that_a_schema_with_an_id_does_not_have_is_a_fault(faults):
+    assert References(IDENTIFIED, URL, {}, faults).resolve("near#/properties/c", URL, "#/x") is None
+    assert [fault.where for fault in faults.faults] == ["#/x"]

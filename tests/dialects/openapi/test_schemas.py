@@ -279,3 +279,15 @@ def test_outputs_are_permissive(tool):
             "never": {},
         },
     }
+
+
+def test_a_dynamic_reference_of_a_template_accepts_what_each_use_of_it_says(translated):
+    template = {
+        "type": "array",
+        "items": {"$dynamicRef": "#item"},
+        "$defs": {"none": {"$dynamicAnchor": "item", "not": {}}},
+    }
+    use = {"$ref": "#/components/schemas/List", "$defs": {"own": {"$dynamicAnchor": "item", "type": "string"}}}
+    components = {"schemas": {"List": template, "Words": use}}
+    schema = translated({"$ref": "#/components/schemas/List"}, "3.1.0", components=components)
+    assert schema == {"type": "array", "items": {}}

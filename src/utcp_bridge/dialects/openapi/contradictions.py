@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import jsonschema_rs
@@ -24,12 +26,16 @@ _RANGES = (
     ("minContains", "maxContains"),
 )  # fmt: skip
 _NUMBERS = {"true": True, "false": False}
+_WITHIN = frozenset({"additionalProperties", "items", "properties"})
+_MAX_DEPTH = 16
+_MAX_COMPARED = 100
+_BACKTRACK_LIMIT = 10_000
 
 
 def repaired(schema: JsonObject) -> tuple[JsonObject, list[str]]:
     """Return one translated schema without contradictions of its own keywords, and what was wrong, in words.
 
-    What it refers to and what is within it is not looked at, except for the items of its own values.
+    Its own values are held against what is within it, but not against what it refers to.
     """
     found: list[str] = []
     new = dict(schema)
@@ -57,9 +63,7 @@ def _ranges(schema: JsonObject, found: list[str]) -> None:
 
 def _choices(schema: JsonObject, found: list[str]) -> None:
     """Repair what refuses each value of `enum`, or the `const`."""
-    if "const" in schema and "enum" in schema and not _among(schema["const"], schema["enum"]):
-        found.append("`const` is not in `enum`")
-        del schema["enum"]
+    _decide(schema, found)
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     if not values:
         return
@@ -75,6 +79,20 @@ def _choices(schema: JsonObject, found: list[str]) -> None:
         found.append(f"{', '.join(f'`{key}`' for key in together)} together refuse each value of `enum`")
         for key in together:
             del schema[key]
+    together = [key for key in _CHECKS if key in schema]
+    possible = [value for value in typed if all(_CHECKS[key](schema[key], value) for key in together)]
+    if possible and not any(_fits_within(schema, value) for value in possible):
+        found.append(f"what is within refuses each value of `{'const' if 'const' in schema else 'enum'}`")
+        for key in _WITHIN & schema.keys():
+            del schema[key]
+
+
+def _decide(schema: JsonObject, found: list[str]) -> None:
+    """Leave a `const` without the `enum` beside it, which says nothing more."""
+    if "const" in schema and "enum" in schema:
+        if not _among(schema["const"], schema["enum"]):
+            found.append("`const` is not in `enum`")
+        del schema["enum"]
 
 
 def _of_one_type(schema: JsonObject, values: list[Any], found: list[str]) -> list[Any]:
@@ -99,7 +117,7 @@ def _of_one_type(schema: JsonObject, values: list[Any], found: list[str]) -> lis
 
 def _samples(schema: JsonObject, found: list[str]) -> None:
     """Repair what refuses the default and each example. One that differs from the others is left out."""
-    for key in ("pattern", *_BOUNDS):
+    for key in _BELIEVED_LESS:
         shown = [value for value in _shown(schema) if "type" not in schema or _has_type(value, schema["type"])]
         if key in schema and shown and not any(_CHECKS[key](schema[key], value) for value in shown):
             found.append(f"`{key}` refuses the values that the schema shows")
@@ -153,15 +171,40 @@ def _parsed(value: Any) -> Any:
         return None
 
 
-def _accepts(schema: JsonObject, value: Any) -> bool:
+def _accepts(schema: JsonObject, value: Any, depth: int = 0) -> bool:
     if "type" in schema and not _has_type(value, schema["type"]):
+        return False
+    if "const" in schema and not _among(value, [schema["const"]]):
         return False
     if "enum" in schema and not _among(value, schema["enum"]):
         return False
-    items = as_object(schema.get("items")) if "prefixItems" not in schema else {}
-    if is_array(value) and not all(_accepts(items, one) for one in value):
+    if not all(accepts(schema[key], value) for key, accepts in _CHECKS.items() if key in schema):
         return False
-    return all(accepts(schema[key], value) for key, accepts in _CHECKS.items() if key in schema)
+    return depth > _MAX_DEPTH or (_fits_branches(schema, value, depth) and _fits_within(schema, value, depth))
+
+
+def _fits_branches(schema: JsonObject, value: Any, depth: int) -> bool:
+    """Return whether a value fits the branches of a schema, as far as they are written in place."""
+    for key in ("anyOf", "oneOf"):
+        branches = as_array(schema.get(key))
+        if branches and not any(_accepts_part(branch, value, depth) for branch in branches):
+            return False
+    return all(_accepts_part(branch, value, depth) for branch in as_array(schema.get("allOf")))
+
+
+def _fits_within(schema: JsonObject, value: Any, depth: int = 0) -> bool:
+    """Return whether the items or members of a value fit the schemas of their places."""
+    if is_array(value) and "prefixItems" not in schema:
+        items = schema.get("items", True)
+        return all(_accepts_part(items, one, depth) for one in value)
+    if is_object(value) and "patternProperties" not in schema:
+        properties, others = as_object(schema.get("properties")), schema.get("additionalProperties", True)
+        return all(_accepts_part(properties.get(name, others), one, depth) for name, one in value.items())
+    return True
+
+
+def _accepts_part(schema: Any, value: Any, depth: int) -> bool:
+    return schema is not False and _accepts(as_object(schema), value, depth + 1)
 
 
 def _among(value: Any, values: list[Any]) -> bool:
@@ -203,12 +246,25 @@ def _read(value: Any, kind: Any) -> Any:
 
 
 def _matches(pattern: str, value: str) -> bool:
-    """Return whether a pattern accepts a text, in linear time. One that cannot be read so accepts it."""
+    """Return whether a pattern accepts a text, in bounded time. One that cannot be read so accepts it."""
+    for options in (
+        jsonschema_rs.RegexOptions(),
+        jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACK_LIMIT),
+    ):
+        with suppress(ValueError):
+            return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=options).is_valid(value)
+    return True
+
+
+def _is_multiple(value: float, divisor: float) -> bool:
     try:
-        options = jsonschema_rs.RegexOptions()
-        return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=options).is_valid(value)
-    except ValueError:
+        return Decimal(str(value)) % Decimal(str(divisor)) == 0
+    except (ArithmeticError, ValueError):
         return True
+
+
+def _are_unique(values: list[Any]) -> bool:
+    return not any(_among(value, values[:number]) for number, value in enumerate(values))
 
 
 def _is_number(value: Any) -> bool:
@@ -224,9 +280,16 @@ _BOUNDS: dict[str, Callable[[Any, Any], bool]] = {
     "maxLength": lambda bound, value: not isinstance(value, str) or len(value) <= bound,
     "minItems": lambda bound, value: not is_array(value) or len(value) >= bound,
     "maxItems": lambda bound, value: not is_array(value) or len(value) <= bound,
+    "minProperties": lambda bound, value: not is_object(value) or len(value) >= bound,
+    "maxProperties": lambda bound, value: not is_object(value) or len(value) <= bound,
+    "multipleOf": lambda divisor, value: not _is_number(value) or _is_multiple(value, divisor),
+    "uniqueItems": lambda wanted, value: not wanted or not is_array(value) or _are_unique(value[:_MAX_COMPARED]),
 }
 """Keyword → whether it accepts a value. Each accepts values of other types."""
 _CHECKS: dict[str, Callable[[Any, Any], bool]] = {
     "pattern": lambda pattern, value: not isinstance(value, str) or _matches(pattern, value),
     **_BOUNDS,
+    "required": lambda names, value: not is_object(value) or all(name in value for name in names),
 }
+_BELIEVED_LESS = ("pattern", *_BOUNDS)
+"""What is dropped if it refuses all that the schema shows. An example without a required member is only short."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from utcp_bridge.dialects.openapi.definitions import Definitions
@@ -312,7 +313,11 @@ def _rank(media_type: str) -> tuple[int, int]:
 
 
 def _concrete(media_type: str, schema: JsonObject) -> str:
+    """Return the type that is sent for a declared one: of a range, the one that the schema names, or a usual one."""
     essence = media_type.split(";", 1)[0].strip().lower()
+    named = as_text(schema.get("contentMediaType")).strip()
+    if "*" in essence and "contentEncoding" not in schema and "*" not in named and fnmatchcase(named.lower(), essence):
+        return named
     if essence in {"*/*", "application/*", "application/*+json"}:
         return "application/octet-stream" if _is_binary(schema, None) else "application/json"
     return "text/plain" if essence == "text/*" else media_type.strip()

@@ -5,6 +5,7 @@ Resolving never raises and never loops: a reference that cannot be resolved is N
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urljoin
@@ -83,6 +84,8 @@ class References:
         self._faults = faults
         self._cache: dict[tuple[str, str], Located | None] = {}
         self._anchors: dict[str, dict[str, Located]] = {}
+        self._templates: dict[str, set[str]] = {}
+        self._identified: dict[str, Located] | None = None
 
     def root(self) -> Located:
         return Located(self._documents[self.base], self.base, "#")
@@ -117,7 +120,7 @@ class References:
         address, _, fragment = reference.partition("#")
         target = _address(address, base) if address else base
         if target not in self._documents:
-            return self._bare_name(reference, base)
+            return self._with_id(target, unquote(fragment)) or self._bare_name(reference, base)
         if self._documents[target] is None:
             return Located(None, target, f"{self._file(target)}#")  # who could not read the file has said so
         if fragment and not fragment.startswith("/"):
@@ -140,8 +143,34 @@ class References:
 
     def _anchored(self, base: str, anchor: str) -> Located | None:
         if base not in self._anchors:
-            self._anchors[base] = dict(_anchors(Located(self._documents[base], base, f"{self._file(base)}#")))
+            self._anchors[base] = dict(_anchors(self._root_of(base)))
         return self._anchors[base].get(anchor)
+
+    def is_open(self, reference: str, base: str) -> bool:
+        """Return whether a `$dynamicRef` means another schema at each use: several have this dynamic anchor."""
+        address, _, name = reference.partition("#")
+        target = _address(address, base) if address else base
+        if target not in self._templates:
+            names = Counter(name for name, one in _anchors(self._root_of(target)) if "$dynamicAnchor" in one.value)
+            self._templates[target] = {name for name, count in names.items() if count > 1}
+        return name in self._templates[target]
+
+    def _root_of(self, base: str) -> Located:
+        return Located(self._documents.get(base), base, f"{self._file(base)}#")
+
+    def _with_id(self, target: str, fragment: str) -> Located | None:
+        """Return the schema, or a part of it, that names itself with `$id` (JSON Schema 2020-12, section 8.2.1)."""
+        if self._identified is None:
+            roots = [self._root_of(base) for base in self._documents]
+            self._identified = {address: one for root in roots for address, one in _identified(root)}
+        found = self._identified.get(target)
+        if found is None or not fragment:
+            return found
+        if not fragment.startswith("/"):
+            return dict(_anchors(found)).get(fragment)
+        steps = (token.replace("~1", "/").replace("~0", "~") for token in fragment.split("/")[1:])
+        part = found.at(*steps)
+        return None if part.value is None else part
 
     def _bare_name(self, reference: str, base: str) -> Located | None:
         """Return the target of `$ref: Pet`, a form that old documents use."""
@@ -164,3 +193,17 @@ def _anchors(root: Located) -> Iterator[tuple[str, Located]]:
             waiting.extend(located.at(key) for key in located.value if key not in _DATA_KEYS)
         elif is_array(located.value):
             waiting.extend(located.at(index) for index in range(len(located.value)))
+
+
+def _identified(root: Located) -> Iterator[tuple[str, Located]]:
+    """Yield the schemas with an `$id`, by their addresses, which are relative to those of the schemas around them."""
+    waiting = [(root, root.base)]
+    while waiting:
+        located, base = waiting.pop()
+        if is_object(located.value):
+            if isinstance(name := located.value.get("$id"), str) and (address := _address(name, base)):
+                base = address
+                yield address, located
+            waiting.extend((located.at(key), base) for key in located.value if key not in _DATA_KEYS)
+        elif is_array(located.value):
+            waiting.extend((located.at(index), base) for index in range(len(located.value)))

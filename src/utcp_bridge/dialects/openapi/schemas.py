@@ -133,10 +133,16 @@ class _Run:
                     located.pointer, "the schema is unreadable or too deep", "Any value is accepted there."
                 )
             return {}
-        reference = node.get("$ref", node.get("$dynamicRef"))
+        reference = node.get("$ref", self._dynamic(located) if "$dynamicRef" in node else None)
         if isinstance(reference, str):
             return self._reference(located, reference, depth, in_place=in_place)
         return self._keywords(located, node, depth, in_place=in_place)
+
+    def _dynamic(self, located: Located) -> Any:
+        """Return the `$dynamicRef` of a schema, if it has one meaning. One of a template for others has several."""
+        reference = located.value.get("$dynamicRef")
+        is_open = isinstance(reference, str) and self._references.is_open(reference, located.base)
+        return None if is_open else reference
 
     def _reference(self, located: Located, reference: str, depth: int, *, in_place: bool) -> Any:
         """Translate a reference and the keywords next to it.
