@@ -32,6 +32,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # more threads wait for one another, which counts as CPU time
+
 import anyio
 import orjson
 
@@ -343,7 +345,6 @@ def report_meaning(
     yield ""
     yield "| tools | CPU of vectors, ms: p50, p99 | with a memory of 400 tools: p50, p99 |"
     yield "| --- | --- | --- |"
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # more threads wait for one another, which counts as CPU time
     for size in SIZES[1:]:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             plain, learned = pool.submit(measure_vectors, folder, size).result()
@@ -500,27 +501,33 @@ def _resident() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024
 
 
-def _measured(options: argparse.Namespace) -> Iterator[str]:
-    """Yield the lines for the page, about all questions; print the details on the way."""
+def words_with_memory(folder: Path, title: str, seeds: Sequence[int]) -> list[str]:
+    """What remembered searches bring to the search by words, as lines for the page."""
+    tools, words = load_tools(folder), create_strategy()
+    words.add(tools.values())
+    heading = f"Remembered searches, splits {title} ({', '.join(map(str, seeds))}):"
+    return ["", heading, "", *report_memory(tools, load_queries(folder), seeds, words)]
+
+
+def by_meaning(options: argparse.Namespace) -> Iterator[str]:
+    """What vectors bring and cost, as lines for the page."""
     tools, queries = load_tools(options.data), load_queries(options.data)
+    strategy = anyio.run(with_vectors, tools.values(), options.model, options.cache)
+    yield from ("", "By meaning, all questions: the macro means, and nDCG@10 of each set:", "")
+    yield from report_meaning(options.data, tools, queries, strategy)
     if options.memory:
-        words = create_strategy()
-        words.add(tools.values())
-        for title, seeds in (("for tuning", TUNED), ("held back", HELD_BACK)):
-            yield from ("", f"Remembered searches, splits {title} ({', '.join(map(str, seeds))}):", "")
-            yield from report_memory(tools, queries, seeds, words)
-    if options.model:
-        strategy = anyio.run(with_vectors, tools.values(), options.model, options.cache)
-        yield from ("", "By meaning, all questions: the macro means, and nDCG@10 of each set:", "")
-        yield from report_meaning(options.data, tools, queries, strategy)
-        if options.memory:
-            seeds = HELD_BACK[:2]
-            yield from (
-                "",
-                f"By meaning, with remembered searches, splits held back ({', '.join(map(str, seeds))}):",
-                "",
-            )
-            yield from report_memory(tools, queries, seeds, strategy)
+        seeds = HELD_BACK[:2]
+        heading = f"By meaning, with remembered searches, splits held back ({', '.join(map(str, seeds))}):"
+        yield from ("", heading, "", *report_memory(tools, queries, seeds, strategy))
+
+
+def _measured(options: argparse.Namespace) -> list[str]:
+    """Return the lines for the page, about all questions; print the details on the way."""
+    splits = (("for tuning", TUNED), ("held back", HELD_BACK)) if options.memory else ()
+    with ProcessPoolExecutor(len(splits) or 1, mp_context=get_context("spawn")) as pool:
+        jobs = [pool.submit(words_with_memory, options.data, title, seeds) for title, seeds in splits]
+        vectors = [*by_meaning(options)] if options.model else []
+        return [line for job in jobs for line in job.result()] + vectors
 
 
 def _write(page: Path, lines: Sequence[str]) -> None:
@@ -544,7 +551,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="page whose part about the search is replaced by the tables")
     options = parser.parse_args()
     report_quality(options.data, options.sample or None)
-    lines = list(_measured(options))[1:]
+    lines = _measured(options)[1:]
     print("\n".join(lines))
     if options.write:
         _write(options.write, lines)

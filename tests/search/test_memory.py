@@ -96,6 +96,39 @@ def test_without_lessons_the_ranking_is_that_of_the_words(mail_tools_of_session,
         assert strategy.search(" ".join(query)) == plain
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from(["mail.send", "weather.find", "files.find", "mail.find"]), WORDS), max_size=9),
+    WORDS,
+    st.integers(1, 4),
+)
+def test_a_short_list_is_the_beginning_of_a_long_one(mail_tools_of_session, lessons, query, limit):
+    strategy, memory, asked = strategy_of(mail_tools_of_session), SearchMemory(max_tools=3), " ".join(query)
+    for tool, words in lessons:
+        memory.learn(tool, words, 0.0)
+        with remembering(memory):  # what was prepared for the lessons before does not stay
+            found = strategy.search(asked, limit=50)
+            short = strategy.search(asked, limit=limit)
+        stored = SearchMemory.from_json(memory.as_json(), 0.0)
+        with remembering(stored):
+            fresh = strategy_of(mail_tools_of_session).search(asked, limit=50)
+        assert [(hit.tool, round(hit.score, 6)) for hit in short] == [
+            (hit.tool, round(hit.score, 6)) for hit in found[:limit]
+        ]
+        assert {hit.tool.name: hit.score for hit in found} == pytest.approx(
+            {hit.tool.name: hit.score for hit in fresh}, abs=0.02
+        )
+
+
+def test_a_tool_that_changes_is_found_by_its_lessons_still(make_tool):
+    strategy = strategy_of([make_tool("m.one", "Umbrella."), make_tool("m.two", "Umbrella.")])
+    with remembering(taught("m.two", "umbrella picnic")):
+        assert names(strategy.search("umbrella")) == ["m.two", "m.one"]
+        strategy.add([make_tool("m.two", "Picnic.")])
+        assert names(strategy.search("umbrella picnic"))[0] == "m.two"
+        strategy.remove_manual("m")
+        assert strategy.search("umbrella") == []
+
+
 def test_the_words_of_a_short_search_weigh_more_than_those_of_a_long_one(mail_tools):
     memory = SearchMemory()
     memory.learn("weather.get_alerts", terms_to_learn("sunny picnic beside the lake with music cake bread cheese"), 0.0)

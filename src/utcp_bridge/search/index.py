@@ -120,6 +120,8 @@ class InvertedIndex:
         self.tools: Final[list[Tool | None]] = []
         self.postings: Final[dict[str, Postings]] = {}
         self.speller: Final = Speller()
+        self.changes = 0
+        """The number of tools that were added and removed."""
         self._entries: Final[dict[str, tuple[int, Tool, tuple[str, ...] | None]]] = {}
         """The slot, the tool and its terms. Those of a tool that came with its postings are found when it goes."""
         self._free: Final[list[int]] = []
@@ -148,6 +150,7 @@ class InvertedIndex:
 
     def add(self, tool: Tool) -> None:
         """Add one tool; it replaces the tool with the same qualified name."""
+        self.changes += 1
         if self._replace(tool):
             return
         self.remove(tool.qualified_name)
@@ -197,6 +200,7 @@ class InvertedIndex:
         entry = self._entries.pop(qualified_name, None)
         if entry is None:
             return
+        self.changes += 1
         slot, tool, terms = entry
         self.tools[slot] = None
         self._free.append(slot)

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import nlargest
 from threading import Lock
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from utcp_bridge.model import Tool
 from utcp_bridge.search.fields import gain_of
@@ -30,6 +33,8 @@ SYNONYM_WEIGHT: Final = 0.25
 REPAIR_WEIGHT: Final = 0.8
 MEMORY_WEIGHT: Final = 2.5
 """The weight of the field of remembered words."""
+CALLED_BEFORE: Final = 0.05
+"""The part of its own text score that a tool gets in addition if it was asked for with a word of the query before."""
 _FEW_REMEMBERED: Final = 100
 """Remembered tools below which their number says little about how common a word is in searches."""
 MEMORY_SHARE: Final = 0.9
@@ -43,12 +48,22 @@ _MAX_CLAUSES: Final = 12
 _WORD: Final = re.compile(r"\w+")
 
 
+@dataclass(frozen=True, slots=True)
+class _WordGains:
+    """What a remembered word adds to tools by slots, before its weight in a query, and what this was made from."""
+
+    tools: Mapping[str, float]
+    changes: int
+    gains: Sequence[tuple[int, float]]
+
+
 class Bm25Strategy:
     """BM25F in pure Python over an `InvertedIndex`."""
 
     def __init__(self) -> None:
         self._index = InvertedIndex()
         self._lock: Final = Lock()
+        self._gains_of: Final[WeakKeyDictionary[SearchMemory, dict[str, _WordGains]]] = WeakKeyDictionary()
 
     @property
     def size(self) -> int:
@@ -65,6 +80,7 @@ class Bm25Strategy:
         with self._lock:
             if is_empty := self.is_empty:
                 self._index = index
+                self._gains_of.clear()
         return is_empty
 
     def content(self) -> tuple[list[Tool], Mapping[str, Postings]]:
@@ -104,7 +120,7 @@ class Bm25Strategy:
             found = query_terms(query[:_MAX_QUERY], self._index)
             scores = best(found, limit, within=within)
             if (memory := REMEMBERED.get()) is not None:
-                self._add_remembered(memory, query, found, scores, within)
+                self._add_remembered(memory, query, found, scores, limit, within)
             self._lift_names(query, scores, within)
             ranked = sorted(
                 (-score, tool.qualified_name, tool)
@@ -130,31 +146,63 @@ class Bm25Strategy:
         query: str,
         found: Sequence[QueryTerm],
         scores: dict[int, float],
+        limit: int,
         within: set[int] | None,
     ) -> None:
-        """Add what earlier searches of the client say, as one more field of each tool, within `MEMORY_SHARE`."""
+        """Add what earlier searches of the client say, as one more field of each tool, within `MEMORY_SHARE`.
+
+        Of the tools that are not among the `limit` best by text, only those that may get there are looked up.
+        """
+        gains = self._gains(memory, query, within)
+        if not gains:
+            return
+        most = MEMORY_SHARE * max(scores.values(), default=0.0) or max(gains.values())
+
+        def gain(slot: int, text: float) -> float:
+            return min(gains[slot] + CALLED_BEFORE * text, most)
+
+        others = gains.keys() - scores.keys()
+        if len(scores) >= limit:
+            lasting = nlargest(limit, scores.values())[-1]  # no other tool has a better text
+            raised = (text + gain(slot, text) if slot in gains else text for slot, text in scores.items())
+            least = nlargest(limit, raised)[-1]
+            others = {slot for slot in others if lasting + gain(slot, lasting) >= least}
+            scores |= best(found, len(others), within=others) if others else {}
+        for slot in others | (gains.keys() & scores.keys()):
+            text = scores.get(slot, 0.0)
+            scores[slot] = text + gain(slot, text)
+
+    def _gains(self, memory: SearchMemory, query: str, within: set[int] | None) -> dict[int, float]:
+        """Return what the words of a query add to the tools that were asked for with them."""
         index = self._index
         gains: dict[int, float] = {}
         words = dict.fromkeys(terms(query[:_MAX_QUERY]))
         related = [(word, 1.0) for word in words]
         related += [(other, SYNONYM_WEIGHT) for word in words for other in synonyms_of(word) if other not in words]
+        known = self._gains_of.setdefault(memory, {})
         for word, share in related:
-            tools, postings = memory.strengths(word), index.postings.get(word)
+            tools = memory.strengths(word)
+            if not tools:
+                continue
+            entry = known.get(word)
+            if entry is None or entry.tools is not tools or entry.changes != index.changes:
+                entry = known[word] = self._gains_of_word(word, tools)
             # Words such as "find" are common in searches and rare in descriptions.
             in_searches = len(index) * len(tools) / (len(memory) + _FEW_REMEMBERED)
             weight = share * index.idf_of(max(index.frequency(word) + len(tools), in_searches))
-            for name, strength in tools.items():
-                slot = index.slot_of(name)
-                if slot is not None and (within is None or slot in within):
-                    text = 0.0 if postings is None else postings.weight_of(slot)
-                    gains[slot] = gains.get(slot, 0.0) + weight * gain_of(MEMORY_WEIGHT * strength, text)
-        if not gains:
-            return
-        others = gains.keys() - scores.keys()
-        scores |= best(found, len(others), within=others) if others else {}
-        most = MEMORY_SHARE * max(scores.values(), default=0.0) or max(gains.values())
-        for slot, gain in gains.items():
-            scores[slot] = scores.get(slot, 0.0) + min(gain, most)
+            for slot, gain in entry.gains:
+                gains[slot] = gains.get(slot, 0.0) + weight * gain
+        return gains if within is None else {slot: gain for slot, gain in gains.items() if slot in within}
+
+    def _gains_of_word(self, word: str, tools: Mapping[str, float]) -> _WordGains:
+        index, postings = self._index, self._index.postings.get(word)
+        gains: list[tuple[int, float]] = []
+        for name, strength in tools.items():
+            slot = index.slot_of(name)
+            if slot is not None:
+                text = 0.0 if postings is None else postings.weight_of(slot)
+                gains.append((slot, gain_of(MEMORY_WEIGHT * strength, text)))
+        return _WordGains(tools, index.changes, gains)
 
     def _lift_names(self, query: str, scores: dict[int, float], within: set[int] | None) -> None:
         """Rank tools of exactly this name first and tools whose name begins with it next, above every score."""

@@ -47,11 +47,11 @@ _FADE: Final = 0.97
 """What each lesson of a tool leaves of the lessons before it."""
 _LEAST: Final = 0.05
 """A word that counts less is forgotten."""
-_HALF_COUNT: Final = 0.5
+_HALF_COUNT: Final = 0.8
 """The count at which a word has half of its weight."""
 _USUAL_LENGTH: Final = 9.0
 """Words of a usual lesson."""
-_LENGTH_MATTERS: Final = 0.9
+_LENGTH_MATTERS: Final = 0.95
 """How much the length of its lessons matters for the weight of a tool's words, from 0 to 1."""
 _MAX_QUERY: Final = 1_000
 _MAX_WORD: Final = 24
@@ -159,6 +159,7 @@ class SearchMemory:
         self._max_tools = max_tools
         self._tools: dict[str, _Learned] = {}
         self._of_word: dict[str, dict[str, float]] | None = None
+        """A lesson replaces the entries of its words, so the object of an entry says whether it is as before."""
         self._model = ""
         self._meanings: Meanings | None = None
 
@@ -171,12 +172,14 @@ class SearchMemory:
         `meaning` is the vector of the search. If it is of another model than those before, those are forgotten.
         """
         learned = self._tools.pop(tool, None) or _Learned({}, 0.0, day)
+        before = [*learned.counts]
         learned.fade(day, _FADE)
         learned.lessons += 1.0
         for word in words:
             learned.counts[word] = learned.counts.get(word, 0.0) + 1.0
         learned.counts = dict(sorted(learned.counts.items(), key=lambda entry: (-entry[1], entry[0]))[:MAX_TERMS])
         self._tools[tool] = learned  # the last one that was learned comes last
+        self._note(tool, before, learned.strengths())
         if meaning is not None:
             if meaning.model != self._model:
                 self._forget_vectors()
@@ -184,6 +187,16 @@ class SearchMemory:
             learned.add_vector(meaning.vector)
             self._limit_vectors()
         self.shorten(self._max_tools)
+
+    def _note(self, tool: str, before: Iterable[str], strengths: Mapping[str, float]) -> None:
+        """Put the words of a tool in the place of those that it had before, if the words are sorted already."""
+        if (of_word := self._of_word) is not None:
+            for word in {*before, *strengths}:
+                others = {name: one for name, one in of_word.pop(word, {}).items() if name != tool}
+                if word in strengths:
+                    others[tool] = strengths[word]
+                if others:
+                    of_word[word] = others
 
     def _forget_vectors(self) -> None:
         for learned in self._tools.values():
@@ -199,8 +212,9 @@ class SearchMemory:
     def shorten(self, tools: int) -> None:
         """Forget the tools that were learned first, until this number is left."""
         while len(self._tools) > tools:
-            del self._tools[next(iter(self._tools))]
-        self._of_word = self._meanings = None
+            first = next(iter(self._tools))
+            self._note(first, self._tools.pop(first).counts, {})
+        self._meanings = None
 
     def strengths(self, word: str) -> Mapping[str, float]:
         """Return the tools that were asked for with this word, and its weight in each, above 0."""
