@@ -115,9 +115,13 @@ async def test_a_hangup_asks_for_the_end_unless_the_server_survives_it(
 @needs_proc
 def test_a_client_that_is_cancelled_leaves_no_process() -> None:
     before = descendants(os.getpid())
-    template = {"call_template_type": "cli", "command": "echo", "args": ["well"]}
-    entry = {"name": "m", "call_template_type": "text", "allowed_communication_protocols": ["text", "cli"]}
-    entry["content"] = {"utcp_version": "1.0", "tools": [{"name": "t", "tool_call_template": template}]}
+    tool = {"name": "t", "tool_call_template": {"call_template_type": "cli", "command": "echo", "args": ["well"]}}
+    entry = {
+        "name": "m",
+        "call_template_type": "text",
+        "allowed_communication_protocols": ["text", "cli"],
+        "content": {"utcp_version": "1.0", "tools": [tool]},
+    }
 
     async def main() -> set[int]:
         with anyio.CancelScope() as scope:
