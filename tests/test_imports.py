@@ -120,9 +120,12 @@ def test_a_call_loads_what_its_tool_needs(tmp_path: Path) -> None:
         "configuration.hosts.reading",
         "manuals.registries",
         "net.http_session",
+        "net.web_page",
         "placement.http_template",
         "registry.client",
         "search.index",
+        "search.memory",
+        "search.text",
     }
     assert {f"utcp_bridge.{name}" for name in others} & loaded == set()
     assert classes_written_at_import(loaded) == set()

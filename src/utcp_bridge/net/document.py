@@ -14,7 +14,6 @@ import anyio
 from utcp_bridge.errors import DeadlineExceeded, ManualError, Rejected, ReplyTooLarge
 from utcp_bridge.model import Document, Edition, in_seconds
 from utcp_bridge.net.reply import Reply
-from utcp_bridge.net.web_page import HTML_TYPES, document_link, is_web_page
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.urls import bare_url
 
@@ -148,6 +147,8 @@ def _credentials_advice(credentials: Credentials | None, entry: Entry | None) ->
 
 
 def _check_content(reply: Reply, wanted: str) -> None:
+    from utcp_bridge.net.web_page import HTML_TYPES, is_web_page  # patterns that a manual in a file does not need
+
     where, start = bare_url(reply.url), reply.body[:64].lstrip()
     if not start and not reply.body.strip():
         raise ManualError(
@@ -161,6 +162,8 @@ def _check_content(reply: Reply, wanted: str) -> None:
 
 
 def _advice_for_page(page: Reply) -> str:
+    from utcp_bridge.net.web_page import document_link  # see `_check_content`
+
     link = document_link(page.body)
     if link is None:
         return _USE_THE_DOCUMENT

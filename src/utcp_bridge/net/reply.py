@@ -24,7 +24,6 @@ from utcp_bridge.errors import MalformedReply, Rejected, ReplyTooLarge
 from utcp_bridge.foreign import MAX_VALUES, TooManyValues, decode, load_json, most_values, visible, written_within
 from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject, WrittenValue, is_list, is_object
 from utcp_bridge.net.multipart import parameter, split_parts
-from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of
 from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:
@@ -174,6 +173,8 @@ class Reply:
         )
 
     def _detail(self) -> Any:
+        from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of  # patterns that few replies need
+
         is_whole = len(self.body) <= MAX_DETAIL_BYTES
         body = self.body if is_whole else self.body[:MAX_DETAIL_BYTES]
         shown = Reply(self.status, self.headers, body, self.url, self.max_bytes)
@@ -201,6 +202,8 @@ class Reply:
                 self.written = WrittenValue(value, data, is_exact=True)  # JSON has no other numbers
             return value
         except MalformedReply:
+            from utcp_bridge.net.web_page import is_web_page, words_of  # see `_detail`
+
             if not is_web_page(self.body):
                 raise
             says = " ".join(words_of(self.text(), _MAX_PAGE_WORDS).split())
