@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import urljoin
 
@@ -102,6 +101,8 @@ def _is_old(modified: str, now: str) -> bool:
 
     A document can change again within the second of its change, and its date stays the same then (RFC 9110, 8.8.2.2).
     """
+    from email.utils import parsedate_to_datetime  # a manual in a file has no date
+
     try:
         return len(modified) < _MAX_DATE and parsedate_to_datetime(modified) < parsedate_to_datetime(now)
     except (ValueError, TypeError):  # not a date, or only one of them with a time zone

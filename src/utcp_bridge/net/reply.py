@@ -12,7 +12,6 @@ import time
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -399,6 +398,8 @@ def retry_after_seconds(text: str | None, date: str | None = None) -> float | No
 
 def _timestamp(text: str) -> float | None:
     """Return an HTTP date in any of its three forms (RFC 9110 5.6.7) as seconds since 1970. All of them are in GMT."""
+    from email.utils import parsedate_to_datetime  # few replies say a time
+
     try:
         found = parsedate_to_datetime(text)
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
