@@ -17,11 +17,13 @@ __all__ = ["dataclass"]
 _Kind = type[Any]
 _OPTIONS: Final = frozenset({"frozen", "slots", "eq", "repr"})
 _NEVER_OWN: Final = frozenset(
-    {"__init__", "__eq__", "__hash__", "__setattr__", "__delattr__", "__getstate__", "__slots__"}
+    {"__init__", "__eq__", "__hash__", "__setattr__", "__delattr__", "__getstate__", "__setstate__", "__slots__"}
 )
 """A class that has one of these itself is made by the standard library at once: it has rules for each of them."""
 _OF_INIT: Final = ("__init__", "__dataclass_fields__", "__match_args__")
 _OF_VALUES: Final = ("__repr__", "__eq__", "__hash__", "__dataclass_params__")
+
+_ADDED: Final = frozenset({*_NEVER_OWN, *_OF_INIT, *_OF_VALUES})
 
 
 def _dataclass(kind: _Kind | None = None, /, **options: bool) -> Any:
@@ -54,16 +56,18 @@ class _Late:
     """A class with slots, and what its methods are written from."""
 
     def __init__(self, kind: _Kind, names: list[str], options: Mapping[str, bool]) -> None:
-        self._written: Final = {key: one for key, one in vars(kind).items() if key not in {"__dict__", "__weakref__"}}
+        written = {key: one for key, one in vars(kind).items() if key not in {"__dict__", "__weakref__"}}
+        self._defaults: Final = {name: written[name] for name in names if name in written}
+        self._has_text: Final = "__repr__" in written
         self._options: Final = {**options, "slots": False}
         taken = {slot for base in kind.__mro__[1:-1] for slot in _own_slots(base)}
-        body = {key: one for key, one in self._written.items() if key not in names}
+        body = {key: one for key, one in written.items() if key not in names}
         body["__slots__"] = tuple(name for name in names if name not in taken)
         body |= {name: _LateAttribute(self, name) for name in ("__dataclass_fields__", "__match_args__")}
         body["__dataclass_params__"] = _LateAttribute(self, "__dataclass_params__")
         body["__init__"] = self._first("__init__")
-        self._fields: Final = None if _has_fields(kind) else _own_fields(self._written, names)
-        if options.get("repr", True) and "__repr__" not in body:
+        self._fields: Final = None if _has_fields(kind) else _own_fields(self._defaults, names)
+        if options.get("repr", True) and not self._has_text:
             body["__repr__"] = self._first("__repr__")
         is_frozen = options.get("frozen", False)
         if options.get("eq", True):
@@ -77,10 +81,15 @@ class _Late:
     def write(self, names: tuple[str, ...]) -> None:
         """Let the standard library write these attributes. It does so for a class of its own, which is dropped."""
         options = self._options if names is _OF_VALUES else {**self._options, "repr": False, "eq": False}
-        made = vars(dataclasses.dataclass(**options)(_with_body(self.kind, dict(self._written))))
+        made = vars(dataclasses.dataclass(**options)(_with_body(self.kind, self._written())))
         for name in names:
             if name in vars(self.kind):
                 type.__setattr__(self.kind, name, made[name])
+
+    def _written(self) -> dict[str, Any]:
+        """Return the body of the class as its author wrote it."""
+        added = {*_ADDED, *_own_slots(self.kind)} - ({"__repr__"} if self._has_text else set())
+        return {**{key: one for key, one in vars(self.kind).items() if key not in added}, **self._defaults}
 
     def write_init(self) -> None:
         """Write `__init__`: here if the class has simple fields alone, otherwise by the standard library."""
