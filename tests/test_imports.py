@@ -120,9 +120,12 @@ def test_a_call_loads_what_its_tool_needs(tmp_path: Path) -> None:
         "configuration.hosts.reading",
         "manuals.registries",
         "net.http_session",
+        "net.web_page",
         "placement.http_template",
         "registry.client",
         "search.index",
+        "search.memory",
+        "search.text",
     }
     assert {f"utcp_bridge.{name}" for name in others} & loaded == set()
     assert classes_written_at_import(loaded) == set()
@@ -161,6 +164,8 @@ def test_a_session_over_stdio_loads_no_sdk(tmp_path: Path) -> None:
     heavy = {*HEAVY, "cryptography", "opentelemetry", "starlette", "uvicorn", "yaml"} - {"pydantic", "jsonschema_rs"}
     assert {name.partition(".")[0] for name in loaded} & heavy == set()
     assert {f"utcp_bridge.server.{name}" for name in ("app", "hot.calls", "stdio", "relay.relay")} & loaded == set()
+    others = {"utcp_bridge.search.arguments", "utcp_bridge.search.index", "utcp_bridge.net.web_page"}
+    assert {*others, "email.utils", "importlib.metadata"} & loaded == set()
     assert classes_written_at_import(loaded) == set()
 
 

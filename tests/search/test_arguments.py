@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.search.arguments import (
-    SEARCH_TOOLS_INPUT_SCHEMA,
     SearchArguments,
     decode_cursor,
     encode_cursor,
     read_arguments,
 )
+from utcp_bridge.search.input_schema import SEARCH_TOOLS_INPUT_SCHEMA
 
 _VALIDATOR = jsonschema_rs.validator_for(SEARCH_TOOLS_INPUT_SCHEMA)
 _EVERYTHING = {
@@ -122,3 +122,17 @@ def test_a_made_up_cursor_is_refused(cursor):
 
 def test_without_a_cursor_the_first_page_is_meant():
     assert decode_cursor(SearchArguments(query="mail")) == 0
+
+
+def test_the_listed_schema_has_the_constraints_of_the_validation():
+    made = SearchArguments.model_json_schema()["properties"]
+    for member in made.values():
+        member.pop("title")
+        if not member["default"]:
+            member.pop("default")
+    listed = {
+        name: {key: value for key, value in member.items() if key != "description"}
+        for name, member in SEARCH_TOOLS_INPUT_SCHEMA["properties"].items()
+    }
+    assert listed == made
+    assert list(listed) == list(made)

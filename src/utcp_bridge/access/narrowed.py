@@ -18,7 +18,6 @@ from utcp_bridge.errors import AuthRequired, LoginFailed, ManualError, UnknownTo
 from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import Emit, JsonObject, Outage, Result, Tool, discard
 from utcp_bridge.search import Hit
-from utcp_bridge.search.memory import Meaning
 from utcp_bridge.search.strategy import Accept, Searchable
 from utcp_bridge.upstream import Hear, HostAhead, Offers, ProtocolError, ServerState, Upstream
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.manuals.registration import ManualState
+    from utcp_bridge.search.memory import Meaning
     from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
     from utcp_bridge.stores.replicas import SharedStore
 

@@ -58,7 +58,6 @@ from utcp_bridge.pipeline.ruling import Rulings
 from utcp_bridge.pipeline.validation import validation
 from utcp_bridge.processes.children import ChildrenHold
 from utcp_bridge.search import Hit, ToolSearchStrategy
-from utcp_bridge.search.memory import Meaning
 from utcp_bridge.search.strategy import Searchable
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.stores.opening import open_user_store
@@ -73,6 +72,7 @@ from utcp_bridge.variables import Variables, load_variable_loaders, names_creden
 if TYPE_CHECKING:
     from utcp_bridge.client.logins import LoginDesk
     from utcp_bridge.client.mapped import MappedOffers
+    from utcp_bridge.search.memory import Meaning
 
 __all__ = ["UtcpClient"]
 

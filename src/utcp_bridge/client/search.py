@@ -34,7 +34,6 @@ from utcp_bridge.net.files.local_file import resolve_within
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.processes.systems import own_folder
 from utcp_bridge.search import SEMANTIC, Hit, ToolSearchStrategy, create_strategy
-from utcp_bridge.search.memory import Meaning
 from utcp_bridge.search.strategy import Accept
 from utcp_bridge.settings import UtcpClientConfig
 from utcp_bridge.tasks import at_once, in_slices
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from utcp_bridge.search.kept import KeptIndex
+    from utcp_bridge.search.memory import Meaning
     from utcp_bridge.search.semantic import EndpointOptions, SemanticScorer
 
 __all__ = ["FoundTools", "ToolSearch"]

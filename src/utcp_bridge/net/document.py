@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import urljoin
 
@@ -14,7 +13,6 @@ import anyio
 from utcp_bridge.errors import DeadlineExceeded, ManualError, Rejected, ReplyTooLarge
 from utcp_bridge.model import Document, Edition, in_seconds
 from utcp_bridge.net.reply import Reply
-from utcp_bridge.net.web_page import HTML_TYPES, document_link, is_web_page
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.urls import bare_url
 
@@ -103,6 +101,8 @@ def _is_old(modified: str, now: str) -> bool:
 
     A document can change again within the second of its change, and its date stays the same then (RFC 9110, 8.8.2.2).
     """
+    from email.utils import parsedate_to_datetime  # a manual in a file has no date
+
     try:
         return len(modified) < _MAX_DATE and parsedate_to_datetime(modified) < parsedate_to_datetime(now)
     except (ValueError, TypeError):  # not a date, or only one of them with a time zone
@@ -148,6 +148,8 @@ def _credentials_advice(credentials: Credentials | None, entry: Entry | None) ->
 
 
 def _check_content(reply: Reply, wanted: str) -> None:
+    from utcp_bridge.net.web_page import HTML_TYPES, is_web_page  # patterns that a manual in a file does not need
+
     where, start = bare_url(reply.url), reply.body[:64].lstrip()
     if not start and not reply.body.strip():
         raise ManualError(
@@ -161,6 +163,8 @@ def _check_content(reply: Reply, wanted: str) -> None:
 
 
 def _advice_for_page(page: Reply) -> str:
+    from utcp_bridge.net.web_page import document_link  # see `_check_content`
+
     link = document_link(page.body)
     if link is None:
         return _USE_THE_DOCUMENT

@@ -12,7 +12,6 @@ import time
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -32,7 +31,6 @@ from utcp_bridge.foreign import (
 )
 from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject, WrittenValue, is_list, is_object
 from utcp_bridge.net.multipart import parameter, split_parts
-from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of
 from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:
@@ -186,6 +184,8 @@ class Reply:
         )
 
     def _detail(self) -> Any:
+        from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of  # patterns that few replies need
+
         is_whole = len(self.body) <= MAX_DETAIL_BYTES
         body = self.body if is_whole else self.body[:MAX_DETAIL_BYTES]
         shown = Reply(self.status, self.headers, body, self.url, self.max_bytes)
@@ -223,6 +223,8 @@ class Reply:
                 self.written = WrittenValue(value, data, is_exact=True)  # JSON has no other numbers
             return value
         except MalformedReply:
+            from utcp_bridge.net.web_page import is_web_page, words_of  # see `_detail`
+
             if not is_web_page(self.body):
                 raise
             says = " ".join(words_of(self.text(), _MAX_PAGE_WORDS).split())
@@ -426,6 +428,8 @@ def retry_after_seconds(text: str | None, date: str | None = None) -> float | No
 
 def _timestamp(text: str) -> float | None:
     """Return an HTTP date in any of its three forms (RFC 9110 5.6.7) as seconds since 1970. All of them are in GMT."""
+    from email.utils import parsedate_to_datetime  # few replies say a time
+
     try:
         found = parsedate_to_datetime(text)
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -1,26 +1,21 @@
-"""The arguments of `search_tools`: their JSON Schema, and their validation."""
+"""The validation of the arguments of `search_tools`."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 from zlib import crc32
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from utcp_bridge.errors import InvalidArguments
-from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.model import is_object
+from utcp_bridge.search.input_schema import DEFAULT_LIMIT, DEFAULT_LIMIT_FULL, MAX_QUERIES, MAX_QUERY, MAX_RESULTS
 
-__all__ = ["SEARCH_TOOLS_INPUT_SCHEMA", "Detail", "SearchArguments", "decode_cursor", "encode_cursor", "read_arguments"]
+__all__ = ["Detail", "SearchArguments", "decode_cursor", "encode_cursor", "read_arguments"]
 
 Detail = Literal["names", "summary", "full"]
-MAX_QUERY: Final = 1_000
-MAX_PATTERN: Final = 500
-MAX_QUERIES: Final = 5
-MAX_RESULTS: Final = 50
-_DEFAULT_LIMIT: Final = 10
-_DEFAULT_LIMIT_FULL: Final = 3
 
 
 def _listed(value: Any) -> Any:
@@ -35,53 +30,30 @@ _Query = Annotated[str, Field(max_length=MAX_QUERY)]
 
 
 class SearchArguments(BaseModel):
-    """The validated arguments of one `search_tools` call; models read the field descriptions."""
+    """The validated arguments of one `search_tools` call. `input_schema.py` describes them to models."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    query: _Query = Field("", description="What the tool should do, in words; or words of its name.")
-    queries: Annotated[list[_Query], BeforeValidator(_listed)] = Field(
-        [], max_length=MAX_QUERIES, description="Several separate needs in one call; results are grouped by need."
-    )
-    limit: Annotated[int, Field(ge=1, le=MAX_RESULTS)] = Field(
-        0, description=f"Most results: {_DEFAULT_LIMIT} by default, {_DEFAULT_LIMIT_FULL} with full detail."
-    )
-    cursor: Annotated[str, Field(max_length=200)] = Field(
-        "", description="`next_cursor` of the page before, with the same other arguments."
-    )
-    tags: _Words = Field([], description="Only tools with these tags.")
-    tags_mode: Literal["any", "all"] = Field("any", description="Whether one of the tags is enough.")
-    providers: _Words = Field([], description="Only tools of these providers; `*` stands for any text.")
-    exclude_providers: _Words = Field([], description="No tools of these providers; `*` stands for any text.")
-    detail: Detail = Field(
-        "summary", description="names; summary: description and parameters; full: input and output schema."
-    )
-    mode: Literal["auto", "regex", "exact"] = Field(
-        "auto", description="auto ranks by relevance; regex searches names, descriptions and parameters; exact: a name."
-    )
+    query: _Query = ""
+    queries: Annotated[list[_Query], BeforeValidator(_listed)] = Field([], max_length=MAX_QUERIES)
+    limit: Annotated[int, Field(ge=1, le=MAX_RESULTS)] = 0
+    cursor: Annotated[str, Field(max_length=200)] = ""
+    tags: _Words = []
+    tags_mode: Literal["any", "all"] = "any"
+    providers: _Words = []
+    exclude_providers: _Words = []
+    detail: Detail = "summary"
+    mode: Literal["auto", "regex", "exact"] = "auto"
 
     @property
     def page_size(self) -> int:
         """`limit`, or its default for this level of detail."""
-        return self.limit or (_DEFAULT_LIMIT_FULL if self.detail == "full" else _DEFAULT_LIMIT)
+        return self.limit or (DEFAULT_LIMIT_FULL if self.detail == "full" else DEFAULT_LIMIT)
 
     @property
     def filters(self) -> bool:
         """Whether anything but the query narrows the search."""
         return bool(self.tags or self.providers or self.exclude_providers)
-
-
-def _input_schema() -> JsonObject:
-    schema = SearchArguments.model_json_schema()
-    properties: JsonObject = schema["properties"]
-    for member in properties.values():
-        member.pop("title", None)
-        if not member.get("default"):
-            member.pop("default", None)
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-SEARCH_TOOLS_INPUT_SCHEMA: Final[JsonObject] = _input_schema()
 
 
 def read_arguments(arguments: Any) -> SearchArguments:

@@ -11,24 +11,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from heapq import nlargest
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, Tool, counted, is_object, matches_glob
-from utcp_bridge.search.arguments import (
-    MAX_PATTERN,
-    SearchArguments,
-    decode_cursor,
-    encode_cursor,
-    read_arguments,
-)
 from utcp_bridge.search.fields import parameters_of
+from utcp_bridge.search.input_schema import MAX_PATTERN
 from utcp_bridge.search.presentation import MAX_NAME, cut, one_line, summary_of
 from utcp_bridge.search.strategy import Accept, Hit, Searchable, tool_filter
 from utcp_bridge.search.text import compact
+
+if TYPE_CHECKING:
+    from utcp_bridge.search.arguments import SearchArguments
 
 __all__ = [
     "MATCHING_SECONDS",
@@ -104,6 +101,8 @@ def search_tools(arguments: Any, context: SearchContext, *, note: str | None = N
 
     :raises InvalidArguments: the arguments are invalid.
     """
+    from utcp_bridge.search.arguments import decode_cursor, read_arguments  # its model takes 6 ms of a start
+
     read = read_arguments(arguments)
     offset = decode_cursor(read)
     scope = _scope(read, context)
@@ -124,6 +123,8 @@ def ranked_queries(arguments: Any) -> list[str]:
 
     :raises InvalidArguments: the arguments are invalid.
     """
+    from utcp_bridge.search.arguments import read_arguments  # see `search_tools`
+
     read = read_arguments(arguments)
     if read.queries:
         return [query for query in (read.query, *read.queries) if query.strip()]
@@ -189,6 +190,8 @@ def _single(read: SearchArguments, scope: _SearchScope, context: SearchContext, 
     result: JsonObject = {"total": len(hits), "results": _entries(page, read, context)}
     result |= _way_to_call(page, context)
     if offset + len(page) < len(hits):
+        from utcp_bridge.search.arguments import encode_cursor  # see `search_tools`
+
         result["next_cursor"] = encode_cursor(read, offset + len(page))
     if not hits and query and read.mode != "regex":
         result |= _did_you_mean(query, scope, context)

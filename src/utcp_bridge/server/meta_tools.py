@@ -38,7 +38,7 @@ from utcp_bridge.late.records import dataclass
 from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import REQUESTER, ContentBlocks, Emit, JsonObject, Result, Tool, counted, is_object, large_reader
 from utcp_bridge.pipeline.reading import object_in
-from utcp_bridge.search.arguments import SEARCH_TOOLS_INPUT_SCHEMA
+from utcp_bridge.search.input_schema import SEARCH_TOOLS_INPUT_SCHEMA
 from utcp_bridge.search.memory import remembering
 from utcp_bridge.search.presentation import as_text
 from utcp_bridge.search.query import (

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 
 from utcp_bridge.auth.login.discovery import Challenge
-from utcp_bridge.auth.login.records import LoginKey, LoginRecord
 from utcp_bridge.auth.login.refusals import login_expired, login_needed
 from utcp_bridge.auth.token_requests import TokenRefusal, is_token, no_token, request_token, stale_at, words_of
 from utcp_bridge.errors import AuthRequired, UtcpError
@@ -24,6 +23,8 @@ from utcp_bridge.model import JsonObject
 
 if TYPE_CHECKING:
     import httpx2
+
+    from utcp_bridge.auth.login.records import LoginKey, LoginRecord
 
 __all__ = ["Holder", "Logins"]
 
@@ -177,6 +178,8 @@ class Logins:
 
     async def kept(self) -> list[tuple[str, LoginRecord]]:
         """Return every login of the store, by its key as text."""
+        from utcp_bridge.auth.login.records import LoginKey, LoginRecord  # models that most bridges never need
+
         found: list[tuple[str, LoginRecord]] = []
         for key in await self.store.keys():
             record = LoginRecord.of(await self.store.get(key)) if key.startswith(LoginKey.PREFIX) else None
@@ -212,6 +215,8 @@ class Logins:
         now = anyio.current_time()
         is_lasting = entry.record is not None and not entry.record.ended
         if again or not is_lasting or now - entry.read_at >= _READ_AGAIN:
+            from utcp_bridge.auth.login.records import LoginRecord  # see `kept`
+
             entry.record = LoginRecord.of(await self.store.get(str(key)))
             entry.read_at = now
             if entry.record is not None:
