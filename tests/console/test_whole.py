@@ -195,7 +195,11 @@ class OtherVersion:
         del seconds
         odd: list[Any] = [None, 1, "x", {}, {"name": 1}, {"time": "now"}, {"time": 1e300}, {"time": 1, "audit": 2}]
         more = [{"name": "m", "error": {"cause": 3}, "servers": [{}], "breakers": [{}, 4], "state": None}]
-        answers: dict[str, Any] = {"a": {asked["what"]: [*odd, *more], "number": "2"}, "b": {}, "c": {"calls": 5}}
+        answers: dict[str, Any] = {
+            "a": {asked["what"]: [*odd, *more], "number": "2"},
+            "b": {"savings": [1, [2], ["x", 3], [4.0, 5]]},
+            "c": {"calls": 5},
+        }
         return answers, ["<b>d</b>"]
 
 
@@ -209,7 +213,7 @@ async def test_what_another_version_says_is_shown_as_far_as_it_can_be_read() -> 
         manuals, calls = await whole.manuals(), await whole.calls(10)
         assert [one["name"] for one in manuals["manuals"]] == ["", "m"]
         assert [(one["time"], one["replica"]) for one in calls["calls"]] == [(1, "a")]
-        assert calls["number"] == 0
+        assert (calls["number"], calls["savings"]) == (0, [(4.0, 5)])
         page = render("manuals.html", {"may_log_in": False, **manuals}).decode()
         assert "<b>d</b>" not in page
         assert "&lt;b&gt;d&lt;/b&gt; gave no answer" in page

@@ -6,7 +6,7 @@ shown. What others say is read with care: they may run another version.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -251,5 +251,10 @@ def _call_of(said: JsonObject) -> JsonObject | None:
     return {**call, "audit": audit} if is_object(audit) else call
 
 
-def _pairs(value: Any) -> list[tuple[float, int]]:
-    return [(one[0], one[1]) for one in value if len(one) == 2] if isinstance(value, list | tuple) else []
+def _pairs(value: Any) -> Iterator[tuple[float, int]]:
+    for one in value if is_list(value) else ():
+        match one:
+            case [int() | float() as at, int() as size]:
+                yield at, size
+            case _:
+                pass
