@@ -20,8 +20,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from tests.support.traced_bridge import GIVEN, HEADERS, META, PARENT, TRACE, Peer, bridge, call, peer
 
-from utcp_bridge.telemetry.deciding import Deciding, Placed
-from utcp_bridge.telemetry.light_spans import LightSpan, Provider, Shape
+from utcp_bridge.telemetry.deciding import Deciding, TracePlace
+from utcp_bridge.telemetry.light_spans import LightProvider, LightSpan, SpanShape
 from utcp_bridge.telemetry.span_bytes import encoded
 
 LIMIT = "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"
@@ -126,15 +126,15 @@ def test_the_collector_receives_the_spans_that_the_sdk_would_send(tmp_path: Path
     assert all(one in text for one in ("tool_error", "rpc.response.status_code", "cancelled", "a=b", "é" * 200))
 
 
-def kept(environment: dict[str, str]) -> tuple[Provider, Kept]:
+def kept(environment: dict[str, str]) -> tuple[LightProvider, Kept]:
     exporter = Kept()
     resource = Resource({"service.name": "x"})
-    return Provider(environment, exporter, sampler=None, resource=resource, shutdown_on_exit=False), exporter
+    return LightProvider(environment, exporter, sampler=None, resource=resource, shutdown_on_exit=False), exporter
 
 
-def shape_of(provider: Provider, name: str = "n", value: str = "v") -> tuple[Any, Shape]:
+def shape_of(provider: LightProvider, name: str = "n", value: str = "v") -> tuple[Any, SpanShape]:
     lights = Deciding(provider).lights
-    return lights, Shape(lights.scope("s"), name, SpanKind.CLIENT, {"a": value}, "b", {"c": "1"})
+    return lights, SpanShape(lights.scope("s"), name, SpanKind.CLIENT, {"a": value}, "b", {"c": "1"})
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_processor_that_a_program_adds_sees_each_span() -> None:
 
 
 def test_a_sampler_that_the_bridge_does_not_know_has_no_light_spans() -> None:
-    provider = Provider({}, Kept(), sampler=ALWAYS_ON, shutdown_on_exit=False)
+    provider = LightProvider({}, Kept(), sampler=ALWAYS_ON, shutdown_on_exit=False)
     assert Deciding(provider).lights is None
     provider.shutdown()
 
@@ -173,7 +173,7 @@ VALUES = TEXT | st.booleans() | st.integers(-5, 2**62) | st.floats(allow_nan=Fal
 FLAGS = st.sampled_from([1, 3])
 PLACES: st.SearchStrategy[Any] = st.one_of(
     st.none(),
-    st.builds(lambda flags: Placed(f"00-{TRACE}-{PARENT}-{flags:02x}", is_remote=True), FLAGS),
+    st.builds(lambda flags: TracePlace(f"00-{TRACE}-{PARENT}-{flags:02x}", is_remote=True), FLAGS),
     st.builds(lambda far, flags: NonRecordingSpan(SpanContext(5, 6, far, TraceFlags(flags))), st.booleans(), FLAGS),
 )
 KEYS = st.sampled_from(["a", "b", "c", "d", "http.request.method", "server.port"])

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
-__all__ = ["Deciding", "Placed", "Unsampled", "place_of"]
+__all__ = ["Deciding", "TracePlace", "Unsampled", "place_of"]
 
 _PARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-(0[0-3])")
 """`traceparent` in the form of today (W3C Trace Context, section 3.2)."""
@@ -39,7 +39,7 @@ _RANDOM: Final = 0x02
 _SCOPE: Final = "utcp_bridge"
 
 
-class Placed(NonRecordingSpan):
+class TracePlace(NonRecordingSpan):
     """A place in a trace that a caller notes. `traceparent` is its text, and the ids are read when somebody asks."""
 
     def __init__(self, traceparent: str, *, is_remote: bool) -> None:
@@ -57,7 +57,7 @@ class Placed(NonRecordingSpan):
         return f"{type(self).__name__}({self.traceparent!r})"
 
 
-class Unsampled(Placed):
+class Unsampled(TracePlace):
     """The place of a request in a trace of which nothing is noted. `traceparent` is what upstreams receive."""
 
 
@@ -102,7 +102,7 @@ class Deciding:
     """What a tracer provider decides, as its sampler does; without one, that of the process."""
 
     unsampled: Final = Unsampled
-    placed: Final = Placed
+    placed: Final = TracePlace
     current_span: Final = staticmethod(trace.get_current_span)
     kinds: Final = trace.SpanKind
     scope: Final = _SCOPE
@@ -147,12 +147,12 @@ class Deciding:
         """Return a new trace that is not noted; None if the tracer has to begin one."""
         return None if self._ids is None or self._bound is None else self._ids.unsampled(self._bound)
 
-    def continued(self, traceparent: str) -> Placed | None:
+    def continued(self, traceparent: str) -> TracePlace | None:
         """Return the place in the trace of a caller. None: `traceparent` is not of the usual form."""
         found = _PARENT.fullmatch(traceparent) if self.is_usual else None
         if found is None:
             return None
-        return (Placed if found[1] in _SAMPLED else Unsampled)(traceparent, is_remote=True)
+        return (TracePlace if found[1] in _SAMPLED else Unsampled)(traceparent, is_remote=True)
 
     def continues(self, traceparent: bytes) -> bool:
         """Continue the trace of a caller in this task. False: `traceparent` is not of the usual form."""

@@ -240,12 +240,12 @@ def _resource(environment: Mapping[str, str]) -> Any:
 def _start_traces(environment: Mapping[str, str]) -> Callable[[], None]:
     from opentelemetry import trace
 
-    from utcp_bridge.telemetry.light_spans import Provider
+    from utcp_bridge.telemetry.light_spans import LightProvider
     from utcp_bridge.telemetry.span_bytes import SpanExporter
 
     if trace_context.is_of_sdk(trace.get_tracer_provider()):
         return _nothing
-    provider = Provider(environment, SpanExporter(), resource=_resource(environment), shutdown_on_exit=False)
+    provider = LightProvider(environment, SpanExporter(), resource=_resource(environment), shutdown_on_exit=False)
     trace.set_tracer_provider(provider)
 
     def end() -> None:

@@ -1,7 +1,7 @@
 """Spans of hot calls that cost little: a few references while the call runs, and bytes in the thread that sends them.
 
 OpenTelemetry's SDK makes about ten objects for each span, asks its sampler, and checks each attribute. Here all that
-is the same in each call of a tool is written once (`Shape`), and a span keeps what differs: its ids and times, one
+is the same in each call of a tool is written once (`SpanShape`), and a span keeps what differs: its ids and times, one
 text, and what an error adds. It goes through the SDK's own batch processor and exporter, so queue, batches, limits,
 retries and the variables OTEL_BSP_* and OTEL_EXPORTER_OTLP_* are theirs.
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from random import getrandbits
 from time import time_ns
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
@@ -23,21 +23,22 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from utcp_bridge.telemetry.deciding import Placed, place_of
+from utcp_bridge.telemetry.deciding import TracePlace, place_of
 from utcp_bridge.telemetry.otlp import attribute_bytes, head_bytes, part
 from utcp_bridge.telemetry.trace_context import request_attributes
 
-__all__ = ["LightSpan", "Lights", "Provider", "Scope", "Shape"]
+__all__ = ["LightProvider", "LightSpan", "Lights", "Scope", "SpanShape"]
 
 _MAX_ATTRIBUTES: Final = 128
 """As in the SDK."""
 _MAX_REQUESTS: Final = 256
 _REQUESTS: Final[dict[tuple[str, str], tuple[bytes, Mapping[str, Any]]]] = {}
 """What spans say of requests, by method and origin."""
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _SAMPLED: Final = SimpleNamespace(trace_flags=SimpleNamespace(sampled=True))
 
 
-class Provider(TracerProvider):
+class LightProvider(TracerProvider):
     """The bridge's own provider: it has the place where light spans go, and who else sees spans."""
 
     def __init__(self, environment: Mapping[str, str], exporter: Any, **options: Any) -> None:
@@ -71,13 +72,13 @@ def _is_about_spans(variable: str) -> bool:
 class Scope:
     """The tracer of which light spans are."""
 
-    def __init__(self, name: str, provider: Provider) -> None:
+    def __init__(self, name: str, provider: LightProvider) -> None:
         self.provider: Final = provider
         self.take: Final = provider.take
         self.instrumentation: Final = InstrumentationScope(name, "")
 
 
-class Shape:
+class SpanShape:
     """What spans of the same tool have in common. `varying` is the name of the one attribute that differs.
 
     It comes behind `before`, and in front of `after`.
@@ -125,7 +126,7 @@ class LightSpan(Span):
     links: list[Link] | None = None
 
     def __init__(
-        self, shape: Shape, varying: str, trace: str, parent: str, flags: str, *, is_parent_remote: bool
+        self, shape: SpanShape, varying: str, trace: str, parent: str, flags: str, *, is_parent_remote: bool
     ) -> None:
         self.shape, self.varying, self.trace, self.parent, self.flags = shape, varying, trace, parent, flags
         self.is_parent_remote = is_parent_remote
@@ -236,7 +237,7 @@ class LightSpan(Span):
 class Lights:
     """Begins light spans, where they may be."""
 
-    def __init__(self, provider: Provider, ids: Any) -> None:
+    def __init__(self, provider: LightProvider, ids: Any) -> None:
         self._provider = provider
         self._new_trace = ids.generate_trace_id
         self._root_flags = "03" if ids.is_trace_id_random() else "01"
@@ -245,7 +246,19 @@ class Lights:
         """Return the scope of this name."""
         return Scope(name, self._provider)
 
-    def begin(self, shape: Shape, varying: str, above: Span | None) -> LightSpan | None:
+    @staticmethod
+    def shape(
+        scope: Scope,
+        name: str,
+        kind: SpanKind,
+        before: Mapping[str, str],
+        varying: str,
+        after: Mapping[str, str] = _NONE,
+    ) -> SpanShape:
+        """Return what spans of a tool have in common."""
+        return SpanShape(scope, name, kind, before, varying, after)
+
+    def begin(self, shape: SpanShape, varying: str, above: Span | None) -> LightSpan | None:
         """Begin a span below another one, or a new trace below none. None: the SDK has to begin it.
 
         A trace that begins has been decided about already (`Deciding.root`).
@@ -254,7 +267,7 @@ class Lights:
             return None
         if type(above) is LightSpan:
             return LightSpan(shape, varying, above.trace, above.ident, above.flags, is_parent_remote=False)
-        if type(above) is Placed:
+        if type(above) is TracePlace:
             text = above.traceparent
             return LightSpan(shape, varying, text[3:35], text[36:52], text[53:], is_parent_remote=above.is_remote)
         ids = None if above is None else above.get_span_context()

@@ -157,10 +157,8 @@ class Attempts:
         span.end()
 
     def _light(self, decided: Deciding) -> Any:
-        from utcp_bridge.telemetry.light_spans import Shape
-
         scope = decided.lights.scope(decided.scope)
-        return Shape(scope, self._name, decided.kinds.CLIENT, self._attributes, self._varying)
+        return decided.lights.shape(scope, self._name, decided.kinds.CLIENT, self._attributes, self._varying)
 
 
 async def served(name: str, tool: str, work: Callable[[], Awaitable[T]]) -> T:

@@ -16,8 +16,8 @@ from opentelemetry.propagate import extract
 from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, set_span_in_context
 
 if TYPE_CHECKING:
-    from utcp_bridge.telemetry.deciding import Placed
-    from utcp_bridge.telemetry.light_spans import Lights, Scope, Shape
+    from utcp_bridge.telemetry.deciding import TracePlace
+    from utcp_bridge.telemetry.light_spans import Lights, Scope, SpanShape
 
 __all__ = ["ServerSpans"]
 
@@ -33,14 +33,14 @@ class ServerSpans:
     """Makes the spans of requests, if the tracer provider of the process is one of an OpenTelemetry SDK."""
 
     def __init__(self) -> None:
-        from utcp_bridge.telemetry.deciding import Deciding, Placed, Unsampled
+        from utcp_bridge.telemetry.deciding import Deciding, TracePlace, Unsampled
 
         self._deciding: Final = Deciding()
         self._tracer: Final = self._deciding.tracer(_SCOPE)
-        self._placed, self._unsampled = Placed, Unsampled
+        self._placed, self._unsampled = TracePlace, Unsampled
         self._lights: Final[Lights | None] = self._deciding.lights
         self._scope: Final = None if self._lights is None else self._lights.scope(_SCOPE)
-        self._shapes: Final[dict[tuple[str, str | None, str], Shape]] = {}
+        self._shapes: Final[dict[tuple[str, str | None, str], SpanShape]] = {}
 
     async def served(
         self, ctx: ServerRequestContext[None, Any], serve: Callable[[Any, Any], Awaitable[Any]], call_next: Any
@@ -84,7 +84,7 @@ class ServerSpans:
             deciding.leave(token)
             span.end()
 
-    def _stated(self, meta: Mapping[str, Any]) -> Placed | Context | None:
+    def _stated(self, meta: Mapping[str, Any]) -> TracePlace | Context | None:
         """Return the trace that the `_meta` of a request carries; None if it carries none that is valid."""
         stated = meta.get("traceparent")
         if type(stated) is str and "tracestate" not in meta:
@@ -104,7 +104,7 @@ class ServerSpans:
         name = (ctx.params or {}).get("name")
         target = name if isinstance(name, str) and name else None
         if self._lights is not None and self._scope is not None:
-            shape = self._shape(self._scope, ctx.method, target, ctx.protocol_version)
+            shape = self._shape(self._lights, self._scope, ctx.method, target, ctx.protocol_version)
             light = self._lights.begin(shape, str(ctx.request_id), above)
             if light is not None:
                 return light
@@ -114,14 +114,12 @@ class ServerSpans:
         span: Span = self._tracer.start_span(_title(ctx.method, target), parent, SpanKind.SERVER, attributes)
         return span
 
-    def _shape(self, scope: Scope, method: str, name: Any, version: str) -> Shape:
+    def _shape(self, lights: Lights, scope: Scope, method: str, name: Any, version: str) -> SpanShape:
         key = method, name, version
         if (known := self._shapes.get(key)) is not None:
             return known
-        from utcp_bridge.telemetry.light_spans import Shape
-
         before, after = _attributes(method, name, version)
-        made = Shape(scope, _title(method, name), SpanKind.SERVER, before, _ID, after)
+        made = lights.shape(scope, _title(method, name), SpanKind.SERVER, before, _ID, after)
         if name is None or len(name) <= _MAX_NAME:
             if len(self._shapes) >= _MAX_SHAPES:
                 self._shapes.clear()
