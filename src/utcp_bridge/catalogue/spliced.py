@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 import orjson
 
-from utcp_bridge.model import JsonObject, WrittenValue, is_object
+from utcp_bridge.model import JsonObject, WrittenValue, is_list, is_object
 
 __all__ = ["SPLICED_FROM", "ListedTools", "SplicedText", "spliced", "spliced_message"]
 
@@ -76,22 +76,21 @@ class ListedTools(list[JsonObject]):
 
 def spliced(result: Any) -> Any:
     """Return a result for orjson, with what is known of its large parts as bytes; `result` itself if it has none."""
-    if not isinstance(result, dict):
+    if not is_object(result):
         return result
-    parts: JsonObject = result
-    content: Any = parts.get("content")
-    if not isinstance(content, list):
-        tools: Any = parts.get("tools")
-        is_kept = isinstance(tools, ListedTools) and tools.data is not None
-        return {**parts, "tools": orjson.Fragment(tools.data)} if is_kept else parts
-    blocks: list[Any] = content
-    if len(blocks) == 1 and isinstance(blocks[0], dict) and type(blocks[0].get("text")) is str:
-        return parts  # most results: one text that is not spliced
-    for number, block in enumerate(blocks[:_LOOKED_AT]):
-        text = block.get("text") if isinstance(block, dict) else None
+    content: Any = result.get("content")
+    if not is_list(content):
+        tools: Any = result.get("tools")
+        if isinstance(tools, ListedTools) and tools.data is not None:
+            return {**result, "tools": orjson.Fragment(tools.data)}
+        return result
+    if len(content) == 1 and is_object(content[0]) and type(content[0].get("text")) is str:
+        return result  # most results: one text that is not spliced
+    for number, block in enumerate(content[:_LOOKED_AT]):
+        text = block.get("text") if is_object(block) else None
         if isinstance(text, SplicedText):
-            return _with_parts(parts, blocks, number, text)
-    return parts
+            return _with_parts(result, content, number, text)
+    return result
 
 
 def _with_parts(result: JsonObject, blocks: list[Any], number: int, text: SplicedText) -> JsonObject:
@@ -105,6 +104,6 @@ def _with_parts(result: JsonObject, blocks: list[Any], number: int, text: Splice
 
 def spliced_message(message: Any) -> Any:
     """Return a message for orjson: that of `spliced`, if it is the response of a result."""
-    result = message.get("result") if isinstance(message, dict) else None
+    result = message.get("result") if is_object(message) else None
     parts = spliced(result)
     return message if parts is result else {**message, "result": parts}

@@ -47,12 +47,9 @@ def in_order(result: JsonObject, stamp: JsonObject | None) -> JsonObject | None:
 
 def _one_text(content: Any) -> list[JsonObject] | None:
     """Return the content of most results, which is one block of text; None if it is something else."""
-    if isinstance(content, list) and len(content) == 1:
-        block: Any = content[0]
-        if isinstance(block, dict) and len(block) == 2 and block.get("type") == "text":
-            text: Any = block.get("text")
-            if isinstance(text, str):
-                return [{"text": text, "type": "text"}]
+    block = content[0] if is_list(content) and len(content) == 1 else None
+    if is_object(block) and len(block) == 2 and block.get("type") == "text" and isinstance(block.get("text"), str):
+        return [{"text": block["text"], "type": "text"}]
     return None
 
 

@@ -107,18 +107,17 @@ def hot_request(  # noqa: PLR0911 - every request passes here, and calls of func
     message: Any, known: KnownMeta | None = None
 ) -> HotRequest | None:
     """Return a message as a request, if its shape is plain."""
-    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+    if not is_object(message) or message.get("jsonrpc") != "2.0":
         return None
-    fields: JsonObject = message
-    ident: Any = fields.get("id")
-    method, params = fields.get("method"), fields.get("params")
-    if not isinstance(method, str) or len(fields) != (3 if params is None else 4):
+    ident: Any = message.get("id")
+    method, params = message.get("method"), message.get("params")
+    if not isinstance(method, str) or len(message) != (3 if params is None else 4):
         return None
     if not (len(ident) <= _MAX_ID if isinstance(ident, str) else is_plain_id(ident)):
         return None
     if params is None:
         return HotRequest(ident, method, None) if method in _WITHOUT_PARAMS else None
-    if not isinstance(params, dict) or not _has_plain_params(method, params):
+    if not is_object(params) or not _has_plain_params(method, params):
         return None
     request, meta = HotRequest(ident, method, params), params.get("_meta", _ABSENT)
     if meta is _ABSENT:
