@@ -61,6 +61,8 @@ TUNED, HELD_BACK = (1, 2, 3, 4), (5, 6, 7, 8, 21, 22)
 MEMORIES = ((1, 0.0), (1, 0.3), (5, 0.0), (5, 0.3))
 """The most queries of each tool, and the share of wrong ones."""
 DIMENSIONS = 384
+DAY = 86_400.0
+"""Seconds for the vectors of all questions: a busy machine must not change what is measured."""
 BEGIN, END = "<!-- search -->", "<!-- end of search -->"
 """What is between these lines of a page is replaced."""
 
@@ -321,7 +323,7 @@ def report_memory(tools: Mapping[str, Tool], queries: Queries, seeds: Sequence[i
 
 async def with_vectors(tools: Iterable[Tool], model: Path, cache: Path) -> SemanticStrategy:
     """The search by meaning with the model of a folder. Vectors of tools are kept in `cache`."""
-    strategy = SemanticStrategy(create_strategy(), KeptVectors(LocalScorer(model)), seconds=600, cache=cache)
+    strategy = SemanticStrategy(create_strategy(), KeptVectors(LocalScorer(model)), seconds=DAY, cache=cache)
     strategy.add(tools)
     started = time.process_time()
     await strategy.index()
@@ -355,7 +357,7 @@ def measure_vectors(folder: Path, size: int) -> tuple[tuple[float, float], tuple
     """p50 and p99 in ms of CPU that vectors add to the words of a query: without a memory, and with a full one."""
     tools = _grown(list(load_tools(folder).values()), size)
     asked = [record["q"] for records in load_queries(folder, 50).values() for record in records]
-    words, strategy = create_strategy(), SemanticStrategy(create_strategy(), DrawnVectors(), seconds=600)
+    words, strategy = create_strategy(), SemanticStrategy(create_strategy(), DrawnVectors(), seconds=DAY)
     words.add(tools)
     strategy.add(tools)
     anyio.run(strategy.index)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from utcp_bridge.search import lexical
 from utcp_bridge.search.lexical import MEMORY_SHARE, Bm25Strategy
 from utcp_bridge.search.memory import (
     MAX_TERMS,
@@ -19,6 +20,14 @@ from utcp_bridge.search.memory import (
 )
 
 WORDS = st.lists(st.sampled_from(["sunny", "weather", "mail", "send", "invoice", "letter", "zebra"]), min_size=1)
+
+
+@pytest.fixture(scope="module")
+def shallow():
+    """Lets few tools be taken by text, so that small examples look up others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lexical, "_DEEPER", 0)
+        yield
 
 
 def strategy_of(tools):
@@ -101,7 +110,7 @@ def test_without_lessons_the_ranking_is_that_of_the_words(mail_tools_of_session,
     WORDS,
     st.integers(1, 4),
 )
-def test_a_short_list_is_the_beginning_of_a_long_one(mail_tools_of_session, lessons, query, limit):
+def test_a_short_list_is_the_beginning_of_a_long_one(shallow, mail_tools_of_session, lessons, query, limit):
     strategy, memory, asked = strategy_of(mail_tools_of_session), SearchMemory(max_tools=3), " ".join(query)
     for tool, words in lessons:
         memory.learn(tool, words, 0.0)

@@ -35,6 +35,8 @@ MEMORY_WEIGHT: Final = 2.5
 """The weight of the field of remembered words."""
 CALLED_BEFORE: Final = 0.05
 """The part of its own text score that a tool gets in addition if it was asked for with a word of the query before."""
+_DEEPER: Final = 100
+"""With a memory, this number of tools more is taken by text. It leaves few of the others a chance."""
 _FEW_REMEMBERED: Final = 100
 """Remembered tools below which their number says little about how common a word is in searches."""
 MEMORY_SHARE: Final = 0.9
@@ -118,8 +120,9 @@ class Bm25Strategy:
         with self._lock:
             within = self._within(tags, providers, accept)
             found = query_terms(query[:_MAX_QUERY], self._index)
-            scores = best(found, limit, within=within)
-            if (memory := REMEMBERED.get()) is not None:
+            memory = REMEMBERED.get()
+            scores = best(found, limit if memory is None else limit + _DEEPER, within=within)
+            if memory is not None:
                 self._add_remembered(memory, query, found, scores, limit, within)
             self._lift_names(query, scores, within)
             ranked = sorted(
@@ -151,7 +154,8 @@ class Bm25Strategy:
     ) -> None:
         """Add what earlier searches of the client say, as one more field of each tool, within `MEMORY_SHARE`.
 
-        Of the tools that are not among the `limit` best by text, only those that may get there are looked up.
+        `scores` has the `limit + _DEEPER` best tools by text. Of the others, only those that may become one of the
+        `limit` best are looked up.
         """
         gains = self._gains(memory, query, within)
         if not gains:
@@ -162,15 +166,13 @@ class Bm25Strategy:
             return min(gains[slot] + CALLED_BEFORE * text, most)
 
         others = gains.keys() - scores.keys()
-        if len(scores) >= limit:
-            lasting = nlargest(limit, scores.values())[-1]  # no other tool has a better text
-            raised = (text + gain(slot, text) if slot in gains else text for slot, text in scores.items())
-            least = nlargest(limit, raised)[-1]
-            others = {slot for slot in others if lasting + gain(slot, lasting) >= least}
-            scores |= best(found, len(others), within=others) if others else {}
-        for slot in others | (gains.keys() & scores.keys()):
-            text = scores.get(slot, 0.0)
-            scores[slot] = text + gain(slot, text)
+        last = min(scores.values()) if len(scores) >= limit + _DEEPER else 0.0  # no other tool has a better text
+        scores |= {slot: text + gain(slot, text) for slot, text in scores.items() if slot in gains}
+        needed = nlargest(limit, scores.values())[-1] - last if len(scores) >= limit else 0.0
+        if most >= needed:
+            others = {slot for slot in others if gains[slot] + CALLED_BEFORE * last >= needed}
+            texts = best(found, len(others), within=others) if others and last else {}
+            scores |= {slot: (text := texts.get(slot, 0.0)) + gain(slot, text) for slot in others}
 
     def _gains(self, memory: SearchMemory, query: str, within: set[int] | None) -> dict[int, float]:
         """Return what the words of a query add to the tools that were asked for with them."""
