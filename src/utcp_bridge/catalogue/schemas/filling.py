@@ -558,7 +558,8 @@ def _prepare_keywords(schema: JsonObject, whole: JsonObject, *, is_output: bool)
 
 
 def _prepare_members(prepared: PreparedSchema, *, is_output: bool) -> None:
-    members, leaves, inner = list(_members_of(prepared.schema, is_output=is_output)), dict[_Place, PreparedSchema](), []
+    members = list(_members_of(prepared.schema, is_output=is_output))
+    leaves, inner = dict[_Place, PreparedSchema](), list[_Member]()
     for one in members:
         leaf = one.leaf
         if leaf is None:
