@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 __all__ = ["dataclass"]
 
@@ -40,12 +40,13 @@ def _slots_of(kind: _Kind, options: Mapping[str, bool]) -> list[str] | None:
     """Return the names of the fields that the class adds; None if only the standard library can make it."""
     if not options.get("slots") or not options.keys() <= _OPTIONS or not vars(kind).keys().isdisjoint(_NEVER_OWN):
         return None
-    names = []
-    for name, note in vars(kind).get("__annotations__", {}).items():
+    names: list[str] = []
+    notes: dict[str, Any] = vars(kind).get("__annotations__", {})
+    for name, note in notes.items():
         if not isinstance(note, str) or note.startswith(("InitVar", "KW_ONLY", "typing.", "dataclasses.")):
             return None
-        value = vars(kind).get(name)
-        if isinstance(value, dataclasses.Field) and not value.init and value.default is not dataclasses.MISSING:
+        value: Any = vars(kind).get(name)
+        if _is_field(value) and not value.init and value.default is not dataclasses.MISSING:
             return None
         if not note.startswith("ClassVar"):
             names.append(name)
@@ -81,7 +82,8 @@ class _Late:
     def write(self, names: tuple[str, ...]) -> None:
         """Let the standard library write these attributes. It does so for a class of its own, which is dropped."""
         options = self._options if names is _OF_VALUES else {**self._options, "repr": False, "eq": False}
-        made = vars(dataclasses.dataclass(**options)(_with_body(self.kind, self._written())))
+        model: Any = dataclasses.dataclass(**options)(_with_body(self.kind, self._written()))
+        made = dict[str, Any](model.__dict__)
         for name in names:
             if name in vars(self.kind):
                 type.__setattr__(self.kind, name, made[name])
@@ -118,7 +120,8 @@ class _Late:
         def refuse(one: Any, name: str, *value: Any) -> None:
             if type(one) is self.kind or name in self.kind.__dataclass_fields__:
                 raise dataclasses.FrozenInstanceError(f"cannot {what} field {name!r}")
-            getattr(super(self.kind, one), method)(name, *value)
+            above = cast("Any", super(self.kind, one))
+            getattr(above, method)(name, *value)
 
         return refuse
 
@@ -145,6 +148,10 @@ def _with_body(kind: _Kind, body: dict[str, Any]) -> _Kind:
     return made
 
 
+def _is_field(value: Any) -> bool:
+    return isinstance(value, dataclasses.Field)
+
+
 def _has_fields(kind: _Kind) -> bool:
     return any("__dataclass_fields__" in vars(base) for base in kind.__mro__[1:])
 
@@ -156,12 +163,12 @@ def _own_fields(written: Mapping[str, Any], names: list[str]) -> list[tuple[str,
     """
     found: list[tuple[str, Any]] = []
     for name in names:
-        value = written.get(name, dataclasses.MISSING)
-        if isinstance(value, dataclasses.Field):
+        value: Any = written.get(name, dataclasses.MISSING)
+        if _is_field(value):
             if not value.init or value.kw_only is True:
                 return None
             value = value.default if value.default_factory is dataclasses.MISSING else value
-        is_mutable = value is not dataclasses.MISSING and type(value).__hash__ is None
+        is_mutable: bool = value is not dataclasses.MISSING and type(value).__hash__ is None
         is_late = value is dataclasses.MISSING and found and found[-1][1] is not dataclasses.MISSING
         if is_mutable or is_late:
             return None
@@ -176,10 +183,11 @@ def _init_of(kind: _Kind, fields: list[tuple[str, Any]], *, is_frozen: bool) -> 
         "_late_set": object.__setattr__,
         "_late_": dataclasses.MISSING,
     }
-    heads, lines = ["self"], []
+    heads: list[str] = ["self"]
+    lines: list[str] = []
     for name, default in fields:
         value = name
-        if isinstance(default, dataclasses.Field):
+        if _is_field(default):
             scope[f"_late_make_{name}"] = default.default_factory
             heads.append(f"{name}=_late_")
             value = f"_late_make_{name}() if {name} is _late_ else {name}"
