@@ -57,7 +57,7 @@ class _StandInLoader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         before = dict(vars(module))
         name, make = _STAND_INS[module.__name__]
-        stand_in = make()
+        stand_in: Any = make()
 
         def importing(wanted: str, *rest: Any) -> Any:
             return stand_in if wanted == name else builtins.__import__(wanted, *rest)
@@ -70,7 +70,7 @@ class _StandInLoader(SourceFileLoader):
             vars(module).update(before)
             super().exec_module(module)
         vars(module)["__builtins__"] = builtins
-        vars(stand_in).pop("_at_import", None)
+        stand_in.__dict__.pop("_at_import", None)
 
 
 class _Attr(SimpleNamespace):
