@@ -263,7 +263,8 @@ class SemanticStrategy:
                 break  # the words rank an exact name first
             scores[hit.tool.qualified_name] += _EXACT
         ranked = sorted((-score, name) for name, score in scores.items())[:limit]
-        return [Hit(self._tools[name][0], max(score / ranked[0][0], _LEAST)) for score, name in ranked]
+        best = ranked[0][0] if ranked else 0.0  # 0 if there is only one candidate
+        return [Hit(self._tools[name][0], max(score / best, _LEAST) if best else 1.0) for score, name in ranked]
 
     def _remembered(self) -> Mixture | None:
         """Return the rows of the tools that the client called after a search, with the means of these searches."""
