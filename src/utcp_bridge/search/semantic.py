@@ -61,7 +61,7 @@ _CLOSENESS: Final = 0.6
 """The part of a tool's nearness to its neighbours by which its cosine is lessened."""
 _LEAST: Final = 0.001
 """The score of the last candidate."""
-_MOST_MIXED: Final = 1.5
+_MOST_MIXED: Final = 0.8
 """The weight of the mean of many past searches in the vector of a tool, whose own vector weighs 1."""
 _FEW_LESSONS: Final = 2.0
 """The number of searches whose mean has half of that weight."""
