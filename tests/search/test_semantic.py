@@ -142,7 +142,11 @@ async def test_the_score_by_words_and_a_share_of_that_by_vectors_are_added(strat
 
 
 def _cosine(query, strategy, name):
-    one, two = embed(query), embed(_text_of(strategy._tools[name][0]))
+    return _cosine_of(query, _text_of(strategy._tools[name][0]))
+
+
+def _cosine_of(first, second):
+    one, two = embed(first), embed(second)
     return sum(x * y for x, y in zip(one, two, strict=True)) / math.hypot(*one) / math.hypot(*two)
 
 
@@ -165,6 +169,21 @@ async def test_filters_hold_for_tools_found_by_meaning_too(strategy):
     assert names(strategy.search(query, tags=["cleaning"])) == ["wash"]
     assert names(strategy.search(query, accept=lambda tool: tool.name == "rent_yacht")) == ["rent_yacht"]
     assert len(strategy.search(query, limit=1)) == 1
+
+
+async def test_among_many_tools_scores_are_ordered_and_filters_hold(strategy, make_tool):
+    words = [word for number in range(130) if _cosine_of(word := f"w{number}", "sloop (parts): []") == 0]
+    strategy.add([make_tool(f"parts.{word}", f"{word} {word} {word}") for word in words])
+    strategy.add([make_tool("parts.general", " ".join(words))])
+    with anyio.fail_after(60):
+        await strategy.index()
+        await strategy.prepare(["sloop"])
+    assert strategy._vectors.spread > 0
+    found = strategy.search("sloop", limit=200)
+    assert "rent_yacht" in names(found)
+    assert [hit.score for hit in found] == sorted((hit.score for hit in found), reverse=True)
+    assert all(0 < hit.score <= 1 for hit in found)
+    assert {hit.tool.manual for hit in strategy.search("sloop", providers=["garage"])} == {"garage"}
 
 
 async def test_an_exact_name_stays_first(strategy):

@@ -55,6 +55,41 @@ def test_vectors_of_another_length_are_like_nothing():
     assert VectorTable().cosines([1.0]) is None
 
 
+def axes(number):
+    """A vector on an axis of its own."""
+    return [0.0 if axis != number else 1.0 for axis in range(200)]
+
+
+def test_a_row_that_is_near_to_many_is_close_and_few_rows_are_not_measured():
+    table = table_of([axes(number) for number in range(1, 99)])
+    table.measure()
+    assert table.spread == 0.0
+    assert not table.closeness().any()
+    table.add([b"general"], [[1.0] * 200])
+    table.add([b"%d" % number for number in range(100, 170)], [axes(number) for number in range(100, 170)])
+    table.measure()
+    closeness = table.closeness()
+    assert table.spread > 0.0
+    assert closeness.argmax() == table.row_of(b"general")
+    assert math.isclose(
+        closeness[0], 1 / math.sqrt(200) / 2, abs_tol=1e-4
+    )  # one of its two neighbours is the general row
+    table.add([b"later"], [axes(190)])
+    assert math.isclose(table.closeness()[-1], closeness.mean(), rel_tol=1e-5)
+    table.keep({b"general", b"later"})
+    assert len(table.closeness()) == len(table) == 2
+
+
+def test_a_mixture_replaces_the_cosines_of_its_rows_only():
+    table = table_of([[1.0, 0.0], [0.0, 1.0]])
+    query = table.unit([0.0, 1.0])
+    cosines = table.cosines(query)
+    table.mixture([digest_of("m", "0")], table.unit([0.0, 2.0]).reshape(1, 2), [1.0]).put(cosines, query)
+    assert cosines.tolist() == pytest.approx([math.sqrt(0.5), 1.0])
+    assert table.mixture([digest_of("m", "0")], table.unit([1.0]).reshape(1, 1), [1.0]) is None
+    assert table.mixture([], table.unit([1.0, 0.0]).reshape(1, 2), []) is None
+
+
 @given(st.lists(NUMBERS, min_size=1, max_size=6))
 def test_a_file_gives_back_what_is_wanted(tmp_path_factory, rows):
     path = cache_file(tmp_path_factory.mktemp("kept"), "m")

@@ -61,7 +61,7 @@ _CLOSENESS: Final = 0.6
 """The part of a tool's nearness to its neighbours by which its cosine is lessened."""
 _LEAST: Final = 0.001
 """The score of the last candidate."""
-_MOST_MIXED: Final = 1.5
+_MOST_MIXED: Final = 0.8
 """The weight of the mean of many past searches in the vector of a tool, whose own vector weighs 1."""
 _FEW_LESSONS: Final = 2.0
 """The number of searches whose mean has half of that weight."""
@@ -263,7 +263,8 @@ class SemanticStrategy:
                 break  # the words rank an exact name first
             scores[hit.tool.qualified_name] += _EXACT
         ranked = sorted((-score, name) for name, score in scores.items())[:limit]
-        return [Hit(self._tools[name][0], max(score / ranked[0][0], _LEAST)) for score, name in ranked]
+        best = ranked[0][0] if ranked else 0.0  # 0 if there is only one candidate
+        return [Hit(self._tools[name][0], max(score / best, _LEAST) if best else 1.0) for score, name in ranked]
 
     def _remembered(self) -> Mixture | None:
         """Return the rows of the tools that the client called after a search, with the means of these searches."""
