@@ -30,20 +30,28 @@ def head(name, length, text, order, others, space=b" "):
     return data + b"{}", data.find(b"\r\n\r\n")
 
 
+def spaces(length, text, _order, _others, space):
+    """Return whether spaces come before the values. A shape takes them as a part of the form, the expression does not."""
+    return [(space + value).startswith(b" ") for value in (length, text or b"")]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
 def test_a_shape_reads_what_the_expression_splits(kind, data):
     split, options, name, texts = KINDS[kind]
     text = st.sampled_from([None, *texts, b"", b" z", b"z ", b"a\nb", b"a\x00", b"\xe9", b"t" * 201])
     parts = st.tuples(LENGTHS, text, st.integers(0, 1), OTHERS, st.sampled_from([b" ", b""]))
-    first, end = head(name, *data.draw(parts))
+    drawn = data.draw(parts)
+    first, end = head(name, *drawn)
     key, *values = split(first, end)
     if values[0] is None:
         return
     shape = HeadShape(first, end, *options)
     assert shape.read(first, end) == tuple(values)
     for _ in range(3):
-        other, its_end = head(name, *data.draw(parts))
+        its_parts = data.draw(parts)
+        other, its_end = head(name, *its_parts)
         its_key, *its_values = split(other, its_end)
         expected = tuple(its_values) if its_key == key and its_values[0] is not None else None
-        assert shape.read(other, its_end) == expected
+        read = shape.read(other, its_end)
+        assert read == expected or (read is None and spaces(*its_parts) != spaces(*drawn))
