@@ -223,9 +223,9 @@ def test_settings_are_taken_over_and_those_that_cannot_be_are_named(home: Path) 
             host.listen()
         assert narrow.own_tools() == ["a_t", "a_u"]
         narrow.listen()
-        settings = {"profiles": {"p": {"names": ["a.t"]}}, "max_sessions": 5}
+        settings = {"profiles": {"p": {"names": ["a.t"]}}, "max_connections": 50}
         write(path, entry("a", "t", "u"), entry("b"), bridge=settings)
-        bridge.logged("These changes take effect at the next start: server.max_sessions.")
+        bridge.logged("These changes take effect at the next start: server.max_connections.")
         narrow.hears(CHANGED)
         assert narrow.own_tools() == ["a_t"]
         assert "a_u" in narrow.call("a_u")
@@ -338,7 +338,7 @@ def test_what_reload_says_without_a_bridge_and_with_several(home: Path) -> None:
         stale = {"pid": 9, "parent": 1, "sources": ["x"], "socket": "a\0b"}
         (home / "settings/utcp-bridge/running/9.json").write_text(json.dumps(stale))
         assert bridge.reload()[0] == 0, "what a killed one left is not in the way"
-        write(first, entry("a"), bridge={"max_sessions": 7})
+        write(first, entry("a"), bridge={"max_connections": 70})
         assert bridge.reload()[:2] == (0, "Nothing changes before the next start.\n")
     ended = bridge.reload()[2]
     assert "No bridge of this user runs. Start one with `utcp-bridge serve`." in ended

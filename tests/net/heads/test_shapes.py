@@ -31,7 +31,7 @@ def head(name, length, text, order, others, space=b" "):
 
 
 def spaces(length, text, _order, _others, space):
-    """Return whether spaces come before the values. A shape takes them as a part of the form, the expression does not."""
+    """Return whether spaces come before the values. For a shape they belong to the form, for the expression not."""
     return [(space + value).startswith(b" ") for value in (length, text or b"")]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from utcp_bridge.errors import AuthRequired, LoginFailed
+from utcp_bridge.late.records import dataclass
 from utcp_bridge.urls import bare_url
 
 __all__ = [
