@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -59,12 +59,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["tone"] = _tone
-    made.filters["ticks"] = _with_code
-    made.filters["pretty"] = _pretty
-    made.filters["clock"] = _clock
-    made.filters["seconds"] = _seconds
-    made.filters["apart"] = _apart
+    filters: dict[str, Callable[..., Any]] = made.filters
+    filters["tone"] = _tone
+    filters["ticks"] = _with_code
+    filters["pretty"] = _pretty
+    filters["clock"] = _clock
+    filters["seconds"] = _seconds
+    filters["apart"] = _apart
     return made
 
 

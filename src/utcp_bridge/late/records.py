@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 __all__ = ["dataclass"]
 
@@ -37,7 +37,7 @@ def _slots_of(kind: _Kind, options: Mapping[str, bool]) -> list[str] | None:
     """Return the names of the fields that the class adds; None if only the standard library can make it."""
     if not options.get("slots") or not options.keys() <= _OPTIONS or not vars(kind).keys().isdisjoint(_NEVER_OWN):
         return None
-    names = []
+    names: list[str] = []
     for name, note in vars(kind).get("__annotations__", {}).items():
         if not isinstance(note, str) or note.startswith(("InitVar", "KW_ONLY", "typing.", "dataclasses.")):
             return None
@@ -72,10 +72,11 @@ class _Late:
     def write(self, names: tuple[str, ...]) -> None:
         """Let the standard library write these attributes. It does so for a class of its own, which is dropped."""
         options = self._options if names is _OF_VALUES else {**self._options, "repr": False, "eq": False}
-        made = vars(dataclasses.dataclass(**options)(_with_body(self.kind, dict(self._written))))
+        decorate: Any = dataclasses.dataclass(**options)
+        made: _Kind = decorate(_with_body(self.kind, dict(self._written)))
         for name in names:
             if name in vars(self.kind):
-                type.__setattr__(self.kind, name, made[name])
+                type.__setattr__(self.kind, name, vars(made)[name])
 
     def _first(self, name: str) -> Callable[..., Any]:
         """Return what is called in place of a method until it is written."""
@@ -93,7 +94,7 @@ class _Late:
         def refuse(one: Any, name: str, *value: Any) -> None:
             if type(one) is self.kind or name in self.kind.__dataclass_fields__:
                 raise dataclasses.FrozenInstanceError(f"cannot {what} field {name!r}")
-            getattr(super(self.kind, one), method)(name, *value)
+            getattr(cast("Any", super(self.kind, one)), method)(name, *value)
 
         return refuse
 

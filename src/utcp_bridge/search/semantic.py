@@ -304,7 +304,7 @@ class SemanticStrategy:
         found: list[tuple[str, int]] = []
         for step in (2 * _CANDIDATES, 20 * _CANDIDATES, size):
             order = (-likeness).argpartition(step)[:step] if step < size else (-likeness).argsort()
-            ordered = order[(-likeness[order]).argsort(kind="stable")].tolist()
+            ordered: list[int] = order[(-likeness[order]).argsort(kind="stable")].tolist()
             passed = (
                 (name, row)
                 for row in ordered

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from random import getrandbits
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from opentelemetry import context as context_module
 from opentelemetry import trace
@@ -177,8 +177,8 @@ def _variable() -> ContextVar[Context] | None:
 
     It is not in OpenTelemetry's documentation, so all else uses its functions.
     """
-    found = getattr(getattr(context_module, "_RUNTIME_CONTEXT", None), "_current_context", None)
-    return found if isinstance(found, ContextVar) else None
+    found: Any = getattr(getattr(context_module, "_RUNTIME_CONTEXT", None), "_current_context", None)
+    return cast("ContextVar[Context]", found) if isinstance(found, ContextVar) else None
 
 
 def _bound(root: str) -> int | None:

@@ -263,7 +263,7 @@ def _start_metrics(counts: CallCounts, environment: Mapping[str, str]) -> Callab
     shutdown: Callable[[float], None]
     if Durations.can_count(environment):
         durations = Durations()
-        reader = DurationsReader(exporter, durations, _DURATION, ("utcp_bridge", __version__), resource)
+        reader: Any = DurationsReader(exporter, durations, _DURATION, ("utcp_bridge", __version__), resource)
         counts.also, shutdown = durations, reader.shutdown
     else:
         counts.also, shutdown = _histogram_of_sdk(exporter, resource)
