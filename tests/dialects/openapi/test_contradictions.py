@@ -27,6 +27,19 @@ URL = "https://api.example.com/openapi.json"
         ({"type": "string", "enum": ["a"], "minLength": 2}, {"type": "string", "enum": ["a"]}),
         ({"type": "integer", "enum": [1, 2], "minimum": 9}, {"type": "integer", "enum": [1, 2]}),
         ({"const": "a", "enum": ["b"]}, {"const": "a"}),
+        (
+            {"allOf": [{"type": "string"}, {"type": "integer", "title": "n"}]},
+            {"allOf": [{"type": "string"}, {"title": "n"}]},
+        ),
+        ({"type": "array", "allOf": [{"type": "object"}]}, {"type": "array", "allOf": [{}]}),
+        (
+            {"allOf": [{"type": ["string", "null"]}, {}, {"type": ["integer", "null"]}]},
+            {"allOf": [{"type": ["string", "null"]}, {}, {}]},
+        ),
+        (
+            {"type": "string", "oneOf": [{"type": "integer"}, {"type": "object"}]},
+            {"oneOf": [{"type": "integer"}, {"type": "object"}]},
+        ),
         ({"type": "integer", "minimum": 10, "maximum": 3}, {"type": "integer"}),
         ({"type": "number", "exclusiveMinimum": 3, "maximum": 3}, {"type": "number", "maximum": 3}),
         ({"type": "string", "minLength": 9, "maxLength": 1}, {"type": "string"}),
@@ -44,6 +57,19 @@ def test_a_schema_that_refuses_its_own_values_is_repaired(schema, sound):
     new, wrong = repaired(schema)
     assert new == sound
     assert wrong or schema != sound
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"allOf": [{"type": "number"}, {"type": "integer"}, {"$ref": "#/$defs/A"}, {}]},
+        {"type": ["string", "null"], "anyOf": [{"type": "string"}, {"type": "integer"}]},
+        {"type": "string", "oneOf": [{"$ref": "#/$defs/A"}, {"pattern": "a"}]},
+        {"allOf": [{"type": "null"}, {"type": ["string", "null"]}]},
+    ],
+)
+def test_parts_with_a_common_type_stay(schema):
+    assert repaired(schema) == (schema, [])
 
 
 @pytest.mark.parametrize(

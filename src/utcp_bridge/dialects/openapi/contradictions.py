@@ -25,6 +25,7 @@ _RANGES = (
     ("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"),
     ("minContains", "maxContains"),
 )  # fmt: skip
+_ANY = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
 _NUMBERS = {"true": True, "false": False}
 _WITHIN = frozenset({"additionalProperties", "items", "properties"})
 _MAX_DEPTH = 16
@@ -39,10 +40,49 @@ def repaired(schema: JsonObject) -> tuple[JsonObject, list[str]]:
     """
     found: list[str] = []
     new = dict(schema)
+    _types(new, found)
     _ranges(new, found)
     _choices(new, found)
     _samples(new, found)
     return (schema if new == schema else new), found
+
+
+def _types(schema: JsonObject, found: list[str]) -> None:
+    """Repair parts of a schema that have no type in common. Those that come first are believed."""
+    for key in ("anyOf", "oneOf"):
+        branches = as_array(schema.get(key))
+        if branches and "type" in schema and not any(_common(schema, as_object(branch)) for branch in branches):
+            found.append(f"no part of `{key}` is of type {schema['type']!r}")
+            del schema["type"]
+    if "allOf" in schema:
+        believed: JsonObject = {"type": schema["type"]} if "type" in schema else {}
+        parts: list[Any] = []
+        for part in as_array(schema["allOf"]):
+            common = _common(believed, as_object(part))
+            if common:
+                parts.append(part)
+                believed = believed if common == _ANY else {"type": _stated(common)}
+            else:
+                parts.append({name: value for name, value in part.items() if name != "type"})
+                found.append(f"a part of `allOf` is of type {part['type']!r}, another one of type {believed['type']!r}")
+        schema["allOf"] = parts
+
+
+def _common(one: JsonObject, other: JsonObject) -> frozenset[str]:
+    """Return the types that two schemas state both. A schema without a type states each of them."""
+    kinds = [_kinds(schema["type"]) if "type" in schema else _ANY for schema in (one, other)]
+    common = kinds[0] & kinds[1]
+    return common if common != {"null"} or {"null"} in kinds else frozenset()
+
+
+def _kinds(stated: Any) -> frozenset[str]:
+    kinds = frozenset(stated if is_array(stated) else [stated])
+    return kinds | {"integer"} if "number" in kinds else kinds
+
+
+def _stated(kinds: frozenset[str]) -> Any:
+    """Return types as a schema states them."""
+    return next(iter(kinds)) if len(kinds) == 1 else sorted(kinds)
 
 
 def _ranges(schema: JsonObject, found: list[str]) -> None:
