@@ -223,9 +223,8 @@ def test_every_sample_tool_exists(capfd: pytest.CaptureFixture[str]) -> None:
     names = {tool["name"] for tool in json.loads(capfd.readouterr().out)}
     wrong = []
     for where, _, words in written():
-        verb, *others = words
-        if verb in TOOL_VERBS and "--quickstart" in others:
-            named = [word for word in others if re.fullmatch(r"[a-z_]+\.\w+", word)]
+        if words and words[0] in TOOL_VERBS and "--quickstart" in words:
+            named = [word for word in words[1:] if re.fullmatch(r"[a-z_]+\.\w+", word)]
             wrong += [f"{where}: {name}" for name in named[:1] if name not in names]
     assert wrong == []
 
