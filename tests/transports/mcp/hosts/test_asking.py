@@ -166,6 +166,7 @@ async def test_two_hosts_at_a_server_over_stdio_never_receive_what_is_for_the_ot
         async def talk(person):
             for _ in range(5):
                 answer = await person.call("both")
+                assert "one" in answer, (person.name, answer)
                 said[person.name].append((answer["one"]["content"]["name"], answer["two"]["roots"][0]["uri"]))
 
         async with anyio.create_task_group() as group:
