@@ -26,6 +26,7 @@ _RANGES = (
     ("minContains", "maxContains"),
 )  # fmt: skip
 _ANY = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
+_NULL = frozenset({"null"})
 _NUMBERS = {"true": True, "false": False}
 _WITHIN = frozenset({"additionalProperties", "items", "properties"})
 _MAX_DEPTH = 16
@@ -70,9 +71,11 @@ def _types(schema: JsonObject, found: list[str]) -> None:
 
 def _common(one: JsonObject, other: JsonObject) -> frozenset[str]:
     """Return the types that two schemas state both. A schema without a type states each of them."""
-    kinds = [_kinds(schema["type"]) if "type" in schema else _ANY for schema in (one, other)]
+    kinds = [_kinds(schema["type"]) for schema in (one, other) if "type" in schema]
+    if len(kinds) < 2:
+        return kinds[0] if kinds else _ANY
     common = kinds[0] & kinds[1]
-    return common if common != {"null"} or {"null"} in kinds else frozenset()
+    return common if common != _NULL or _NULL in kinds else frozenset()
 
 
 def _kinds(stated: Any) -> frozenset[str]:
