@@ -487,6 +487,17 @@ def test_any_schema_of_a_provider_is_listed_as_a_valid_object_schema(schema):
 @example({"not": {"type": "string", "enum": ["x", ""]}}, 150, False)
 @example({"if": {"properties": {"a": {"enum": ["x", "x"]}}}, "then": {"required": ["b"]}}, 16_384, False)
 @example({"not": {"properties": {"a": {"enum": [1, 2]}}}}, 16_384, False)
+@example(
+    {
+        "contains": {"type": "string", "properties": {"a": {}}},
+        "anyOf": [{"not": {}, "$ref": "#/$defs/a"}],
+        "$defs": {"a": {}, "b": {}},
+        "definitions": {"a": {}},
+        "items": {},
+    },
+    150,
+    False,
+)
 def test_every_host_accepts_what_is_listed_and_it_is_listed_as_it_is(schema, most_bytes, as_large):
     with ported_as_large(as_large):
         ported, outputs = portable_input(schema, most_bytes), portable_output(schema, most_bytes)

@@ -449,7 +449,9 @@ class _Writer:
                 del new[key][name]
             else:
                 new[key][name] = built
-        return new
+        for key in _BRANCHES & new.keys() - {"$ref"}:
+            new[key] = [one for one in new[key] if one != NOTHING]
+        return {key: value for key, value in new.items() if value or key not in _BRANCHES}
 
     def _members(self, node: _PartNode, key: str, schema: Any) -> Any:
         """Return what has been taken of the schemas of one keyword. None: nothing."""
@@ -460,9 +462,8 @@ class _Writer:
             built = {name: self._member(found[key, name], key) for name in schema if (key, name) in found}
             return {name: one for name, one in built.items() if one != NOTHING or key != "properties"} or None
         if key in NESTED_LISTS:
-            return [
-                self._member(found[key, number], key) for number in range(len(schema)) if (key, number) in found
-            ] or None
+            parts = [self._member(found[key, number], key) for number in range(len(schema)) if (key, number) in found]
+            return [one for one in parts if one != NOTHING or key == "prefixItems"] or None
         return self._member(found[key, None], key) if (key, None) in found else None
 
     def _member(self, node: _PartNode, key: str) -> JsonObject:
