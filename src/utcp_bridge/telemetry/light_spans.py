@@ -50,7 +50,7 @@ class LightProvider(TracerProvider):
         """Whether light spans may take the place of the SDK's."""
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
-        """Add a processor, which sees each span of the SDK. So there are no light ones from now on."""
+        """Add a processor. It sees the spans of the SDK alone, so the SDK makes every span from now on."""
         self.has_light_spans = False
         super().add_span_processor(span_processor)
 

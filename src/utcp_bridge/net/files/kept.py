@@ -36,7 +36,7 @@ class KeptFiles:
         return self._folder / f"{name}{self._suffix}"
 
     def read(self, path: Path) -> bytes:
-        """Return the bytes of a file that only this user may write; nothing if there is no such file."""
+        """Return the bytes of a file, or no bytes if it is missing or other users may write to it."""
         try:
             if not _is_own(path.parent.stat()):
                 return b""
