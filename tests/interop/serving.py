@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -11,25 +10,39 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
+from itertools import cycle
 from pathlib import Path
-from random import Random
 
 HOST = "127.0.0.1"
-_ports = Random()
-_own = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0) % 8  # the number of this worker
+_SEATS = 96
+_SEATS_FROM, _PORTS_FROM, _PORTS_TO = 19_800, 20_000, 32_000
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    """The ports of this process, round and round. A bound UDP port is its seat, which it keeps to its end."""
+    seat = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for number in range(_SEATS):
+        with suppress(OSError):
+            seat.bind((HOST, _SEATS_FROM + number))
+            seat.detach()
+            return cycle(range(_PORTS_FROM + number, _PORTS_TO, _SEATS))
+    seat.close()
+    raise OSError(f"{_SEATS} test processes run on this machine already.")
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     """A port of loopback that nobody listens on.
 
     Until the server of the test listens there, no other socket gets it: the system gives sockets higher ports, and
-    each worker of the test run has ports of its own.
+    each process of all test runs on the machine has ports of its own, of which it takes one after another.
     """
-    while True:
-        port = _ports.randrange(20_000 + _own, 32_000, 8)
+    for port in _own_ports():
         with socket.socket(socket.AF_INET, kind) as found, suppress(OSError):
             found.bind((HOST, port))
             return port
+    raise AssertionError("the ports have no end")
 
 
 @contextmanager
