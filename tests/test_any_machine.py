@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 from tests.support.garbage import Leftovers
 from tests.support.posix import names_at_import, needs_of, posix_names
 from tests.support.work import calls_made_by
+
+from utcp_bridge.processes.children import _Link
 
 TESTS = Path(__file__).parent
 CLOCKS = {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns"}
@@ -161,3 +164,15 @@ def test_a_task_that_is_left_behind_is_found_and_does_not_reach_the_log(
     logging.getLogger("asyncio").error("another fault")
     assert leftovers.collect() == []
     assert caplog.messages == ["another fault"]
+
+
+def test_a_guardian_whose_event_loop_has_ended_is_found_and_ended(leftovers: Leftovers) -> None:
+    kept = []
+
+    async def leave() -> None:
+        kept.append(await _Link.open())
+
+    anyio.run(leave)
+    assert leftovers.collect() == ["a guardian of children, after the end of its event loop"]
+    assert leftovers.collect() == []
+    assert kept[0]._process.returncode is not None

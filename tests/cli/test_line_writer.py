@@ -9,6 +9,13 @@ import pytest
 from utcp_bridge.cli.line_writer import LineWriter
 
 
+@pytest.fixture(autouse=True)
+def patient_end(monkeypatch):
+    """The end waits for a thread that a busy machine does not run."""
+    monkeypatch.setattr("utcp_bridge.cli.line_writer._PIPE_SECONDS", 60)
+    monkeypatch.setattr("utcp_bridge.cli.line_writer._FILE_SECONDS", 60)
+
+
 def lost(number: int, why: str) -> bytes:
     return f"<{number} lost: {why}>\n".encode()
 

@@ -6,6 +6,8 @@ import gc
 import logging
 import re
 
+from utcp_bridge.processes.children import _Link
+
 _LATE = re.compile(r"destroyed but it is pending|never retrieved|^Unclosed")
 """What asyncio and aiohttp log when the collector finds an object that was not closed."""
 
@@ -37,11 +39,18 @@ class Leftovers(logging.Filter):
         return not late
 
     def collect(self) -> list[str]:
-        """Collect garbage now. Return what was logged about it and about earlier garbage, and loggers that were set."""
+        """Collect garbage now. Return what was logged about it and about earlier garbage, and what else was left."""
         gc.collect()
-        if len(gc.get_objects()) > _MANY:
+        objects = gc.get_objects()
+        guardians = [one for one in objects if type(one) is _Link and one._loop.is_closed()]
+        if len(objects) > _MANY:
             gc.freeze()
         found, self._found = self._found, []
+        for one in guardians:
+            if one._process.returncode is None:
+                found.append("a guardian of children, after the end of its event loop")
+                one._socket.close()
+                one._process.wait()
         for logger in map(logging.getLogger, _SERVERS_LOGGERS):
             if logger.level or not logger.propagate:
                 found.append(f"the level of the logger {logger.name} or its own handlers")

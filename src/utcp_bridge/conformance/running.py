@@ -19,6 +19,7 @@ from utcp_bridge.conformance.recording import Recording, recording
 from utcp_bridge.conformance.vectors import Divergence, Topic, Vector
 from utcp_bridge.errors import ConfigError, MissingExtra, UtcpError
 from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.processes.children import ChildrenHold
 
 __all__ = [
     "HEADER",
@@ -118,6 +119,7 @@ async def run(
     implementation, outcomes = Implementation("", "", {}), list[Outcome]()
     failure: UtcpError | None = None
     loopback = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
+    children = ChildrenHold()
     async with anyio.create_task_group() as group:
         one = _Testing(command, {**environment, **loopback}, seconds, group)
         try:
@@ -126,7 +128,8 @@ async def run(
         except UtcpError as error:  # the group would wrap it
             failure = error
         finally:
-            await one.stop()
+            async with children.ending():
+                await one.stop()
         implementation = one.implementation
         group.cancel_scope.cancel()
     if failure is not None:
