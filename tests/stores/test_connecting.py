@@ -1,10 +1,15 @@
-"""Stores behind TLS: a real Redis with certificates of a test's own authority."""
+"""Stores behind TLS: a real Redis with certificates of a test's own authority, and a server that resets connections."""
 
 from __future__ import annotations
 
 import logging
+import socket
+import ssl
+import struct
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from tests.interop.serving import free_port
@@ -129,6 +134,79 @@ async def test_a_certificate_that_the_store_asks_for_is_named(tmp_path: Path, ca
     for redis in encrypted(tmp_path, "yes"):
         fault = await fault_of(redis.url(redis.ca), caplog)
         assert f"127.0.0.1:{redis.port}/0 requires a certificate of the bridge. Name its files: " in fault
+
+
+@contextmanager
+def resetting(folder: Path, *, says_why: bool) -> Iterator[tuple[str, list[str]]]:
+    """Yield the URL of a server that requires a client's certificate, and what the connections to it ended with.
+
+    It has the unlucky order of a busy machine: a command arrives before the alert has left, so its connection is reset
+    and the alert is lost. With `says_why`, a client that sends nothing more receives the alert.
+    """
+    authority = Authority.create(folder)
+    context = authority.server_context(client_certificate=True)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    ends: list[str] = []
+
+    def serve(peer: socket.socket) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        encrypted = 0
+        with peer, peer.makefile("rb") as stream:
+            while head := stream.read(5):  # each record by itself: the handshake's, and then the command
+                incoming.write(head + stream.read(int.from_bytes(head[3:])))
+                encrypted += head[0] == 23
+                if encrypted == 3:  # after the empty certificate and the end of the handshake
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    ends.append("command")
+                    return
+                if encrypted == 0:
+                    with suppress(ssl.SSLWantReadError):
+                        tls.do_handshake()
+                    peer.sendall(outgoing.read())
+            with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
+                tls.do_handshake()
+            ends.append("silence")
+            if says_why:
+                peer.sendall(outgoing.read())
+
+    def accept(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                serve(listener.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Thread(target=accept, args=[listener])
+        server.start()
+        yield f"rediss://:{PASSWORD}@127.0.0.1:{listener.getsockname()[1]}/0?ssl_ca_certs={authority.ca}", ends
+        listener.shutdown(socket.SHUT_RDWR)
+        server.join()
+
+
+async def test_a_reason_that_a_reset_hides_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with resetting(tmp_path, says_why=True) as (url, ends):
+        assert "/0 requires a certificate of the bridge. Name its files: " in await fault_of(url, caplog)
+        assert ends.pop() == "silence"
+        assert set(ends) == {"command"}
+        tokens = RedisStore(url)
+        with pytest.raises(ConfigError, match="requires a certificate of the bridge"):
+            await tokens.get("a")
+        await tokens.aclose()
+
+
+async def test_a_connection_that_is_reset_for_no_reason_has_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with resetting(tmp_path, says_why=False) as (url, ends):
+        assert await fault_of(url, caplog) == (
+            f"warning: The store {url.replace(f':{PASSWORD}@', '').partition('?')[0]} does not answer. Check that Redis"
+            " runs there, and its user and password. Until then each replica goes on alone."
+        )
+        assert ends[-1] == "silence"
+        tokens = RedisStore(url)
+        with pytest.raises(ConfigError, match="cannot be used"):
+            await tokens.get("a")
+        await tokens.aclose()
 
 
 async def test_a_plain_port_does_not_answer_an_encrypted_connection(

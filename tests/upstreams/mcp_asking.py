@@ -104,6 +104,7 @@ class AskingServer:
             "complete",
             "known",
             "aside",
+            "stay",
         ]
         return types.ListToolsResult(tools=[types.Tool(name=name, input_schema={"type": "object"}) for name in names])
 
@@ -135,14 +136,22 @@ class AskingServer:
     async def _tool_quiet(self, _ctx: Any, _params: Any) -> Any:
         return _said(os.getpid())
 
-    async def _tool_aside(self, ctx: Any, _params: Any) -> Any:
-        """Ask on the stream of notifications."""
+    async def _tool_aside(self, ctx: Any, params: Any) -> Any:
+        """Ask on the stream of notifications, after what the test may name."""
         self.note("aside")
+        if (after := (params.arguments or {}).get("after")) is not None:
+            await self.until(after)
         method, given = ASKS["confirm"]
         params = types.ElicitRequestFormParams(message=given["message"], requested_schema=given["requestedSchema"])
         request = types.ElicitRequest(method=method, params=params)
         answer = await ctx.session.send_request(request, types.ElicitResult)
         return _said(answer.model_dump(by_alias=True, mode="json", exclude_none=True))
+
+    async def _tool_stay(self, _ctx: Any, _params: Any) -> Any:
+        """Ask nothing, and end when the test says so."""
+        self.note("staying")
+        await self.until("leave")
+        return _said("left")
 
     async def _tool_known(self, _ctx: Any, params: Any) -> Any:
         """Wait until the server knows certain roots."""

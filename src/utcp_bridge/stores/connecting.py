@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+import anyio.to_thread
 from pydantic import SecretStr
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject
 
-__all__ = ["Obstacle", "connection_options", "obstacle"]
+__all__ = ["Obstacle", "connection_options", "obstacle", "obstacle_behind"]
 
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _EXAMPLE: Final = "rediss://host:port/0?ssl_ca_certs=/path/ca.pem"
@@ -80,6 +83,44 @@ def obstacle(error: BaseException, faults: Any) -> Obstacle | None:
             remedy = f"Name its files: {_EXAMPLE}&ssl_certfile=/path/bridge.pem&ssl_keyfile=/path/bridge.key."
             return Obstacle("requires a certificate of the bridge", remedy)
     return None
+
+
+async def obstacle_behind(error: BaseException, faults: Any, pool: Any, seconds: float) -> Obstacle | None:
+    """Return what `obstacle` returns; if a connection with TLS ended for no known reason, look for the reason.
+
+    Since TLS 1.3, the handshake has ended for a client before the server judges its certificate. The first command then
+    meets the end of the connection, and the alert that says why is often lost. So one more connection of `pool` is
+    opened, which sends no command and reads the alert. This takes at most `seconds`.
+    """
+    found = obstacle(error, faults)
+    if found is not None or not isinstance(error, faults.ConnectionError | ConnectionError):
+        return found
+    connection = pool.connection_class(**pool.connection_kwargs)
+    if (tls := getattr(connection, "ssl_context", None)) is None:
+        return None
+    with anyio.move_on_after(seconds):
+        try:
+            await anyio.to_thread.run_sync(
+                _read_alert, connection.host, connection.port, tls.get(), seconds, abandon_on_cancel=True
+            )
+        except OSError as alert:  # the errors of TLS are such
+            return obstacle(alert, faults)
+    return None
+
+
+def _read_alert(host: str, port: int, context: ssl.SSLContext, seconds: float) -> None:
+    """Open a connection that says at once that it sends nothing. Its sockets block, because event loops differ in
+    whether they read what came before a reset.
+
+    :raises OSError: an alert of TLS, or the connection fails.
+    """
+    with (
+        socket.create_connection((host, port), seconds) as plain,
+        context.wrap_socket(plain, server_hostname=host) as encrypted,
+    ):
+        with suppress(OSError):  # the server has ended it
+            socket.socket.shutdown(encrypted, socket.SHUT_WR)  # that of TLS would forget how to decrypt
+        encrypted.recv(1)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from utcp_bridge.errors import ConfigError, MissingExtra
 from utcp_bridge.foreign import write_json
 from utcp_bridge.model import JsonObject, is_object
-from utcp_bridge.stores.connecting import connection_options, obstacle
+from utcp_bridge.stores.connecting import connection_options, obstacle_behind
 from utcp_bridge.stores.port import MAX_LOCK_SECONDS, Store
 from utcp_bridge.urls import bare_url
 
@@ -53,7 +53,7 @@ class RedisStore(Store):
 
         :raises ConfigError: Redis cannot be reached, or refuses the command.
         """
-        with self._errors():
+        async with self._errors():
             try:
                 data = await self._redis.get(f"{self._prefix}{key}")
             except self._faults.ResponseError as error:
@@ -71,17 +71,17 @@ class RedisStore(Store):
 
         :raises ConfigError: Redis cannot be reached, or refuses the command.
         """
-        with self._errors():
+        async with self._errors():
             await self._redis.set(f"{self._prefix}{key}", write_json(value))
 
     async def delete(self, key: str) -> bool:
         """Forget the object of a key; False if the key is unknown."""
-        with self._errors():
+        async with self._errors():
             return bool(await self._redis.delete(f"{self._prefix}{key}"))
 
     async def keys(self) -> list[str]:
         """Return every key, sorted."""
-        with self._errors():
+        async with self._errors():
             found = [key async for key in self._redis.scan_iter(match=f"{self._prefix}*")]
         return sorted(key.decode(errors="replace").removeprefix(self._prefix) for key in found)
 
@@ -91,28 +91,29 @@ class RedisStore(Store):
         held = self._redis.lock(
             f"{self._lock_prefix}{key}", timeout=MAX_LOCK_SECONDS, blocking_timeout=MAX_LOCK_SECONDS
         )
-        with self._errors():
+        async with self._errors():
             if not await held.acquire():
                 message = f"Another program has held a lock of {self.place} for {MAX_LOCK_SECONDS:g} seconds."
                 raise ConfigError(message, remedy="End it, and try again.")
         try:
             yield
         finally:
-            with self._errors():
+            async with self._errors():
                 await held.release()
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
 
-    @contextmanager
-    def _errors(self) -> Generator[None]:
+    @asynccontextmanager
+    async def _errors(self) -> AsyncGenerator[None]:
         try:
             yield
         except self._faults.LockNotOwnedError:  # it ended by itself
             pass
         except (self._faults.RedisError, OSError) as error:
-            if (found := obstacle(error, self._faults)) is not None:
+            pool = self._redis.connection_pool
+            if (found := await obstacle_behind(error, self._faults, pool, _SECONDS)) is not None:
                 raise ConfigError(f"The store {self.place} {found.what}.", remedy=found.remedy) from None
             raise ConfigError(
                 f"The store {self.place} cannot be used ({type(error).__name__}).",

@@ -24,7 +24,7 @@ import orjson
 from utcp_bridge.errors import ConfigError, MissingExtra
 from utcp_bridge.model import Fault, JsonObject, is_object
 from utcp_bridge.settings import BridgeSettings, ReplicaSettings
-from utcp_bridge.stores.connecting import Obstacle, connection_options, obstacle
+from utcp_bridge.stores.connecting import Obstacle, connection_options, obstacle, obstacle_behind
 from utcp_bridge.stores.limiter import SharedLimits
 from utcp_bridge.stores.needs import first_refused, obstacle_of_command
 from utcp_bridge.stores.port import StoreAway, StoreRefuses
@@ -208,7 +208,12 @@ class SharedStore:
         except StoreRefuses:
             raise
         except (self._faults.RedisError, OSError) as error:
-            if (found := obstacle(error, self._faults)) is not None:
+            if is_check:
+                rest = seconds - (loop_time() - began)
+                found = await obstacle_behind(error, self._faults, self._redis.connection_pool, rest)
+            else:  # a caller waits, and the next check finds the rest
+                found = obstacle(error, self._faults)
+            if found is not None:
                 self._lost(error, found)
             elif not isinstance(error, self._faults.ResponseError):
                 self._failed(error, began)

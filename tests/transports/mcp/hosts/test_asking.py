@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 
 import anyio
 import mcp_types as types
@@ -197,6 +198,34 @@ async def test_a_request_that_could_be_for_either_of_two_hosts_is_refused():
         assert asked["ada"] == ADA
         assert "Several clients have calls in flight" in asked["bob"]["message"]
         assert bob.asked == []
+
+
+async def test_a_question_that_may_be_for_either_of_two_calls_outlives_the_first_that_ends():
+    """Outside of the stream of a call, the server does not say which of the calls of one host it asks for."""
+    asking, said = AskingServer("handshake"), {}
+    async with (
+        asking_http(asking) as server,
+        bridge_over_http(configuration({"url": server, "sessions": "shared"})) as url,
+        Person("ada", waits=anyio.Event()).connected(url, "handshake") as ada,
+        anyio.create_task_group() as group,
+    ):
+
+        async def call(tool, **arguments):
+            said[tool] = await ada.call(tool, arguments)
+
+        with anyio.fail_after(60):
+            await asking.until("GET")
+            group.start_soon(partial(call, "aside", after="go"))
+            await asking.until("aside")
+            async with anyio.create_task_group() as later:
+                later.start_soon(call, "stay")
+                await asking.until("staying")
+                asking.note("go")
+                await ada.is_asked.wait()
+                asking.note("leave")
+            assert said == {"stay": "left"}
+            ada.waits.set()
+    assert said["aside"] == ADA
 
 
 async def test_progress_of_a_suspended_call_reaches_its_own_host_alone():

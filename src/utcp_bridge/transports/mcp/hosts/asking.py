@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextvars
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Hashable
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Hashable, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -29,12 +29,14 @@ from utcp_bridge.transports.mcp.lenient import WrappedStream
 from utcp_bridge.upstream import (
     APP_MEDIA_TYPE,
     APPS,
+    CALL_CLOCK,
     CAPABILITY_OF,
     HOST,
     HOST_ENDED,
     ROOTS_CHANGED,
     URL_ELICITATION_REQUIRED,
     AnyHost,
+    CallClock,
     CallingHost,
     ProtocolError,
     ask_host,
@@ -73,10 +75,10 @@ class _Underway:
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    """A request of the server that waits for an answer."""
+    """A request of the server that waits for an answer. It belongs to one of the `flights`, and ends with the last."""
 
     cancel: Callable[[], None]
-    flight: _Underway | None
+    flights: list[_Underway]
 
 
 _FLIGHT: Final[ContextVar[_Underway | None]] = ContextVar("utcp_bridge_flight", default=None)
@@ -244,25 +246,27 @@ class Asking:
         """Answer a request of the server, in the context of the call that it belongs to."""
         self._noticed()
         refusal: ProtocolError | None = None
+        flights = [] if flight is None else [flight]
         try:
-            flight = flight or self._flight_of_host()
+            flights = flights or self._flights_of_host()
             if len(self._asks) >= _MAX_ASKS:
                 refusal = ProtocolError(types.INVALID_REQUEST, f"{_MAX_ASKS} requests wait for answers already.")
             elif message.id in self._asks:
                 refusal = ProtocolError(types.INVALID_REQUEST, "A request with this id waits for an answer already.")
         except ProtocolError as error:
             refusal = error
-        context = contextvars.copy_context() if flight is None else flight.context
-        host = None if flight is None else flight.host
-        cancel = context.run(self._spawn, partial(self._answer, message, host, refusal))
+        context = flights[-1].context if flights else contextvars.copy_context()
+        cancel = context.run(self._spawn, partial(self._answer, message, flights, refusal))
         if refusal is None:
-            self._asks[message.id] = _Ask(cancel, flight)
+            self._asks[message.id] = _Ask(cancel, flights)
 
     def _end_asks(self, flight: _Underway) -> None:
-        """End what the server asks for a request that is over."""
-        for ident, ask in [(ident, ask) for ident, ask in self._asks.items() if ask.flight is flight]:
-            del self._asks[ident]
-            self._end_ask(ask)
+        """End what the server asks for a request that is over, unless it may ask that for another one."""
+        for ident, ask in [(ident, ask) for ident, ask in self._asks.items() if flight in ask.flights]:
+            ask.flights.remove(flight)
+            if not ask.flights:
+                del self._asks[ident]
+                self._end_ask(ask)
 
     def _end_ask(self, ask: _Ask) -> None:
         ask.cancel()
@@ -273,8 +277,8 @@ class Asking:
             self._has_dropped = True
             _logger.warning("An MCP server sends requests faster than it takes answers. The bridge drops some of them.")
 
-    def _flight_of_host(self) -> _Underway | None:
-        """Return the request that the server asks for, where the stream does not say it."""
+    def _flights_of_host(self) -> list[_Underway]:
+        """Return the requests that the server may ask for, where the stream does not say it: all are of one host."""
         self._forget_left()
         hosts = {identity_of(flight.host) for flight in (*self._flights.values(), *self._left.values())}
         if len(hosts) > 1:
@@ -283,21 +287,21 @@ class Asking:
                 "Several clients have calls in flight on this connection, so the bridge cannot say which of them this "
                 "request is for. Call the tool again: the bridge then gives each client a connection of its own.",
             )
-        latest = next(reversed(self._flights.values()), None)
-        if latest is None and self._expected is not None and self.users <= {identity_of(self._expected.host)}:
-            return self._expected
-        return latest
+        flights = [*self._flights.values()]
+        if not flights and self._expected is not None and self.users <= {identity_of(self._expected.host)}:
+            return [self._expected]
+        return flights
 
     def _forget_left(self) -> None:
         now = anyio.current_time()
         self._left = {ident: flight for ident, flight in self._left.items() if flight.until > now}
 
     async def _answer(
-        self, message: types.JSONRPCRequest, host: CallingHost | None, refusal: ProtocolError | None
+        self, message: types.JSONRPCRequest, flights: list[_Underway], refusal: ProtocolError | None
     ) -> None:
         reply: Any
         try:
-            result = await self._result(message.method, message.params or {}, host, refusal)
+            result = await self._result(message.method, message.params or {}, flights, refusal)
             reply = types.JSONRPCResponse(jsonrpc="2.0", id=message.id, result=result)
         except ProtocolError as error:
             data = types.ErrorData(code=error.code, message=str(error), data=error.data)
@@ -312,10 +316,11 @@ class Asking:
         await self._send(reply)
 
     async def _result(
-        self, method: str, params: JsonObject, host: CallingHost | None, refusal: ProtocolError | None
+        self, method: str, params: JsonObject, flights: list[_Underway], refusal: ProtocolError | None
     ) -> JsonObject:
         if refusal is not None:
             raise refusal
+        host = flights[-1].host if flights else None
         is_unknown = isinstance(host, AnyHost) or (host is None and "roots" in self.declared)
         if method == "roots/list" and is_unknown:
             self._owes_roots = True
@@ -327,7 +332,10 @@ class Asking:
         token = meta.get("progressToken") if is_object(meta) else None
         end = self._spawn(partial(self._give_signs, token)) if token is not None else None
         try:
-            return await ask_host(host, method, given, seconds=self._seconds)
+            with ExitStack() as stopped:
+                for clock in _clocks(flights):
+                    stopped.enter_context(clock.stopped())
+                return await ask_host(host, method, given, seconds=self._seconds)
         finally:
             if end is not None:
                 end()
@@ -344,6 +352,12 @@ class Asking:
     async def _send(self, message: Any) -> None:
         with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
             await self._write.send(SessionMessage(message))
+
+
+def _clocks(flights: Sequence[_Underway]) -> list[CallClock]:
+    """Return the clocks of several requests, one of which waits. That of a single one is its caller's (`ask_host`)."""
+    found = [flight.context.get(CALL_CLOCK) for flight in flights] if len(flights) > 1 else []
+    return [clock for clock in found if clock is not None]
 
 
 def _declared(own: Any, of_host: JsonObject) -> JsonObject:
