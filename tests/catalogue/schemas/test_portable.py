@@ -13,7 +13,7 @@ from tests.support.host_rules import COMPOSED_RULES, INPUT_RULES, OUTPUT_RULES, 
 
 from utcp_bridge.catalogue.schemas import filling, portable
 from utcp_bridge.catalogue.schemas.mcp_headers import keep_valid_headers
-from utcp_bridge.catalogue.schemas.portable import fold_root, portable_input, portable_output
+from utcp_bridge.catalogue.schemas.portable import portable_input, portable_output
 
 BIG = 16_384
 STRING = {"type": "string"}
@@ -498,6 +498,16 @@ def test_any_schema_of_a_provider_is_listed_as_a_valid_object_schema(schema):
     150,
     False,
 )
+@example({"type": "string", "const": [], "$defs": {"a": {}, "b": {}}, "definitions": {"a": {}}}, 150, False)
+@example({"required": ["a", "b"], "allOf": [{"required": ["a", "b"]}]}, 16_384, False)
+@example({"properties": {"a": {"if": {"const": 2, "default": "x"}}}}, 16_384, False)
+@example({"$ref": "#/$defs/b", "$defs": {"b": {"$ref": "#", "const": []}}}, 16_384, False)
+@example({"properties": {"a": {"type": ["array", "object"], "additionalProperties": {}}}}, 16_384, False)
+@example(
+    {"anyOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"required": ["b"], "oneOf": [{"$ref": "#/$defs/a"}]}}},
+    400,
+    False,
+)
 def test_every_host_accepts_what_is_listed_and_it_is_listed_as_it_is(schema, most_bytes, as_large):
     with ported_as_large(as_large):
         ported, outputs = portable_input(schema, most_bytes), portable_output(schema, most_bytes)
@@ -543,90 +553,6 @@ def test_what_the_providers_schema_accepts_the_listed_one_accepts(schema, value,
     if not any(key in repr(whole) for key in ("'then'", "'else'", "'dependentSchemas'")):
         own = {key: name for name, key in ported.renamed.items()}
         assert accepts(ported.schema, {own.get(key, key): one for key, one in value.items()}) is not False
-
-
-TEXT, INTEGER = {"type": "string"}, {"type": "integer"}
-
-
-def folded(schema, definitions=None):
-    result, was_folded = fold_root({"type": "object", "properties": {}, **schema}, definitions or {})
-    assert was_folded
-    return result["properties"], result.get("required")
-
-
-def test_a_schema_without_combinators_is_left_alone():
-    schema = {"type": "object", "properties": {"a": TEXT}}
-    assert fold_root(schema, {}) == (schema, False)
-    assert fold_root(schema, {})[0] is schema
-
-
-def test_all_of_adds_properties_and_what_they_require():
-    schema = {
-        "properties": {"a": TEXT},
-        "required": ["a"],
-        "allOf": [{"properties": {"b": INTEGER}, "required": ["b", "a"]}],
-    }
-    assert folded(schema) == ({"a": TEXT, "b": INTEGER}, ["a", "b"])
-
-
-@pytest.mark.parametrize("keyword", ["anyOf", "oneOf"])
-def test_alternatives_require_only_what_all_of_them_require(keyword):
-    branches = [
-        {"properties": {"a": TEXT, "c": TEXT}, "required": ["a", "c"]},
-        {"properties": {"b": INTEGER}, "required": ["c", "b"]},
-    ]
-    assert folded({keyword: branches}) == ({"a": TEXT, "c": TEXT, "b": INTEGER}, ["c"])
-
-
-def test_branches_that_are_references_are_followed():
-    definitions = {"one": {"properties": {"a": TEXT}, "required": ["a"]}}
-    assert folded({"allOf": [{"$ref": "#/$defs/one"}, {"$ref": "#/$defs/none"}]}, definitions) == ({"a": TEXT}, ["a"])
-
-
-def test_conditions_add_optional_properties():
-    schema = {
-        "if": {"properties": {"x": TEXT}},
-        "then": {"properties": {"a": TEXT}, "required": ["a"]},
-        "else": {"properties": {"b": INTEGER}},
-        "dependentSchemas": {"x": {"properties": {"c": TEXT}}},
-    }
-    assert folded(schema) == ({"a": TEXT, "b": INTEGER, "c": TEXT}, None)
-
-
-def test_a_required_name_without_a_property_is_not_listed_as_required():
-    assert folded({"anyOf": [{"required": ["ghost"]}]}) == ({}, None)
-
-
-def test_a_property_that_branches_describe_differently_gets_any_of():
-    branches = [{"properties": {"a": sub}} for sub in (TEXT, INTEGER, INTEGER, {"type": "null"})]
-    assert folded({"oneOf": branches})[0] == {"a": {"anyOf": [TEXT, INTEGER, {"type": "null"}]}}
-
-
-def test_an_empty_property_in_a_branch_does_not_hide_the_one_of_another_branch():
-    assert folded({"allOf": [{"properties": {"a": {}}}, {"properties": {"a": TEXT}}, {"properties": {"a": {}}}]})[
-        0
-    ] == {"a": TEXT}
-
-
-def test_the_values_of_a_discriminator_are_combined():
-    branches = [
-        {"properties": {"kind": {"type": "string", "const": "cat"}}},
-        {"properties": {"kind": {"type": "string", "enum": ["dog", "cat"]}}},
-    ]
-    assert folded({"oneOf": branches})[0] == {"kind": {"type": "string", "enum": ["cat", "dog"]}}
-
-
-def test_root_keywords_that_hosts_refuse_are_removed():
-    schema = {"type": "object", "properties": {}, "not": {}, "enum": [{}], "const": {}, "allOf": [{}]}
-    assert fold_root(schema, {})[0] == {"type": "object", "properties": {}}
-
-
-def test_branches_that_multiply_are_cut():
-    definitions = {"a": {"allOf": [{"$ref": "#/$defs/a"}] * 20}}
-    assert folded({"allOf": [{"$ref": "#/$defs/a"}] * 20, "properties": {"x": TEXT}}, definitions) == (
-        {"x": TEXT},
-        None,
-    )
 
 
 HEADER = {"type": "string", "x-mcp-header": "Region"}

@@ -36,6 +36,7 @@ class SharedPart:
     references: Sequence[Adopted]
     has_headers: bool
     has_shown: bool
+    is_odd: bool
 
 
 class SharedParts:

@@ -5,9 +5,8 @@ the root, `type` as a list, an array without items, a property key with brackets
 null in an enumeration, more than 16 KB. The listed schema avoids all of these. It is JSON Schema 2020-12 with local
 references only. Porting a listed schema again does not change it. Pure. No function here raises.
 
-Combinators at the root become plain properties: `allOf` branches add their properties and what they require; `anyOf`
-and `oneOf` branches add their properties and require only what every branch requires; `then`, `else` and
-`dependentSchemas` add optional properties. The result accepts more than the original, which still checks the call.
+Combinators at the root become plain properties (`folding.py`). The result accepts more than the original, which still
+checks the call.
 
 `x-mcp-header` annotations are kept only if they are valid (`mcp_headers.py`).
 """
@@ -15,10 +14,10 @@ and `oneOf` branches add their properties and require only what every branch req
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import field
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import field, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 import orjson
@@ -27,7 +26,6 @@ from utcp_bridge.catalogue.schemas.accepted import (
     NOTHING,
     OTHERS,
     REFERENCE,
-    DefinitionSource,
     ShownValues,
     has_listable_values,
     joined,
@@ -39,6 +37,7 @@ from utcp_bridge.catalogue.schemas.accepted import (
 )
 from utcp_bridge.catalogue.schemas.conforming import ASSERTIONS, relaxed
 from utcp_bridge.catalogue.schemas.filling import LaterSchema, PreparedSchema, filled, stated_type
+from utcp_bridge.catalogue.schemas.folding import fold_root
 from utcp_bridge.catalogue.schemas.keywords import (
     ABSENT,
     CONDITIONS,
@@ -66,6 +65,8 @@ __all__ = [
     "portable_output",
 ]
 
+_Form: TypeAlias = Generator[None, None, tuple[JsonObject, dict[str, None]]]
+"""Steps to a listed schema and what it lost."""
 _MAX_OUTPUT_BYTES: Final = 1_024
 """Output schemas are most of the bytes of a large list, and the names in them are enough for a model."""
 _MAX_DEPTH: Final = 32
@@ -82,20 +83,24 @@ _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _ODD: Final = re.compile(r"[^a-zA-Z0-9_.-]+")
 _MAX_NAME: Final = 64
 _CUT_NAME: Final = 56
+_SIMPLE: Final = frozenset(
+    {"deprecated", "description", "format", "maxLength", "maximum", "minLength", "minimum", "pattern", "title", "type"}
+)
+_FORMS: Final = frozenset({"$ref", "anyOf", "oneOf", "type"})
+_PLAIN: Final = (
+    _SIMPLE
+    | _FORMS
+    | {"$defs", "additionalProperties", "default", "enum", "examples", "items", "properties", "required"}
+)
+"""Keywords that do not change one another when they are ported, if there is only one of `_FORMS`."""
+_OF_A_TYPE: Final = frozenset({"additionalProperties", "enum", "items", "properties", "required"})
+_MAX_AGAIN: Final = 6
 _PLACES: Final = frozenset({"additionalProperties", "items", "prefixItems", "properties"})
 """Keywords whose schemas describe a value whole, and so have a type."""
 _UNHEEDED: Final = ASSERTIONS - {"const", "enum", "oneOf"}
 """What an output schema loses whole."""
 
-_ROOT_ONLY_HERE: Final = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "enum", "const")
-_MAX_FOLD_DEPTH: Final = 8
-_MAX_FOLD_STEPS: Final = 500
-_MAX_ALTERNATIVES: Final = 8
-_SIMPLE: Final = frozenset(
-    {"deprecated", "description", "format", "maxLength", "maximum", "minLength", "minimum", "pattern", "title", "type"}
-)
 _SIMPLE_TYPES: Final = ("string", "integer", "boolean", "number")
-_BESIDE_VALUES: Final = frozenset({"const", "default", "description", "enum", "title", "type"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +142,51 @@ def input_in_steps(
     `parts` has what was made of the schemas of other tools of the same manual.
     """
     porter = _Porter(schema, max_bytes, parts)
+    made = yield from _input_of(porter)
+    if not porter.is_odd:
+        return made
+    listed, cut = yield from _settled(made.schema, lambda one: _input_form(one, max_bytes))
+    composed = listed
+    if made.composed is not made.schema:
+        composed, more = yield from _settled(made.composed, lambda one: _composed_form(one, max_bytes))
+        cut |= more
+    return replace(made, schema=listed, composed=composed, cut=tuple(dict.fromkeys(made.cut) | cut))
+
+
+def _input_form(schema: JsonObject, max_bytes: int) -> _Form:
+    porter = _Porter(schema, max_bytes)
+    made = yield from _input_of(porter)
+    return made.schema, porter.cut
+
+
+def _composed_form(schema: JsonObject, max_bytes: int) -> _Form:
+    porter = _Porter(schema, max_bytes)
+    made = yield from _input_of(porter)
+    return made.composed, porter.cut
+
+
+def _settled(form: JsonObject, ported: Callable[[JsonObject], _Form]) -> _Form:
+    """Return a listed schema as it is when porting it again does not change it any more, and what this took from it.
+
+    Parts that contradict or repeat one another are removed or joined, and then their owners can be, too.
+    """
+    lost: dict[str, None] = {}
+    for _ in range(_MAX_AGAIN):
+        following, cut = yield from ported(form)
+        lost |= cut
+        if following == form:
+            break
+        form = following
+    return form, lost
+
+
+def _input_of(porter: _Porter) -> Generator[None, None, PortableInput]:
     root = porter.root_object()
     ported = porter.node({**root, "type": "object"}, 0)
     ported.setdefault("properties", {})
     definitions = yield from porter.definitions()
     folded, was_folded = fold_root(ported, porter)
+    porter.is_odd |= was_folded
     folded, renamed = _rename_keys(folded)
     listed = yield from porter.finish(folded, definitions)
     composed = (yield from porter.finish(ported, definitions)) if was_folded and not renamed else listed
@@ -158,6 +203,21 @@ def output_in_steps(
 ) -> Generator[None, None, PortableOutput]:
     """Port an output schema as `portable_output` does, in steps between which a program can do other work."""
     porter = _Porter(schema, min(max_bytes, _MAX_OUTPUT_BYTES), parts, is_output=True)
+    made = yield from _output_of(porter)
+    if not porter.is_odd:
+        return made
+    listed, cut = yield from _settled(made.schema, lambda one: _output_form(one, max_bytes))
+    return replace(made, schema=listed, cut=tuple(dict.fromkeys(made.cut) | cut))
+
+
+def _output_form(schema: JsonObject, max_bytes: int) -> _Form:
+    porter = _Porter(schema, min(max_bytes, _MAX_OUTPUT_BYTES), is_output=True)
+    made = yield from _output_of(porter)
+    return made.schema, porter.cut
+
+
+def _output_of(porter: _Porter) -> Generator[None, None, PortableOutput]:
+    schema = porter.root
     root = porter.dereferenced(schema if is_object(schema) else {})
     if root.get("type") == "object" or ("type" not in root and "properties" in root):
         ported, wrapped = porter.node({**root, "type": "object"}, 0), False
@@ -248,6 +308,7 @@ class _Porter:
         self._unheeded = _UNHEEDED if is_output else frozenset[str]()
         self._is_exact = False
         self.nodes = 0
+        self.is_odd = False
         self._has_headers = False
         self._has_shown = False
         self._names: dict[str, str] = {}
@@ -266,13 +327,15 @@ class _Porter:
         return {}
 
     def dereferenced(self, schema: JsonObject) -> JsonObject:
-        """Follow `$ref` at the root. Keywords next to it win."""
-        for _ in range(_MAX_DEPTH):
-            if "$ref" not in schema:
-                break
-            target = self._resolve(schema["$ref"])
+        """Follow `$ref` at the root. Keywords next to it win. A reference that leads back to the root is omitted."""
+        seen = {"#"}
+        while "$ref" in schema:
+            ref = schema["$ref"]
+            is_new = isinstance(ref, str) and ref not in seen and len(seen) <= _MAX_DEPTH
+            target = self._resolve(ref) if is_new else ABSENT
             beside = {key: value for key, value in schema.items() if key != "$ref"}
             schema = {**target, **beside} if is_object(target) else beside
+            seen.add(str(ref))
         return schema
 
     def definitions(self) -> Generator[None, None, JsonObject]:
@@ -353,6 +416,7 @@ class _Porter:
                 made = known.ported
                 self._has_headers |= known.has_headers
                 self._has_shown |= known.has_shown
+                self.is_odd |= known.is_odd
             else:
                 made = self._made_of(raw, depth)
             self._made[id(raw), depth] = made
@@ -360,15 +424,17 @@ class _Porter:
 
     def _made_of(self, raw: JsonObject, depth: int) -> JsonObject:
         outer, self._adopted = self._adopted, []
-        found, self._has_headers, self._has_shown = (self._has_headers, self._has_shown), False, False
+        found = self._has_headers, self._has_shown, self.is_odd
+        self._has_headers = self._has_shown = self.is_odd = False
         losses = len(self.cut)
         ported = self._placed(raw, depth)
         references, self._adopted = self._adopted, outer
         if len(self.cut) == losses and all(name == _base_name(ref) for ref, name, _ in references):
-            part = SharedPart(raw, ported, references, self._has_headers, self._has_shown)
+            part = SharedPart(raw, ported, references, self._has_headers, self._has_shown, self.is_odd)
             self._parts.keep(part, depth, is_output=self._is_output)
         self._has_headers |= found[0]
         self._has_shown |= found[1]
+        self.is_odd |= found[2]
         return ported
 
     def _adopts(self, references: Sequence[Adopted]) -> bool:
@@ -397,7 +463,10 @@ class _Porter:
             return {}
         if _SIMPLE.issuperset(schema) and not self._is_output and (kind := schema.get("type")) in _SIMPLE_TYPES:
             return _simple(kind, schema)
+        self.is_odd |= not _is_plain(schema)
         out = self._keywords(schema, depth)
+        if self._is_output and not self._is_exact:
+            out = relaxed(out)  # first, because it writes examples
         self._has_headers |= HEADER_KEY in out
         self._has_shown |= "default" in out or ("examples" in out and any(map(_is_container, out["examples"])))
         kinds = _kinds(schema["type"]) if "type" in schema else []
@@ -406,7 +475,7 @@ class _Porter:
                 del out["enum"]  # it differs then, so the condition is left out
             return with_kinds(out, kinds)
         if self._is_output:
-            return joined(with_kinds(relaxed(out), kinds), is_root=depth == 0)
+            return joined(with_kinds(out, kinds), is_root=depth == 0)
         out, kinds = with_values(out, kinds)
         return with_required(joined(with_kinds(out, kinds), is_root=depth == 0), is_branch=is_branch)
 
@@ -435,6 +504,7 @@ class _Porter:
         return ported if self._is_output or self._is_exact else typed_by_content(ported)
 
     def _degenerate(self, schema: Any) -> JsonObject:
+        self.is_odd |= schema is False
         if schema is not True and schema is not False:
             self.cut["a part that is not a schema"] = None
         return dict(NOTHING) if schema is False and not self._is_output else {}
@@ -446,9 +516,9 @@ class _Porter:
         elif key in CONDITIONS:
             self._condition(out, key, value, depth)
         elif key in NESTED:
-            ported = self._place(value, depth) if key in _PLACES else self.node(value, depth, is_branch=True)
             if not (key in OTHERS and isinstance(value, bool)):
-                out[key] = ported
+                is_place = key in _PLACES
+                out[key] = self._place(value, depth) if is_place else self.node(value, depth, is_branch=True)
         elif key in NESTED_LISTS:
             if is_list(value) and value:
                 self._list(out, key, value, depth)
@@ -534,6 +604,16 @@ class _Porter:
         return self._anchors.get(ref, ABSENT)
 
 
+def _is_plain(schema: JsonObject) -> bool:
+    """Return whether a sub-schema is surely listed in such a way that porting it again does not change it."""
+    if not _PLAIN.issuperset(schema):
+        return False
+    forms = _FORMS & schema.keys()
+    if "type" in forms and isinstance(schema["type"], str):
+        return len(forms) == 1
+    return len(forms) <= 1 and _OF_A_TYPE.isdisjoint(schema)
+
+
 def _simple(kind: str, schema: JsonObject) -> JsonObject:
     """Return a sub-schema of one type with keywords of `_SIMPLE` alone as it is listed. Most sub-schemas are such."""
     out: JsonObject = {"type": kind}
@@ -555,91 +635,3 @@ def _kinds(written: Any) -> list[str]:
 
 def _encodable(key: Any) -> bool:
     return isinstance(key, str) and (key.isascii() or not any("\ud800" <= char <= "\udfff" for char in key))
-
-
-# --- combinators at the root, for hosts that refuse them there ---
-
-
-def fold_root(schema: JsonObject, definitions: DefinitionSource) -> tuple[JsonObject, bool]:
-    """Return the schema without combinators at its root, and whether it had any.
-
-    `definitions` are the targets of its `#/$defs/` references.
-    """
-    if not any(key in schema for key in _ROOT_ONLY_HERE):
-        return schema, False
-    properties, required = _Folding(definitions).fold(schema, 0)
-    plain = {key: value for key, value in schema.items() if key not in _ROOT_ONLY_HERE}
-    plain["properties"] = properties
-    plain.pop("required", None)
-    if wanted := [name for name in dict.fromkeys(required) if name in properties]:
-        plain["required"] = wanted
-    return plain, True
-
-
-class _Folding:
-    """Folds one schema. It counts steps, because branches that refer to branches multiply."""
-
-    def __init__(self, definitions: DefinitionSource) -> None:
-        self._definitions = definitions
-        self._steps = 0
-
-    def fold(self, schema: JsonObject, depth: int) -> tuple[JsonObject, list[str]]:
-        """Return the properties of a schema and its branches, and the names that it always requires."""
-        schema = self._target(schema)
-        properties: JsonObject = dict(schema.get("properties", {}))
-        required: list[str] = list(schema.get("required", []))
-        self._steps += 1
-        if depth >= _MAX_FOLD_DEPTH or self._steps > _MAX_FOLD_STEPS:
-            return properties, required
-        for branch in schema.get("allOf", []):
-            more, needed = self.fold(branch, depth + 1)
-            _merge(properties, more)
-            required += needed
-        for key in ("anyOf", "oneOf"):
-            folded = [self.fold(branch, depth + 1) for branch in schema.get(key, [])]
-            for more, _ in folded:
-                _merge(properties, more)
-            required += [name for name in (folded[0][1] if folded else []) if all(name in each for _, each in folded)]
-        for branch in _optional_branches(schema):
-            _merge(properties, self.fold(branch, depth + 1)[0])
-        return properties, required
-
-    def _target(self, schema: JsonObject) -> JsonObject:
-        ref = schema.get("$ref")
-        if not isinstance(ref, str):
-            return schema
-        target = self._definitions.get(ref.removeprefix(REFERENCE))
-        return {**target, **schema} if is_object(target) else schema
-
-
-def _optional_branches(schema: JsonObject) -> list[JsonObject]:
-    branches = [schema[key] for key in ("then", "else") if key in schema]
-    return [*branches, *schema.get("dependentSchemas", {}).values()]
-
-
-def _merge(properties: JsonObject, more: JsonObject) -> None:
-    for name, sub in more.items():
-        old = properties.get(name)
-        properties[name] = sub if not old else old if not sub or old == sub else _either(old, sub)
-
-
-def _either(first: JsonObject, second: JsonObject) -> JsonObject:
-    values, others = _values(first), _values(second)
-    if values is not None and others is not None and first.get("type") == second.get("type"):
-        merged = [*values, *(value for value in others if value not in values)]
-        rest = {key: value for key, value in first.items() if key not in {"const", "type"}}
-        return with_kinds(*with_values({**rest, "enum": merged}, _kinds(first.get("type"))))
-    branches: list[Any] = list(first["anyOf"]) if set(first) == {"anyOf"} else [first]
-    if second not in branches and len(branches) < _MAX_ALTERNATIVES:
-        branches.append(second)
-    return {"anyOf": branches}
-
-
-def _values(schema: JsonObject) -> list[Any] | None:
-    """Return the values that a property may have, if its schema says nothing else (usually a discriminator)."""
-    if not schema.keys() <= _BESIDE_VALUES:
-        return None
-    if "const" in schema:
-        return [schema["const"]]
-    values = schema.get("enum")
-    return values if is_list(values) else None
