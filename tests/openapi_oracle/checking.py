@@ -12,6 +12,8 @@ _BOUNDS = {
     "exclusiveMinimum", "exclusiveMaximum", "uniqueItems", "minProperties", "maxProperties", "not", "propertyNames",
 }  # fmt: skip
 
+_NAMES = {"properties", "$defs", "definitions", "schemas"}
+
 
 def faults_of(tools):
     """(fault, tool name) of everything that is wrong with a list of tools."""
@@ -63,7 +65,7 @@ def dangling(schema, root):
 
 def accepts(tool, arguments):
     """None, or why the input schema refuses the arguments; bounds on values do not count, the oracle ignores them."""
-    validator = jsonschema_rs.Draft202012Validator(_loosened(tool["inputs"]))
+    validator = jsonschema_rs.Draft202012Validator(loosened(tool["inputs"]))
     try:
         validator.validate(arguments)
     except jsonschema_rs.ValidationError as error:
@@ -71,11 +73,9 @@ def accepts(tool, arguments):
     return None
 
 
-def _loosened(schema, *, is_names=False):
+def loosened(schema, *, is_names=False):
+    """A schema, or a document of schemas, without bounds on values."""
     if isinstance(schema, dict):
         kept = {key: value for key, value in schema.items() if is_names or key not in _BOUNDS}
-        return {
-            key: _loosened(value, is_names=key in {"properties", "$defs"} and not is_names)
-            for key, value in kept.items()
-        }
-    return [_loosened(item) for item in schema] if isinstance(schema, list) else schema
+        return {key: loosened(value, is_names=key in _NAMES and not is_names) for key, value in kept.items()}
+    return [loosened(item) for item in schema] if isinstance(schema, list) else schema

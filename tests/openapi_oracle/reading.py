@@ -4,8 +4,12 @@ Written apart from the converter, to be held against it. Nothing here imports `u
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from urllib.parse import unquote, urljoin, urlsplit
+
+import jsonschema_rs
+from tests.openapi_oracle.checking import loosened
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 FORM = "application/x-www-form-urlencoded"
@@ -76,6 +80,10 @@ class Reader:
         self.old = "swagger" in document
         self.named = dict(_named(document, url or ""))
 
+    @cached_property
+    def loose(self):
+        return loosened(self.document)
+
     # --- references
 
     def resolve(self, value, base=None):
@@ -96,6 +104,15 @@ class Reader:
     def schema(self, value):
         resolved, _ = self.resolve(value)
         return resolved if isinstance(resolved, dict) else {}
+
+    def accepts(self, schema, value):
+        """Whether a schema of the document accepts a value, bounds aside. One that is no JSON Schema accepts it."""
+        is_new = str(self.document.get("openapi")).startswith(("3.1", "3.2"))
+        draft = jsonschema_rs.Draft202012Validator if is_new else jsonschema_rs.Draft4Validator
+        try:
+            return draft({**self.loose, **loosened(schema)}).is_valid(value)
+        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError):
+            return True
 
     # --- operations
 

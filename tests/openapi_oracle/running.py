@@ -19,6 +19,7 @@ from utcp_bridge.errors import UtcpError
 from utcp_bridge.placement.openapi_plan import compile_plan, read_plan
 
 MODES = ("required", "full", "hostile")
+VARIANTS = 6
 FILE = b"\x00\xff file bytes \r\n"
 
 
@@ -96,28 +97,57 @@ def _judged(declared, tool, reader, recorder, modes):
 
 
 def _one_call(declared, tool, reader, recorder, mode):
-    drawn = Values(reader, mode, f"{declared.method}{declared.path}")
+    plan = tool["tool_call_template"]["request_plan"]
+    variants = (_drawn(declared, plan, reader, mode, variant) for variant in range(VARIANTS))
+    drawn = next(variants)
+    if (refused := accepts(tool, drawn.arguments)) and not _is_sound(declared, reader, drawn):
+        drawn = next((other for other in variants if _is_sound(declared, reader, other)), drawn)
+        refused = accepts(tool, drawn.arguments)
+    if refused:
+        return refused
+    prescribed = prescribe(declared, drawn.values, drawn.body)
+    template = tool["tool_call_template"]
+    build = compile_plan(read_plan(plan), template["url"], template["http_method"])
+    return judge(prescribed, recorder.send(build(drawn.arguments)))
+
+
+@dataclass
+class Drawn:
+    """What a caller gives: values by place and name, what has to arrive as the body, and the tool's arguments."""
+
+    values: dict
+    given: object
+    body: object
+    arguments: dict
+
+
+def _drawn(declared, plan, reader, mode, variant):
+    drawn = Values(reader, mode, f"{declared.method}{declared.path}", variant)
     values = {
         (one.place, one.name): _parameter(drawn, one) for one in declared.fields if one.required or mode != "required"
     }
     values = {key: value for key, value in values.items() if value not in (None, [], {})}
-    plan = tool["tool_call_template"]["request_plan"]
     arguments = {
         part["argument"]: values[key] for part in plan["parameters"] if (key := (part["in"], part["name"])) in values
     }
-    body = None
+    given = body = None
     if declared.body and (declared.body.required or mode != "required"):
         given, body = _body(declared.body, plan.get("body") or {}, drawn, reader)
         members = (plan.get("body") or {}).get("members")
         arguments |= given if members is not None else {"body": given}
         if body[0] == "json" and body[1] == {} and not declared.body.required:
             body = None if members is not None else body
-    if refused := accepts(tool, arguments):
-        return refused
-    prescribed = prescribe(declared, values, body)
-    template = tool["tool_call_template"]
-    build = compile_plan(read_plan(plan), template["url"], template["http_method"])
-    return judge(prescribed, recorder.send(build(arguments)))
+    return Drawn(values, given, body, arguments)
+
+
+def _is_sound(declared, reader, drawn):
+    """Whether the document's own schemas accept what was drawn."""
+    fields = {(one.place, one.name): one.schema for one in declared.fields}
+    if not all(reader.accepts(fields[key], value) for key, value in drawn.values.items()):
+        return False
+    if drawn.body is None or drawn.body[0] != "json":
+        return True
+    return any(reader.accepts(schema, drawn.given) for schema, _ in declared.body.contents.values())
 
 
 def _parameter(drawn, one):

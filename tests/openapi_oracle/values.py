@@ -1,7 +1,8 @@
 """Arguments drawn from a document's schemas, in three modes.
 
 `required`: only what must be there. `full`: everything, bodies two levels deep. `hostile`: everything, with text that
-holds every reserved character and more than ASCII.
+holds every reserved character and more than ASCII. Of each union one branch is drawn, another one in each variant.
+A member that is required and not described is left out of the first variant, because it is usually misspelt.
 """
 
 import random
@@ -13,9 +14,10 @@ DEEPEST = 16
 
 
 class Values:
-    def __init__(self, reader, mode, seed):
+    def __init__(self, reader, mode, seed, variant=0):
         self.reader = reader
         self.mode = mode
+        self.variant = variant
         self.draw = random.Random(seed)
         self.number = 0
 
@@ -34,21 +36,26 @@ class Values:
         for union in ("oneOf", "anyOf"):
             branches = [self.reader.schema(branch) for branch in schema.get(union) or []]
             branches = [branch for branch in branches if branch.get("type") != "null"]
-            if branches and "properties" not in schema:
-                return self.of(branches[0], place, depth + 1)
-        if schema.get("allOf"):
+            if branches and not schema.keys() & {"properties", "allOf"}:
+                return self.of(self.chosen(branches), place, depth + 1)
+        if schema.keys() & {"allOf", "oneOf", "anyOf"}:
             whole = self.merged(schema)
             if whole["properties"]:
                 return self.object(whole, place, depth)
-            if not schema.get("properties"):
+            if schema.get("allOf"):
                 return self.all_of(schema["allOf"], place, depth)
         return self.typed(schema, place, depth)
 
+    def chosen(self, branches):
+        """One branch of each union, by the variant: the first one, or the next."""
+        return branches[self.variant % len(branches)]
+
     def merged(self, schema, depth=0):
-        """An object and all its parts as one: its members, and what is required. Of a union, the first branch."""
+        """An object and all its parts as one: its members, and what is required. Of a union, the chosen branch."""
         schema = self.reader.schema(schema)
         whole = {"type": "object", "properties": {**schema.get("properties", {})}, "required": []}
-        parts = [*schema.get("allOf", []), *(schema.get("oneOf") or schema.get("anyOf") or [])[:1]]
+        unions = [schema[key] for key in ("oneOf", "anyOf") if schema.get(key)]
+        parts = [*schema.get("allOf", []), *map(self.chosen, unions)]
         for part in (self.merged(one, depth + 1) for one in parts if depth < DEEPEST):
             whole["properties"] = {**part["properties"], **whole["properties"]}
             whole["required"] += part["required"]
@@ -85,7 +92,7 @@ class Values:
             needed = [*schema.get("properties", {})]
         made = {}
         for name in needed if isinstance(needed, list) else []:
-            member = schema.get("properties", {}).get(name)
+            member = schema.get("properties", {}).get(name, {} if self.variant else None)
             if member is None or self.reader.schema(member).get("readOnly") or (member or {}).get("readOnly"):
                 continue
             made[name] = self.of(member, place, depth + 1) if depth < DEEPEST else None

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
+from utcp_bridge.dialects.openapi.closing import Closing
 from utcp_bridge.dialects.openapi.contradictions import repaired
 from utcp_bridge.dialects.openapi.references import References
 from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text, is_array
@@ -57,7 +58,10 @@ Direction: TypeAlias = Literal["input", "output"]
 Key: TypeAlias = tuple[str, str]
 """The identity of a definition: document address and JSON pointer."""
 _MAX_DEPTH = 64
-_MAX_JOINED = 8
+_MAX_JOINED = 200
+"""Parts that `allOf` joins, in all depths."""
+_MAX_OPENED = 100
+"""Definitions that are written in place within one object, because it opens them."""
 _ANNOTATIONS = frozenset(
     {"title", "description", "default", "example", "examples", "deprecated", "nullable", "x-nullable"}
 )
@@ -100,10 +104,11 @@ class SchemaTranslator:
         self._input = direction == "input"
         self._name_of = name_of
         self._faults = faults
+        self._closing = Closing(references, lambda place: _is_marked(references, place, "readOnly"))
 
     def translate(self, schema: Located) -> Piece:
         """Return one schema, translated; definitions that it names are not translated."""
-        run = _Run(self._references, self._family, self._input, self._name_of, self._faults)
+        run = _Run(self._references, self._family, self._input, self._name_of, self._faults, self._closing)
         translated = run.schema(schema, 0, in_place=True)
         return Piece(translated, run.refs, frozenset(run.in_place))
 
@@ -112,18 +117,35 @@ class _Run:
     """The state of one translation."""
 
     def __init__(
-        self, references: References, family: Family, is_input: bool, name_of: Callable[[Located], str], faults: Faults
+        self,
+        references: References,
+        family: Family,
+        is_input: bool,
+        name_of: Callable[[Located], str],
+        faults: Faults,
+        closing: Closing,
     ) -> None:
         self._references = references
         self._family = family
         self._input = is_input
         self._name_of = name_of
         self._faults = faults
+        self._closing = closing
         self.refs: Counter[Key] = Counter()
         self.in_place: set[Key] = set()
         self._hidden: frozenset[str] = frozenset()
+        self._opened: tuple[Key, ...] = ()
+        self._described: frozenset[str] = frozenset()
+        self._inlined = 0
 
     def schema(self, located: Located, depth: int, *, in_place: bool = False) -> Any:
+        """Translate a schema that is not a part of the one around it."""
+        outer, self._opened = self._opened, ()
+        made = self._part(located, depth, in_place=in_place)
+        self._opened = outer
+        return made
+
+    def _part(self, located: Located, depth: int, *, in_place: bool) -> Any:
         node = located.value
         if isinstance(node, bool):
             return {} if node or not self._input else {"not": {}}
@@ -159,14 +181,31 @@ class _Run:
         siblings = self._keywords(Located(beside, located.base, located.pointer), beside, depth, in_place=in_place)
         if target is None or target.value is None or target.value is True:
             return siblings
+        named = self._named(target, depth, in_place=in_place)
+        if self._input and _is_nullable(node):
+            return {**siblings, "anyOf": [named, {"type": "null"}]}
+        if "$ref" in named or siblings.keys() <= _ANNOTATIONS:
+            return {**named, **siblings}
+        return {**siblings, "allOf": [*siblings.get("allOf", []), named]}
+
+    def _named(self, target: Located, depth: int, *, in_place: bool) -> JsonObject:
+        """Return a reference to a definition, or the definition itself if it is opened as a part of another one."""
+        end = self._references.follow(target)
+        key = (end.base, end.pointer)
+        if self._opened and is_object(end.value) and self._closing.is_closed(end):
+            self._inlined += 1
+            if key in self._opened or self._inlined > _MAX_OPENED:
+                self._faults.add(target.pointer, "the schema contains itself endlessly", "Any value is accepted there.")
+                return {}
+            outer, self._opened = self._opened, (*self._opened, key)
+            made = self._keywords(end, end.value, depth + 1, in_place=in_place)
+            self._opened = outer
+            return made
         key = (target.base, target.pointer)
         self.refs[key] += 1
         if in_place:
             self.in_place.add(key)
-        named = {"$ref": f"#/$defs/{self._name_of(target)}"}
-        if self._input and _is_nullable(node):
-            return {**siblings, "anyOf": [named, {"type": "null"}]}
-        return {**named, **siblings}
+        return {"$ref": f"#/$defs/{self._name_of(target)}"}
 
     def _keywords(self, located: Located, node: JsonObject, depth: int, *, in_place: bool) -> JsonObject:
         out: JsonObject = {}
@@ -179,16 +218,27 @@ class _Run:
             self._choices(located, node, out, kind)
         elif values := typed_enum(node.get("enum"), kind):
             out.setdefault("examples", values[:20])
-        outer = self._hidden
+        outer, opened = self._hidden, self._opened
         if self._input and "allOf" in node:
-            self._hidden |= self._hidden_names(located, 0)
+            self._hidden |= self._hidden_names(located)
+        if self._input and not self._opened:
+            self._open(located)
         self._objects(located, node, out, depth)
         self._arrays(located, node, out, depth)
         self._compounds(located, node, out, depth, in_place=in_place)
-        self._hidden = outer
+        self._hidden, self._opened = outer, opened
         if self._input:
             out = self._sound(located, out)
         return self._with_null(node, out)
+
+    def _open(self, located: Located) -> None:
+        """Open the parts of an object that exclude members of its other parts."""
+        if names := self._closing.excluded(located):
+            some = ", ".join(repr(name) for name in names[:3]) + (" and others" if names[3:] else "")
+            what = f"`additionalProperties: false` of one part refuses what another part describes: {some}"
+            self._faults.add(located.pointer, what, "The parts of this object accept further members.")
+            self._opened = ((located.base, located.pointer),)
+            self._described, self._inlined = self._closing.described(located), 0
 
     def _sound(self, located: Located, out: JsonObject) -> JsonObject:
         """Return a schema that accepts the values that it names itself."""
@@ -280,7 +330,7 @@ class _Run:
                 # a required name without a schema is usually a mistake in the document, so the server decides
                 required = [name for name in required if name in kept]
             out.setdefault("type", "object")
-        required = [name for name in required if name not in self._hidden or name in out.get("properties", {})]
+        required = [name for name in required if self._is_possible(name, out)]
         for key in ("additionalProperties", "unevaluatedProperties", "propertyNames"):
             self._child(located, node, out, key, depth)
         if self._input:
@@ -289,6 +339,12 @@ class _Run:
                 out["required"] = required
         elif out.get("additionalProperties") in ({"not": {}}, {}):
             del out["additionalProperties"]
+
+    def _is_possible(self, name: str, out: JsonObject) -> bool:
+        """Return whether a caller can send a required member: an opened object describes it, and it is not readOnly."""
+        if self._opened and name not in self._described:
+            return False
+        return name not in self._hidden or name in out.get("properties", {})
 
     def _member(self, place: Located, depth: int) -> Any:
         """Translate a property, which is not what a sibling of `allOf` around it describes."""
@@ -299,31 +355,32 @@ class _Run:
 
     def _is_hidden(self, place: Located) -> bool:
         """Return whether a property is readOnly in an input or writeOnly in an output, itself or its reference."""
-        mark = "readOnly" if self._input else "writeOnly"
-        node = place.value
-        if not is_object(node):
-            return False
-        if "$ref" in node and mark not in node:
-            node = self._references.follow(place).value
-        return is_object(node) and node.get(mark) is True
+        return _is_marked(self._references, place, "readOnly" if self._input else "writeOnly")
 
-    def _hidden_names(self, located: Located, depth: int) -> frozenset[str]:
+    def _hidden_names(self, located: Located) -> frozenset[str]:
         """Return the readOnly properties of a schema and of all that `allOf` joins with it.
 
         A name that is required and readOnly is required of responses only (OpenAPI 3.0.4, Schema Object).
         """
-        schema = self._references.follow(located)
-        if not is_object(schema.value) or depth > _MAX_JOINED:
-            return frozenset()
-        places = ((name, schema.at("properties", name)) for name in as_object(schema.value.get("properties")))
-        names = frozenset(name for name, place in places if self._is_hidden(place))
-        branches = range(len(as_array(schema.value.get("allOf"))))
-        return names.union(*(self._hidden_names(schema.at("allOf", index), depth + 1) for index in branches))
+        found: set[str] = set()
+        seen: set[Key] = set()
+        waiting = [located]
+        while waiting and len(seen) < _MAX_JOINED:
+            schema = self._references.follow(waiting.pop())
+            key = (schema.base, schema.pointer)
+            if key in seen or not is_object(schema.value):
+                continue
+            seen.add(key)
+            places = ((name, schema.at("properties", name)) for name in as_object(schema.value.get("properties")))
+            found.update(name for name, place in places if self._is_hidden(place))
+            waiting += [schema.at("allOf", index) for index in range(len(as_array(schema.value.get("allOf"))))]
+        return frozenset(found)
 
     def _child(self, located: Located, node: JsonObject, out: JsonObject, key: str, depth: int) -> None:
         value = node.get(key)
         if isinstance(value, bool):
-            if self._input or (key == "additionalProperties" and value):
+            is_closing = key == "additionalProperties" and not value
+            if (self._input and not (is_closing and self._opened)) or (key == "additionalProperties" and value):
                 out[key] = value
         elif is_object(value) and (self._input or key == "additionalProperties"):
             out[key] = self.schema(located.at(key), depth + 1)
@@ -374,7 +431,7 @@ class _Run:
 
     def _several(self, located: Located, key: str, depth: int, in_place: bool) -> list[Any]:
         members = as_array(located.value.get(key))
-        return [self.schema(located.at(key, index), depth + 1, in_place=in_place) for index in range(len(members))]
+        return [self._part(located.at(key, index), depth + 1, in_place=in_place) for index in range(len(members))]
 
     # --- null
 
@@ -391,6 +448,13 @@ class _Run:
             return out
         about: JsonObject = {key: out.pop(key) for key in ("title", "description", "deprecated") if key in out}
         return {**about, "anyOf": [*_branches(out), {"type": "null"}]}
+
+
+def _is_marked(references: References, place: Located, mark: str) -> bool:
+    node = place.value
+    if is_object(node) and "$ref" in node and mark not in node:
+        node = references.follow(place).value
+    return is_object(node) and node.get(mark) is True
 
 
 def _is_nullable(node: JsonObject) -> bool:
