@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -78,6 +79,7 @@ class Credentials:
     """
 
     __slots__ = (
+        "_held",
         "_last",
         "_named",
         "_oauth",
@@ -110,6 +112,8 @@ class Credentials:
         for scheme in _used(auth):
             self._static = self._static.merged(_static_additions(scheme))
         self._last = ("", self._static)
+        self._held: Callable[[], str | None] | None = None
+        """Gives the token that is there, if that was asked for before."""
         self._token_source = replace(source or Source("oauth"), trust=Trust.OPERATOR)
         self._named: tuple[str, ...] = ()
         self._own = self._service if trust is Trust.OPERATOR else None
@@ -119,12 +123,16 @@ class Credentials:
     def __repr__(self) -> str:
         return f"<Credentials {self.auth.auth_type} for {len(self._origins)} origins>"
 
+    def allow(self, origin: str) -> bool:
+        """Return whether these credentials may be sent to `origin`."""
+        return origin in self._origins
+
     def check(self, origin: str) -> None:
         """Check that these credentials may be sent to `origin`.
 
         :raises PolicyError: they were given for other origins.
         """
-        if origin not in self._origins:
+        if not self.allow(origin):
             raise PolicyError(
                 f"Credentials must not be sent to {origin}: they were given for {_listed(self._origins)}.",
                 remedy=f'If that is intended, add "allowed_origins": ["{origin}"] to the manual.',
@@ -151,6 +159,15 @@ class Credentials:
         if self._oauth is None or self._tokens is None:
             return self._static
         return self._with_token(await self._token(self._oauth, self._tokens))
+
+    def held(self) -> Additions | None:
+        """Return what `additions` returns, if it has to wait for nothing; None otherwise."""
+        if self._oauth is None or self._tokens is None:
+            return self._static
+        if self._held is None:
+            self._held = self._held_by(self._oauth, self._tokens)
+        token = self._held()
+        return None if token is None else self._with_token(token)
 
     def preview(self) -> Additions:
         """Return the same as `additions`, with `***` instead of an access token, which is not requested."""
@@ -248,6 +265,13 @@ class Credentials:
         if token is None:
             raise login_needed(holder.where, holder.manual)
         return token
+
+    def _held_by(self, auth: OAuth2Auth | OAuth2LoginAuth, tokens: TokenCache) -> Callable[[], str | None]:
+        if isinstance(auth, OAuth2Auth):
+            return tokens.held(auth, *self._looked_up(auth))
+        if tokens.logins is None:
+            return lambda: None  # `additions` says what is wrong
+        return partial(tokens.logins.held, self._holder(auth, tokens).key)
 
     def _drop(self, auth: OAuth2Auth | OAuth2LoginAuth, tokens: TokenCache, token: str) -> None:
         if isinstance(auth, OAuth2Auth):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import field
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -118,6 +119,13 @@ class TokenCache:
                 entry.failures += 1
                 entry.failure = error
                 raise
+
+    def held(self, auth: OAuth2Auth, service: str = "") -> Callable[[], str | None]:
+        """Return a function that gives the token that `get` would return without a request; None if it would send one.
+
+        The entry of `auth` is found once.
+        """
+        return partial(self._valid, self._entry(auth, service))
 
     def drop(self, auth: OAuth2Auth, token: str, service: str = "") -> None:
         """Forget `token`, unless another one has replaced it."""

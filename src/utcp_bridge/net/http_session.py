@@ -67,6 +67,8 @@ _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_UNUSUAL = _REDIRECTS | {401}
+"""Statuses after which another request may follow."""
 _KEEP_METHOD = frozenset({307, 308})
 _UNENCODED = re.compile(r"[^\x21-\x7e]")
 _FORWARDABLE = re.compile(rb"[\x20-\x7e]{1,4096}")
@@ -148,7 +150,12 @@ class HttpSession:
         :raises DeadlineExceeded: the time limit is over.
         """
         limit = self._options.max_response_bytes if max_bytes is None else max_bytes
-        begun = self._begun(parts) if credentials is None else None
+        added = begun = None
+        url = parts.url
+        if credentials is None and not trace_context.is_on():
+            begun = self._begun(parts)
+        elif (more := self._begun_with_more(parts, credentials)) is not None:
+            begun, parts, added, url = more
         if begun is None:
             return await self._whole(await self._exchange(parts, credentials), limit)
         try:
@@ -160,22 +167,49 @@ class HttpSession:
             raise
         if known is not None:
             head, data = known
-            is_usual = head.code not in _REDIRECTS and "Content-Encoding" not in head.headers
+            is_usual = head.code not in _UNUSUAL and "Content-Encoding" not in head.headers
             if is_usual and len(data) <= limit and not is_heavy(data):
                 begun.park()
-                return Reply(head.code, head.headers, data, parts.url, limit)
-        response = await self._send(parts, parts.url, None, begun)
+                return Reply(head.code, head.headers, data, url, limit)
+        response = await self._send(parts, parts.url, added, begun)
         if response.status in _REDIRECTS:
-            response = await self._follow_on(response, parts, None)
+            response = await self._follow_on(response, parts, added)
+        if credentials is not None and added is not None:
+            response = await self._with_renewed(response, parts, credentials, added)
         return await self._whole(response, limit)
 
     def _begun(self, parts: RequestParts) -> Begun | None:
         """Send a request at once, if nothing has to be added to it and a connection waits."""
         plain = self._plain
-        if plain is None or not self._is_bare or trace_context.is_on() or not is_plain(parts):
+        if plain is None or not self._is_bare or not is_plain(parts):
             return None
         url = parts.url
         return plain.begin(parts) if url.isascii() and url.isprintable() and " " not in url else None
+
+    def _begun_with_more(
+        self, parts: RequestParts, credentials: Credentials | None
+    ) -> tuple[Begun, RequestParts, Additions | None, str] | None:
+        """Send a request with its trace and credentials at once, if they are there and a connection waits.
+
+        Return it with the request without credentials, what they add to it, and its URL with that.
+        """
+        traced, added, plain = parts, None, self._plain
+        if plain is None or not self._is_bare or (known := plain.origin_of(parts.url)) is None:
+            return None
+        if trace_context.is_on() and (carried := trace_context.passed_on(parts.headers)):
+            traced = RequestParts(parts.method, parts.url, [*parts.headers, *carried], parts.body)
+        sent = traced
+        if credentials is not None:
+            origin = self._targets.get((*known, True))
+            if origin is None or not credentials.allow(origin) or (added := credentials.held()) is None:
+                return None
+            sent = RequestParts(parts.method, *added.placed(parts.url, traced.headers), parts.body)
+        begun = self._begun(sent)
+        if begun is None:
+            return None
+        if trace_context.is_on():
+            trace_context.note_request(parts.method, parts.url)
+        return begun, traced, added, sent.url
 
     async def _whole(self, response: Response, limit: int) -> Reply:
         """Return the whole reply of a response."""
@@ -270,7 +304,12 @@ class HttpSession:
             return response if response.status not in _REDIRECTS else await self._follow_on(response, parts, None)
         self._admit(parts.url, credentials)
         added = await credentials.additions()
-        response = await self._follow(parts, added)
+        return await self._with_renewed(await self._follow(parts, added), parts, credentials, added)
+
+    async def _with_renewed(
+        self, response: Response, parts: RequestParts, credentials: Credentials, added: Additions
+    ) -> Response:
+        """Return a response, or after a 401, that of the same request with a renewed access token, if there is one."""
         if response.status != 401:
             return response
         try:
@@ -342,7 +381,7 @@ class HttpSession:
 
         try:
             response = await plain.send(parts, target, headers, own, begun)
-            if self._is_bare and added is None:
+            if self._is_bare:
                 plain.remember(url, target, own)
         except Exception as error:  # noqa: BLE001 - translated
             response = await self._where_it_moved(target, error, partial(plain.send, parts, target, headers, own))

@@ -298,7 +298,9 @@ class BridgeServer(HandlingServer):
         The shape of a hot request leaves out a state, a task of the handshake era, and arguments of another type.
         """
         client = self.client
-        if not client.host_ahead.is_known or client.notes_requesters or trace_context.is_on():
+        if not client.host_ahead.is_known or client.notes_requesters:
+            return None
+        if ctx.meta is not None and trace_context.is_on() and "baggage" in ctx.meta:
             return None
         caller = ctx.hot.caller or caller_at(ctx.connection, ctx)
         host = self.interaction.host_of(ctx, ctx.connection, caller.owner)

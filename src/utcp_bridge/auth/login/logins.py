@@ -143,6 +143,14 @@ class Logins:
                 entry.failure = error
                 raise
 
+    def held(self, key: LoginKey) -> str | None:
+        """Return the access token that `token` would return without reading or renewing anything; else None."""
+        entry = self._entries.get(key)
+        record = None if entry is None else entry.record
+        if entry is None or record is None or not self._is_fresh(entry) or not self._usable(entry, record):
+            return None
+        return record.access_token
+
     def refuse(self, key: LoginKey, token: str) -> None:
         """Note that the service refused an access token: the next caller renews it."""
         entry = self._entries.setdefault(key, _LoginEntry())
@@ -212,16 +220,20 @@ class Logins:
             await self._store.aclose()
 
     async def _read(self, key: LoginKey, entry: _LoginEntry, *, again: bool = False) -> LoginRecord | None:
-        now = anyio.current_time()
-        is_lasting = entry.record is not None and not entry.record.ended
-        if again or not is_lasting or now - entry.read_at >= _READ_AGAIN:
+        if again or not self._is_fresh(entry):
             from utcp_bridge.auth.login.records import LoginRecord  # see `kept`
 
+            now = anyio.current_time()
             entry.record = LoginRecord.of(await self.store.get(str(key)))
             entry.read_at = now
             if entry.record is not None:
                 self._learn(key, entry.record)
         return entry.record
+
+    def _is_fresh(self, entry: _LoginEntry) -> bool:
+        """Return whether the record that was read is used without reading it again."""
+        is_lasting = entry.record is not None and not entry.record.ended
+        return is_lasting and anyio.current_time() - entry.read_at < _READ_AGAIN
 
     async def _put(self, key: LoginKey, entry: _LoginEntry, record: LoginRecord) -> None:
         await self.store.put(str(key), record.kept())

@@ -177,6 +177,7 @@ class _PoolPlace(aiohttp.ClientRequest):
         super().__init__(hdrs.METH_GET, origin, loop=asyncio.get_running_loop(), **options)
         self._key = super().connection_key
         self.authority = origin.raw_authority
+        self.origin = origin.scheme, self.authority
         self.parked: list[_Used] = []
 
     @property
@@ -266,6 +267,12 @@ class PlainRequests:
         place = self._places.get((target.scheme, target.raw_authority, own is not None))
         if place is not None and origin == f"{target.scheme}://{target.raw_authority}" and url == str(target):
             self._origins[origin] = place
+
+    def origin_of(self, url: str) -> tuple[str, str] | None:
+        """Return scheme and authority of a URL whose origin `begin` knows."""
+        end = url.find("/", _AFTER_SCHEME)
+        place = self._origins.get(url[:end]) if end > 0 else None
+        return None if place is None else place.origin
 
     def begin(self, parts: RequestParts) -> Begun | None:
         """Send a request for which `is_plain` is true without waiting for anything, if that is possible.

@@ -60,7 +60,8 @@ def _fields(headers: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], 
     return fields, spellings
 
 
-_Key = tuple[str, str, tuple[tuple[str, str], ...], bool, bool]
+_Key = tuple[str, str, tuple[tuple[str, str], ...], int, bool]
+_NO_TRACE: Final = -1
 
 
 class RequestHeads:
@@ -77,14 +78,11 @@ class RequestHeads:
         :raises InvalidArguments: a header has a character that is not allowed in it.
         """
         given = tuple(headers)
-        trace = ""
-        if given and given[-1][0] == "traceparent" and _TRACE.fullmatch(given[-1][1]):
-            trace, given = given[-1][1], given[:-1]  # it differs in each request
-        key = method, target.raw_authority, given, bool(trace), body is None
+        same, place, trace = _without_trace(given)
+        key = method, target.raw_authority, same, place, body is None
         parts = self._lines.get(key)
         if parts is None:
-            traced = (*given, ("traceparent", trace)) if trace else given
-            parts = self._keep(key, _head_lines(method, target, traced, has_body=body is not None))
+            parts = self._keep(key, _head_lines(method, target, given, has_body=body is not None))
         lines = f"{parts[0]}{trace}{parts[1]}" if trace else parts[0]
         return _request(method, target.raw_path_qs, lines, body)
 
@@ -92,13 +90,17 @@ class RequestHeads:
         self, method: str, authority: str, path: str, headers: list[tuple[str, str]], body: bytes | None
     ) -> bytes | None:
         """Return what `written` returns, if it has written the same header lines before; None for all others."""
-        parts = self._lines.get((method, authority, tuple(headers), False, body is None))
-        return None if parts is None else _request(method, path, parts[0], body)
+        parts = self._lines.get((method, authority, tuple(headers), _NO_TRACE, body is None))
+        if parts is not None:
+            return _request(method, path, parts[0], body)
+        same, place, trace = _without_trace(tuple(headers))
+        parts = self._lines.get((method, authority, same, place, body is None)) if trace else None
+        return None if parts is None else _request(method, path, f"{parts[0]}{trace}{parts[1]}", body)
 
     def _keep(self, key: _Key, lines: str) -> tuple[str, str]:
         """Keep header lines: what is before the trace, and what is after it."""
         before, after = lines, ""
-        if key[3]:
+        if key[3] != _NO_TRACE:
             place = lines.lower().rindex(_TRACE_LINE) + len(_TRACE_LINE)
             before, after = lines[:place], lines[lines.index("\r\n", place) :]
         if len(lines) <= _MAX_KEPT_LENGTH:
@@ -106,6 +108,20 @@ class RequestHeads:
                 self._lines.clear()
             self._lines[key] = before, after
         return before, after
+
+
+def _without_trace(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[tuple[str, str], ...], int, str]:
+    """Return headers without `traceparent`, which differs in each request, with its place among them and its text.
+
+    One that comes twice, or that is not of the usual form, is left where it is.
+    """
+    places = [place for place, (name, _) in enumerate(headers) if name.lower() == "traceparent"]
+    if len(places) == 1:
+        place = places[0]
+        name, trace = headers[place]
+        if name == "traceparent" and _TRACE.fullmatch(trace):
+            return headers[:place] + headers[place + 1 :], place, trace
+    return headers, _NO_TRACE, ""
 
 
 def _request(method: str, path: str, lines: str, body: bytes | None) -> bytes:

@@ -216,11 +216,15 @@ class HotCalls:
         ctx = HotContext(request, exchange, connection, http_request)
         spans = self._spans
         if spans is not None:
-            traced: Any = spans.served(ctx, self._in_full, self._next)
+            traced: Any = spans.served(ctx, self._served, self._next)
             return traced  # type: ignore[no-any-return]
-        if request.method == "tools/call" and (plain := self._server.plain_call(ctx)) is not None:
+        return self._served(ctx, self._next)
+
+    def _served(self, ctx: HotContext, call_next: CallNext) -> Awaitable[JsonObject]:
+        """Return the result of a request in its final form, in one step if it is a plain call."""
+        if ctx.method == "tools/call" and (plain := self._server.plain_call(ctx)) is not None:
             return self._shaped_when_done(ctx.protocol_version, plain)
-        return self._in_full(ctx, self._next)
+        return self._in_full(ctx, call_next)
 
     async def _shaped_when_done(self, version: str, call: Awaitable[JsonObject]) -> JsonObject:
         return self.shaped(version, await call)
