@@ -30,7 +30,7 @@ from uvicorn.server import ServerState
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-except ImportError:  # Windows, and other Pythons than CPython
+except ImportError:  # other Pythons than CPython
     HttpToolsProtocol = None  # type: ignore[assignment, misc]
 
 from utcp_bridge.net.heads.ahead import (
