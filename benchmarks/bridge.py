@@ -173,7 +173,7 @@ def parse(given: list[str] | None) -> argparse.Namespace:
         metavar="PYTHON",
         nargs="?",
         const="here",
-        help="measure a *plain* install, too: that of an interpreter, by default this one without uvloop and httptools",
+        help="measure a *plain* install, too: that of an interpreter, by default this one without uvloop",
     )
     parser.add_argument(
         "--fastmcp",

@@ -25,7 +25,7 @@ from benchmarks.harness.processes import ROOT, Server, bridge
 HOME = ROOT / ".tools" / "peers"
 PEERS = ("plain", "toolbox", "mcp-proxy", "fastmcp", "utcp")
 _PACKAGES = {
-    "plain": ("utcp-bridge", "uvicorn", "aiohttp"),
+    "plain": ("utcp-bridge", "uvicorn", "httptools", "aiohttp"),
     "toolbox": ("toolbox-server",),
     "mcp-proxy": ("mcp-proxy", "mcp"),
     "fastmcp": ("fastmcp", "mcp"),

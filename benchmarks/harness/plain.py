@@ -1,4 +1,4 @@
-"""The command `utcp-bridge` as on a system without uvloop and httptools."""
+"""The command `utcp-bridge` as on a system without uvloop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from typing import Any, cast
 
 modules = cast("dict[str, Any]", sys.modules)
-modules["uvloop"] = modules["httptools"] = None  # importing either raises ImportError
+modules["uvloop"] = None  # importing it raises ImportError
 
 if __name__ == "__main__":
     from utcp_bridge.cli import main

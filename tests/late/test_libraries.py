@@ -105,3 +105,92 @@ from utcp_bridge.settings import BridgeSettings
 BridgeSettings()
 assert "importlib.metadata" not in sys.modules
 """)
+
+
+PYDANTIC = """
+import dataclasses, pickle
+from decimal import Decimal
+from typing import Annotated
+import annotated_types as at
+import pydantic
+from pydantic import (
+    AfterValidator, BaseModel, Base64Bytes, BeforeValidator, ConfigDict, Discriminator, Field, FutureDate,
+    PlainSerializer, SecretStr, Tag, TypeAdapter, UrlConstraints, ValidationError, WrapValidator,
+    field_serializer, field_validator, model_validator,
+)
+from pydantic_core import core_schema
+
+class Small(BaseModel):
+    model_config = ConfigDict(title="small", frozen=True)
+    number: Annotated[int, at.Ge(1), at.Le(5), at.MultipleOf(2)] = 2
+    texts: Annotated[list[Annotated[str, at.Len(1, 3)]], at.MaxLen(2)] = ["ab"]
+    amount: Annotated[Decimal, at.Interval(gt=0, lt=10)] = Decimal(1)
+    odd: Annotated[int, at.Predicate(lambda one: one % 2)] = 1
+    raw: Base64Bytes = b"AAA="
+    secret: SecretStr = SecretStr("s")
+    upper: Annotated[str, AfterValidator(str.upper), BeforeValidator(str.strip)] = "a"
+    twice: Annotated[str, PlainSerializer(lambda one: one * 2)] = "a"
+
+    @field_validator("odd")
+    @classmethod
+    def _checked(cls, value):
+        return value
+
+    @field_serializer("amount")
+    def _written(self, value):
+        return str(value)
+
+    @model_validator(mode="after")
+    def _whole(self):
+        return self
+
+def told(act):
+    try:
+        print(act())
+    except Exception as error:
+        print(type(error).__name__, str(error).replace("\\n", " "))
+
+told(lambda: Small().model_dump())
+told(lambda: Small(upper=" b ").model_dump_json())
+told(lambda: Small.model_json_schema())
+for number in (0, 3, 6):
+    told(lambda: Small(number=number))
+for wrong in ({"texts": ["", "a"]}, {"texts": ["a"] * 3}, {"odd": 2}, {"amount": 10}):
+    told(lambda: Small(**wrong))
+marks = (at.Gt(1), at.Ge(1), at.MinLen(1), at.Len(1, 2), at.Interval(ge=1), at.MultipleOf(3), at.Unit("m"), at.doc("d"))
+for mark in (*marks, UrlConstraints(max_length=3), Tag("t"), Discriminator("kind")):
+    told(lambda: (mark, mark == type(mark)(*[getattr(mark, one.name) for one in dataclasses.fields(mark)])))
+    told(lambda: hash(mark) == hash(type(mark)(*[getattr(mark, one.name) for one in dataclasses.fields(mark)])))
+    told(lambda: [(one.name, one.default is dataclasses.MISSING or one.default) for one in dataclasses.fields(mark)])
+    told(lambda: pickle.loads(pickle.dumps(mark)) == mark)
+    told(lambda: type(mark).__mro__)
+    told(lambda: setattr(mark, dataclasses.fields(mark)[0].name, 1))
+told(lambda: list(at.Interval(ge=1, lt=2)))
+told(lambda: issubclass(at.Len, at.GroupedMetadata))
+told(lambda: (core_schema.CoreConfig(title="x"), type(core_schema.CoreConfig(title="x"))))
+told(lambda: core_schema.int_schema(ge=1))
+told(lambda: TypeAdapter(FutureDate).validate_python("2000-01-01"))
+told(lambda: AfterValidator(str))
+"""
+
+
+def test_pydantic_is_the_same() -> None:
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", start + PYDANTIC], capture_output=True, check=True, timeout=60, encoding="utf-8"
+        ).stdout
+        for start in ("", "from utcp_bridge.late.libraries import import_pydantic\nimport_pydantic()\n")
+    ]
+    assert told[0] == told[1]
+    assert "greater than or equal to 1" in told[0]
+
+
+def test_methods_of_pydantics_classes_are_written_when_they_are_used() -> None:
+    run("""
+from utcp_bridge.late.libraries import import_pydantic
+import_pydantic()
+import annotated_types
+first = annotated_types.Timezone.__init__
+assert annotated_types.Timezone(None) == annotated_types.Timezone(None)
+assert annotated_types.Timezone.__init__ is not first
+""")

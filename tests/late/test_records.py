@@ -175,3 +175,28 @@ def test_a_pattern_reads_the_fields() -> None:
     match Kept(1, ("a",)):
         case Kept(number, names):
             assert (number, names) == (1, ("a",))
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"a": int, "b": list[int]},
+        {"a": ClassVar[int], "b": int},
+        {"a": ClassVar, "b": int},
+        {"a": dataclasses.InitVar[int], "b": int},
+        {"a": int, "_": dataclasses.KW_ONLY, "b": int},
+    ],
+    ids=str,
+)
+def test_annotations_that_are_objects_mean_the_same(notes: dict[str, Any]) -> None:
+    late, eager = (
+        decorate(frozen=True, slots=True)(type("Made", (), {"__annotations__": notes, "a": 1, "b": 2}))
+        for decorate in (dataclass, dataclasses.dataclass)
+    )
+    for look in (
+        lambda kind: kind.__slots__,
+        lambda kind: repr(kind()),
+        lambda kind: repr(kind(3, 4)),
+        lambda kind: kind.a,
+    ):
+        assert outcome(lambda look=look: look(late)) == outcome(lambda look=look: look(eager))  # type: ignore[misc]

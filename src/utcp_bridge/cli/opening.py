@@ -230,6 +230,9 @@ def env_file_lines(loaded: LoadedConfig) -> Iterator[str]:
 
 async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
     """Return the configuration. With `--quickstart`, start the sample service on `stack` and add its tools."""
+    from utcp_bridge.late.libraries import import_pydantic
+
+    import_pydantic()
     from utcp_bridge.configuration.loading import as_config, load_config
 
     loaded = await load_config(options.found(), overrides=options.settings)

@@ -2,7 +2,8 @@
 
 aiohttp needs 85 ms of CPU to be imported. Six of them write the methods of sixteen `attr` classes with which requests
 are traced, and 14 are the import of aiodns, for a resolver of its own. The bridge uses neither of them. pydantic takes
-20 to ask `importlib.metadata` for plugins, which few environments have.
+20 to ask `importlib.metadata` for plugins, which few environments have, 10 for the methods of data classes, most of
+which are never used, and 6 for typed dicts that only type checkers read.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Final
 
 from utcp_bridge.late.entry_points import entry_points
+from utcp_bridge.late.records import dataclass as late_dataclass
 
-__all__ = ["late_parts", "look_for_plugins"]
+__all__ = ["import_pydantic", "late_parts"]
 
 
 @contextmanager
@@ -35,9 +37,11 @@ def late_parts() -> Generator[None]:
         sys.meta_path.remove(finder)
 
 
-def look_for_plugins() -> None:
-    """Let pydantic look for its plugins in the way of `entry_points`. Call it before the first model is built."""
+def import_pydantic() -> None:
+    """Import pydantic with its slow parts made late. Call it before anything else imports it."""
     with late_parts(), suppress(ImportError):
+        import_module("pydantic.types")
+        import_module("pydantic.main")
         import_module("pydantic.plugin._loader")  # not in its documentation; without it, pydantic looks as always
 
 
@@ -113,9 +117,45 @@ class _Metadata:
         self.entry_points = entry_points
 
 
+class _Instead:
+    """What a library is for a module that uses some names of it, which are another thing here."""
+
+    def __init__(self, library: str, **names: Any) -> None:
+        self.__dict__ |= names
+        self._library = library
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._library), name)
+
+
+class _TypedDict(dict[str, Any]):
+    """What `TypedDict` is for a module whose typed dicts are never looked at: calling one makes a dict."""
+
+    def __new__(cls, *given: Any, **named: Any) -> Any:
+        return dict(*given, **named)
+
+    def __init_subclass__(cls, **options: bool) -> None:
+        del options
+
+
+def _dataclasses() -> _Instead:
+    return _Instead("dataclasses", dataclass=late_dataclass)
+
+
+def _typing() -> _Instead:
+    return _Instead(_TYPED_DICTS, TypedDict=_TypedDict)
+
+
+_TYPED_DICTS: Final = "typing_extensions" if sys.version_info < (3, 12) else "typing"
 _STAND_INS: Final[Mapping[str, tuple[str, Callable[[], Any]]]] = {
     "aiohttp.tracing": ("attr", _Attr),
     "aiohttp.resolver": ("aiodns", _Aiodns),
+    "annotated_types": ("dataclasses", _dataclasses),
+    "pydantic._internal._decorators": ("dataclasses", _dataclasses),
+    "pydantic.functional_serializers": ("dataclasses", _dataclasses),
+    "pydantic.functional_validators": ("dataclasses", _dataclasses),
     "pydantic.plugin._loader": ("importlib.metadata", _Metadata),
+    "pydantic.types": ("dataclasses", _dataclasses),
+    "pydantic_core.core_schema": (_TYPED_DICTS, _typing),
 }
 """Modules, and for each of them the library that it imports and what it gets in place of it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, get_origin
 
 __all__ = ["dataclass"]
 
@@ -19,6 +19,8 @@ _NEVER_OWN: Final = frozenset(
     {"__init__", "__eq__", "__hash__", "__setattr__", "__delattr__", "__getstate__", "__slots__"}
 )
 """A class that has one of these itself is made by the standard library at once: it has rules for each of them."""
+_NOT_YET_READ: Final = frozenset({"__annotate__", "__annotate_func__"})
+"""Python 3.14 evaluates annotations that are objects later. The standard library makes such a class."""
 _OF_INIT: Final = ("__init__", "__dataclass_fields__", "__match_args__")
 _OF_VALUES: Final = ("__repr__", "__eq__", "__hash__", "__dataclass_params__")
 
@@ -37,13 +39,26 @@ def _slots_of(kind: _Kind, options: Mapping[str, bool]) -> list[str] | None:
     """Return the names of the fields that the class adds; None if only the standard library can make it."""
     if not options.get("slots") or not options.keys() <= _OPTIONS or not vars(kind).keys().isdisjoint(_NEVER_OWN):
         return None
+    if not vars(kind).keys().isdisjoint(_NOT_YET_READ):
+        return None
     names: list[str] = []
     for name, note in vars(kind).get("__annotations__", {}).items():
-        if not isinstance(note, str) or note.startswith(("InitVar", "KW_ONLY", "typing.", "dataclasses.")):
+        if isinstance(note, str):
+            if note.startswith(("InitVar", "KW_ONLY", "typing.", "dataclasses.")):
+                return None
+            if note.startswith("ClassVar"):
+                continue
+        elif not _is_of_field(note):
             return None
-        if not note.startswith("ClassVar"):
-            names.append(name)
+        names.append(name)
     return names
+
+
+def _is_of_field(note: Any) -> bool:
+    """Return whether an annotation, as an object, is that of a field for certain."""
+    if isinstance(note, dataclasses.InitVar) or get_origin(note) is ClassVar:
+        return False
+    return all(note is not one for one in (ClassVar, dataclasses.InitVar, dataclasses.KW_ONLY))
 
 
 class _Late:

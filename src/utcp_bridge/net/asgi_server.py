@@ -30,7 +30,7 @@ from uvicorn.server import ServerState
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-except ImportError:  # Windows, and other Pythons than CPython
+except ImportError:  # other Pythons than CPython
     HttpToolsProtocol = None  # type: ignore[assignment, misc]
 
 from utcp_bridge.net.heads.ahead import (
@@ -594,6 +594,8 @@ if HttpToolsProtocol is not None:
         def data_received(self, data: bytes) -> None:
             if self.transport.is_closing():
                 return
+            if type(data) is not bytes:  # the loop of Windows in Python 3.11 hands over a bytearray, which has no hash
+                data = bytes(data)
             watched = self._watched
             before, self._chunk = watched.phase, len(data)
             watched.shares = False

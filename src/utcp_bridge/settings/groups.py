@@ -3,7 +3,6 @@
 The groups of who may call are in `access.py`.
 """
 
-from __future__ import annotations
 
 import re
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
-from utcp_bridge.late.libraries import look_for_plugins
+from utcp_bridge.late.libraries import import_pydantic
 
 __all__ = [
     "ArgumentCheck",
@@ -38,7 +37,7 @@ __all__ = [
     "TimeoutSettings",
 ]
 
-look_for_plugins()
+import_pydantic()
 _PLACEHOLDER: Final = re.compile(r"\$[({]|\{\{|\$\w+$|%\w+%$|<[^<>]*>$|YOUR_TOKEN$")
 """The beginning of a text that was to be replaced by a token."""
 Exposure = Literal["auto", "all", "search", "pinned"]

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.hot_requests import bridge, plain, stand_in
+from tests.support.mutable_bytes import bytes_in_a_bytearray
 from tests.support.one_connection import Line
 from tests.support.served_here import serve
 
 from utcp_bridge.access import gatekeeper
 from utcp_bridge.access.tokens import TokenFile
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, REQUESTER
+from utcp_bridge.net import asgi_server
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.heads.ahead import KnownHeads
 from utcp_bridge.net.listening import bind
@@ -106,6 +108,20 @@ async def test_a_token_that_has_ended_is_refused_though_its_head_is_known(file, 
         assert line.call("m_who", token, **more)[0] == 401
 
     await run(named(tokens_file=str(file.path)), work, modern=modern)
+
+
+@ERAS
+async def test_heads_are_known_where_the_loop_hands_over_bytes_that_can_change(known, modern, monkeypatch):
+    bytes_in_a_bytearray(monkeypatch, asgi_server._HttpToolsProtocol)
+
+    def work(line):
+        more = line.enter()
+        replies = [line.call("m_who", **more)[:2] for _ in range(3)]
+        assert replies == [replies[0]] * 3
+        assert replies[0][0] == 200
+        assert known[-1]
+
+    await run(named(), work, modern=modern)
 
 
 @ERAS

@@ -4,11 +4,12 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.mutable_bytes import bytes_in_a_bytearray
 from tests.support.raw_replies import outcome, raw_server
 
 from utcp_bridge.model import Source
 from utcp_bridge.net.guard import Guard
-from utcp_bridge.net.heads.known_replies import KnownReplies
+from utcp_bridge.net.heads.known_replies import KnownReplies, PlainProtocol
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.placement.request import RequestParts
 
@@ -67,6 +68,14 @@ async def test_a_head_with_another_length_and_date_is_known(monkeypatch):
     ]
     assert await each(replies) == await alone(replies)
     assert counted.number == 3
+
+
+async def test_heads_are_known_where_the_loop_hands_over_bytes_that_can_change(monkeypatch):
+    bytes_in_a_bytearray(monkeypatch, PlainProtocol)
+    counted = Counted(monkeypatch)
+    replies = [reply(b"{}"), reply(b"[1, 2]", date=DATES[1]), reply(b"[1, 2]", date=DATES[1])]
+    assert await each(replies) == await alone(replies)
+    assert counted.number == 2
 
 
 @pytest.mark.parametrize(

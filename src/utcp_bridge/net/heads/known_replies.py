@@ -207,6 +207,8 @@ class PlainProtocol(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Hand over a reply whose head is known; let the parser read any other."""
+        if type(data) is not bytes:  # the loop of Windows in Python 3.11 hands over a bytearray
+            data = bytes(data)
         if (options := self._expected) is None:
             super().data_received(data)
             return
