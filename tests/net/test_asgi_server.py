@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 import anyio
 import pytest
 
-from utcp_bridge.net import asgi_server
+from utcp_bridge.net import asgi_server, listening
 from utcp_bridge.net.heads import ahead
 
 pytestmark = pytest.mark.anyio
@@ -192,7 +192,7 @@ def test_many_invalid_requests_are_answered(port):
 
 def test_equal_warnings_are_counted_and_reported_once_a_minute(caplog):
     now = [0.0]
-    repeats, logger = asgi_server._Repeats(lambda: now[0]), logging.getLogger("uvicorn.error")
+    repeats, logger = listening.Repeats(lambda: now[0]), logging.getLogger("uvicorn.error")
     logger.addFilter(repeats)
     try:
         with caplog.at_level(logging.INFO):

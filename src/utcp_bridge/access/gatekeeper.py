@@ -51,7 +51,7 @@ _NOTE_EVERY: Final = 12
 _SCOPED: Final = frozenset({"token", "oauth"})
 """Kinds of principals whose tokens carry scopes."""
 ACCESS_KEYS: Final = frozenset(
-    {"bearer_token", "tokens_file", "required_scopes", "tls_profiles", *OAuthSettings.model_fields}
+    {"bearer_token", "tokens_file", "required_scopes", "tls_client_ca", "tls_profiles", *OAuthSettings.model_fields}
 )
 """The settings that a gatekeeper is made of, and takes over."""
 _MAX_RECENT: Final = 256
@@ -137,17 +137,46 @@ class Gatekeeper:
             self._shared_admission.lapse()
             self._shared_admission = Admission(_SHARED)
         self._shared, self._challenger = other._shared, other._challenger
+        self._wants_certificate = other._wants_certificate
         self._tokens, self._stamp, self._looked_at = other._tokens, other._stamp, other._looked_at
         self._exchange_named(other._named)
         if has_other_scopes:  # a token that lacks one is refused at its next request
-            for ident, (secret, admission) in self._named.items():
-                self._named[ident] = secret, replace(admission)
-                admission.lapse()
+            self._renew_named()
         self._exchange_certificates(other._profiles_of_certificates)
         self._exchange_oauth(other._oauth, has_other_scopes=has_other_scopes)
         self.on_look()
         if was_open and not self.is_open:
             self.on_close()
+
+    def judge_again(self, *, unless_in: str | None = None) -> None:
+        """Let admissions lapse: certificates have other authorities, or the bridge serves another profile alone.
+
+        `unless_in` spares callers that may use the profile of this name.
+        """
+
+        def lapses(admission: Admission) -> bool:
+            profiles = admission.principal.profiles
+            return unless_in is None or (profiles is not None and unless_in not in profiles)
+
+        self._recent.clear()
+        if lapses(self._shared_admission):
+            self._shared_admission.lapse()
+            self._shared_admission = Admission(_SHARED)
+        self._renew_named(lapses)
+        for admission in (*self._given,):
+            if lapses(admission):
+                admission.lapse()
+        self._of_certificates = {one: known for one, known in self._of_certificates.items() if not known.has_lapsed}
+        if self._oauth is not None:
+            self._oauth.forget_all()
+        self.on_look()
+
+    def _renew_named(self, lapses: Callable[[Admission], bool] = lambda _: True) -> None:
+        """End the admissions of named tokens for later requests. Their next ones have new admissions."""
+        for ident, (secret, admission) in self._named.items():
+            if lapses(admission):
+                self._named[ident] = secret, replace(admission, certificate="")
+                admission.lapse()
 
     def _exchange_certificates(self, profiles: Mapping[str, Sequence[str]]) -> None:
         self._profiles_of_certificates = profiles
@@ -174,7 +203,9 @@ class Gatekeeper:
         if not self._wants_certificate:
             return ""
         state = scope.get("state")
-        name: str = state.get("client_certificate", "") if state else ""
+        if not state or getattr(state.get("listener"), "is_former", False):
+            return ""
+        name: str = state.get("client_certificate", "")
         return name
 
     # --- what is known without waiting -----------------------------------------------------------

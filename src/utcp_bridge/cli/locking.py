@@ -132,6 +132,10 @@ class Review:
         """The tools, prompts and instructions that are new, changed or gone."""
         return [*self.by_tool.differing, *self.by_offer.differing]
 
+    def line(self, name: str) -> Line | None:
+        """Return the present line of a tool, a prompt or instructions; None if it does not exist any more."""
+        return self.now.tools.get(name) or (self.now.offers or {}).get(name)
+
     @property
     def documents(self) -> list[str]:
         """The manuals whose document is another one."""
@@ -234,6 +238,23 @@ def _documents(client: UtcpClient, tools: Iterable[Tool]) -> dict[str, Line]:
     return found
 
 
+def _write_next_to_others(found: Review, names: Collection[str]) -> None:
+    """Write what was approved into a file that other bridges may share, and write at the same time.
+
+    :raises ConfigError: the file cannot be read or written.
+    """
+    while True:
+        try:
+            found.file.replace(found.locked, found.approved(names))
+        except ConfigError:
+            locked = read_lock(found.file)
+            if locked == found.locked:
+                raise
+            found = replace(found, locked=locked)
+        else:
+            return
+
+
 class ConsoleLock:
     """Compares with `utcp.lock` as `utcp-bridge diff` does, for a console: with a client that withholds no tool.
 
@@ -259,7 +280,7 @@ class ConsoleLock:
         }
 
     async def approve(self, names: list[str]) -> JsonObject:
-        """Approve differences by their names.
+        """Approve differences by their names. Return {file, approved, lines}.
 
         :raises ConfigError: the lock file cannot be read, or has changed meanwhile.
         :raises UnknownTool: a name is not that of a difference.
@@ -270,7 +291,28 @@ class ConsoleLock:
                 if name not in found.differing:
                     raise UnknownTool(f"{name!r} does not differ from {found.file.path}.")
             await anyio.to_thread.run_sync(found.file.replace, found.locked, found.approved(names))
-        return {"file": str(found.file.path), "approved": names}
+        lines = {name: found.line(name) for name in names}
+        return {"file": str(found.file.path), "approved": names, "lines": lines}
+
+    async def adopt(self, lines: Mapping[str, Line | None]) -> JsonObject:
+        """Approve what was approved elsewhere, as far as it is the same here. Return {file, approved, refused}.
+
+        `lines` are those of the approved by their names, None for what is gone. `refused` has the reasons by the names.
+
+        :raises ConfigError: the lock file cannot be read or written.
+        """
+        async with self._turn:
+            found = await self._review()
+            refused: dict[str, str] = {}
+            for name, line in lines.items():
+                if any(is_part_of(name, manual) for manual in found.failed):
+                    refused[name] = "its manual could not be loaded"
+                elif found.line(name) != line:
+                    refused[name] = "it is not what was approved"
+            names = [name for name in lines if name not in refused]
+            if not {*names}.isdisjoint(found.differing):
+                await anyio.to_thread.run_sync(_write_next_to_others, found, names)
+        return {"file": str(found.file.path), "approved": names, "refused": refused}
 
     @staticmethod
     def _listed(found: Review) -> Iterator[JsonObject]:

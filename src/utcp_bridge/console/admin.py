@@ -6,7 +6,7 @@ has to write them as text.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Generator, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -64,7 +64,11 @@ class LockPort(Protocol):
         ...
 
     async def approve(self, names: list[str]) -> JsonObject:
-        """Approve differences by their names; return {file, approved}."""
+        """Approve differences by their names; return {file, approved, lines}: `lines` are for `adopt`."""
+        ...
+
+    async def adopt(self, lines: Mapping[str, JsonObject | None]) -> JsonObject:
+        """Approve what another bridge did, as far as it is the same here; return {file, approved, refused}."""
         ...
 
 
@@ -407,13 +411,23 @@ class Admin:
         return await self._lock.differences()
 
     async def approve(self, names: list[str]) -> JsonObject:
-        """Approve differences in `utcp.lock`, and load their manuals again.
+        """Approve differences in `utcp.lock`, and load their manuals again. Return {file, approved, lines}.
 
         :raises ConfigError: this bridge cannot compare, or the file has changed.
         """
         done = await self._lock.approve(names)
         await self.refresh_of(names)
         return done
+
+    async def adopt(self, lines: Mapping[str, JsonObject | None]) -> JsonObject:
+        """Approve in the `utcp.lock` of this bridge what another one approved, and load the manuals again.
+
+        :raises ConfigError: this bridge cannot compare, or the file cannot be written.
+        """
+        try:
+            return await self._lock.adopt(lines)
+        finally:
+            await self.refresh_of([*lines])
 
     async def refresh_of(self, names: list[str]) -> None:
         """Load the manuals again whose tools, prompts or instructions were approved."""

@@ -125,16 +125,21 @@ class Whole:
         return str((await self._everywhere("connect", manual, connect))["state"])
 
     async def approve(self, names: list[str]) -> JsonObject:
-        """Approve differences in `utcp.lock`, and let all bridges read the file and load these manuals again.
+        """Approve differences in `utcp.lock`, here and in all bridges where they are the same.
+
+        Each bridge writes its own file, which may be one that they share. Return {file, approved}, and with others
+        `silent` and `replicas`: [{replica, approved, problem}]. `problem` is a sentence, or None.
 
         :raises ConfigError: see `Admin.approve`.
         """
         done = await self._admin.approve(names)
+        lines = done.pop("lines")
         if self._others is None:
             return done
-        seconds = self._admin.client.settings.discovery_timeout + _MORE_SECONDS
-        _, silent = await self._others.ask({"what": "approved", "names": names}, seconds)
-        return {**done, "silent": silent}
+        seconds = 2 * self._admin.client.settings.discovery_timeout + _MORE_SECONDS  # they load the manuals twice
+        answers, silent = await self._others.ask({"what": "approved", "names": names, "lines": lines}, seconds)
+        places = [_adopted(replica, answer) for replica, answer in sorted(answers.items())]
+        return {**done, "replicas": places, "silent": silent}
 
     async def _everywhere(self, what: str, manual: str, here: Callable[[str], Awaitable[JsonObject]]) -> JsonObject:
         if self._others is None:
@@ -173,13 +178,12 @@ class Whole:
                 return {"manuals": self._admin.manuals()}
             if what == "calls":
                 return self._calls_here(_number(asked.get("limit")), most_detailed=_MAX_DETAILED)
-            if what == "retry":
-                return {"state": (await self._admin.retry(manual))["state"]}
-            if what == "connect":
-                return {"state": await self._admin.connect(manual)}
+            if what in {"retry", "connect"}:
+                load = self._admin.retry if what == "retry" else self._admin.connect
+                state = await load(manual)
+                return {"state": state["state"] if is_object(state) else state}
             if what == "approved":
-                names = asked.get("names")
-                await self._admin.refresh_of([str(one) for one in names] if is_list(names) else [])
+                return await self._admin.adopt(_lines_of(asked.get("lines")))
         except UtcpError as error:  # such as a name that this bridge does not have
             return self._admin.problem(error)
         return {}
@@ -193,6 +197,22 @@ class Whole:
 def _place(replica: str, one: JsonObject, *, is_seen: bool) -> JsonObject:
     kept = ("state", "tools", "login", "error", "servers", "breakers")
     return {"replica": replica, "is_seen": is_seen, **{key: one[key] for key in kept}}
+
+
+def _lines_of(said: Any) -> dict[str, JsonObject | None]:
+    found = said.items() if is_object(said) else ()
+    return {name: line for name, line in found if line is None or is_object(line)}
+
+
+def _adopted(replica: str, answer: JsonObject) -> JsonObject:
+    """Return what became of an approval in another bridge."""
+    approved, refused = answer.get("approved"), answer.get("refused")
+    names = [one for one in approved if isinstance(one, str)] if is_list(approved) else []
+    said = [f"{name}: {why}" for name, why in refused.items()] if is_object(refused) else []
+    if not is_list(approved):
+        message = answer.get("message")
+        said = [message if isinstance(message, str) else "it does not say what it has done"]
+    return {"replica": replica, "approved": names, "problem": "; ".join(said) or None}
 
 
 def _without_audit(call: JsonObject) -> JsonObject:

@@ -11,10 +11,8 @@ import asyncio
 import logging
 import signal
 import socket
-import ssl
 import struct
 import sys
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
@@ -42,8 +40,8 @@ from utcp_bridge.net.heads.ahead import (
     plain_answer,
     stays_open,
 )
-from utcp_bridge.net.listening import ConnectionLimits, Passing, counted_address, half_of_the_files
-from utcp_bridge.net.tls import with_certificate
+from utcp_bridge.net.listening import ConnectionLimits, Passing, Repeats, counted_address, half_of_the_files
+from utcp_bridge.net.tls import ListenerTls, is_former, with_certificate
 from utcp_bridge.processes.ending import Ending, watched_signals
 
 __all__ = ["serve_asgi"]
@@ -59,10 +57,6 @@ _MAX_FRAMING_SHARE: Final = 8
 """Most bytes of framing for each byte of a chunked body. A body in chunks of one byte has five."""
 _MAX_LEARNED: Final = 70_000
 _LOG_SECONDS: Final = 10.0
-_REPEAT_SECONDS: Final = 60.0
-"""uvicorn logs a line for each invalid request. Of equal lines, one in this time is logged, with their number."""
-_MAX_LINES: Final = 64
-_MAX_SHOWN: Final = 200
 _SILENT: Final = 0
 """A connection that waits for the first byte of a request."""
 _HEAD: Final = 1
@@ -82,7 +76,7 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     at_end: Callable[[], Awaitable[None]] | None = None,
     limits: ConnectionLimits | None = None,
     ahead: Ahead | None = None,
-    tls: ssl.SSLContext | None = None,
+    tls: ListenerTls | None = None,
     passing: Passing | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then close the listening sockets. With httptools, `ahead` may take requests.
@@ -92,7 +86,7 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     flight have `limits.grace` seconds to finish.
     """
     limits = limits or ConnectionLimits()
-    connections, repeats = _Connections(limits), _Repeats()
+    connections, repeats = _Connections(limits), Repeats()
     config = _Config(
         app,
         http=_protocol(),
@@ -104,6 +98,8 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
         timeout_graceful_shutdown=limits.grace,
     )
     config.open_connections, config.ahead, config.tls, config.passing = connections, ahead, tls, passing
+    if tls is not None:
+        tls.on_authorities.append(connections.sweep)
     runner = _Uvicorn(config, on_ready)
     try:
         async with watched_signals() as ending, anyio.create_task_group() as group:
@@ -120,52 +116,17 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
             one.close()
 
 
-class _Repeats(logging.Filter):
-    """Lets one of equal warnings pass in a minute, and counts the others."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._clock = clock
-        self._seen: dict[str, tuple[float, int]] = {}
-        """When a line was logged, and how many were not since then."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a line is logged."""
-        if record.levelno < logging.WARNING or record.exc_info:
-            return True
-        line = str(record.msg)[:_MAX_SHOWN]
-        if line not in self._seen and len(self._seen) >= _MAX_LINES:
-            line = ""
-        if line in self._seen:
-            since, count = self._seen[line]
-            self._seen[line] = since, count + 1
-            return False
-        self._seen[line] = self._clock(), 0
-        return True
-
-    def report(self, *, at_end: bool = False) -> None:
-        """Log how often a line came again, a minute after it was logged."""
-        for line, (since, count) in tuple(self._seen.items()):
-            if not at_end and self._clock() - since < _REPEAT_SECONDS:
-                continue
-            if count:
-                _logger.warning("%s %d more in the last minute.", line or "Other faults of requests.", count)
-                self._seen[line] = self._clock(), 0
-            else:
-                del self._seen[line]
-
-
 class _Config(uvicorn.Config):
     """uvicorn's configuration, with what its protocols share."""
 
     open_connections: _Connections
     ahead: Ahead | None
-    tls: ssl.SSLContext | None
+    tls: ListenerTls | None
     passing: Passing | None
 
     def load(self) -> None:
         super().load()
-        self.ssl = self.tls
+        self.ssl = None if self.tls is None else self.tls.context
 
 
 class _Uvicorn(uvicorn.Server):
@@ -257,8 +218,12 @@ class _Connections:
             report()
             if anyio.current_time() - before > 2 * self.limits.sweep:
                 continue  # this process was slow, and has yet to read what clients sent meanwhile
-            for connection in tuple(self._open):
-                connection.end_if_overdue(self.limits)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """End overdue connections, and idle ones whose client has to show its certificate again."""
+        for connection in tuple(self._open):
+            connection.end_if_overdue(self.limits)
 
     def _log(self, what: str) -> None:
         now = anyio.current_time()
@@ -398,7 +363,9 @@ class _Inbound:
             self._end_if_unread(now, limits)
         else:
             self._stalled = None
-            if now - self.since > self._patience(now, limits):
+            if self.phase == _SILENT and is_former(self.transport) and self.is_free():
+                self.transport.close()
+            elif now - self.since > self._patience(now, limits):
                 if self.phase == _SILENT:
                     self.transport.close()
                 else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
@@ -14,7 +14,7 @@ from typing import Any, Final
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import TlsOptions
 
-__all__ = ["ListenerTls", "certificate_name", "late_certificates", "tls_context", "with_certificate"]
+__all__ = ["ListenerTls", "certificate_name", "is_former", "late_certificates", "tls_context", "with_certificate"]
 
 _logger = logging.getLogger(__name__)
 _MAX_NAME: Final = 255
@@ -47,39 +47,101 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext | bool:
     return context
 
 
-class ListenerTls:
-    """The certificate of a listener. `reload` reads the files again; connections that are open keep theirs.
+class _Judging(ssl.SSLContext):
+    """The context of connections that were judged by the same authorities."""
 
-    `client_ca` has the authorities of client certificates. A client without one may connect; one with another
-    certificate may not.
+    is_former = False
+    """Whether other authorities judge new connections."""
+
+
+class _Listening(ssl.SSLContext):
+    """The context that a listener has for good. Each new connection gets the one that is in use at the time.
+
+    A context forgets no authority that it has read, and its tickets would let clients in without their certificates.
+    asyncio and uvloop ask the context of the listener for the TLS side of each connection.
+    """
+
+    now: ssl.SSLContext
+
+    def wrap_bio(self, *given: Any, **named: Any) -> ssl.SSLObject:
+        return self.now.wrap_bio(*given, **named)
+
+
+class ListenerTls:
+    """The certificate of a listener, and the authorities of client certificates. Open connections keep theirs.
+
+    A client without a certificate may connect; one with a certificate of another authority than `client_ca` may not.
 
     :raises ConfigError: a file cannot be used.
     """
 
     def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
-        self.files: Final = (certificate, key)
-        self.context: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._load(self.context)
-        if client_ca is not None:
-            try:
-                self.context.load_verify_locations(client_ca)
-            except (OSError, ssl.SSLError) as error:
-                raise _unusable("tls.client_ca", client_ca, error) from None
-            self.context.verify_mode = ssl.CERT_OPTIONAL
+        self._certificate, self._key = certificate, key
+        self.client_ca = client_ca
+        self.context: Final = _Listening(ssl.PROTOCOL_TLS_SERVER)
+        self._now, self._authorities = self._made(client_ca)
+        self.context.now = self._now
+        self.on_authorities: Final[list[Callable[[], object]]] = []
+        """Called when other authorities judge new connections."""
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that are in use."""
+        return [self._certificate, self._key, *([] if self.client_ca is None else [self.client_ca])]
 
     def reload(self) -> None:
-        """Read certificate and key again. If they do not fit, those of before stay, and the log says so."""
+        """Read the files again. If one cannot be used, all of before stay, and the log says so."""
         try:
-            self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))  # a failed load would leave half of it
-            self._load(self.context)
+            fresh, authorities = self._made(self.client_ca)
+            if authorities == self._authorities:
+                self._load(self._now)  # sessions of clients go on
+            else:
+                self._exchange(fresh, authorities)
         except ConfigError as error:
             _logger.warning("%s The certificate of before stays in use.", error)
         else:
             _logger.info("The certificate of the listener was read again.")
 
+    def prepare(self, client_ca: Path | None) -> Callable[[], None]:
+        """Return what lets other authorities judge new connections.
+
+        :raises ConfigError: a file cannot be used.
+        """
+        made = self._made(client_ca)
+
+        def take_over() -> None:
+            self.client_ca = client_ca
+            self._exchange(*made)
+
+        return take_over
+
+    def _exchange(self, fresh: _Judging, authorities: bytes) -> None:
+        self._now.is_former = True
+        self._now, self._authorities = fresh, authorities
+        self.context.now = fresh
+        for call in self.on_authorities:
+            call()
+
+    def _made(self, client_ca: Path | None) -> tuple[_Judging, bytes]:
+        """Return a new context, and the file with its authorities.
+
+        :raises ConfigError: a file cannot be used.
+        """
+        context = _Judging(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._load(context)
+        authorities = b""
+        if client_ca is not None:
+            try:
+                authorities = client_ca.read_bytes()
+                context.load_verify_locations(client_ca)
+            except OSError as error:
+                raise _unusable("tls.client_ca", client_ca, error) from None
+            context.verify_mode = ssl.CERT_OPTIONAL
+        return context, authorities
+
     def _load(self, context: ssl.SSLContext) -> None:
-        certificate, key = self.files
+        certificate, key = self._certificate, self._key
         for setting, file in (("tls.certificate", certificate), ("tls.key", key)):
             try:
                 with file.open("rb"):
@@ -122,9 +184,22 @@ def certificate_name(certificate: Any) -> str:
 
 
 def with_certificate(state: dict[str, Any], transport: asyncio.BaseTransport) -> dict[str, Any]:
-    """Return the state of a connection's requests, with the name in its client certificate, if it has one."""
+    """Return the state of a connection's requests, with the name in its client certificate, if it has one.
+
+    `listener` is what judged the certificate. It is a former one when other authorities judge new connections.
+    """
     name = certificate_name(transport.get_extra_info("peercert"))
-    return {**state, "client_certificate": name} if name else state
+    return {**state, "client_certificate": name, "listener": _judged_by(transport)} if name else state
+
+
+def is_former(transport: asyncio.BaseTransport) -> bool:
+    """Return whether other authorities than those of this connection judge new connections."""
+    return bool(getattr(_judged_by(transport), "is_former", False))
+
+
+def _judged_by(transport: asyncio.BaseTransport) -> ssl.SSLContext | None:
+    side: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    return None if side is None else side.context
 
 
 def _plain(name: str) -> str:

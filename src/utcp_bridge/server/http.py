@@ -26,7 +26,6 @@ from mcp_types import PARSE_ERROR, PROTOCOL_VERSION_META_KEY
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic_core import from_json
 from starlette.applications import Starlette
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -40,6 +39,7 @@ from utcp_bridge.model import CALLER, RECEIVED_HEADERS, Requester, is_object
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.heads.ahead import Ahead
 from utcp_bridge.net.listening import ConnectionLimits, for_url, listen
+from utcp_bridge.net.tls import ListenerTls
 from utcp_bridge.pipeline.audit import Refusals
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.hosts.interaction import place_of_state
@@ -69,8 +69,8 @@ from utcp_bridge.server.utcp_routes import UtcpRoutes
 from utcp_bridge.server.web.access_log import AccessLog, note_left, note_message
 from utcp_bridge.server.web.console_door import ConsoleDoor, console_door, missing_console
 from utcp_bridge.server.web.discovery import CATALOG_PATH, card_path, serve_document, serve_json
-from utcp_bridge.server.web.doors import Doors
-from utcp_bridge.server.web.listener import following, listener_tls, prepare_access, refuse_open_door
+from utcp_bridge.server.web.doors import Doors, ReadableByPages
+from utcp_bridge.server.web.listener import ReachedAt, following, listener_tls, prepare_access, refuse_open_door
 from utcp_bridge.server.web.metrics_page import PATH as METRICS_PATH
 from utcp_bridge.server.web.metrics_page import MetricsPage
 from utcp_bridge.settings import BridgeSettings
@@ -115,7 +115,7 @@ def _address(settings: BridgeSettings, port: int) -> str:
 
 
 def _assemble(
-    server: BridgeServer, address: str, lock: LockPort | None = None
+    server: BridgeServer, address: str, lock: LockPort | None = None, tls: ListenerTls | None = None
 ) -> tuple[AsgiApp, HttpFront, Ahead, ProfileWays[BridgeServer, McpEndpoint]]:
     settings, whole = server.client.settings, server.part.whole
     keeper = gatekeeper_for(settings, address, whole.root)
@@ -146,18 +146,11 @@ def _assemble(
         lambda one, paths: UtcpRoutes(one).routes(paths),
         lambda one, end, path: HotPosts(one.hot, one.catalogue.schema_with_headers, front, end.sessions, path),
     )
-    whole.on_prepare.append(partial(prepare_access, keeper, ways, address, whole.root))
-    outermost: Any = front
-    if settings.allowed_browser_origins:
-        outermost = CORSMiddleware(
-            outermost,
-            allow_origins=settings.allowed_browser_origins,
-            allow_methods=("GET", "POST", "DELETE"),
-            allow_headers=("*",),
-            expose_headers=("Mcp-Session-Id", "WWW-Authenticate"),
-        )
+    whole.on_prepare.append(partial(prepare_access, keeper, ways, ReachedAt(address, whole.root, tls)))
+    if tls is not None:
+        tls.on_authorities.append(keeper.judge_again)
     return (
-        cast("AsgiApp", outermost),
+        ReadableByPages(front, settings),
         front,
         ways.ahead(keeper),
         ways,
@@ -217,7 +210,7 @@ async def serve_http(
     listeners = listen(settings.host, settings.port) if replica is None else replica.listeners
     url = _address(settings, listeners[0].getsockname()[1])
     with _closing_at_failure(listeners):
-        app, front, ahead, ways = _assemble(server, url, lock)
+        app, front, ahead, ways = _assemble(server, url, lock, tls)
     if access is not None:
         app, ahead = access.around(app), access.ahead(ahead)
         server.readiness.access_lost = lambda: access.lost
@@ -242,7 +235,7 @@ async def serve_http(
             at_end=front.end,
             limits=_limits(settings, access),
             ahead=ahead,
-            tls=None if tls is None else tls.context,
+            tls=tls,
             passing=replica,
         )
 

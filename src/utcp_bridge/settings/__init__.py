@@ -72,9 +72,10 @@ LIVE_SETTINGS: Final = frozenset({
     "startup_settle", "drain_seconds", "discovery_timeout", "call_timeout", "stream_timeout", "idle_timeout",
     "max_result_bytes", "max_result_bytes_by_client", "max_stream_events", "concurrency", "queue", "rate_limit",
     "retries", "breaker_failures", "breaker_pause", "breaker_max_pause", "validation", "log_level",
-    "profiles", "default_profile", "budgets", "access_rules", "approvals", "rule_timeout", "spotlight",
-    "allowed_hosts", "max_sessions", "client_metadata_url",
-    "bearer_token", "tokens_file", "required_scopes", "tls_profiles", "metrics_token", *OAuthSettings.model_fields,
+    "profile", "profiles", "default_profile", "budgets", "access_rules", "approvals", "rule_timeout", "spotlight",
+    "allowed_hosts", "allowed_browser_origins", "max_sessions", "client_metadata_url",
+    "bearer_token", "tokens_file", "required_scopes", "tls_client_ca", "tls_profiles",
+    "metrics_token", *OAuthSettings.model_fields,
 })  # fmt: skip
 """The settings that a running server takes over when its configuration changes (docs/live.md)."""
 

@@ -165,7 +165,7 @@ class TlsSettings(Frozen):
     tls_client_ca: str | None = Field(
         default=None,
         description="PEM file with the authorities of client certificates. If it is set, each client needs one, except "
-        "for `/healthz` and `/readyz`.",
+        "for `/healthz` and `/readyz`. A reload and a change of the file take effect without a restart.",
     )
     tls_profiles: Mapping[str, tuple[str, ...]] = Field(
         default_factory=dict,

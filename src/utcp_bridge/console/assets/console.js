@@ -63,7 +63,8 @@ function refresh(part) {
 // What other replicas say, where it differs from the state here.
 function elsewhere({ state, replicas = [], silent = [] }) {
   const others = replicas.filter((one) => one.state !== state).map((one) => `, ${one.state} in ${one.replica}`);
-  return others.join("") + silent.map((name) => `; no answer from ${name}`).join("");
+  const problems = replicas.filter((one) => one.problem).map((one) => `; not in ${one.replica}: ${one.problem}`);
+  return others.join("") + problems.join("") + silent.map((name) => `; no answer from ${name}`).join("");
 }
 
 async function post(button) {

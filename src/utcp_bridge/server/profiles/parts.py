@@ -48,7 +48,8 @@ class ServedPart:
     names: Catalogue
     """The catalogue of every tool, which gives the names."""
     spending: Spending
-    profile: Profile | None = None
+    narrowed: NarrowedClient | None = None
+    """The client, if it has one profile alone."""
     leave: Callable[[], object] = lambda: None
     """Ends the part: it follows the settings no more."""
     subscribers: Subscribers = field(default_factory=Subscribers)
@@ -58,6 +59,11 @@ class ServedPart:
     def of(self, profile: Profile, *, owns_workers: bool = False) -> ServedPart:
         """Return the part of a profile, for a server next to this one, or in place of it if it owns the workers."""
         return replace(_narrowed(self, profile), owns_workers=owns_workers)
+
+    @property
+    def profile(self) -> Profile | None:
+        """The profile; None is the whole bridge."""
+        return None if self.narrowed is None else self.narrowed.profile
 
     @property
     def profile_name(self) -> str | None:
@@ -72,6 +78,8 @@ class Spending:
         self._budgets = budgets
         self._shared = shared
         self._meter: Meter | None = None
+        self._of = ""
+        """The name of the profile of the meter."""
         self.spend: Spend | None = None
         """Runs the work of a request within its budgets; None without budgets."""
 
@@ -80,8 +88,8 @@ class Spending:
         budget = None if profile is None else profile.budget
         if profile is None or budget is None:
             self._meter = None
-        elif self._meter is None or self._meter.budget != budget:
-            self._meter = Meter(f"Profile {profile.name!r}", budget, f"profile {profile.name}")
+        elif self._meter is None or (self._meter.budget, self._of) != (budget, profile.name):
+            self._meter, self._of = Meter(f"Profile {profile.name!r}", budget, f"profile {profile.name}"), profile.name
         self.spend = self._spend if self._budgets.has_any or self._meter is not None else None
 
     def beside(self) -> Spending:
@@ -143,9 +151,10 @@ def _narrowed(part: ServedPart, profile: Profile) -> ServedPart:
     client, whole, limits = NarrowedClient(part.whole, profile), part.whole, part.spending.beside()
 
     def renew() -> None:
-        """Take over what the profile has now."""
-        for one in read_profiles(whole.settings):
-            if one.name == profile.name:
+        """Take over what the profile has now, or the other one that the bridge serves alone."""
+        found = read_profiles(whole.settings)
+        for one in found if found.fixed is None else (found.fixed,):
+            if found.fixed is not None or one.name == profile.name:
                 if one != client.profile:
                     client.narrow_to(one)
                 limits.renew(one)
@@ -154,4 +163,4 @@ def _narrowed(part: ServedPart, profile: Profile) -> ServedPart:
     whole.on_settings.append(renew)
     catalogue = PartCatalogue(part.names, client, partial(meta_tool_entries, client.settings))
     leave = partial(whole.on_settings.remove, renew)
-    return replace(part, client=client.as_client(), catalogue=catalogue, profile=profile, spending=limits, leave=leave)
+    return replace(part, client=client.as_client(), catalogue=catalogue, narrowed=client, spending=limits, leave=leave)

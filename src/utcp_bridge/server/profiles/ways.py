@@ -190,10 +190,13 @@ class ProfileWays(Generic[S, E]):
     def take_over(self, profiles: Profiles) -> Awaitable[None]:
         """Have other profiles. Those that are gone are gone at once; what is returned waits until new ones are ready.
 
-        A profile that has changed keeps its server, which takes over what it has.
+        A profile that has changed keeps its server, which takes over what it has. So does the server of the one
+        profile that is served, if it is another one.
         """
         self._profiles, self.has_profiles = profiles, bool(profiles)
         self.edition += 1
+        if profiles.fixed is not None and profiles.fixed.name not in self._ways:
+            self._ways = {profiles.fixed.name: self._prepared(profiles.fixed.name, self.whole)}
         if profiles.fixed is None:
             wanted = {profile.name for profile in profiles}
             for name in [name for name in self._ways if name not in wanted]:

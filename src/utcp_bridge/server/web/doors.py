@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import anyio
+from starlette.middleware.cors import CORSMiddleware
 
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.net.listening import for_url, host_and_port
-from utcp_bridge.server.replies import Header
+from utcp_bridge.server.replies import AsgiApp, Header, Receive, Scope, Send
 from utcp_bridge.settings import ServerSettings
 
-__all__ = ["ANY_ADDRESS", "Doors"]
+__all__ = ["ANY_ADDRESS", "Doors", "ReadableByPages"]
 
 _logger = logging.getLogger(__name__)
 _MAX_REMEMBERED: Final = 64
@@ -27,21 +28,19 @@ class Doors:
     """The Host and Origin values that a server accepts: a page of another site must not reach it (DNS rebinding)."""
 
     edition = 0
-    """A number that grows when other hosts are accepted: what was let in before has to be judged again."""
+    """A number that grows when other hosts or origins are accepted: what was let in before has to be judged again."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        self._hosts = _hosts_of(settings)
-        origins = (form for name in _LOOPBACK for form in (f"http://{name}", f"http://{name}:*"))
-        self._origins = _forms([*origins, *settings.allowed_browser_origins])
+        self._hosts, self._origins = _hosts_of(settings), _origins_of(settings)
         self._admitted: set[tuple[bytes, bytes | None]] = set()
         self._logged_at = -_LOG_SECONDS
         self._unlogged = 0
 
     def renew(self, settings: ServerSettings) -> None:
-        """Accept the hosts that the settings name now."""
-        hosts = _hosts_of(settings)
-        if hosts != self._hosts:
-            self._hosts = hosts
+        """Accept the hosts and origins that the settings name now."""
+        accepted = _hosts_of(settings), _origins_of(settings)
+        if accepted != (self._hosts, self._origins):
+            self._hosts, self._origins = accepted
             self._admitted.clear()
             self.edition += 1
 
@@ -97,6 +96,32 @@ class Doors:
         return {"error": f"{what} not allowed", "message": message, "remedy": remedy, "setting": setting, what: shown}
 
 
+class ReadableByPages:
+    """An application whose responses pages of some origins may read (CORS). The settings name them at the time."""
+
+    def __init__(self, app: AsgiApp, settings: ServerSettings) -> None:
+        self._app = app
+        self._settings = settings
+        self._origins: tuple[str, ...] = ()
+        self._outermost: Any = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._origins != self._settings.allowed_browser_origins:
+            self._renew()
+        await self._outermost(scope, receive, send)
+
+    def _renew(self) -> None:
+        self._origins, self._outermost = self._settings.allowed_browser_origins, self._app
+        if self._origins:
+            self._outermost = CORSMiddleware(
+                self._outermost,
+                allow_origins=self._origins,
+                allow_methods=("GET", "POST", "DELETE"),
+                allow_headers=("*",),
+                expose_headers=("Mcp-Session-Id", "WWW-Authenticate"),
+            )
+
+
 def _hosts_and_origins(headers: Iterable[Header]) -> tuple[list[bytes], list[bytes]]:
     hosts: list[bytes] = []
     origins: list[bytes] = []
@@ -111,6 +136,11 @@ def _hosts_and_origins(headers: Iterable[Header]) -> tuple[list[bytes], list[byt
 def _hosts_of(settings: ServerSettings) -> frozenset[str]:
     names = [*_LOOPBACK, *([] if settings.host in ANY_ADDRESS else [for_url(settings.host)])]
     return _forms([*(form for name in names for form in (name, f"{name}:*")), *settings.allowed_hosts])
+
+
+def _origins_of(settings: ServerSettings) -> frozenset[str]:
+    own = (form for name in _LOOPBACK for form in (f"http://{name}", f"http://{name}:*"))
+    return _forms([*own, *settings.allowed_browser_origins])
 
 
 def _forms(values: Iterable[str]) -> frozenset[str]:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import anyio
 
@@ -22,7 +22,7 @@ from utcp_bridge.server.web.doors import ANY_ADDRESS
 from utcp_bridge.settings import GENERATED_TOKEN, BridgeSettings
 from utcp_bridge.tasks import spawning_in
 
-__all__ = ["following", "listener_tls", "prepare_access", "refuse_open_door"]
+__all__ = ["ReachedAt", "following", "listener_tls", "prepare_access", "refuse_open_door"]
 
 _logger = logging.getLogger(__name__)
 _MIN_TOKEN: Final = 16
@@ -31,14 +31,20 @@ _MIN_TOKEN: Final = 16
 
 @asynccontextmanager
 async def following(tls: ListenerTls | None) -> AsyncGenerator[None]:
-    """Read the certificate again when one of its files changes, and at each SIGHUP."""
+    """Read the certificate and the authorities again when a file changes, and at each SIGHUP."""
     if tls is None:
         yield
         return
     async with watched_signals() as ending, anyio.create_task_group() as group:
         watcher = FileWatcher(lambda _: tls.reload(), spawning_in(group))
-        for file in tls.files:
-            watcher.watch(str(file), file)
+
+        def watch() -> None:
+            watcher.forget("authorities")
+            for name, file in zip(("certificate", "key", "authorities"), tls.files, strict=False):
+                watcher.watch(name, file)
+
+        watch()
+        tls.on_authorities.append(watch)
         with ending.at_hangup(tls.reload):
             yield
         watcher.close()
@@ -93,11 +99,20 @@ def refuse_open_door(settings: BridgeSettings) -> None:
         _logger.warning("%s %s", what, remedy)
 
 
+class ReachedAt(NamedTuple):
+    """Where a server is reached."""
+
+    address: str
+    """The URL of the MCP endpoint."""
+    root: Path
+    """The folder that paths in settings are relative to."""
+    tls: ListenerTls | None = None
+
+
 def prepare_access(
     keeper: Gatekeeper,
     ways: ProfileWays[Any, Any],
-    address: str,
-    root: Path,
+    door: ReachedAt,
     settings: BridgeSettings,
     keys: Collection[str],
 ) -> Callable[[], Awaitable[None]]:
@@ -108,12 +123,31 @@ def prepare_access(
     fresh = None
     if not ACCESS_KEYS.isdisjoint(keys):
         refuse_open_door(settings)
-        fresh = gatekeeper_for(settings, address, root)
+        fresh = gatekeeper_for(settings, door.address, door.root)
+    listen = _other_authorities(door, settings) if "tls_client_ca" in keys else None
     profiles = read_profiles(settings)
 
     def take_over() -> Awaitable[None]:
         if fresh is not None:
             keeper.take_over(fresh)
+        if listen is not None:
+            listen()
+        if "profile" in keys and profiles.fixed is not None:
+            keeper.judge_again(unless_in=profiles.fixed.name)
         return ways.take_over(profiles)
 
     return take_over
+
+
+def _other_authorities(door: ReachedAt, settings: BridgeSettings) -> Callable[[], None]:
+    """Return what lets the authorities of the settings judge new connections.
+
+    :raises ConfigError: the listener is one without TLS, or a file cannot be used.
+    """
+    if door.tls is None:
+        raise ConfigError(
+            "`tls.client_ca` needs a bridge that was started with `tls.certificate` and `tls.key`.",
+            remedy="Set them, and start the bridge again.",
+        )
+    name = settings.tls_client_ca
+    return door.tls.prepare(None if name is None else door.root / Path(name).expanduser())

@@ -1,0 +1,299 @@
+"""The listener changes while a bridge serves: authorities of clients, origins of pages, and the one profile."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.live.bridges import HANDSHAKE, META, MODERN, Host, LiveBridge, entry, environment, write
+from tests.cli.live.test_following_access import Slow, Waiting, hosts_of, reloaded, served, slow
+from tests.upstreams.certificates import Authority
+
+from utcp_bridge.access.tokens import TokenFile
+
+__all__ = ["slow"]
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="`reload` needs a socket with a path")
+TOKEN = "t" * 20
+PAGE, OTHER_PAGE = "https://app.example", "https://other.example"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", environment(tmp_path)["XDG_CONFIG_HOME"])
+    return tmp_path
+
+
+# --- authorities of clients ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Authority:
+    (tmp_path / "ours").mkdir()
+    made = Authority.create(tmp_path / "ours")
+    made.server_context()
+    return made
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Authority:
+    (tmp_path / "theirs").mkdir()
+    return Authority.create(tmp_path / "theirs")
+
+
+class Client(Host):
+    """A host over TLS, which may have a certificate. Its connection stays open."""
+
+    def __init__(self, port: int, server: Authority, own: Authority | None = None) -> None:
+        super().__init__(port, MODERN)
+        context = ssl.create_default_context(cafile=server.ca)
+        if own is not None:
+            context.load_cert_chain(own.client_cert, own.client_key)
+        self._http = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
+        self._http.connect()
+
+    def is_closed(self) -> bool:
+        """Wait for the end of the connection."""
+        return self._http.sock.recv(1) == b""
+
+
+def listening(server: Authority, client_ca: str | None, **more: Any) -> dict[str, Any]:
+    folder = server.folder
+    written = {"tls_certificate": str(folder / "server.pem"), "tls_key": str(folder / "server.key"), **more}
+    return written if client_ca is None else {**written, "tls_client_ca": client_ca}
+
+
+def is_let_in(port: int, server: Authority, own: Authority | None) -> bool:
+    """Return whether a client that connects now may call."""
+    try:
+        with closing(Client(port, server, own)) as client:
+            return client.status("a_t") == 200
+    except (ssl.SSLError, ConnectionError, http.client.HTTPException):
+        return False
+
+
+def test_other_authorities_judge_new_connections_and_those_of_before_do_not_count(
+    home: Path, ours: Authority, theirs: Authority, slow: Slow
+) -> None:
+    path = write(home / "utcp.json", entry("a"), slow.entry(), bridge=listening(ours, ours.ca))
+    with served(home, path) as bridge:
+        assert [is_let_in(bridge.port, ours, one) for one in (ours, theirs, None)] == [True, False, False]
+        with closing(Client(bridge.port, ours, ours)) as idle, closing(Client(bridge.port, ours, ours)) as calling:
+            assert idle.call("a_t") == "x"
+            in_flight = Waiting(calling)
+            assert slow.asked.acquire(timeout=60)
+            write(path, entry("a"), slow.entry(), bridge=listening(ours, theirs.ca))
+            done = reloaded(bridge)
+            assert (done["error"], done["settings"], done["needs_restart"]) == (None, ["tls.client_ca"], [])
+            assert idle.is_closed(), "its client has to show its certificate again"
+            assert [is_let_in(bridge.port, ours, one) for one in (ours, theirs, None)] == [False, True, False]
+            slow.answers.set()
+            assert in_flight.reply() == (200, "ok")
+        write(path, entry("a"), slow.entry(), bridge=listening(ours, None))
+        assert reloaded(bridge)["error"] is None
+        assert [is_let_in(bridge.port, ours, one) for one in (ours, theirs, None)] == [True, True, True]
+        write(path, entry("a"), slow.entry(), bridge=listening(ours, ours.ca))
+        assert reloaded(bridge)["error"] is None
+        assert [is_let_in(bridge.port, ours, one) for one in (ours, theirs, None)] == [True, False, False]
+
+
+def test_a_file_of_authorities_that_changes_counts_and_one_with_a_fault_does_not(
+    home: Path, ours: Authority, theirs: Authority
+) -> None:
+    file = home / "authorities.pem"
+    file.write_bytes(Path(ours.ca).read_bytes())
+    path = write(home / "utcp.json", entry("a"), bridge=listening(ours, str(file), bearer_token=TOKEN))
+    with served(home, path) as bridge, closing(Client(bridge.port, ours, ours)) as before:
+        before.token = TOKEN
+        assert before.call("a_t") == "x"
+        file.write_bytes(Path(ours.ca).read_bytes() + Path(theirs.ca).read_bytes())
+        bridge.logged("The certificate of the listener was read again.")
+        assert before.is_closed()
+        for own in (ours, theirs):
+            with closing(Client(bridge.port, ours, own)) as client:
+                client.token = TOKEN
+                assert client.call("a_t") == "x"
+                file.write_text("not a certificate")
+                assert f"{file} cannot be used" in bridge.logged("stays in use")
+                assert client.call("a_t") == "x"
+        write(path, entry("a"), bridge=listening(ours, str(home / "missing.pem"), bearer_token=TOKEN))
+        done = reloaded(bridge)
+        assert "Setting tls.client_ca: " in done["error"]
+        assert "missing.pem cannot be used: No such file" in done["error"]
+        assert bridge.logged("The changed configuration is not used: Setting tls.client_ca: ")
+        with closing(Client(bridge.port, ours, theirs)) as client:
+            client.token = TOKEN
+            assert client.call("a_t") == "x"
+
+
+def test_authorities_need_a_listener_with_tls(home: Path, ours: Authority) -> None:
+    path = write(home / "utcp.json", entry("a"))
+    with served(home, path) as bridge, hosts_of(bridge, None) as hosts:
+        write(path, entry("a"), bridge=listening(ours, ours.ca))
+        assert "needs a bridge that was started with `tls.certificate`" in reloaded(bridge)["error"]
+        assert [host.call("a_t") for host in hosts] == ["x"] * 2
+
+
+# --- origins of pages ----------------------------------------------------------------------------
+
+
+def page_reads(bridge: LiveBridge, origin: str) -> tuple[int, str | None]:
+    """Return the status of a request from a page, and the origin that may read the response."""
+    with closing(http.client.HTTPConnection("127.0.0.1", bridge.port, timeout=60)) as connection:
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "a_t", "arguments": {}}}
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "Origin": origin}
+        connection.request("POST", "/mcp", json.dumps(message), headers)
+        reply = connection.getresponse()
+        reply.read()
+        return reply.status, reply.getheader("access-control-allow-origin")
+
+
+def test_origins_of_pages_that_are_accepted_change_for_the_next_request(home: Path) -> None:
+    def change(*origins: str) -> dict[str, Any]:
+        write(path, entry("a"), bridge={"allowed_browser_origins": list(origins)})
+        return reloaded(bridge)
+
+    path = write(home / "utcp.json", entry("a"))
+    with served(home, path) as bridge, hosts_of(bridge, None) as hosts:
+        refused = (403, None)
+        assert page_reads(bridge, PAGE) == refused
+        for host in hosts:
+            host.named = {"Origin": PAGE}
+        for _ in range(2):
+            done = change(PAGE)
+            assert (done["error"], done["settings"]) == (None, ["server.allowed_browser_origins"])
+            assert done["needs_restart"] == []
+            assert page_reads(bridge, PAGE)[1] == PAGE
+            assert [host.call("a_t") for host in hosts] == ["x"] * 2
+            assert change(OTHER_PAGE)["error"] is None
+            assert [host.status("a_t") for host in hosts] == [403] * 2
+            assert page_reads(bridge, OTHER_PAGE)[1] == OTHER_PAGE
+        assert "allowed_browser_origins" in change("app.example")["error"]
+        assert page_reads(bridge, OTHER_PAGE)[1] == OTHER_PAGE, "a value with a fault leaves the one before"
+        assert change()["error"] is None
+        assert page_reads(bridge, OTHER_PAGE) == refused
+
+
+# --- the one profile -----------------------------------------------------------------------------
+
+PROFILES = {"one": {"manuals": "a"}, "two": {"manuals": ["b", "slow"]}}
+
+
+def alone(profile: str, **more: Any) -> dict[str, Any]:
+    return {"profile": profile, "profiles": PROFILES, **more}
+
+
+def test_another_profile_alone_has_its_tools_from_the_next_request_on(home: Path, slow: Slow) -> None:
+    def change(profile: str) -> dict[str, Any]:
+        write(path, *entries, bridge=alone(profile))
+        return reloaded(bridge)
+
+    entries = entry("a"), entry("b"), slow.entry()
+    path = write(home / "utcp.json", *entries, bridge=alone("two"))
+    with served(home, path) as bridge, hosts_of(bridge, None, None) as hosts:
+        asking, listening = hosts[:2], hosts[2:]
+        for host in listening:
+            host.listen()
+            assert host.own_tools() == ["b_t", "slow_t"]
+        calls = [Waiting(host) for host in asking]
+        for _ in calls:
+            assert slow.asked.acquire(timeout=60)
+        done = change("one")
+        assert (done["error"], done["settings"], done["needs_restart"]) == (None, ["access.profile"], [])
+        for host in listening:
+            host.hears("notifications/tools/list_changed")
+            assert host.own_tools() == ["a_t"]
+            assert host.call("a_t") == "x"
+            assert "b_t" in host.call("b_t"), "the error names the tool"
+        slow.answers.set()
+        assert [call.reply() for call in calls] == [(200, "ok")] * 2
+        with hosts_of(bridge, None, path="/mcp/p/one") as found:
+            assert [host.call("a_t") for host in found] == ["x"] * 2
+        with closing(Host(bridge.port, MODERN, "/mcp/p/two")) as host:
+            assert host.status("b_t") == 404
+        assert "does not have a profile 'three'" in change("three")["error"]
+        assert [host.own_tools() for host in listening] == [["a_t"]] * 2
+
+
+def test_a_token_that_is_bound_to_the_profile_of_before_reaches_nothing(home: Path) -> None:
+    file = TokenFile(home / "tokens.json")
+    secrets = {name: file.add(name, profiles=[name]).value for name in PROFILES}
+    tokens = str(file.path)
+    path = write(home / "utcp.json", entry("a"), entry("b"), bridge=alone("one", tokens_file=tokens))
+    with served(home, path) as bridge, hosts_of(bridge, secrets["one"]) as hosts:
+        for host in hosts:
+            host.listen()
+            assert host.call("a_t") == "x"
+        write(path, entry("a"), entry("b"), bridge=alone("two", tokens_file=tokens))
+        assert reloaded(bridge)["error"] is None
+        for host in hosts:
+            host.ends()
+            assert host.status("b_t") == 404
+        with hosts_of(bridge, secrets["two"]) as others:
+            assert [host.call("b_t") for host in others] == ["x"] * 2
+
+
+def test_a_profile_where_none_was_waits_for_the_next_start(home: Path) -> None:
+    path = write(home / "utcp.json", entry("a"), entry("b"), bridge={"profiles": PROFILES})
+    with served(home, path) as bridge, hosts_of(bridge, None) as hosts:
+        write(path, entry("a"), entry("b"), bridge=alone("one"))
+        done = reloaded(bridge)
+        assert (done["settings"], done["needs_restart"]) == ([], ["access.profile"])
+        assert [host.own_tools() for host in hosts] == [["a_t", "b_t"]] * 2
+
+
+@contextmanager
+def over_stdio(home: Path, path: Path, era: str) -> Generator[Callable[..., dict[str, Any]]]:
+    """Yield what asks a bridge on stdio, and returns its reply."""
+    command = [sys.executable, "-m", "utcp_bridge", "serve", str(path)]
+    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    meta = {**META, "io.modelcontextprotocol/clientInfo": {"name": "c", "version": "1"}}
+    with subprocess.Popen(command, cwd=home, env=environment(home), **streams) as process:
+        sent, received = process.stdin, process.stdout
+        assert sent is not None
+        assert received is not None
+
+        def send(**message: Any) -> None:
+            sent.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+            sent.flush()
+
+        def ask(method: str, **params: Any) -> dict[str, Any]:
+            send(id=1, method=method, params={**params, **({} if era == HANDSHAKE else {"_meta": meta})})
+            for line in received:
+                message: dict[str, Any] = json.loads(line)
+                if message.get("id") == 1:
+                    return message
+            raise AssertionError("the bridge ended")
+
+        if era == HANDSHAKE:
+            client = {"name": "c", "version": "1"}
+            ask("initialize", protocolVersion=era, capabilities={}, clientInfo=client)
+            send(method="notifications/initialized")
+        yield ask
+        sent.close()
+        process.wait(timeout=60)
+
+
+def own_names(listed: dict[str, Any]) -> list[str]:
+    return [tool["name"] for tool in listed["tools"] if tool["name"].endswith("_t")]
+
+
+@pytest.mark.parametrize("era", [HANDSHAKE, MODERN])
+def test_another_profile_alone_over_stdio(home: Path, era: str) -> None:
+    path = write(home / "utcp.json", entry("a"), entry("b"), bridge=alone("one", follow_configuration=0.2))
+    with over_stdio(home, path, era) as ask:
+        assert own_names(ask("tools/list")["result"]) == ["a_t"]
+        write(path, entry("a"), entry("b"), bridge=alone("two", follow_configuration=0.2))
+        while (found := own_names(ask("tools/list")["result"])) == ["a_t"]:
+            pass
+        assert found == ["b_t"]
+        assert ask("tools/call", name="b_t", arguments={})["result"]["content"][0]["text"] == "x"
+        assert "no tool 'a_t'" in ask("tools/call", name="a_t", arguments={})["error"]["message"]
