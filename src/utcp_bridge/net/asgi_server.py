@@ -14,7 +14,6 @@ import socket
 import ssl
 import struct
 import sys
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
@@ -42,7 +41,15 @@ from utcp_bridge.net.heads.ahead import (
     plain_answer,
     stays_open,
 )
-from utcp_bridge.net.listening import ConnectionLimits, Passing, counted_address, half_of_the_files
+from utcp_bridge.net.heads.repeats import Repeats
+from utcp_bridge.net.listening import (
+    ConnectionLimits,
+    Passing,
+    accept_last,
+    close_all,
+    counted_address,
+    half_of_the_files,
+)  # fmt: skip
 from utcp_bridge.net.tls import with_certificate
 from utcp_bridge.processes.ending import Ending, watched_signals
 
@@ -59,10 +66,6 @@ _MAX_FRAMING_SHARE: Final = 8
 """Most bytes of framing for each byte of a chunked body. A body in chunks of one byte has five."""
 _MAX_LEARNED: Final = 70_000
 _LOG_SECONDS: Final = 10.0
-_REPEAT_SECONDS: Final = 60.0
-"""uvicorn logs a line for each invalid request. Of equal lines, one in this time is logged, with their number."""
-_MAX_LINES: Final = 64
-_MAX_SHOWN: Final = 200
 _SILENT: Final = 0
 """A connection that waits for the first byte of a request."""
 _HEAD: Final = 1
@@ -78,7 +81,7 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     *,
     on_ready: Callable[[], None],
     lifespan: Literal["on", "auto"] = "auto",
-    drain: Callable[[], Awaitable[None]] | None = None,
+    drain: Callable[[Callable[[], None]], Awaitable[None]] | None = None,
     at_end: Callable[[], Awaitable[None]] | None = None,
     limits: ConnectionLimits | None = None,
     ahead: Ahead | None = None,
@@ -87,12 +90,12 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
 ) -> None:
     """Serve until SIGTERM or SIGINT, then close the listening sockets. With httptools, `ahead` may take requests.
 
-    `on_ready` is called when the server accepts connections. After SIGTERM, `drain` runs while the server goes on; a
-    further signal, and SIGINT, cut it short. Then the server accepts no new connections, `at_end` runs, and requests in
-    flight have `limits.grace` seconds to finish.
+    `on_ready` is called when the server accepts connections. After SIGTERM, `drain` runs while the server goes on; it
+    gets a function that ends accepting new connections. A further signal, and SIGINT, cut it short. Then the server
+    accepts no new connections in any case, `at_end` runs, and requests in flight have `limits.grace` seconds to finish.
     """
     limits = limits or ConnectionLimits()
-    connections, repeats = _Connections(limits), _Repeats()
+    connections, repeats = _Connections(limits), Repeats()
     config = _Config(
         app,
         http=_protocol(),
@@ -108,51 +111,15 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     try:
         async with watched_signals() as ending, anyio.create_task_group() as group:
             _uvicorns_logger.addFilter(repeats)
-            group.start_soon(_end_on_signal, ending, runner, drain, at_end)
+            begin_drain = None if drain is None else partial(drain, partial(runner.stop_accepting, listeners))
+            group.start_soon(_end_on_signal, ending, runner, begin_drain, at_end)
             group.start_soon(connections.sweep_for_ever, repeats.report)
             await runner.serve(sockets=list(listeners))
             group.cancel_scope.cancel()
     finally:
         _uvicorns_logger.removeFilter(repeats)
         repeats.report(at_end=True)
-        still_open: tuple[Any, ...] = (*runner.servers, *listeners)  # uvicorn leaves its own if this task is cancelled
-        for one in still_open:
-            one.close()
-
-
-class _Repeats(logging.Filter):
-    """Lets one of equal warnings pass in a minute, and counts the others."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._clock = clock
-        self._seen: dict[str, tuple[float, int]] = {}
-        """When a line was logged, and how many were not since then."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a line is logged."""
-        if record.levelno < logging.WARNING or record.exc_info:
-            return True
-        line = str(record.msg)[:_MAX_SHOWN]
-        if line not in self._seen and len(self._seen) >= _MAX_LINES:
-            line = ""
-        if line in self._seen:
-            since, count = self._seen[line]
-            self._seen[line] = since, count + 1
-            return False
-        self._seen[line] = self._clock(), 0
-        return True
-
-    def report(self, *, at_end: bool = False) -> None:
-        """Log how often a line came again, a minute after it was logged."""
-        for line, (since, count) in tuple(self._seen.items()):
-            if not at_end and self._clock() - since < _REPEAT_SECONDS:
-                continue
-            if count:
-                _logger.warning("%s %d more in the last minute.", line or "Other faults of requests.", count)
-                self._seen[line] = self._clock(), 0
-            else:
-                del self._seen[line]
+        close_all(runner.servers, listeners)  # uvicorn leaves its own if this task is cancelled
 
 
 class _Config(uvicorn.Config):
@@ -175,6 +142,7 @@ class _Uvicorn(uvicorn.Server):
         super().__init__(config)
         self._on_ready = on_ready
         self.servers: list[asyncio.base_events.Server] = []
+        self._connecting: set[asyncio.Task[Any]] = set()
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -184,10 +152,20 @@ class _Uvicorn(uvicorn.Server):
         await super().startup(sockets)
         config = cast("_Config", self.config)
         if self.started and config.passing is not None:
-            shared: Any = {"config": config, "server_state": self.server_state, "app_state": self.lifespan.state}
-            config.passing.open(partial(config.http_protocol_class, **shared), config.open_connections.__len__)
+            config.passing.open(self._protocol(), config.open_connections.__len__)
         if self.started:
             self._on_ready()
+
+    def stop_accepting(self, listeners: Iterable[socket.socket]) -> None:
+        """Accept no connections any more. Those that are open go on."""
+        accept_last(listeners, self._protocol(), cast("_Config", self.config).tls, self._connecting)
+        close_all(self.servers, listeners)
+
+    def _protocol(self) -> Callable[[], Any]:
+        """Return what makes the protocol of a connection."""
+        config: Any = self.config
+        shared = {"config": config, "server_state": self.server_state, "app_state": self.lifespan.state}
+        return partial(config.http_protocol_class, **shared)
 
 
 async def _end_on_signal(

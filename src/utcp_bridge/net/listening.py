@@ -7,9 +7,10 @@ import errno
 import ipaddress
 import re
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, cast
 
@@ -20,7 +21,9 @@ __all__ = [
     "LOOPBACK_NAMES",
     "ConnectionLimits",
     "Passing",
+    "accept_last",
     "bind",
+    "close_all",
     "counted_address",
     "for_url",
     "host_and_port",
@@ -222,6 +225,35 @@ def _socket(family: int, address: _Address, *, shared: bool) -> socket.socket:
         one.close()
         raise
     return one
+
+
+def accept_last(
+    listeners: Iterable[socket.socket],
+    protocol: Callable[[], Any],
+    tls: ssl.SSLContext | None,
+    connecting: set[asyncio.Task[Any]],
+) -> None:
+    """Take the connections that the system has accepted already. It would reset them when their socket is closed.
+
+    `connecting` keeps what begins them.
+    """
+    loop = asyncio.get_running_loop()
+    for listener in listeners:
+        with suppress(OSError):  # none is left
+            while True:
+                one, _ = listener.accept()
+                one.setblocking(False)
+                task = loop.create_task(loop.connect_accepted_socket(protocol, one, ssl=tls))
+                connecting.add(task)
+                task.add_done_callback(connecting.discard)
+
+
+def close_all(servers: Iterable[asyncio.base_events.Server], listeners: Iterable[socket.socket]) -> None:
+    """Accept no connections any more. Those that are open go on."""
+    for server in servers:
+        server.close()
+    for listener in listeners:
+        listener.close()
 
 
 class Passing(Protocol):
