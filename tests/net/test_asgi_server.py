@@ -13,8 +13,9 @@ from contextlib import ExitStack, suppress
 import anyio
 import pytest
 
-from utcp_bridge.net import asgi_server, listening
+from utcp_bridge.net import asgi_server
 from utcp_bridge.net.heads import ahead
+from utcp_bridge.net.heads.repeats import Repeats
 
 pytestmark = pytest.mark.anyio
 
@@ -61,6 +62,7 @@ import sys
 import anyio
 from utcp_bridge.net import asgi_server
 from utcp_bridge.net.heads import ahead
+from utcp_bridge.net.heads.repeats import Repeats
 from utcp_bridge.net.listening import bind
 
 async def app(scope, receive, send):
@@ -192,7 +194,7 @@ def test_many_invalid_requests_are_answered(port):
 
 def test_equal_warnings_are_counted_and_reported_once_a_minute(caplog):
     now = [0.0]
-    repeats, logger = listening.Repeats(lambda: now[0]), logging.getLogger("uvicorn.error")
+    repeats, logger = Repeats(lambda: now[0]), logging.getLogger("uvicorn.error")
     logger.addFilter(repeats)
     try:
         with caplog.at_level(logging.INFO):

@@ -111,6 +111,21 @@ def test_a_call_that_does_not_end_is_cancelled_after_the_drain(tmp_path: Path) -
         assert server.process.wait(timeout=60) == 0
 
 
+def test_in_the_second_half_of_the_drain_connections_are_refused_and_calls_in_flight_go_on(tmp_path: Path) -> None:
+    with served(tmp_path, 6) as server, ThreadPoolExecutor() as pool:
+        call = server.begin(pool)
+        server.drain()
+        # Each connection is refused, or gets its response: none is closed when the listening socket is.
+        asked = iter(lambda: server.ask("GET", "/healthz")[0], 0)
+        with pytest.raises(ConnectionRefusedError):
+            all(status == 200 for status in asked)
+        assert not call.done()
+        (tmp_path / "go").touch()
+        status, connection, reply = call.result()
+        assert (status, connection, reply["result"]["content"][0]["text"]) == (200, "close", "done")
+        assert server.process.wait(timeout=60) == 0
+
+
 @pytest.mark.parametrize(
     "numbers", [(signal.SIGINT,), (signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)]
 )

@@ -40,7 +40,15 @@ from utcp_bridge.net.heads.ahead import (
     plain_answer,
     stays_open,
 )
-from utcp_bridge.net.listening import ConnectionLimits, Passing, Repeats, counted_address, half_of_the_files
+from utcp_bridge.net.heads.repeats import Repeats
+from utcp_bridge.net.listening import (
+    ConnectionLimits,
+    Passing,
+    accept_last,
+    close_all,
+    counted_address,
+    half_of_the_files,
+)  # fmt: skip
 from utcp_bridge.net.tls import ListenerTls, is_former, with_certificate
 from utcp_bridge.processes.ending import Ending, watched_signals
 
@@ -72,7 +80,7 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     *,
     on_ready: Callable[[], None],
     lifespan: Literal["on", "auto"] = "auto",
-    drain: Callable[[], Awaitable[None]] | None = None,
+    drain: Callable[[Callable[[], None]], Awaitable[None]] | None = None,
     at_end: Callable[[], Awaitable[None]] | None = None,
     limits: ConnectionLimits | None = None,
     ahead: Ahead | None = None,
@@ -81,9 +89,9 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
 ) -> None:
     """Serve until SIGTERM or SIGINT, then close the listening sockets. With httptools, `ahead` may take requests.
 
-    `on_ready` is called when the server accepts connections. After SIGTERM, `drain` runs while the server goes on; a
-    further signal, and SIGINT, cut it short. Then the server accepts no new connections, `at_end` runs, and requests in
-    flight have `limits.grace` seconds to finish.
+    `on_ready` is called when the server accepts connections. After SIGTERM, `drain` runs while the server goes on; it
+    gets a function that ends accepting new connections. A further signal, and SIGINT, cut it short. Then the server
+    accepts no new connections in any case, `at_end` runs, and requests in flight have `limits.grace` seconds to finish.
     """
     limits = limits or ConnectionLimits()
     connections, repeats = _Connections(limits), Repeats()
@@ -104,16 +112,15 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     try:
         async with watched_signals() as ending, anyio.create_task_group() as group:
             _uvicorns_logger.addFilter(repeats)
-            group.start_soon(_end_on_signal, ending, runner, drain, at_end)
+            begin_drain = None if drain is None else partial(drain, partial(runner.stop_accepting, listeners))
+            group.start_soon(_end_on_signal, ending, runner, begin_drain, at_end)
             group.start_soon(connections.sweep_for_ever, repeats.report)
             await runner.serve(sockets=list(listeners))
             group.cancel_scope.cancel()
     finally:
         _uvicorns_logger.removeFilter(repeats)
         repeats.report(at_end=True)
-        still_open: tuple[Any, ...] = (*runner.servers, *listeners)  # uvicorn leaves its own if this task is cancelled
-        for one in still_open:
-            one.close()
+        close_all(runner.servers, listeners)  # uvicorn leaves its own if this task is cancelled
 
 
 class _Config(uvicorn.Config):
@@ -136,6 +143,7 @@ class _Uvicorn(uvicorn.Server):
         super().__init__(config)
         self._on_ready = on_ready
         self.servers: list[asyncio.base_events.Server] = []
+        self._connecting: set[asyncio.Task[Any]] = set()
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -145,10 +153,20 @@ class _Uvicorn(uvicorn.Server):
         await super().startup(sockets)
         config = cast("_Config", self.config)
         if self.started and config.passing is not None:
-            shared: Any = {"config": config, "server_state": self.server_state, "app_state": self.lifespan.state}
-            config.passing.open(partial(config.http_protocol_class, **shared), config.open_connections.__len__)
+            config.passing.open(self._protocol(), config.open_connections.__len__)
         if self.started:
             self._on_ready()
+
+    def stop_accepting(self, listeners: Iterable[socket.socket]) -> None:
+        """Accept no connections any more. Those that are open go on."""
+        accept_last(listeners, self._protocol(), self.config.ssl, self._connecting)
+        close_all(self.servers, listeners)
+
+    def _protocol(self) -> Callable[[], Any]:
+        """Return what makes the protocol of a connection."""
+        config: Any = self.config
+        shared = {"config": config, "server_state": self.server_state, "app_state": self.lifespan.state}
+        return partial(config.http_protocol_class, **shared)
 
 
 async def _end_on_signal(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
-import logging
 import re
 import socket
+import ssl
 import sys
-import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, cast
 
@@ -22,8 +21,9 @@ __all__ = [
     "LOOPBACK_NAMES",
     "ConnectionLimits",
     "Passing",
-    "Repeats",
+    "accept_last",
     "bind",
+    "close_all",
     "counted_address",
     "for_url",
     "host_and_port",
@@ -32,7 +32,6 @@ __all__ = [
     "listen_shared",
 ]
 
-_logger: Final = logging.getLogger(__name__)
 LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "::1")
 _BACKLOG: Final = 2048
 _PORT_TRIES: Final = 20
@@ -40,10 +39,6 @@ _NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPR
 """Errors of a family or an address that this machine does not have."""
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
 _MAX_PORT: Final = 65_535
-_REPEAT_SECONDS: Final = 60.0
-"""uvicorn logs a line for each invalid request. Of equal lines, one in this time is logged, with their number."""
-_MAX_LINES: Final = 64
-_MAX_SHOWN: Final = 200
 _Address: TypeAlias = tuple[Any, ...]
 
 
@@ -232,6 +227,35 @@ def _socket(family: int, address: _Address, *, shared: bool) -> socket.socket:
     return one
 
 
+def accept_last(
+    listeners: Iterable[socket.socket],
+    protocol: Callable[[], Any],
+    tls: ssl.SSLContext | None,
+    connecting: set[asyncio.Task[Any]],
+) -> None:
+    """Take the connections that the system has accepted already. It would reset them when their socket is closed.
+
+    `connecting` keeps what begins them.
+    """
+    loop = asyncio.get_running_loop()
+    for listener in listeners:
+        with suppress(OSError):  # none is left
+            while True:
+                one, _ = listener.accept()
+                one.setblocking(False)
+                task = loop.create_task(loop.connect_accepted_socket(protocol, one, ssl=tls))
+                connecting.add(task)
+                task.add_done_callback(connecting.discard)
+
+
+def close_all(servers: Iterable[asyncio.base_events.Server], listeners: Iterable[socket.socket]) -> None:
+    """Accept no connections any more. Those that are open go on."""
+    for server in servers:
+        server.close()
+    for listener in listeners:
+        listener.close()
+
+
 class Passing(Protocol):
     """Hands connections to other processes that serve the same address, and takes theirs (with httptools)."""
 
@@ -246,38 +270,3 @@ class Passing(Protocol):
     def send(self, place: int, transport: asyncio.Transport, data: bytes) -> bool:
         """Hand a connection over, with what was read of its request. Return False if it stays."""
         ...
-
-
-class Repeats(logging.Filter):
-    """Lets one of equal warnings pass in a minute, and counts the others."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._clock = clock
-        self._seen: dict[str, tuple[float, int]] = {}
-        """When a line was logged, and how many were not since then."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a line is logged."""
-        if record.levelno < logging.WARNING or record.exc_info:
-            return True
-        line = str(record.msg)[:_MAX_SHOWN]
-        if line not in self._seen and len(self._seen) >= _MAX_LINES:
-            line = ""
-        if line in self._seen:
-            since, count = self._seen[line]
-            self._seen[line] = since, count + 1
-            return False
-        self._seen[line] = self._clock(), 0
-        return True
-
-    def report(self, *, at_end: bool = False) -> None:
-        """Log how often a line came again, a minute after it was logged."""
-        for line, (since, count) in tuple(self._seen.items()):
-            if not at_end and self._clock() - since < _REPEAT_SECONDS:
-                continue
-            if count:
-                _logger.warning("%s %d more in the last minute.", line or "Other faults of requests.", count)
-                self._seen[line] = self._clock(), 0
-            else:
-                del self._seen[line]

@@ -409,12 +409,20 @@ class HttpFront:
         self._calls = 0
         self._used_at = 0.0
 
-    async def drain(self, seconds: float, replica: Replica | None) -> None:
-        """Send clients elsewhere, and serve those that come until none is left, at most for some seconds."""
+    async def drain(self, seconds: float, replica: Replica | None, stop_accepting: Callable[[], None]) -> None:
+        """Send clients elsewhere, and serve those that come until none is left, at most for some seconds.
+
+        A balancer without health checks sends requests until a connection is refused. So the second half of the time
+        is for the requests in flight alone.
+        """
         with anyio.move_on_after(seconds):
             self.begin_drain()
             if replica is not None:
                 replica.drain()
+            with anyio.move_on_after(seconds / 2):
+                await self.until_quiet()
+                return
+            stop_accepting()
             await self.until_quiet()
 
     def begin_drain(self) -> None:
