@@ -106,7 +106,7 @@ class Reader:
         return resolved if isinstance(resolved, dict) else {}
 
     def accepts(self, schema, value):
-        """Whether a schema of the document accepts a value, bounds aside. One that is no JSON Schema accepts it."""
+        """Whether a schema of the document accepts a value, bounds aside. What cannot be read as a JSON Schema accepts it."""
         is_new = str(self.document.get("openapi")).startswith(("3.1", "3.2"))
         draft = jsonschema_rs.Draft202012Validator if is_new else jsonschema_rs.Draft4Validator
         try:
