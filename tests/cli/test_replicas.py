@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from tests.support.asking_bridge import ROOT
 from tests.support.measured import measured
+from tests.support.one_connection import PatientConnection
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes hand sockets over")
 MODERN, HANDSHAKE = "2026-07-28", "2025-11-25"
@@ -81,10 +82,21 @@ class Connection:
     """One connection of a client."""
 
     def __init__(self, port: int, token: str | None = None) -> None:
-        self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._http = PatientConnection("127.0.0.1", port, timeout=60)
         self._token = {"Authorization": f"Bearer {token}"} if token else {}
+        self.worker: str | None = None
+        """The one that it must reach again if it is opened again; None for any."""
+
+    def _open_again(self) -> None:
+        worker, self.worker = self.worker, None
+        while worker is not None:
+            self._http.close()
+            if text_of(self.call("m_who")) == worker:
+                self.worker, worker = worker, None
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
+        if self._http.has_ended():
+            self._open_again()
         named = {key.replace("_", "-"): value for key, value in headers.items()}
         self._http.request(method, path, None if body is None else json.dumps(body), BASE | self._token | named)
         return self._http.getresponse()
@@ -171,7 +183,8 @@ class Served:
         found: dict[str, Connection] = {}
         while len(found) < 2:
             connection = self.connection()
-            found.setdefault(text_of(connection.call("m_who")), connection)
+            connection.worker = text_of(connection.call("m_who"))
+            found.setdefault(connection.worker, connection)
         first, second = found.values()
         return first, second
 

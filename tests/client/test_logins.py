@@ -9,6 +9,8 @@ from tests.upstreams.oauth_mcp_service import oauth_mcp_service
 
 from utcp_bridge import Extensions, UtcpClient
 from utcp_bridge.errors import AuthRequired
+from utcp_bridge.manuals.registration import Registration
+from utcp_bridge.transports.mcp.transport import Gathering, McpTransport
 from utcp_bridge.upstream import HOST, CallingHost
 
 pytestmark = pytest.mark.anyio
@@ -70,6 +72,49 @@ async def test_calls_that_need_the_same_login_ask_once() -> None:
             for _ in range(5):
                 group.start_soon(read, client, host)
         assert len(host.asked) == 1
+
+
+async def test_an_attempt_that_began_before_a_login_does_not_undo_it(monkeypatch) -> None:
+    """A manual that needs a login is tried again now and then. Such an attempt may end after the login."""
+    monkeypatch.setattr("utcp_bridge.manuals.registration._FIRST_PAUSE", 0)
+    begun, refused, released = [], anyio.Event(), anyio.Event()
+    load, discover = Registration.load, McpTransport.discover
+
+    async def counted_load(registration, state):
+        begun.append(state.name)
+        if len(begun) == 3:  # after the first one and the attempt, that of the login
+            released.set()
+        return await load(registration, state)
+
+    async def slow_discover(transport, target):
+        try:
+            return await discover(transport, target)
+        except AuthRequired:
+            if len(begun) == 2:
+                refused.set()
+                await released.wait()
+            raise
+
+    monkeypatch.setattr(Registration, "load", counted_load)
+    monkeypatch.setattr(McpTransport, "discover", slow_discover)
+    with anyio.fail_after(60):
+        async with oauth_mcp_service() as service, await opened(service) as client:
+            await refused.wait()
+            await client.login_desk.log_in("notes", Clicking())
+            assert [state.status for state in client.report()] == ["ready"]
+            assert await client.call_tool("notes.read", {"name": "one"}) == "the note one"
+
+
+async def test_attempts_that_fail_alike_are_no_change_of_the_manual(monkeypatch) -> None:
+    """The attempt after a change asks only what has changed, so it would keep the failure from before a login."""
+    monkeypatch.setattr("utcp_bridge.transports.mcp.transport._SETTLE_SECONDS", 0)
+    told = []
+    monkeypatch.setattr(Gathering, "changed", lambda gathering: told.append(gathering._manual))
+    async with oauth_mcp_service() as service, await opened(service) as client:
+        for _ in range(2):
+            await client.refresh("notes")
+        await anyio.wait_all_tasks_blocked()
+    assert told == []
 
 
 @pytest.mark.parametrize("action", ["decline", "cancel"])

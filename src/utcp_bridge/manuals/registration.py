@@ -117,6 +117,8 @@ class ManualState:
     """What its live tools were made from."""
     turn: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
     """Held while its tools are replaced, which other work interrupts."""
+    loads: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
+    """Held while it is loaded. Who loads it after a change, such as a login, does not get what began before that."""
     repository: ToolRepository | None = field(default=None, repr=False)
     """Where its live tools are."""
     is_narrowed: bool = False
@@ -325,8 +327,12 @@ class Registration:
     async def load(self, state: ManualState) -> Change | None:
         """Discover a manual and make its tools live. Return what has changed.
 
-        A failure is kept in `state`, not raised.
+        A failure is kept in `state`, not raised. Loads of one manual follow one another.
         """
+        async with state.loads:
+            return await self._load_next(state)
+
+    async def _load_next(self, state: ManualState) -> Change | None:
         started, was_loading = perf_counter(), state.is_loading
         change: Change | None = None
         try:

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.support.one_connection import PatientConnection
+
 MODERN, HANDSHAKE = "2026-07-28", "2025-11-25"
 META = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
 BASE = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
@@ -128,7 +130,7 @@ class Host:
 
     def __init__(self, port: int, era: str, path: str = "/mcp", token: str | None = None) -> None:
         self.era, self._port, self._path, self.token = era, port, path, token
-        self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._http = PatientConnection("127.0.0.1", port, timeout=60)
         self._session: dict[str, str] = {}
         self._ends: list[Callable[[], object]] = []
         self.named: dict[str, str] = {}

@@ -309,7 +309,8 @@ def test_a_changed_entry_that_cannot_be_loaded_leaves_the_manual_as_it_was(home:
     (home / "m.json").write_text(json.dumps(manual("t")))
     named = {"name": "m", "call_template_type": "file", "file_path": "m.json"}
     path = write(home / "utcp.json", named)
-    with over_http(home, str(path)) as bridge, connected(bridge, HANDSHAKE) as (host,):
+    options = ("--set", "follow_configuration=false")  # otherwise the bridge may see the change before `reload`
+    with over_http(home, str(path), *options) as bridge, connected(bridge, HANDSHAKE) as (host,):
         write(path, {**named, "file_path": "other.json"})
         code, out, err = bridge.reload()
         assert (code, out) == (5, "Changed: m\n")
@@ -322,7 +323,7 @@ def test_a_changed_entry_that_cannot_be_loaded_leaves_the_manual_as_it_was(home:
 
 def test_what_reload_says_without_a_bridge_and_with_several(home: Path) -> None:
     first, second = write(home / "one.json", entry("a")), write(home / "two.json", entry("b"))
-    with over_http(home, str(first)) as bridge:
+    with over_http(home, str(first), "--set", "follow_configuration=false") as bridge:
         strange = bridge.reload("--pid", "1")[2]
         assert "No bridge of this user runs with this number" in strange
         assert "Name one of them with --pid" in strange

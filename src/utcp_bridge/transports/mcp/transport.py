@@ -236,16 +236,19 @@ class Gathering:
         Servers that come later have the manual read again: then only what has changed is asked for.
         """
         again, self._knows_what_changed = not self._knows_what_changed, False
+        self._late.clear()  # this discovery reports what they say from now on
         for server in servers:
             server.read(again=again)
-        while not all(server.settled.is_set() for server in servers):
-            some = any(server.settled.is_set() and server.failure is None for server in servers)
-            moved = self._moved
-            with anyio.move_on_after(_SETTLE_SECONDS if some else inf) as wait:
-                await moved.wait()
-            if wait.cancelled_caught:
-                break
-        self._late = {server for server in servers if server.is_reading}
+        try:
+            while not all(server.settled.is_set() for server in servers):
+                some = any(server.settled.is_set() and server.failure is None for server in servers)
+                moved = self._moved
+                with anyio.move_on_after(_SETTLE_SECONDS if some else inf) as wait:
+                    await moved.wait()
+                if wait.cancelled_caught:
+                    break
+        finally:
+            self._late = {server for server in servers if server.is_reading}
 
     def note(self, server: McpSupervisor) -> None:
         """Note that a server has been read, or that it has failed."""
