@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 from tests.dialects.test_seed_examples import PROVIDERS
 from tests.dialects.test_seed_manuals import CALL_TEMPLATES, COMPLETE
+from tests.support.loop_clock import time_passes
 from tests.support.source import ROOT
 from tests.upstreams import mcp_server
 from tests.upstreams.http_service import HttpService
@@ -23,6 +24,7 @@ from tests.upstreams.stream_service import StreamService
 
 from utcp_bridge import UtcpClient, UtcpClientConfig
 from utcp_bridge.errors import ConfigError, DeadlineExceeded, UtcpError
+from utcp_bridge.model import Result
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.validate import check_document
 
@@ -37,7 +39,7 @@ async def serving(**handlers: Any) -> AsyncIterator[str]:
     app = web.Application()
     for name, handler in handlers.items():
         app.router.add_route("*", f"/{name}", handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -95,15 +97,26 @@ async def silent(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
     await response.prepare(request)
     await response.write(b"x")
-    await asyncio.sleep(MINUTE)
+    await asyncio.Event().wait()
     return response
+
+
+async def call_until(seconds: float, client: UtcpClient) -> Result:
+    """Return the result of a call whose stream stops after its first piece, as it is `seconds` later."""
+    seen = asyncio.Event()
+
+    async def emit(_partial: Any) -> None:
+        seen.set()
+
+    async with time_passes(seconds, after=seen):
+        return await client.call("m.t0", {}, emit=emit)
 
 
 async def test_the_timeout_of_a_stream_is_in_milliseconds() -> None:
     async with serving(silent=silent) as base:
-        provider = {"provider_type": "http_stream", "url": f"{base}/silent", "timeout": 2000}
+        provider = {"provider_type": "http_stream", "url": f"{base}/silent", "timeout": 25_000}
         async with await UtcpClient.create(text_manual(provider)) as client:
-            result = await client.call("m.t0", {})
+            result = await call_until(25, client)
     assert result.value.data == b"x", "what came is kept"
     assert "time limit of the call" in str(result.truncated)
 
@@ -111,8 +124,8 @@ async def test_the_timeout_of_a_stream_is_in_milliseconds() -> None:
 async def test_a_stream_without_a_timeout_has_that_of_the_operator() -> None:
     async with serving(silent=silent) as base:
         provider = {"provider_type": "http_stream", "url": f"{base}/silent"}
-        async with await UtcpClient.create(limited(provider, stream_timeout=2)) as client:
-            result = await client.call("m.t0", {})
+        async with await UtcpClient.create(limited(provider, stream_timeout=25)) as client:
+            result = await call_until(25, client)
     assert "time limit of the call" in str(result.truncated)
     assert BridgeSettings().stream_timeout == 300
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.support.loop_clock import later
 from tests.support.redis_server import BOTH, RedisServer, opened_store, redis_server, until
 
 from utcp_bridge.errors import ConfigError
@@ -109,7 +110,7 @@ async def test_a_store_that_stops_is_away_and_back_by_itself(
 
 
 async def test_a_store_that_does_not_reply_holds_nothing_up(redis: RedisServer) -> None:
-    async with opened_store(redis, store_timeout=0.1) as store:
+    async with opened_store(redis, store_timeout=30) as store:
         with redis.halted():
             failures = 0
 
@@ -123,6 +124,7 @@ async def test_a_store_that_does_not_reply_holds_nothing_up(redis: RedisServer) 
                 async with anyio.create_task_group() as group:
                     for _ in range(100):
                         group.start_soon(ask)
+                    await later(30)
             assert failures == 100
         await until_back(store)
         assert await store.get("key") is None

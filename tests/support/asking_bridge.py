@@ -79,7 +79,7 @@ class Person:
 
     async def call(self, tool: str, arguments: dict[str, Any] | None = None, **options: Any) -> Any:
         """Return the value that a tool says."""
-        with anyio.fail_after(60):
+        with anyio.fail_after(600):
             result = await self.client.call_tool(f"up_s_{tool}", arguments or {}, **options)
         text = result.content[0].text
         return {"error": text} if result.is_error else json.loads(text)

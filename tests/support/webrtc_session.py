@@ -21,6 +21,8 @@ class Session:
     def __init__(self, transport: WebRtcTransport, service: WebRtcService) -> None:
         self.transport = transport
         self.service = service
+        self.emitted = anyio.Event()
+        """Set when a stream has emitted its first value."""
 
     def target(self, **fields: Any) -> Any:
         template = {"signaling_server": self.service.url, "peer_id": "tools", **fields}
@@ -35,6 +37,7 @@ class Session:
 
         async def emit(partial: Any) -> None:
             seen.append(partial)
+            self.emitted.set()
 
         target = self.target(**{"stream": True, **fields})
         return seen, await self.transport.call(target, make_call({"count": count}), emit)
@@ -48,7 +51,7 @@ async def open_session(settings: BridgeSettings | None = None, **options: Any) -
     async with WebRtcService(**options) as service, open_services(settings=settings) as services:
         transport = WebRtcTransport(services)
         try:
-            with anyio.fail_after(60):
+            with anyio.fail_after(600):
                 yield Session(transport, service)
         finally:
             await transport.aclose()

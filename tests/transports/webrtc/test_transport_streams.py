@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("aiortc", reason="the extra [webrtc] is not installed")
 
+from tests.support.loop_clock import time_passes
 from tests.support.webrtc_session import open_session
 from tests.upstreams.webrtc_peer import HAS_ADDRESS
 
@@ -53,12 +54,14 @@ async def test_a_stream_that_a_peer_leaves_before_its_first_piece_is_lost() -> N
 
 
 async def test_a_stream_without_values_is_lost_and_one_that_stops_is_cut() -> None:
-    async with open_session(BridgeSettings(idle_timeout=2)) as session:
-        with pytest.raises(ConnectionLost, match=r"nothing for 2 seconds"):
-            await session.call({"slow": True}, stream=True)
-        seen, result = await session.stream(9, peer_id="mute")
+    async with open_session() as session:
+        async with time_passes(30, after=session.service.slow_arrived):
+            with pytest.raises(ConnectionLost, match="nothing for 30 seconds"):
+                await session.call({"slow": True}, stream=True)
+        async with time_passes(30, after=session.emitted):
+            seen, result = await session.stream(9, peer_id="mute")
         assert (seen, result.value) == ([{"n": 0}], [{"n": 0}])
-        assert result.truncated == "nothing arrived for 2 seconds"
+        assert result.truncated == "nothing arrived for 30 seconds"
 
 
 async def test_a_stream_is_cut_at_the_limit_of_results() -> None:

@@ -19,6 +19,7 @@ from tests.support.asking_bridge import (
     configuration,
     serving_bridge,
 )
+from tests.support.loop_clock import later
 from tests.upstreams.mcp_asking import PAGE, AskingServer, asking_http
 
 from utcp_bridge.server.hosts import suspended
@@ -321,7 +322,7 @@ async def test_a_host_that_never_answers_ends_the_question(host_era):
     server = AskingServer("handshake")
     async with (
         asking_http(server) as upstream,
-        serving_bridge(configuration({"url": upstream}, ask_timeout=1)) as (url, served),
+        serving_bridge(configuration({"url": upstream}, ask_timeout=40)) as (url, served),
         Person("ada").connected(url, host_era) as ada,
     ):
         ada.waits = anyio.Event()
@@ -335,15 +336,17 @@ async def test_a_host_that_never_answers_ends_the_question(host_era):
 
         async with anyio.create_task_group() as group:
             group.start_soon(call)
+            await ada.is_asked.wait()
+            await later(40)
             await server.until("refused -32001")
             while served.interaction.calls:
                 await anyio.lowlevel.checkpoint()
             ada.waits.set()
         if host_era == "modern":
             assert ended[0].code == types.INVALID_PARAMS
-            assert "waits for answers for at most 1 second. Call again, without `requestState`" in ended[0].message
+            assert "waits for answers for at most 40 seconds. Call again, without `requestState`" in ended[0].message
         else:
-            assert "did not answer elicitation/create within 1 second" in ended[0]["message"]
+            assert "did not answer elicitation/create within 40 seconds" in ended[0]["message"]
 
 
 async def test_a_cancelled_call_ends_at_the_server_too():
