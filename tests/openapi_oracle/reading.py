@@ -106,7 +106,7 @@ class Reader:
         return resolved if isinstance(resolved, dict) else {}
 
     def accepts(self, schema, value):
-        """Whether a schema of the document accepts a value, bounds aside. What cannot be read as a JSON Schema accepts it."""
+        """Whether a schema of the document accepts a value, bounds aside. Any value fits one that cannot be read."""
         is_new = str(self.document.get("openapi")).startswith(("3.1", "3.2"))
         draft = jsonschema_rs.Draft202012Validator if is_new else jsonschema_rs.Draft4Validator
         try:
@@ -156,7 +156,7 @@ class Reader:
         if place == "header" and name.lower() in WRITTEN_BY_CLIENTS:
             return None
         if self.old:
-            style, explode = OLD_STYLES[parameter.get("collectionFormat", "csv")]
+            style, explode = OLD_STYLES.get(parameter.get("collectionFormat"), OLD_STYLES["csv"])
             return Field(name, place, parameter, required, style, explode)
         if place == "header" and name.lower() in {"accept", "content-type", "authorization"}:
             return None
@@ -190,9 +190,11 @@ class Reader:
         kinds = [kind for kind in consumes if kind.split(";")[0] in {FORM, "multipart/form-data"}] or [FORM]
         if any(parameter.get("type") == "file" for parameter in forms):
             kinds = ["multipart/form-data"]
+        if all(kind != FORM for kind in kinds):
+            forms = [as_file(parameter) for parameter in forms]
         fields = []
         for parameter in forms:
-            style, explode = OLD_STYLES[parameter.get("collectionFormat", "csv")]
+            style, explode = OLD_STYLES.get(parameter.get("collectionFormat"), OLD_STYLES["csv"])
             fields.append(
                 Field(parameter["name"], "form", parameter, parameter.get("required") is True, style, explode)
             )
@@ -236,7 +238,8 @@ class Reader:
         """Where one scheme puts its secret; None for a scheme that does not exist."""
         match (scheme or {}).get("type"):
             case "apiKey":
-                return [(scheme["in"], scheme["name"], "")]
+                name, _, word = scheme["name"].partition(":" if scheme["in"] == "header" else "\0")
+                return [(scheme["in"], name.strip(), f"{word.strip()} " if word.strip() else "")]
             case "basic":
                 return [("header", "Authorization", "Basic ")]
             case "http":
@@ -249,6 +252,14 @@ class Reader:
             case "mutualTLS":
                 return []
         return None
+
+
+def as_file(parameter):
+    """A field of a multipart form that has binary content is a file, as in 3.0; 2.0 leaves open what it is."""
+    items = parameter.get("items", {})
+    if parameter.get("type") == "array" and (items.get("type") == "file" or items.get("format") == "binary"):
+        return {**parameter, "items": {"type": "file"}, "collectionFormat": "multi"}
+    return {**parameter, "type": "file"} if parameter.get("format") == "binary" else parameter
 
 
 WRITTEN_BY_CLIENTS = {

@@ -213,9 +213,11 @@ def is_file(reader, schema):
 
 
 def _field(one, drawn, arguments, arriving):
-    if one.schema.get("type") == "file":
-        arguments[one.name] = base64.b64encode(FILE).decode()
-        arriving.append((one.name, FILE.decode("utf-8", "surrogateescape")))
+    is_list = one.schema.get("items", {}).get("type") == "file"
+    if one.schema.get("type") == "file" or is_list:
+        text = base64.b64encode(FILE).decode()
+        arguments[one.name] = [text, text] if is_list else text
+        arriving += [(one.name, FILE.decode("utf-8", "surrogateescape"))] * (2 if is_list else 1)
         return
     value = drawn.of(one.schema, "body")
     arguments[one.name] = value

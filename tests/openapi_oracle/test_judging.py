@@ -137,3 +137,55 @@ def test_a_document_of_many_files_is_read_by_the_place_of_each_reference(tmp_pat
 def test_what_any_part_of_an_object_requires_is_drawn(schema):
     document = {"openapi": "3.1.0", "paths": {}}
     assert "a" in Values(Reader(document, "https://a.example/", {}), "required", 1).of(schema, "body")
+
+
+WHOLE = {"a": {"type": "object", "properties": {"b": {"type": "string"}}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "is_accepted"),
+    [
+        ({"$ref": "#/components/schemas/a"}, {"b": "x"}, True),
+        ({"$ref": "#/components/schemas/a"}, {"b": 1}, False),
+        ({"type": "string", "maxLength": 1}, "long", True),
+        ({"type": "file"}, 1, True),
+        ({"$ref": "#/gone"}, 1, True),
+    ],
+)
+@pytest.mark.parametrize("version", ["3.0.3", "3.1.0"])
+def test_a_value_is_held_against_the_documents_own_schema(schema, value, is_accepted, version):
+    reader = Reader({"openapi": version, "paths": {}, "components": {"schemas": WHOLE}}, "https://a.example/", {})
+    assert reader.accepts(schema, value) is is_accepted
+
+
+def test_another_branch_is_drawn_if_the_document_refuses_the_first():
+    """Each part accepts what is drawn from it, and refuses what the other one requires."""
+    flag = {"type": "object", "required": ["b"], "properties": {"b": {"type": "boolean"}}}
+    branches = [{"type": "object", "required": ["a"], "properties": {"a": False}}, flag]
+    schema = {"type": "object", "properties": {"in": {"oneOf": branches}}, "required": ["in"]}
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "t", "version": "1"},
+        "servers": [{"url": "https://api.example.com"}],
+        "paths": {"/a": {"post": {"requestBody": body, "responses": {}}}},
+    }
+    with recorder() as loopback:
+        score = run(document, "https://api.example.com/", loopback)
+    assert (score.right, score.operations, score.wrong) == (1, 1, [])
+
+
+@pytest.mark.parametrize("items", [{"type": "string", "format": "binary"}, {"type": "file"}])
+def test_binary_items_of_an_old_multipart_form_are_files(items):
+    field = {"name": "f", "in": "formData", "type": "array", "items": items}
+    document = {
+        "swagger": "2.0",
+        "host": "api.example.com",
+        "schemes": ["https"],
+        "info": {"title": "t", "version": "1"},
+        "consumes": ["multipart/form-data"],
+        "paths": {"/a": {"post": {"parameters": [field], "responses": {}}}},
+    }
+    with recorder() as loopback:
+        score = run(document, "https://api.example.com/", loopback)
+    assert (score.right, score.operations, score.wrong) == (1, 1, [])

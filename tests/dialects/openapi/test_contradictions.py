@@ -160,3 +160,21 @@ def test_what_is_required_of_responses_only_is_not_required_of_a_request():
     validator = jsonschema_rs.Draft202012Validator(made.tools[0].inputs)
     assert validator.is_valid({"incident": {"a": "x"}})
     assert not validator.is_valid({"incident": {}})
+
+
+@pytest.mark.parametrize(
+    ("schema", "remedy"),
+    [
+        ({"type": "integer", "example": 4.5}, "They are left out."),
+        ({"type": "integer", "default": "many", "example": 4.5}, "They are left out."),
+        (
+            {"type": "string", "pattern": "^a", "example": "b"},
+            "Arguments are checked without what refuses the document's values.",
+        ),
+    ],
+)
+def test_the_remedy_says_what_is_left_out(schema, remedy):
+    operation = {"parameters": [{"name": "q", "in": "query", "schema": schema}], "responses": {}}
+    document = {"openapi": "3.0.3", "info": {"title": "t", "version": "1"}, "paths": {"/a": {"get": operation}}}
+    faults = convert(document, url=URL, options=ConversionOptions()).faults
+    assert [fault.remedy for fault in faults if "contradicts" in fault.what] == [remedy]

@@ -92,6 +92,13 @@ def test_self_gives_the_documents_own_address(faults):
     assert references.root().at("x").value == 1
 
 
+@pytest.mark.parametrize(
+    "parts", [{"definitions": {"Pet": {"type": "object"}}}, {"components": {"schemas": {"Pet": {}}}}]
+)
+def test_the_bare_name_of_a_schema_is_not_the_address_of_a_file(parts):
+    assert external_references({"a": {"$ref": "Pet"}, "b": {"$ref": "Dog"}, **parts}, "/specs/a.yaml") == ["/specs/Dog"]
+
+
 def test_external_references_are_absolute_unique_and_not_taken_from_data():
     document = {
         "paths": {"/a": {"$ref": "common/pets.json#/paths/a"}, "/b": [{"$ref": "common/pets.json"}]},

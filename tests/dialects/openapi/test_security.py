@@ -82,11 +82,40 @@ def test_no_requirement_sends_nothing(auth, security):
     assert auth(*security) is None
 
 
-@pytest.mark.parametrize("scheme", ["gone", "odd", "noName", "badName", "badHttp", "#/gone"])
-def test_a_scheme_that_cannot_be_used_is_a_fault(conversion, scheme):
+@pytest.mark.parametrize(
+    ("scheme", "reason"),
+    [
+        ("gone", "is not declared"),
+        ("#/gone", "is not declared"),
+        ("odd", "has the unknown type"),
+        ("noName", "does not say where a key goes"),
+        ("badName", "does not say where a key goes"),
+        ("badHttp", "is of a kind that the bridge does not send"),
+    ],
+)
+def test_a_scheme_that_cannot_be_used_is_a_fault(conversion, scheme, reason):
     operation = {"security": [{scheme: []}]}
     made = conversion(operation, components={"securitySchemes": SCHEMES})
-    assert any("unknown, incomplete or of a kind" in fault.what for fault in made.faults)
+    assert any(f"security scheme {scheme!r} {reason}" in fault.what for fault in made.faults)
+
+
+@pytest.mark.parametrize(
+    ("named", "name", "value"),
+    [
+        ("Authorization: Bearer", "Authorization", "Bearer ${K_API_KEY}"),
+        ("X-Key:", "X-Key", "${K_API_KEY}"),
+        ("X-Key", "X-Key", "${K_API_KEY}"),
+    ],
+)
+def test_a_key_whose_header_is_named_with_its_first_word_is_sent(conversion, named, name, value):
+    schemes = {"k": {"type": "apiKey", "in": "header", "name": named}}
+    operation = {"security": [{"k": []}], "parameters": [{"name": name, "in": "header", "type": "string"}]}
+    made = conversion(operation, version="2.0", securityDefinitions=schemes)
+    (tool,) = made.tools
+    auth = tool.template["auth"]
+    assert (auth["var_name"], auth["api_key"], auth["location"]) == (name, value, "header")
+    assert not tool.inputs["properties"]
+    assert not made.faults
 
 
 def test_alternatives_and_combinations_of_schemes_are_kept(auth):
@@ -240,5 +269,5 @@ def test_a_scheme_that_answers_challenges_is_a_fault_and_sends_no_token(conversi
     made = conversion({"security": [{"d": []}]}, components=components)
     assert "auth" not in made.tools[0].template
     assert [fault.what for fault in made.faults] == [
-        "security scheme 'd' is unknown, incomplete or of a kind that the bridge does not send"
+        "security scheme 'd' is of a kind that the bridge does not send: 'Digest'"
     ]

@@ -138,3 +138,20 @@ def test_security_definitions_become_schemes():
 )
 def test_host_base_path_and_schemes_become_one_server(document, url, schemes, servers):
     assert [server["url"] for server in upgrade_servers(document, url, schemes)] == servers
+
+
+@pytest.mark.parametrize(("place", "value"), [("query", "none"), ("formData", "CSV"), ("query", 7), ("query", ["csv"])])
+def test_an_unknown_collection_format_is_named_and_read_as_commas(conversion, place, value):
+    parameter = {"name": "p", "in": place, "type": "array", "items": {"type": "string"}, "collectionFormat": value}
+    made = conversion({"parameters": [parameter]}, method="post", version="2.0")
+    assert [(fault.what, fault.remedy) for fault in made.faults] == [
+        (f"`collectionFormat` must be csv, ssv, tsv, pipes or multi, not {value!r}", "The items are joined by commas.")
+    ]
+    plan = made.tools[0].template["request_plan"]
+    style = plan["body"]["encoding"]["p"] if place == "formData" else plan["parameters"][0]
+    assert (style["style"], style["explode"]) == ("form", False)
+
+
+def test_the_collection_format_of_a_text_is_not_named(conversion):
+    parameter = {"name": "p", "in": "query", "type": "string", "collectionFormat": "none"}
+    assert not conversion({"parameters": [parameter]}, version="2.0").faults

@@ -17,6 +17,7 @@ from utcp_bridge.model import is_object
 __all__ = ["Closing"]
 
 _PARTS = ("allOf", "anyOf", "oneOf")
+_MEMBERS = frozenset({"properties", "additionalProperties"})
 _MAX_PARTS = 200
 """Parts of one object that are looked at, in all depths."""
 _NOTHING: frozenset[str] = frozenset()
@@ -40,8 +41,9 @@ class Closing:
 
     def excluded(self, located: Located) -> list[str]:
         """Return the members that one part of an object describes and another part excludes, sorted."""
-        if not any(key in as_object(located.value) for key in _PARTS) or not self.is_closed(located):
-            return []
+        parts = list(_parts(located))
+        if not parts or (len(parts) == 1 and located.value.keys().isdisjoint(_MEMBERS)) or not self.is_closed(located):
+            return []  # one part by itself is looked at where it is
         found: set[str] = set()
         seen: set[tuple[str, str]] = set()
         waiting = [(located, _NOTHING)]

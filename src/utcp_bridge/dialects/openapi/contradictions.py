@@ -19,7 +19,12 @@ from utcp_bridge.dialects.openapi.shapes import as_array, as_object, is_array
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.placement.encoding import format_scalar
 
-__all__ = ["repaired"]
+__all__ = ["SAMPLES", "repaired"]
+
+_DEFAULT = "`default` is not a value that the schema accepts"
+_EXAMPLES = "the examples are not values that the schema accepts"
+SAMPLES = frozenset({_DEFAULT, _EXAMPLES})
+"""What `repaired` says of values that it leaves out, instead of a keyword that refuses them."""
 
 _RANGES = (
     ("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"),
@@ -170,7 +175,7 @@ def _samples(schema: JsonObject, found: list[str]) -> None:
         if value is not None and _accepts(schema, value):
             schema["default"] = value
         else:
-            found.append("`default` is not a value that the schema accepts")
+            found.append(_DEFAULT)
             del schema["default"]
     if examples := as_array(schema.get("examples")):
         kept = [value for value in map(_reader(schema), examples) if _accepts(schema, value)]
@@ -179,7 +184,7 @@ def _samples(schema: JsonObject, found: list[str]) -> None:
         elif _accepts(schema, examples):  # one value, where the list of the examples stands
             schema["examples"] = [examples]
         else:
-            found.append("the examples are not values that the schema accepts")
+            found.append(_EXAMPLES)
             del schema["examples"]
 
 

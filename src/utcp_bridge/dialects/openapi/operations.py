@@ -12,7 +12,12 @@ from typing import Any
 
 from utcp_bridge.dialects.openapi.references import References
 from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text, is_array
-from utcp_bridge.dialects.openapi.swagger2 import upgrade_body, upgrade_parameter, upgrade_response
+from utcp_bridge.dialects.openapi.swagger2 import (
+    unknown_format,
+    upgrade_body,
+    upgrade_parameter,
+    upgrade_response,
+)
 from utcp_bridge.model import is_object
 
 __all__ = ["OpenApiOperation", "OperationReader"]
@@ -157,6 +162,9 @@ class OperationReader:
                 if not isinstance(name, str | int) or not place:
                     self._faults.add(owner.at("parameters", index).pointer, "the parameter has no `name` or no `in`")
                     continue
+                if self._family == "2.0" and (odd := unknown_format(parameter)):
+                    what = f"`collectionFormat` must be csv, ssv, tsv, pipes or multi, not {odd}"
+                    self._faults.add(parameter.pointer, what, "The items are joined by commas.")
                 if not isinstance(name, str):
                     parameter = Located({**value, "name": str(name)}, parameter.base, parameter.pointer)
                 effective[str(name), place] = parameter

@@ -33,6 +33,8 @@ def external_references(document: JsonObject, url: str | None) -> list[str]:
     base = url or ""
     found: dict[str, None] = {}
     for reference in _reference_texts(document):
+        if _bare_name(document, base, reference) is not None:
+            continue
         address = _address(reference, base)
         if address and address != _without_fragment(base):
             found.setdefault(address)
@@ -120,7 +122,7 @@ class References:
         address, _, fragment = reference.partition("#")
         target = _address(address, base) if address else base
         if target not in self._documents:
-            return self._with_id(target, unquote(fragment)) or self._bare_name(reference, base)
+            return self._with_id(target, unquote(fragment)) or _bare_name(self._documents.get(base), base, reference)
         if self._documents[target] is None:
             return Located(None, target, f"{self._file(target)}#")  # who could not read the file has said so
         if fragment and not fragment.startswith("/"):
@@ -172,14 +174,14 @@ class References:
         part = found.at(*steps)
         return None if part.value is None else part
 
-    def _bare_name(self, reference: str, base: str) -> Located | None:
-        """Return the target of `$ref: Pet`, a form that old documents use."""
-        document = as_object(self._documents.get(base))
-        for steps in (("components", "schemas"), ("definitions",)):
-            found = Located(document, base, "#").at(*steps, reference)
-            if found.value is not None:
-                return found
-        return None
+
+def _bare_name(document: Any, base: str, reference: str) -> Located | None:
+    """Return the target of `$ref: Pet`, a form that old documents use."""
+    for steps in (("components", "schemas"), ("definitions",)):
+        found = Located(as_object(document), base, "#").at(*steps, reference)
+        if found.value is not None:
+            return found
+    return None
 
 
 def _anchors(root: Located) -> Iterator[tuple[str, Located]]:

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from utcp_bridge.dialects.openapi.closing import Closing
-from utcp_bridge.dialects.openapi.contradictions import repaired
+from utcp_bridge.dialects.openapi.contradictions import SAMPLES, repaired
 from utcp_bridge.dialects.openapi.references import References
 from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text, is_array
 from utcp_bridge.model import JsonObject, is_object
@@ -245,7 +245,8 @@ class _Run:
         sound, wrong = repaired(out)
         if wrong:
             what = f"the schema contradicts itself: {', '.join(wrong)}"
-            self._faults.add(located.pointer, what, "Arguments are checked without what refuses the document's values.")
+            remedy = "Arguments are checked without what refuses the document's values."
+            self._faults.add(located.pointer, what, "They are left out." if SAMPLES.issuperset(wrong) else remedy)
         return sound
 
     # --- single keywords

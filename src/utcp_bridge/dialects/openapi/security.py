@@ -108,7 +108,7 @@ class SecurityReader:
         for requirement in requirements or []:
             for name in as_object(requirement):
                 scheme = as_object(self._scheme(name).value)
-                place, key = as_text(scheme.get("in")), as_text(scheme.get("name"))
+                place, (key, _) = as_text(scheme.get("in")), _key_of(scheme)
                 if scheme.get("type") == "apiKey" and key:
                     places.add((place, key.lower() if place == "header" else key))
                 elif as_text(scheme.get("type")) in {"http", "oauth2", "openIdConnect"}:
@@ -148,22 +148,18 @@ class SecurityReader:
         read = self._readers.get(as_text(scheme.get("type")))
         made = read(name, scheme, [scope for scope in scopes if isinstance(scope, str)]) if read else None
         if made is None:
-            self._faults.add(
-                f"#/security/{name}",
-                f"security scheme {name!r} is unknown, incomplete or of a kind that the bridge does not send",
-                "It is not used.",
-            )
+            self._faults.add(f"#/security/{name}", f"security scheme {name!r} {_reason(scheme)}", "It is not used.")
             return None
         return [_with_aliases(member, legacy) for member in made]
 
     # --- kinds of scheme
 
     def _api_key(self, name: str, scheme: JsonObject, _scopes: list[str]) -> list[JsonObject] | None:
-        key, place = as_text(scheme.get("name")), as_text(scheme.get("in"))
+        place, (key, prefix) = as_text(scheme.get("in")), _key_of(scheme)
         if place not in {"header", "query", "cookie"} or not key or (place != "query" and not _TOKEN.fullmatch(key)):
             return None
         variable = self._variable(name, "API_KEY", scheme)
-        return [{"auth_type": "api_key", "api_key": f"${{{variable}}}", "var_name": key, "location": place}]
+        return [{"auth_type": "api_key", "api_key": f"{prefix}${{{variable}}}", "var_name": key, "location": place}]
 
     def _http(self, name: str, scheme: JsonObject, _scopes: list[str]) -> list[JsonObject] | None:
         kind = as_text(scheme.get("scheme")).strip()
@@ -259,6 +255,27 @@ def _declared(root: Located, family: Family) -> dict[str, Located]:
         return {name: Located(scheme, root.base, f"#/securityDefinitions/{name}") for name, scheme in upgraded.items()}
     schemes = root.at("components", "securitySchemes")
     return {name: schemes.at(name) for name in as_object(schemes.value)}
+
+
+def _reason(scheme: JsonObject) -> str:
+    """Return why nothing can be sent for a scheme."""
+    kind = as_text(scheme.get("type"))
+    if not scheme:
+        return "is not declared"
+    if kind == "apiKey":
+        return "does not say where a key goes, by `in` and a valid `name`"
+    if kind == "http":
+        return f"is of a kind that the bridge does not send: {scheme.get('scheme')!r}"
+    return f"has the unknown type {scheme.get('type')!r}"
+
+
+def _key_of(scheme: JsonObject) -> tuple[str, str]:
+    """Return the name of an API key and what its value begins with. Some documents name it `Authorization: Bearer`."""
+    key = as_text(scheme.get("name"))
+    if scheme.get("in") != "header" or ":" not in key:
+        return key, ""
+    name, _, word = (part.strip() for part in key.partition(":"))
+    return name, f"{word} " if word else ""
 
 
 def _login_urls(flows: JsonObject) -> JsonObject:

@@ -11,7 +11,14 @@ from urllib.parse import urlsplit
 from utcp_bridge.dialects.openapi.shapes import Located, as_array, as_object, as_text
 from utcp_bridge.model import JsonObject, is_object
 
-__all__ = ["upgrade_body", "upgrade_parameter", "upgrade_response", "upgrade_schemes", "upgrade_servers"]
+__all__ = [
+    "unknown_format",
+    "upgrade_body",
+    "upgrade_parameter",
+    "upgrade_response",
+    "upgrade_schemes",
+    "upgrade_servers",
+]
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -46,6 +53,13 @@ def upgrade_parameter(parameter: Located) -> Located:
             style = "simple"
         upgraded |= {"style": style, "explode": explode}
     return Located(upgraded, parameter.base, parameter.pointer)
+
+
+def unknown_format(parameter: Located) -> str:
+    """Return the `collectionFormat` of an array if it is not one of 2.0. Its items are then joined by commas."""
+    declared = parameter.value.get("collectionFormat")
+    is_known = declared is None or (isinstance(declared, str) and declared in _STYLES)
+    return "" if is_known or parameter.value.get("type") != "array" else repr(declared)
 
 
 def _schema_of(node: JsonObject) -> JsonObject:
