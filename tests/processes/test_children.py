@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -155,6 +156,46 @@ async def test_the_last_hold_ends_every_child_and_the_guardian(hold: ChildrenHol
     with anyio.fail_after(60):
         assert (await finished(await start_child(shell("echo again"))))[1] == b"again\n"
         await more.release()
+
+
+def plain(script: str) -> Launch:
+    """A child that leaves nothing, as workers do."""
+    return replace(shell(script), leaves_nothing=True)
+
+
+@needs_proc
+async def test_a_guardian_of_workers_alone_ends_with_the_last_and_the_next_child_has_another() -> None:
+    with anyio.fail_after(60):
+        waiting = await start_child(plain("echo $PPID; sleep 1000"))
+        guardian = await first_line(waiting)
+        assert (await finished(await start_child(plain("echo $PPID"))))[1] == b"%d\n" % guardian
+        assert is_running(guardian)
+        waiting.end()
+        await waiting.gone(60)
+        await waiting.aclose()
+        await until_gone(guardian)
+        for script in (plain("echo $PPID"), shell("echo $PPID")):
+            code, output = await finished(await start_child(script))
+            assert code == 0
+            assert int(output) != guardian
+        while descendants(os.getpid()) & {guardian}:  # noqa: ASYNC110 - the loop reaps it
+            await anyio.sleep(0.01)
+
+
+@needs_proc
+async def test_a_guardian_stays_if_a_child_may_have_left_a_process() -> None:
+    with anyio.fail_after(60):
+        guardian = int((await finished(await start_child(shell("echo $PPID"))))[1])
+        assert int((await finished(await start_child(plain("echo $PPID"))))[1]) == guardian
+        assert int((await finished(await start_child(plain("echo $PPID"))))[1]) == guardian
+
+
+@needs_proc
+async def test_the_last_hold_waits_for_a_guardian_that_ends(hold: ChildrenHold) -> None:
+    with anyio.fail_after(60):
+        guardian = int((await finished(await start_child(plain("echo $PPID"))))[1])
+        await hold.release()
+    assert guardian not in descendants(os.getpid())
 
 
 async def test_a_hurried_child_gets_no_grace() -> None:

@@ -41,6 +41,8 @@ class Launch:
     has_stderr: bool = True
     descriptors: Mapping[str, int] = field(default_factory=dict[str, int])
     """More descriptors for the child (not on Windows), by the variables that receive their numbers in the child."""
+    leaves_nothing: bool = False
+    """Whether the child starts no process. A guardian that had only such children ends with the last of them."""
 
 
 class Child(ABC):

@@ -3,6 +3,9 @@
 A guardian starts them (`guardian.py`), one for each event loop, with the first child. Each child has a session and a
 process group of its own, and ends with its whole group. The guardian counts the seconds between the signals, so the
 end of a child goes on when nobody waits for it. On Windows, and where a guardian cannot run, `direct.py` starts them.
+
+A guardian that has only had workers of the bridge ends with the last of them: it has a quarter of the memory of a
+small bridge, and most bridges need a child only for the documents that they read at their first start.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -36,6 +39,7 @@ _LAST_GRACE: Final = 0.4
 """Seconds that each child has at the end of the bridge: to end by itself, and after SIGTERM."""
 _CLOSING_SECONDS: Final = 1.0
 _START_SECONDS: Final = 20.0
+_REAP_SECONDS: Final = 0.05
 
 
 async def start_child(launch: Launch) -> Child:
@@ -92,6 +96,8 @@ class _Children:
         self.holds = 0
         self._lock = anyio.Lock()
         self._link: _Link | None = None
+        self._parting: set[_Link] = set()
+        """Guardians that are not needed any more, and have not ended yet."""
         self._direct = DirectChildren()
         self._has_guardian = sys.platform != "win32" and bool(sys.executable) and not getattr(sys, "frozen", False)
 
@@ -107,10 +113,18 @@ class _Children:
         self._direct.hasten(patience, grace)
 
     async def end(self) -> None:
-        link, self._link = self._link, None
+        links = [*self._parting, *([] if self._link is None else [self._link])]
+        self._link = None
         await self._direct.end()
-        if link is not None:
+        for link in links:
             await link.close()
+
+    def _part(self, link: _Link) -> None:
+        """Let a guardian end that has no child and starts none."""
+        if link is self._link:
+            self._link = None
+        self._parting.add(link)
+        link.part(self._parting.discard)
 
     async def _guardian(self) -> _Link | None:
         if self._link is not None and not self._link.is_lost:
@@ -118,7 +132,7 @@ class _Children:
         async with self._lock:
             if self._has_guardian and (self._link is None or self._link.is_lost):
                 try:
-                    self._link = await _Link.open()
+                    self._link = await _Link.open(self._part)
                 except OSError as error:
                     if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}:
                         raise
@@ -194,8 +208,14 @@ class _GuardedChild(Child):
 class _Link:
     """The socket to the guardian, and the children that it has."""
 
-    def __init__(self, own: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, own: socket.socket, process: subprocess.Popen[bytes], on_unneeded: Callable[[_Link], None]
+    ) -> None:
         self._socket = own
+        self._on_unneeded = on_unneeded
+        self._on_reaped: Callable[[_Link], None] | None = None
+        self._may_leave_more = False
+        """Whether a child may have left a process, which ends with the guardian."""
         self._process = process
         self._loop = asyncio.get_running_loop()
         self._unsent: deque[tuple[memoryview, list[int]]] = deque()
@@ -208,12 +228,12 @@ class _Link:
         self._loop.add_reader(own, self._receive)
 
     @classmethod
-    async def open(cls) -> _Link:
-        """Start a guardian.
+    async def open(cls, on_unneeded: Callable[[_Link], None]) -> _Link:
+        """Start a guardian. `on_unneeded` is called when it has lost its last child, and nothing else can be left.
 
         :raises OSError: it cannot be started, or does not work.
         """
-        link = cls(*_start_guardian())
+        link = cls(*_start_guardian(), on_unneeded)
         try:
             with anyio.fail_after(_START_SECONDS):
                 await link._ready.wait()
@@ -237,6 +257,7 @@ class _Link:
         child = _GuardedChild(self, self._last_number)
         passed = _connect(child, launch)
         self._children[self._last_number] = child
+        self._may_leave_more |= not launch.leaves_nothing
         self.tell(
             "start", self._last_number, arguments, environment, os.fsencode(launch.folder), names, descriptors=passed
         )
@@ -259,11 +280,26 @@ class _Link:
 
     async def close(self) -> None:
         """End the guardian and every child of it, and wait for that."""
+        self._on_reaped = None
         if not self.is_lost:
             self._socket.shutdown(socket.SHUT_WR)
             with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
                 await self._ended.wait()
         self._lose()
+        self._wait()
+
+    def part(self, then: Callable[[_Link], None]) -> None:
+        """End the guardian, which has no child, and call `then` when it has ended. Nothing waits for it."""
+        self._on_reaped = then
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def _reap(self) -> None:
+        if self._on_reaped is None:
+            return
+        if self._process.poll() is None:
+            self._loop.call_later(_REAP_SECONDS, self._reap)
+        else:
+            self._on_reaped(self)
 
     def _send(self) -> None:
         self._loop.remove_writer(self._socket)
@@ -301,6 +337,8 @@ class _Link:
             self._children[number].heard(what, value)
             if what in {"failed", "gone"}:
                 del self._children[number]
+        if self._last_number and not (self._children or self._may_leave_more or self._on_reaped or self.is_lost):
+            self._on_unneeded(self)
 
     def _lose(self) -> None:
         """The guardian has ended: close what belongs to it."""
@@ -317,6 +355,12 @@ class _Link:
         for child in self._children.values():
             child.lost()
         self._children.clear()
+        if self._on_reaped is None:
+            self._wait()
+        else:
+            self._reap()
+
+    def _wait(self) -> None:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_CLOSING_SECONDS)
 

@@ -64,7 +64,8 @@ class WorkerProcess:
         own = str(Path(utcp_bridge.__file__).parent.parent)
         others = [path for path in sys.path if Path(path).is_absolute()]
         argv = [sys.executable, "-P", "-B", "-E", "-S", "-c", _PROGRAM, own, str(memory), *others]
-        process = await start_child(Launch(argv, environment, Path(own), has_stdin=True, has_stderr=False))
+        launch = Launch(argv, environment, Path(own), has_stdin=True, has_stderr=False, leaves_nothing=True)
+        process = await start_child(launch)
         worker = cls(process, memory)
         try:
             with anyio.fail_after(_START_SECONDS):
