@@ -307,12 +307,57 @@ async def test_the_stream_of_a_session_has_its_line_at_its_end():
             headers = {"Accept": "text/event-stream", "Mcp-Session-Id": ident[0], "MCP-Protocol-Version": "2025-11-25"}
             async with http.stream("GET", url, headers=headers) as stream:
                 assert stream.status_code == 200
+                await lines.came.wait()
                 assert [one["method"] for one in lines] == ["POST"]
 
     lines = await logged(bridge(), work)
     assert [(one["method"], one["status"]) for one in lines] == [("POST", 200), ("GET", 200)]
     assert {one["session"] for one in lines} == {session_digest(ident[0])}
     assert ident[0].encode() not in lines.text
+
+
+async def test_lines_wait_for_others_and_many_do_not():
+    lines = Lines()
+    log = AccessLog(lines, Redactor())
+    number = 0
+    while not lines:
+        log.refused((f"127.0.0.{number % 200}", 1), 400)
+        number += 1
+    assert len(lines) == number > 500, "this turn of the event loop has not ended"
+    assert 64 * 1024 <= len(lines.text) < 65 * 1024
+    lines.came = anyio.Event()
+    log.refused(("127.0.0.1", 1), 431)
+    log.refused(None, 503)
+    assert len(lines) == number
+    await lines.came.wait()
+    assert [one["status"] for one in lines[number:]] == [431, 503]
+    log.refused(None, 400)
+    log.flush()
+    assert len(lines) == number + 3, "the end waits for none"
+
+
+async def test_requests_with_the_same_head_have_lines_of_their_own():
+    """The parts of a line are kept with the head, and the message, the caller and the trace may be others."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+
+    async def work(url, _lines):
+        async with httpx2.AsyncClient(timeout=60) as http:
+            headers = {**JSON, "MCP-Protocol-Version": "2025-11-25"}
+            info = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+            opened = await http.post(url, json=plain("initialize", info), headers=JSON)
+            headers["Mcp-Session-Id"] = opened.headers["mcp-session-id"]
+            for name in ("m_echo", "m_text", "m_echo", "m_text", "m_echo"):
+                await http.post(url, json=plain("tools/call", {"name": name, "arguments": {}}), headers=headers)
+            stated = {"_meta": {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}}
+            for more in ({}, stated, {}):
+                await http.post(
+                    url, json=plain("tools/call", {"name": "m_text", "arguments": {}, **more}), headers=headers
+                )
+
+    lines = (await logged(bridge(), work))[1:]
+    assert [one["name"] for one in lines] == ["m_echo", "m_text"] * 2 + ["m_echo"] + ["m_text"] * 3
+    assert [one.get("trace") for one in lines] == [None] * 6 + [trace, None]
+    assert len({one["session"] for one in lines}) == 1
 
 
 async def test_a_client_that_leaves_has_a_line_without_a_status():

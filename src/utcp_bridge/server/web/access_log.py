@@ -37,6 +37,11 @@ _MAX_PATH: Final = 256
 _VERSIONS: Final = frozenset({*HANDSHAKE_PROTOCOL_VERSIONS, *MODERN_PROTOCOL_VERSIONS})
 _SESSION: Final = b"mcp-session-id"
 _MAX_PARTS: Final = 2_048
+_MAX_HEADS: Final = 256
+_SECONDS: Final = 0.1
+"""How long a line waits for others."""
+_MAX_WAITING: Final = 64 * 1024
+"""Bytes of lines that wait."""
 _MAX_KEY: Final = 2_048
 """Characters of what a part is kept by. A longer one is written anew each time."""
 _TRACE: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -75,8 +80,8 @@ class AccessLog:
     path, mcp_method, name (of the tool, the prompt or the resource), version, session (the digest of the audit log),
     profile, trace. A head that uvicorn could not read has none of these.
 
-    The parts of lines that come again are kept as they are written. Lines of one turn of the event loop go to the sink
-    together.
+    The parts of lines that come again are kept as they are written. Lines go to the sink together, after a tenth of a
+    second at the latest: to wake its thread costs more than a line. The end of the server waits for none.
     """
 
     def __init__(self, sink: LineSink, mask: Mask) -> None:
@@ -84,9 +89,14 @@ class AccessLog:
         self._mask = mask
         self._parts: dict[tuple[Any, ...], bytes] = {}
         self._changes = mask.changes
+        self._heads: dict[int, _Head] = {}
+        """What is known of requests by their list of headers, which requests with the same head share."""
+        self._since = time.time() - perf_counter()
+        """The time at which the other clock was 0."""
         self._second = -1
         self._time = b""
         self._waiting: list[bytes] = []
+        self._bytes = 0
 
     @property
     def lost(self) -> int:
@@ -107,54 +117,72 @@ class AccessLog:
 
     def refused(self, peer: tuple[Any, ...] | None, status: int) -> None:
         """Write the line of a request whose head was refused. `peer` is the address of a socket."""
-        began = b'"%b,' % self._began(0.0)
+        now = time.time()
         address = b"" if peer is None else _members({"address": peer[0]})
-        self._put(b'{"time":%b%b"status":%d,"ms":0.0}\n' % (began, address, status))
+        parts = self._new_second(int(now)), now % 1 * 1000, address, status
+        self._put(b'%b.%03d+00:00",%b"status":%d,"ms":0.0}\n' % parts)
 
     def write(self, line: _Line) -> None:
         """Write the line of a request."""
         scope, mask = line.scope, self._mask
         if mask.changes != self._changes or len(self._parts) >= _MAX_PARTS:
             self._parts.clear()
+            self._heads.clear()
             self._changes = mask.changes
-        headers = dict[bytes, bytes](scope["headers"])
-        trace = headers.get(b"traceparent")
-        found = _TRACE.fullmatch(trace.decode("latin-1") if trace else line.trace)
-        seconds = perf_counter() - line.began
-        status = line.status
+        known = self._heads.get(id(scope["headers"]))
+        head = known if known is not None and known.fits(line) else self._head(line)
+        second, status = line.began + self._since, line.status
         self._put(
-            b'{"time":"%b,%b"status":%b,%b%b"bytes_in":%d,"bytes_out":%d,"ms":%.3f}\n'
+            b'%b.%03d+00:00",%b"status":%b,%b"bytes_in":%d,"bytes_out":%d,"ms":%.3f}\n'
             % (
-                self._began(seconds),
-                self._sender(scope),
+                self._time if int(second) == self._second else self._new_second(int(second)),
+                second % 1 * 1000,
+                head.sender,
                 b"null" if status is None else b"%d" % status,
-                self._message(line, scope, headers),
-                b"" if found is None else b'"trace":"%b",' % found[1].encode(),
+                head.message,
                 line.received,
                 0 if scope["method"] == "HEAD" else line.sent,
-                seconds * 1000,
+                (perf_counter() - line.began) * 1000,
             )
         )
 
+    def _head(self, line: _Line) -> _Head:
+        """Return what the line has of a head and of the message behind it."""
+        scope = line.scope
+        headers = dict[bytes, bytes](scope["headers"])
+        trace = headers.get(b"traceparent")
+        found = _TRACE.fullmatch(trace.decode("latin-1") if trace else line.trace)
+        message = self._message(line, scope, headers)
+        made = _Head(
+            line, self._sender(scope), message if found is None else b'%b"trace":"%b",' % (message, found[1].encode())
+        )
+        if found is None and isinstance(line, _TakenLine):  # the trace of each request is another one
+            if len(self._heads) >= _MAX_HEADS:
+                self._heads.clear()
+            self._heads[id(made.headers)] = made
+        return made
+
     def flush(self) -> None:
         """Give the sink the lines that wait. At the end of the server, nothing else does it."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
         if waiting:
             self._sink.put_lines(waiting)
 
     def _put(self, line: bytes) -> None:
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self.flush)
+            asyncio.get_running_loop().call_later(_SECONDS, self.flush)
+            self._since = time.time() - perf_counter()
         self._waiting.append(line)
+        self._bytes += len(line)
+        if self._bytes >= _MAX_WAITING:
+            self.flush()
 
-    def _began(self, seconds: float) -> bytes:
-        """Return the time some seconds ago, with the mark at its end."""
-        began = time.time() - seconds
-        second = int(began)
+    def _new_second(self, second: int) -> bytes:
+        """Return the beginning of the lines of a second."""
         if second != self._second:
             self._second = second
-            self._time = datetime.fromtimestamp(second, UTC).isoformat()[:19].encode()
-        return b'%b.%03d+00:00"' % (self._time, (began - second) * 1000)
+            self._time = b'{"time":"%b' % datetime.fromtimestamp(second, UTC).isoformat()[:19].encode()
+        return self._time
 
     def _sender(self, scope: Scope) -> bytes:
         """Return the members that say who asks what of HTTP."""
@@ -208,10 +236,34 @@ def _members(members: JsonObject) -> bytes:
     return escape_line_ends(orjson.dumps(known))[1:-1] + b"," if known else b""
 
 
+class _Head:
+    """The parts of lines of requests with the same head that ask the same, as they are written."""
+
+    __slots__ = ("_admission", "_asked", "_client", "_profile", "headers", "message", "sender")
+
+    def __init__(self, line: _Line, sender: bytes, message: bytes) -> None:
+        scope = line.scope
+        self.headers: Final = scope["headers"]
+        """Kept, so that no other list has its number."""
+        self._client = scope.get("client")
+        self._admission, self._profile = admission_of(scope), profile_of(scope)
+        self._asked = line.asked
+        self.sender, self.message = sender, message
+
+    def fits(self, line: _Line) -> bool:
+        """Return whether a line of a request with the same headers has these parts."""
+        scope = line.scope
+        return (
+            self._asked == line.asked
+            and self._admission is admission_of(scope)
+            and self._profile == profile_of(scope)
+            and self._client is scope.get("client")
+        )
+
+
 class _Line:
     """The line of one request, as an application around the one that serves it."""
 
-    whole: WriteWhole | None = None
     is_left = False
     status: int | None = None
     sent = 0
@@ -229,8 +281,6 @@ class _Line:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request, and write its line at the end."""
         self._receive, self._send = receive, send
-        if self.whole is not None:
-            self._app.whole = self._write_whole
         try:
             await self._app(scope, self._count_received, self._count_sent)
         except Exception:
@@ -240,12 +290,11 @@ class _Line:
             if not self.is_left:
                 self._log.write(self)
             self.scope.pop(_LINE, None)  # a circle would hold the request until the collector finds it
-            if self.whole is not None:
-                self._app.whole = None
 
-    def disconnected(self) -> None:
-        """Pass on that the client has closed the connection."""
-        self._app.disconnected()
+    @property
+    def asked(self) -> tuple[Any, ...]:
+        """What the line has of the message behind the head."""
+        return self.method, self.name, self.trace, self.session, self.version
 
     def note(self, method: str, params: Any, meta: Any) -> None:
         """Note the parts of a message of MCP that its line has."""
@@ -272,6 +321,41 @@ class _Line:
         else:
             self.sent += len(message.get("body", b""))
         await self._send(message)
+
+
+class _TakenLine(_Line):
+    """The line of a request that was taken ahead of the application. Nothing notes more of it later."""
+
+    whole: WriteWhole | None = None
+
+    def __init__(self, log: AccessLog, scope: Scope, taken: Any, size: int) -> None:
+        # not that of `_Line`, because nothing looks for this line in its scope
+        self._log, self.scope, self._app = log, scope, taken
+        self.began = scope[_BEGAN]
+        self.received = size
+        request = taken.request
+        self.method = request.method
+        if (params := request.params) and type(name := params.get("name")) is str:
+            self.name = name
+        if (meta := request.meta) and type(trace := meta.get("traceparent")) is str:
+            self.trace = trace
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request, and write its line at the end."""
+        self._send, taken = send, self._app
+        taken.whole = self._write_whole
+        try:
+            await taken(scope, receive, self._count_sent)
+        except Exception:
+            self.status = self.status or 500
+            raise
+        finally:
+            self._log.write(self)
+            taken.whole = None
+
+    def disconnected(self) -> None:
+        """Pass on that the client has closed the connection."""
+        self._app.disconnected()
 
     def _write_whole(self, status: int, lines: bytes, body: bytes) -> bool:
         if self.whole is None or not self.whole(status, lines, body):
@@ -300,12 +384,7 @@ class _LoggedAhead:
     def take(self, head: Any, scope: Scope, body: bytes) -> Any:
         """Return what answers a request and writes its line; None if the application does."""
         taken = self._ahead.take(head, scope, body)
-        if taken is None:
-            return None
-        line = _Line(self._log, scope, taken)
-        line.received = len(body)
-        line.note(taken.request.method, taken.request.params, taken.request.meta)
-        return line
+        return None if taken is None else _TakenLine(self._log, scope, taken, len(body))
 
 
 def note_message(scope: Scope, message: Any) -> None:
