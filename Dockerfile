@@ -2,10 +2,10 @@
 #
 #   docker build -t utcp-bridge .                           slim: Python alone
 #   docker build -t utcp-bridge:full --target full .        also node, npx and uvx, for MCP servers that they start
-#   docker run --rm -p 127.0.0.1:8000:8000 -e UTCP_BRIDGE_BEARER_TOKEN="$(openssl rand -hex 32)" \
+#   docker run --rm -p 127.0.0.1:8000:8000 -e UTCP_BRIDGE_BEARER_TOKEN=generate \
 #       -v "$PWD/configs:/configs:ro" --read-only --tmpfs /tmp --tmpfs /var/lib/utcp-bridge utcp-bridge serve /configs/providers.json
 #
-# Without a configuration of yours it serves the sample tools. Each package has one of the hashes of scripts/constraints-*.txt.
+# It prints the token for clients. Without a configuration of yours it serves the sample tools. Each package has one of the hashes of scripts/constraints-*.txt.
 # scripts/image builds from a base image by its digest, which it looks up and records; a plain build takes the tag.
 
 ARG BASE=python:3.13-slim

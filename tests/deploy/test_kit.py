@@ -54,6 +54,7 @@ def test_the_settings_of_compose_are_settings_and_prometheus_may_come_in() -> No
     assert scraped["static_configs"][0]["targets"] == list(settings.allowed_hosts)
     grace = int(COMPOSE["services"]["bridge"]["stop_grace_period"].removesuffix("s"))
     assert grace >= settings.drain_seconds + 5
+    assert settings.console == "on"  # a browser does not come from the machine of the container
 
 
 # --- the chart -----------------------------------------------------------------------------------

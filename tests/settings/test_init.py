@@ -100,6 +100,15 @@ def test_the_words_for_a_wrong_type_are_not_those_of_python(value: object) -> No
     assert not [words for words in said if re.search(r"tuple|dictionary|instance|frozenset|\bNone\b", words)]
 
 
+def test_on_and_off_may_be_true_and_false_as_helm_writes_them() -> None:
+    given = {"console": True, "pin": False, "validation": False, "search_memory": False, "access": {"spotlight": False}}
+    settings = BridgeSettings.model_validate(given)
+    words = (settings.console, settings.pin, settings.validation, settings.search_memory, settings.spotlight)
+    assert words == ("on", "off", "off", "off", "off")
+    with pytest.raises(ValidationError, match="pin"):
+        BridgeSettings.model_validate({"pin": True})
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         BridgeSettings().port = 1  # type: ignore[misc]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from subprocess import Popen
 from typing import Any
 from urllib.request import urlopen
 
+import anyio
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -31,25 +33,12 @@ REPLICAS = 3
 RATE = 50
 """Calls a second of the manual `limited`."""
 ROWS = 3_000
+SLOW_SECONDS = 0.5
+"""How long the tool `slow` takes: longer than the moment that a bridge gives to calls after its drain."""
 
-_HAPROXY = """
-defaults
-  mode http
-  timeout connect 2s
-  timeout client 60s
-  timeout server 60s
-  timeout check 2s
-  option redispatch
-  retries 3
-frontend front
-  bind 127.0.0.1:{port}
-  default_backend bridges
-backend bridges
-  balance roundrobin
-  option httpchk GET /readyz
-{servers}
-"""
-_NGINX = """
+FILES = {"haproxy": ROOT / "deploy" / "balancer" / "haproxy.cfg", "nginx": ROOT / "deploy" / "balancer" / "nginx.conf"}
+"""What operators are given. The tests use other addresses, and no TLS."""
+_AROUND_NGINX = """
 daemon off;
 worker_processes 1;
 pid {folder}/nginx.pid;
@@ -57,26 +46,13 @@ error_log stderr error;
 events {{ worker_connections 1024; }}
 http {{
   access_log off;
+  client_body_buffer_size 5m;  # its user cannot write in the folder of the test
   client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
-  upstream bridges {{
-{servers}
-    keepalive 32;
-  }}
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{
-      proxy_pass http://bridges;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_set_header Host $http_host;
-      proxy_buffering off;
-      proxy_read_timeout 3600s;
-    }}
-  }}
+  include {file};
 }}
 """
 
@@ -86,12 +62,12 @@ class Upstream:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        routes = [Route("/echo", _echo), Route("/rows", _rows)]
+        routes = [Route("/echo", _echo), Route("/rows", _rows), Route("/slow", _slow)]
         manuals = [Route("/utcp", self._manual), Route("/limited", self._limited)]
         self.app = Starlette(routes=[*routes, *manuals])
 
     async def _manual(self, request: Request) -> JSONResponse:
-        return JSONResponse(_manual(request, ["echo", "rows", *self.names]))
+        return JSONResponse(_manual(request, ["echo", "rows", "slow", *self.names]))
 
     async def _limited(self, request: Request) -> JSONResponse:
         return JSONResponse(_manual(request, ["echo"]))
@@ -99,7 +75,7 @@ class Upstream:
 
 def _manual(request: Request, names: Sequence[str]) -> dict[str, Any]:
     def tool(name: str) -> dict[str, Any]:
-        path = name if name in {"echo", "rows"} else "echo"
+        path = name if name in {"echo", "rows", "slow"} else "echo"
         template = {"call_template_type": "http", "url": f"{request.base_url}{path}", "http_method": "GET"}
         inputs = {"type": "object", "properties": {"token": {"type": "string"}}}
         return {"name": name, "inputs": inputs, "tool_call_template": template}
@@ -108,6 +84,11 @@ def _manual(request: Request, names: Sequence[str]) -> dict[str, Any]:
 
 
 async def _echo(request: Request) -> JSONResponse:
+    return JSONResponse({"token": request.query_params.get("token")})
+
+
+async def _slow(request: Request) -> JSONResponse:
+    await anyio.sleep(SLOW_SECONDS)
     return JSONResponse({"token": request.query_params.get("token")})
 
 
@@ -133,8 +114,13 @@ class Balanced:
 
 
 @contextmanager
-def balanced(balancer: str, folder: Path, *, store_timeout: float = 0.25) -> Iterator[Balanced]:
-    """Run everything, until the end of the block. The first bridge alone looks for changes of the manual."""
+def balanced(
+    balancer: str, folder: Path, *, store_timeout: float = 0.25, settings: Mapping[str, Any] | None = None
+) -> Iterator[Balanced]:
+    """Run everything, until the end of the block. The first bridge alone looks for changes of the manual.
+
+    `settings` are further settings of all bridges.
+    """
     with ExitStack() as stack:
         redis = RedisServer(folder)
         stack.callback(redis.stop)
@@ -146,7 +132,7 @@ def balanced(balancer: str, folder: Path, *, store_timeout: float = 0.25) -> Ite
         found = Balanced("", [f"http://127.0.0.1:{port}/mcp" for port in ports], redis, upstream)
         for place, port in enumerate(ports):
             config = folder / f"bridge-{place}.json"
-            config.write_text(json.dumps(_configuration(service, place)), encoding="utf-8")
+            config.write_text(json.dumps(_configuration(service, place, settings or {})), encoding="utf-8")
             command = [sys.executable, "-m", "utcp_bridge", "serve", config, "--http", "--port", str(port)]
             bridge = serving(command, ready=lambda port=port: _is_ready(port), environment=variables)
             found.bridges.append(stack.enter_context(bridge))
@@ -156,13 +142,13 @@ def balanced(balancer: str, folder: Path, *, store_timeout: float = 0.25) -> Ite
         yield found
 
 
-def _configuration(service: str, place: int) -> dict[str, Any]:
+def _configuration(service: str, place: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     refresh = {"refresh_interval": 0.3 if place == 0 else 0}
     entries = [
         {"name": "m", "call_template_type": "http", "url": f"{service}/utcp", "http_method": "GET", **refresh},
         {"name": "limited", "call_template_type": "http", "url": f"{service}/limited", "rate_limit": RATE},
     ]
-    return {"manual_call_templates": entries, "bridge": {"exposure": "all", "max_result_bytes": 4_000}}
+    return {"manual_call_templates": entries, "bridge": {"exposure": "all", "max_result_bytes": 4_000, **settings}}
 
 
 def _variables(redis: RedisServer) -> Mapping[str, str]:
@@ -172,17 +158,30 @@ def _variables(redis: RedisServer) -> Mapping[str, str]:
 
 @contextmanager
 def _balancer(kind: str, folder: Path, port: int, ports: Sequence[int]) -> Iterator[None]:
-    if kind == "haproxy":
-        servers = [f"  server b{port} 127.0.0.1:{port} check inter 200ms fall 2 rise 1" for port in ports]
-        text, flags = _HAPROXY, ("-db", "-f")
-    else:
-        servers = [f"    server 127.0.0.1:{port} max_fails=1 fail_timeout=1s;" for port in ports]
-        text, flags = _NGINX, ("-p", str(folder), "-c")
-    path = folder / f"{kind}.conf"
-    path.write_text(text.format(port=port, folder=folder, servers="\n".join(servers)), encoding="utf-8")
+    path = folder / FILES[kind].name
+    path.write_text(_placed(FILES[kind].read_text(encoding="utf-8"), port, ports), encoding="utf-8")
+    flags: tuple[str | Path, ...] = ("-db", "-f")
+    if kind == "nginx":
+        around = folder / "around.conf"
+        around.write_text(_AROUND_NGINX.format(folder=folder, file=path), encoding="utf-8")
+        path, flags = around, ("-p", folder, "-c")
     software = BALANCERS[kind]
     with serving([software.command, *flags, path], ready=lambda: _is_ready(port), environment=software.environment):
         yield
+
+
+def _placed(text: str, port: int, ports: Sequence[int]) -> str:
+    """Return the file of a balancer with the addresses of the test, and without TLS."""
+    found = re.findall(r"^ *server (?:b\d )?bridge-\d.*$", text, re.MULTILINE)
+    servers = [found[0].replace("bridge-1.example.com:8000", f"127.0.0.1:{own}") for own in ports]
+    servers = [line.replace(" b1 ", f" b{place} ") for place, line in enumerate(servers, 1)]
+    text = text.replace("\n".join(found), "\n".join(servers))
+    text = re.sub(
+        r"listen 443 ssl|bind :443 ssl crt \S+", lambda match: f"{match[0].split()[0]} 127.0.0.1:{port}", text
+    )
+    text = re.sub(r"^ *ssl_certificate.*\n", "", text, flags=re.MULTILINE)
+    assert "example.com:8000" not in text
+    return text
 
 
 def _is_ready(port: int) -> bool:

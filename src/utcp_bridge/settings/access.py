@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from utcp_bridge.model import JsonObject
-from utcp_bridge.settings.groups import Frozen, Seconds
+from utcp_bridge.settings.groups import Frozen, Seconds, Switch
 
 __all__ = ["ACCESS_GROUPS", "AccessSettings", "OAuthSettings", "TlsSettings", "forwardable"]
 
@@ -105,7 +105,7 @@ class AccessSettings(Frozen):
     approvals: JsonObject = Field(
         default_factory=dict, repr=False, description="How calls are approved (`utcp-bridge help rules`)."
     )
-    spotlight: Literal["off", "untrusted", "all"] = Field(
+    spotlight: Annotated[Literal["off", "untrusted", "all"], Switch] = Field(
         default="off", description="Whose results are marked as data: nobody's, those of fetched manuals, or all."
     )
     rule_timeout: Seconds = Field(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from utcp_bridge.late.libraries import import_pydantic
@@ -32,6 +32,7 @@ __all__ = [
     "Seconds",
     "ServerSettings",
     "Size",
+    "Switch",
     "TelemetrySettings",
     "TimeoutSettings",
 ]
@@ -40,7 +41,15 @@ import_pydantic()
 _PLACEHOLDER: Final = re.compile(r"\$[({]|\{\{|\$\w+$|%\w+%$|<[^<>]*>$|YOUR_TOKEN$")
 """The beginning of a text that was to be replaced by a token."""
 Exposure = Literal["auto", "all", "search", "pinned"]
-ArgumentCheck = Literal["strict", "warn", "off"]
+
+
+def _word(value: object) -> object:
+    return ("off", "on")[value] if isinstance(value, bool) else value
+
+
+Switch = BeforeValidator(_word)
+"""For the words `on` and `off`, which programs with YAML 1.1, such as Helm, pass on as true and false."""
+ArgumentCheck = Annotated[Literal["strict", "warn", "off"], Switch]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(gt=0)]
@@ -322,7 +331,7 @@ class PolicySettings(Frozen):
         "or write a log line and send them (`warn`). `off` sends arguments unread and unchecked. Arguments that the "
         "tool does not declare are refused (`strict`) or left out.",
     )
-    pin: Literal["off", "warn", "refuse", "quarantine"] = Field(
+    pin: Annotated[Literal["off", "warn", "refuse", "quarantine"], Switch] = Field(
         default="warn",
         description="What to do with a tool of others that changed, or a prompt or the instructions of an MCP server: "
         "nothing (`off`), a log line (`warn`), withhold it (`refuse`), or withhold what is new too (`quarantine`). "
@@ -360,7 +369,7 @@ class SearchSettings(Frozen):
         "credentials, are kept: in files of the user (`disk`), so that the next start need not make them again, or in "
         "`memory` alone.",
     )
-    search_memory: Literal["off", "session", "disk"] = Field(
+    search_memory: Annotated[Literal["off", "session", "disk"], Switch] = Field(
         default="session",
         description="Whether a tool that is called after a search is ranked higher for such searches, by the words of "
         "the search, never its text: not at all (`off`), during the client's session (`session`), or longer, in "
@@ -426,7 +435,7 @@ class TelemetrySettings(Frozen):
     metrics_token: Annotated[SecretStr, AfterValidator(_token)] | None = Field(
         default=None, description="Token that a reader of `/metrics` must send, instead of being on the same machine."
     )
-    console: Literal["auto", "on", "off"] = Field(
+    console: Annotated[Literal["auto", "on", "off"], Switch] = Field(
         default="auto",
         description="The console at `/` (http): for browsers on the same machine (`auto`), also for principals with "
         "the right to it from elsewhere (`on`), or none (`off`). Needs the extra `console`.",

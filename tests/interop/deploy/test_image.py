@@ -132,6 +132,8 @@ def test_the_configuration_of_compose_serves_a_guarded_call_and_its_metrics(slim
         until_serving(container)
         given = {"Authorization": f"Bearer {TOKEN}-bearer-token"}
         assert container.fetch("/utcp/tools/first_door", {}, **given) == "Mind the step."
+        assert container.fetch("/admin/api/manuals", **given)["manuals"][0]["name"] == "first"
+        assert "Sign in" in container.fetch("/", Accept="text/html")
         with pytest.raises(AssertionError, match="401"):
             container.fetch("/utcp/tools/first_door", {})
         metrics = {"Authorization": f"Bearer {TOKEN}-metrics-token", "Host": "bridge:8000"}

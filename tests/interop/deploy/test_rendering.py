@@ -122,6 +122,7 @@ def check_ways_in(found: dict[str, Any]) -> None:
     environment = found["Deployment"]["spec"]["template"]["spec"]["containers"][0]["env"]
     [hosts] = [one["value"].split(",") for one in environment if one["name"] == "UTCP_BRIDGE_ALLOWED_HOSTS"]
     assert {"a.example.com", "b.example.com", "c.example.com"} <= set(hosts)
+    assert {"name": "UTCP_BRIDGE_MAX_CONNECTIONS_PER_ADDRESS", "value": "null"} in environment
 
 
 @pytest.mark.needs(HELM)

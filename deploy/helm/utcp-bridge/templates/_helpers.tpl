@@ -62,6 +62,11 @@ env:
   {{- $own = concat $own (list $host (printf "%s:*" $host)) }}
   {{- end }}
   - {name: UTCP_BRIDGE_HOST, value: 0.0.0.0}
+  {{- $isBehind := or .Values.ingress.enabled .Values.httpRoute.enabled (ne .Values.service.type "ClusterIP") }}
+  {{- if and $isBehind (not (contains "max_connections_per_address" (toJson .Values.config))) }}
+  # All clients may come from the address of the controller or of the node.
+  - {name: UTCP_BRIDGE_MAX_CONNECTIONS_PER_ADDRESS, value: "null"}
+  {{- end }}
   {{- $outside := concat (ternary .Values.ingress.hosts list .Values.ingress.enabled) (ternary .Values.httpRoute.hosts list .Values.httpRoute.enabled) }}
   - {name: UTCP_BRIDGE_ALLOWED_HOSTS, value: {{ concat $own .Values.allowedHosts $outside | uniq | join "," | quote }}}
   {{- if .Values.insecure }}
