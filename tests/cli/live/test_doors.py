@@ -302,7 +302,7 @@ def test_over_stdio_the_host_hears_of_changed_tools(home: Path, era: str) -> Non
         send(id=4, method="tools/list", params=meta)
         assert "b_t" in json.dumps(until("id", 4))
         process.stdin.close()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=200) == 0
 
 
 def test_a_changed_entry_that_cannot_be_loaded_leaves_the_manual_as_it_was(home: Path) -> None:
