@@ -19,6 +19,7 @@ from tests.support.one_connection import PatientConnection
 
 MODERN, HANDSHAKE = "2026-07-28", "2025-11-25"
 META = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
+CHANGED = "notifications/tools/list_changed"
 BASE = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
 
 
@@ -213,6 +214,12 @@ class Host:
         """Wait for a notification."""
         while self.heard.get(timeout=200) != method:
             pass
+
+    def comes_to(self, *tools: str) -> None:
+        """Wait for notifications until these are the tools of manuals: each of them may arrive by itself."""
+        self.hears(CHANGED)
+        while self.own_tools() != list(tools):
+            self.hears(CHANGED)
 
     def has_heard(self, method: str) -> bool:
         """Return whether a notification has come that nobody has waited for."""
