@@ -71,7 +71,7 @@ async def connected(target, era, person=None):
     async with Client(target, mode=MODES[era], elicitation_callback=elicit, client_info=info) as client:
 
         async def call(tool, **arguments):
-            with anyio.fail_after(60):
+            with anyio.fail_after(200):
                 return (await client.call_tool(tool, arguments)).content[0].text
 
         yield call
@@ -122,7 +122,7 @@ async def test_the_operator_approves_a_call_of_a_client_that_cannot_ask(tmp_path
         def approvals(*words):
             command = [sys.executable, "-m", "utcp_bridge", "approvals", *words, "-c", str(tmp_path / "rules.yaml")]
             return subprocess.run(
-                command, env=target.env, cwd=ROOT, stdout=subprocess.PIPE, timeout=60, check=True
+                command, env=target.env, cwd=ROOT, stdout=subprocess.PIPE, timeout=200, check=True
             ).stdout
 
         listed = (await anyio.to_thread.run_sync(approvals, "list")).decode()

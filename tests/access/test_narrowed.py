@@ -98,7 +98,7 @@ async def ask(server, method, params=None, *, version=ERAS[1]):
     connection = Connection.from_envelope(version, {"name": "t", "version": "1"}, {})
     params = {**(params or {}), "_meta": MODERN_META}
     try:
-        with anyio.fail_after(60):
+        with anyio.fail_after(200):
             result = await serve_one(server, Exchange(), method, params, connection=connection, lifespan_state=None)
     except MCPError as error:
         result = error.error.model_dump(mode="json")

@@ -301,7 +301,7 @@ async def test_the_sdks_client_finds_the_issuer_logs_in_and_calls(issuer):
             callback_handler=come_back,
         )
         async with (
-            httpx2.AsyncClient(auth=provider, timeout=60) as http,
+            httpx2.AsyncClient(auth=provider, timeout=200) as http,
             streamable_http_client(url, http_client=http) as streams,
             ClientSession(streams[0], streams[1]) as session,
         ):
@@ -320,7 +320,7 @@ async def test_statuses_and_headers_are_those_of_the_specification(issuer):
         base = f"{parts.scheme}://{parts.netloc}"
         place = f"{base}/.well-known/oauth-protected-resource/mcp"
         challenge = f'resource_metadata="{place}", scope="read"'
-        async with httpx2.AsyncClient(timeout=60) as http:
+        async with httpx2.AsyncClient(timeout=200) as http:
 
             async def ask(token=None, address=url):
                 headers = {} if token is None else {"Authorization": f"Bearer {token}"}

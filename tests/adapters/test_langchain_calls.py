@@ -221,7 +221,7 @@ def test_a_call_connects_only_to_the_tool_and_does_not_trace(service):
         [sys.executable, "-c", WATCHED, f"{service.base}/utcp"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=True,
         env={},
     )

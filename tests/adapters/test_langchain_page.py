@@ -50,7 +50,7 @@ def folder(tmp_path: Path, service) -> Path:
 def run(program: str, folder: Path) -> str:
     path = folder / "program.py"
     path.write_text(program, encoding="utf-8")
-    done = subprocess.run([sys.executable, path], cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run([sys.executable, path], cwd=folder, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

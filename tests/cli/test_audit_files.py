@@ -92,7 +92,7 @@ def test_processes_share_a_file_and_its_chain(tmp_path, size):
         subprocess.Popen([*command, name, str(size)], stdout=subprocess.PIPE, text=True)
         for name in ("one", "two", "three")
     ]
-    assert [process.communicate(timeout=120)[0] for process in running] == ["True 0\n"] * 3
+    assert [process.communicate(timeout=200)[0] for process in running] == ["True 0\n"] * 3
     assert right(path).notes == []
     assert sorted(calls(path)) == sorted(f"{name}-{one}" for name in ("one", "two", "three") for one in range(200))
 

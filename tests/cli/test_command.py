@@ -164,7 +164,7 @@ def test_a_closed_pipe_on_stdout_is_not_a_failure():
         [sys.executable, "-m", "utcp_bridge", "tools", "--quickstart"],
         stdout=writer,
         stderr=subprocess.PIPE,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     os.close(writer)
@@ -192,7 +192,7 @@ def test_a_program_that_has_opened_a_client_ends_with_its_output_and_its_exit_co
             [sys.executable, "-m", "utcp_bridge", "call", "--quickstart", *words],
             capture_output=True,
             encoding="utf-8",
-            timeout=120,
+            timeout=200,
             check=False,
         )
         for words in (["desk.convert_units", "value=1", "from=km", "to=m"], ["desk.nothing"])

@@ -153,7 +153,7 @@ print(writer.lost, said[-1])
 
 def test_a_full_disk_costs_whole_lines_which_are_counted(tmp_path):
     path = tmp_path / "log"
-    done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, timeout=60, check=True, text=True)
+    done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, timeout=200, check=True, text=True)
     number = int(done.stdout.split()[0])
     lines = path.read_text().splitlines()
     assert lines[-2:] == [f"lost {number}", "after"]

@@ -156,7 +156,7 @@ with unblocked_stderr(), audit_sink(LogSettings(audit_log="-"), Path()) as sink:
 
 
 def test_every_line_of_stderr_is_json():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, timeout=200, check=True)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert [line["call"] for line in lines if "call" in line] == [1]
     said = "\n".join(line.get("message", "") for line in lines)

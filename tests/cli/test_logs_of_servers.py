@@ -67,7 +67,7 @@ class Server:
     def end(self):
         self.process.stdin.close()
         self.process.stdout.close()
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=200)
 
 
 @contextmanager
@@ -188,7 +188,7 @@ def test_a_full_disk_under_stderr_leaves_the_exit_code_of_an_error(tmp_path, ver
     command = [sys.executable, "-m", "utcp_bridge", *verb, "-c", str(config)]
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=full, timeout=60, check=False
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=full, timeout=200, check=False
         )
     assert done.returncode == 5
 
@@ -201,7 +201,7 @@ def test_standard_streams_that_are_closed_stop_nothing(tmp_path, closed, setting
     command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "utcp_bridge", "serve", str(config)]
     message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": INITIALIZE}
     done = subprocess.run(
-        command, input=json.dumps(message).encode() + b"\n", capture_output=True, timeout=60, check=False
+        command, input=json.dumps(message).encode() + b"\n", capture_output=True, timeout=200, check=False
     )
     assert done.returncode == 0
     assert b'"id":1' in done.stdout or "<&-" in closed

@@ -19,7 +19,7 @@ def run(program, *arguments, **environ):
         [FOLDER / program, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
         env={**os.environ, **environ},
     )
@@ -88,7 +88,7 @@ def test_utcp_registry_renames_only_the_verbs_that_it_has():
 @pytest.mark.parametrize("started", ["-c", "-m"])
 def test_an_older_python_is_named_in_one_sentence(started):
     words = f"import sys; sys.version_info = (3, 10, 13); sys.argv = [{started!r}]; import utcp_bridge"
-    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert lines[-1].endswith(

@@ -82,7 +82,7 @@ class Connection:
     """One connection of a client."""
 
     def __init__(self, port: int, token: str | None = None) -> None:
-        self._http = PatientConnection("127.0.0.1", port, timeout=60)
+        self._http = PatientConnection("127.0.0.1", port, timeout=200)
         self._token = {"Authorization": f"Bearer {token}"} if token else {}
         self.worker: str | None = None
         """The one that it must reach again if it is opened again; None for any."""
@@ -422,7 +422,7 @@ def test_the_end_waits_for_running_calls_and_leaves_nothing_behind(tmp_path: Pat
         assert not any(call.done() for call in calls)
         (tmp_path / "go").touch()
         assert [text_of(call.result()) for call in calls] == ["done", "done"]
-        assert server.process.wait(timeout=60) == 0
+        assert server.process.wait(timeout=200) == 0
         assert not any(runs(pid) for pid in server.workers)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", server.port))
@@ -434,7 +434,7 @@ def test_a_second_signal_cuts_the_drain(tmp_path: Path) -> None:
         server.process.terminate()
         wait_until(lambda: server.readyz()[0] == 503)
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(timeout=60) == 0
+        assert server.process.wait(timeout=200) == 0
         with suppress(Exception):
             call.result()
         assert not any(runs(pid) for pid in server.workers)
@@ -475,7 +475,7 @@ def refused(folder: Path, *arguments: str, **settings: Any) -> tuple[int, list[s
     config = write_configuration(folder, **settings)
     command = [sys.executable, "-m", "utcp_bridge", "serve", str(config), *arguments]
     done = subprocess.run(
-        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.stdout == ""
     return done.returncode, done.stderr.splitlines()

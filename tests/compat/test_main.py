@@ -91,7 +91,7 @@ def run(folder: Path, program: str, *words: str) -> str:
     path = folder / "program.py"
     path.write_text(program, encoding="utf-8")
     command = [sys.executable, "-m", "utcp_bridge.compat", str(path), *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -75,7 +75,7 @@ def serving(tmp_path):
                 finally:
                     await served.close()
 
-            with anyio.fail_after(60):
+            with anyio.fail_after(200):
                 await serve(BridgeServer(client), with_page)
 
     return run

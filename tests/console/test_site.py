@@ -161,7 +161,7 @@ async def test_changes_of_the_state_are_events(serving, tmp_path):
             assert await anext(lines) == ": here"
             file.write_text(json.dumps({"utcp_version": "1.0.1", "tools": [WEATHER]}))
             await served.client.refresh("late")
-            with anyio.fail_after(100):
+            with anyio.fail_after(200):
                 async for line in lines:
                     if line.startswith("data: "):
                         assert set(json.loads(line.removeprefix("data: "))) == {"manuals", "tools"}
@@ -195,7 +195,7 @@ async def test_wrong_requests_get_one_sentence(serving):
 
 async def test_decisions_need_a_visitor_whom_the_bridge_knows(serving, tmp_path):
     access = {"rules": [{"do": "ask"}], "approvals": {"store": "file:approvals", "ways": ["operator"]}}
-    rules = open_rules(access["rules"], seconds=5, profiles=[])
+    rules = open_rules(access["rules"], seconds=60, profiles=[])
     options = ApprovalOptions.read(access["approvals"])
     rules.asker = ApprovalDesk(options, options.open_store(tmp_path, BridgeSettings()), Redactor())
     body = {"tool": "weather.get", "arguments": {"city": "<b>Paris"}}
@@ -225,7 +225,7 @@ async def test_decisions_need_a_visitor_whom_the_bridge_knows(serving, tmp_path)
 
 async def test_a_token_cannot_approve_a_call_that_was_made_with_it(serving, tmp_path):
     access = {"rules": [{"do": "ask"}], "approvals": {"store": "file:approvals", "ways": ["operator"]}}
-    rules = open_rules(access["rules"], seconds=5, profiles=[])
+    rules = open_rules(access["rules"], seconds=60, profiles=[])
     options = ApprovalOptions.read(access["approvals"])
     rules.asker = ApprovalDesk(options, options.open_store(tmp_path, BridgeSettings()), Redactor())
     file = TokenFile(tmp_path / "tokens.json")
@@ -286,7 +286,7 @@ async def test_a_store_of_approvals_that_is_away_leaves_the_rest_of_the_page(ser
             lines = events.aiter_lines()
             assert await anext(lines) == ": here"
             await served.act("/admin/api/call", {"tool": "weather.get", "arguments": {"city": "x"}})
-            with anyio.fail_after(100):
+            with anyio.fail_after(200):
                 while "calls" not in await anext(lines):
                     pass
 

@@ -34,7 +34,7 @@ def http_server(**settings):
             yield process.stdout.readline().strip(), process
         finally:
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=200)
 
 
 @dataclass
@@ -46,12 +46,12 @@ class Connected:
     changed: anyio.Event = field(default_factory=anyio.Event)
 
     async def call(self, name, arguments=None, **fields):
-        with anyio.fail_after(60):
+        with anyio.fail_after(200):
             return await self.client.call_tool(name, arguments or {}, **fields)
 
     async def list_all(self):
         pages, cursor = [], None
-        with anyio.fail_after(60):
+        with anyio.fail_after(200):
             while True:
                 page = await self.client.list_tools(cursor=cursor, cache_mode="bypass")
                 pages.append(page.tools)

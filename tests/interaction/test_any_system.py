@@ -194,7 +194,7 @@ def test_serve_over_http_answers_and_ends_on_a_signal(mode: str, ending: str, tm
         assert bridge.process.stderr is not None
         ready = next(line for line in bridge.process.stderr if b"Serving MCP on http://" in line).decode()
         base = ready.split("/mcp", 1)[0].rsplit(" ", 1)[-1]
-        with urllib.request.urlopen(f"{base}/healthz", timeout=60) as reply:
+        with urllib.request.urlopen(f"{base}/healthz", timeout=200) as reply:
             assert reply.status == 200
         bridge.raise_signal()
         assert bridge.process.wait(60) == 0
@@ -221,7 +221,7 @@ def test_a_verb_works_and_writes_utf_8(mode: str, arguments: tuple[str, ...], tm
         hosts.write_text(json.dumps({"mcpServers": {"s": {"command": "server"}}}), encoding="utf-8")
         words = [word.format(config=config, hosts=hosts) for word in arguments]
         with started(mode, *words, home=tmp_path) as bridge:
-            stdout, stderr = bridge.process.communicate(timeout=100)
+            stdout, stderr = bridge.process.communicate(timeout=200)
     assert bridge.process.returncode == 0, stderr.decode()
     assert b"Traceback" not in stdout + stderr
     stdout.decode()

@@ -43,7 +43,7 @@ async def client_with(template, tmp_path, inputs=None):
         "allow_networks": list(LOOPBACK),
     }
     config = {"manual_call_templates": [entry], "variables": {"peer_TOKEN": SECRET}}
-    with anyio.fail_after(60):
+    with anyio.fail_after(200):
         async with await UtcpClient.create(config, root=tmp_path) as client:
             assert client.report()[0].faults == []
             yield client

@@ -218,7 +218,7 @@ KINDS = [name for name in vars(Peers) if not name.startswith("_") and name != "s
 
 async def called(kind: str, body: bytes, folder: Path) -> str:
     """Return the text of the value that a call of this kind gets."""
-    with anyio.fail_after(100):
+    with anyio.fail_after(200):
         async with AsyncExitStack() as stack:
             entry = await Peers(stack, folder, body).start(kind)
             client = await stack.enter_async_context(

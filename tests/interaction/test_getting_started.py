@@ -62,7 +62,7 @@ def folder(tmp_path):
 def typed(line, folder):
     environ = {**os.environ, "PATH": f"{folder.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        shlex.split(line), cwd=folder, env=environ, capture_output=True, text=True, timeout=100, check=False
+        shlex.split(line), cwd=folder, env=environ, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, f"{line}: {done.stderr}"
     return done.stderr + done.stdout
@@ -72,7 +72,7 @@ async def use(entry, environ, folder):
     # The first list waits for a server that starts slowly on a busy machine.
     environ = {**environ, "UTCP_BRIDGE_STARTUP_WAIT": "30", "UTCP_BRIDGE_STARTUP_SETTLE": "30"}
     command = StdioServerParameters(command=entry["command"], args=entry["args"], env=environ, cwd=folder)
-    with anyio.fail_after(100):
+    with anyio.fail_after(200):
         async with Client(command) as client:
             names = {tool.name for tool in (await client.list_tools()).tools}
             tokyo = {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}

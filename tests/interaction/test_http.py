@@ -40,7 +40,7 @@ HEADERS = {
 def ask(url, body=CALL, *, method="POST", path=None, **headers):
     """Return (status, headers, body) of one request. A header of None is omitted."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=200)
     wanted = {**HEADERS, "Host": parts.netloc, **{name.replace("_", "-"): value for name, value in headers.items()}}
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     try:
@@ -154,7 +154,7 @@ def test_an_event_stream_can_be_resumed_with_any_last_event_id(url, last):
     message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": INITIALIZE}
     _, headers, _ = ask(url, message, MCP_Protocol_Version=None)
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=200)
     try:
         wanted = {"Accept": "text/event-stream", "Mcp-Session-Id": headers["Mcp-Session-Id"], "Last-Event-ID": last}
         connection.request("GET", parts.path, headers=wanted)
@@ -177,11 +177,11 @@ def test_a_client_that_leaves_in_the_middle_of_a_request_is_not_logged():
         }
         for head in heads:
             for body in ("", "7\r\n{" if "chunked" in head else "{"):
-                with socket.create_connection((parts.hostname, parts.port), timeout=60) as client:
+                with socket.create_connection((parts.hostname, parts.port), timeout=200) as client:
                     client.sendall(f"{head}{body}".encode())
         assert ask(url)[0] == 200
         process.terminate()
-        _, noise = process.communicate(timeout=60)
+        _, noise = process.communicate(timeout=200)
     assert noise == ""
 
 
@@ -196,7 +196,7 @@ def test_only_probes_work_without_the_configured_token():
         status, _, body = ask(url, b"", method="GET", path="/readyz")
         assert (status, json.loads(body)["manuals"]["failed"]) == (200, 1)
         process.terminate()
-        assert "canary-token" not in process.communicate(timeout=60)[1]
+        assert "canary-token" not in process.communicate(timeout=200)[1]
 
 
 @proves("http.closed")
@@ -218,7 +218,7 @@ def test_beyond_loopback_the_server_starts_only_with_a_token_or_insecure(setting
             assert ask(local, Host="evil.example", Authorization="Bearer a-token-of-length")[0] == 421
             assert ask(local, Host="0.0.0.0:8000", Authorization="Bearer a-token-of-length")[0] == 421
         else:
-            assert process.wait(timeout=60) != 0
+            assert process.wait(timeout=200) != 0
             told = "can be guessed" if "bearer_token" in settings else "would let anyone on the network call every tool"
             assert told in process.stderr.read()
 
@@ -233,7 +233,7 @@ from utcp_bridge.server.http import serve_http
 anyio.run(serve_http, build(port={urlsplit(url).port}))
 """
         done = subprocess.run(
-            [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
         )
         assert "ConfigError: Cannot listen on 127.0.0.1:" in done.stderr
 
@@ -242,9 +242,9 @@ anyio.run(serve_http, build(port={urlsplit(url).port}))
 async def test_a_client_of_the_handshake_era_survives_a_restart_of_the_bridge(token):
     settings = {} if token is None else {"bearer_token": token}
     headers = None if token is None else {"Authorization": f"Bearer {token}"}
-    with anyio.fail_after(60), ExitStack() as first:
+    with anyio.fail_after(200), ExitStack() as first:
         url, _ = first.enter_context(http_server(**settings))
-        async with httpx2.AsyncClient(headers=headers, timeout=60) as http_client:
+        async with httpx2.AsyncClient(headers=headers, timeout=200) as http_client:
             target = streamable_http_client(url, http_client=http_client)
             async with Client(target, mode="legacy") as client:
                 assert (await client.call_tool("demo_greet")).content[0].text == "Good morning"
@@ -277,7 +277,7 @@ async def test_a_signal_ends_the_server_cleanly_with_open_calls_and_streams(mode
         async def wait(client):
             await client.call_tool("demo_wait", {}, progress_callback=heard)
 
-        with anyio.fail_after(60):
+        with anyio.fail_after(200):
             try:
                 async with Client(url, mode=mode) as client, anyio.create_task_group() as group:
                     group.start_soon(wait, client)

@@ -35,14 +35,14 @@ def url() -> Iterator[str]:
                 break
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=200)
 
 
 def inspect(inspector: Program, *arguments: str) -> Any:
     """Run the Inspector once, and return its JSON output."""
     command, environment = inspector
     command_line = [str(command), "--cli", *arguments]
-    done = subprocess.run(command_line, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command_line, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     printed = json.loads(done.stdout)
     return printed.get("result", printed)

@@ -15,7 +15,7 @@ OPENAPI = Path(__file__).parents[1] / "data" / "openapi" / "oai-v3.1-tictactoe.j
 
 def run(program: str, folder: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

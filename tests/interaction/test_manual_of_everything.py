@@ -56,7 +56,7 @@ def bridge(config):
             yield re.search(r"http://\S+", told)[0].replace("/mcp", "/utcp")
         finally:
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=200)
 
 
 async def consumer_of(url, **options):

@@ -33,7 +33,7 @@ async def test_the_program_with_functions_serves_them():
     program = FUNCTIONS.replace("8080", str(port))
     async with await anyio.open_process([sys.executable, "-c", program]) as process:
         try:
-            with anyio.fail_after(60):
+            with anyio.fail_after(200):
                 async with await reachable(f"http://127.0.0.1:{port}/utcp") as client:
                     forecast = await client.call_tool("weather.get_forecast", {"city": "Oslo", "days": 2})
         finally:
@@ -48,7 +48,7 @@ async def test_the_program_with_routes_serves_those_that_are_not_excluded():
     assert isinstance(app, FastAPI)
     app.get("/hello", operation_id="hello")(lambda name: f"Hello, {name}")
     app.get("/drop", operation_id="drop", tags=["admin"])(lambda: "gone")
-    with served(app) as base, anyio.fail_after(60):
+    with served(app) as base, anyio.fail_after(200):
         async with await reachable(f"{base}/utcp") as client:
             assert [tool.name for tool in client.tools()] == ["hello"]
             assert await client.call_tool("weather.hello", {"name": "Ada"}) == "Hello, Ada"

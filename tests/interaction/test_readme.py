@@ -71,7 +71,7 @@ def typed(line, folder, **environ):
         env={**os.environ, "PATH": path, **environ},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
 

@@ -28,7 +28,7 @@ def running(command: list[str], port: int, path: str, environment: Mapping[str, 
 
     def responds() -> bool:
         try:
-            httpx2.get(base + path, timeout=60, trust_env=False)
+            httpx2.get(base + path, timeout=200, trust_env=False)
         except httpx2.TransportError:
             return False
         return True
@@ -44,7 +44,7 @@ async def bridged(tmp_path: Path, entry: dict[str, Any]) -> Any:
     settings = {"exposure": "all"}
     config.write_text(json.dumps({"manual_call_templates": [entry], "bridge": settings}), encoding="utf-8")
     command = StdioServerParameters(command=sys.executable, args=["-m", "utcp_bridge", "serve", str(config)])
-    with anyio.fail_after(100):
+    with anyio.fail_after(200):
         async with Client(command) as client:
             yield client
 

@@ -39,7 +39,7 @@ def run(path, *arguments, cwd, **environment):
         env={"PATH": os.defpath, "HOME": str(cwd), **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
 
@@ -358,4 +358,4 @@ def test_check_runs_every_gate_or_all_but_the_one_of_coverage(checkout, tmp_path
 )
 def test_scripts_are_executable_and_valid(name):
     assert os.access(SCRIPTS / name, os.X_OK)
-    subprocess.run(["bash", "-n", SCRIPTS / name], check=True, timeout=60)
+    subprocess.run(["bash", "-n", SCRIPTS / name], check=True, timeout=200)

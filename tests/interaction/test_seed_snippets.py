@@ -188,7 +188,7 @@ def run(program: str, folder: Path) -> str:
     path = folder / "client.py"
     path.write_text(program, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "client.py"], cwd=folder, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "client.py"], cwd=folder, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -253,7 +253,7 @@ def shell(line: str, folder: Path) -> str:
         env={**os.environ, "PATH": path},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -73,7 +73,7 @@ def test_prints_and_child_processes_do_not_write_to_the_host():
         reply = connected.ask("tools/call", name="demo_chatter", arguments={})
         assert reply["result"]["content"][0]["text"] == "quiet"
         assert connected.ask("ping")["result"] == {}
-        rest, noise = connected.process.communicate(timeout=60)
+        rest, noise = connected.process.communicate(timeout=200)
         assert rest == ""
         assert "stray print" in noise
         assert "from a child" in noise
@@ -84,7 +84,7 @@ def test_prints_and_child_processes_do_not_write_to_the_host():
 def test_the_server_ends_when_stdin_closes(calls):
     with peer() as connected:
         wait_in_flight(connected, calls)
-        _, noise = connected.process.communicate(timeout=60)
+        _, noise = connected.process.communicate(timeout=200)
         assert connected.process.returncode == 0
         assert noise.count("cancelled") == calls
 
@@ -95,7 +95,7 @@ def test_a_signal_ends_the_server_cleanly(number):
     with peer() as connected:
         wait_in_flight(connected, 20)
         connected.process.send_signal(number)
-        assert connected.process.wait(timeout=60) == 0
+        assert connected.process.wait(timeout=200) == 0
         noise = connected.process.stderr.read()
         assert noise.count("cancelled") == 20
         assert "Traceback" not in noise
@@ -121,5 +121,7 @@ def test_stdin_and_stdout_can_be_files(tmp_path):
     ]
     requests.write_text("".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages))
     with requests.open() as stdin, replies.open("w") as stdout:
-        subprocess.run([sys.executable, *served("stdio")], cwd=ROOT, stdin=stdin, stdout=stdout, check=True, timeout=60)
+        subprocess.run(
+            [sys.executable, *served("stdio")], cwd=ROOT, stdin=stdin, stdout=stdout, check=True, timeout=200
+        )
     assert [json.loads(line)["id"] for line in replies.read_text().splitlines()] == [1, 2]

@@ -50,7 +50,7 @@ def run(package: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": str(package), "PYTEST_ADDOPTS": ""},
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=200,
         check=False,
     )
 

@@ -78,4 +78,4 @@ from utcp_bridge.late.entry_points import entry_points
 assert not list(entry_points(group="nobody.offers.this"))
 assert "importlib.metadata" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=200)

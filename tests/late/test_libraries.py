@@ -20,7 +20,7 @@ assert sys.meta_path == finders
 def run(code: str) -> None:
     """Run code after aiohttp was imported, in a fresh interpreter."""
     command = [sys.executable, "-c", IMPORT + code]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=60, encoding="utf-8")
+    done = subprocess.run(command, capture_output=True, check=False, timeout=200, encoding="utf-8")
     assert done.returncode == 0, done.stderr
 
 

@@ -9,7 +9,7 @@ import anyio
 from utcp_bridge.server.http import serve_http
 
 
-async def serve(server, work, *, seconds=60, **options):
+async def serve(server, work, *, seconds=200, **options):
     """Serve over HTTP with options of `serve_http`, run `work(url)`, then end the server with a signal."""
     ready = anyio.Event()
     urls = []

@@ -135,7 +135,7 @@ def test_the_process_prints_the_same_and_no_secret(tmp_path):
                 [sys.executable, "-m", "utcp_bridge", "doctor", "-c", path, *options],
                 capture_output=True,
                 encoding="utf-8",
-                timeout=100,
+                timeout=200,
                 check=False,
             )
             assert done.returncode == 5

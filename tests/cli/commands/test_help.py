@@ -26,7 +26,7 @@ def wheel(tmp_path_factory):
         cwd=ROOT,
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=200,
     )
     (built,) = folder.glob("*.whl")
     with zipfile.ZipFile(built) as archive:
@@ -42,7 +42,7 @@ def run_from(wheel, *arguments):
         cwd=wheel,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
         env={**os.environ, "PYTHONPATH": ""},
     )
@@ -220,7 +220,7 @@ def in_shell(shell, script, **environ):
         [shell, *(["-f"] if shell == "zsh" else []), "-c", script],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
         env={**os.environ, "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}", **environ},
     )

@@ -49,7 +49,7 @@ async def test_without_a_browser_the_address_is_printed_and_the_redirect_is_past
             command, cwd=tmp_path, env=environment(tmp_path), stdin=pipe, stdout=pipe, stderr=pipe
         ) as process:
             shown = ""
-            with anyio.fail_after(60):
+            with anyio.fail_after(200):
                 stderr = TextReceiveStream(process.stderr)
                 while not (found := re.search(r"(http://\S+/authorize\S+)\n", shown)):
                     shown += await stderr.receive()

@@ -30,7 +30,7 @@ def host_file(tmp_path):
 
 async def who(entry):
     command = StdioServerParameters(command=entry["command"], args=entry["args"])
-    with anyio.fail_after(100):
+    with anyio.fail_after(200):
         async with Client(command) as client:
             names = {tool.name for tool in (await client.list_tools()).tools}
             assert {"alpha_who", "beta_who"} <= names

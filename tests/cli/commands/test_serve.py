@@ -58,7 +58,7 @@ def converse(*messages, arguments):
             process.stdin.flush()
             if "id" in message:
                 lines.append(process.stdout.readline())
-        rest, err = process.communicate(timeout=60)
+        rest, err = process.communicate(timeout=200)
     return [json.loads(line) for line in [*lines, *rest.splitlines()]], err, process.returncode
 
 
@@ -175,7 +175,7 @@ def serve_until_ready(*arguments, on_ready=lambda _: None):
 
 def healthy(lines):
     url = re.search(r"http://\S+/mcp", "".join(lines))[0]
-    with urllib.request.urlopen(url.replace("/mcp", "/healthz"), timeout=60) as reply:
+    with urllib.request.urlopen(url.replace("/mcp", "/healthz"), timeout=200) as reply:
         return reply.status
 
 
@@ -235,7 +235,7 @@ async def client_of(*entries: dict[str, object], startup_wait: float = 5.0) -> U
 async def test_the_collector_is_off_while_manuals_load_and_then_ignores_them() -> None:
     async with await client_of({"name": "a", "call_template_type": "text", "content": MANUAL}) as client:
         thresholds = gc.get_threshold()
-        with anyio.fail_after(60), paused():
+        with anyio.fail_after(200), paused():
             assert not gc.isenabled()
             async with frozen_when_loaded(client):
                 await client.wait_loaded()
@@ -268,7 +268,7 @@ async def test_the_pause_of_the_collector_ends_after_startup_wait() -> None:
         port = listener.extra(anyio.abc.SocketAttribute.local_port)
         entry = {"name": "b", "call_template_type": "http", "url": f"http://127.0.0.1:{port}/"}
         async with await client_of(entry, startup_wait=0.05) as client:
-            with anyio.fail_after(60), paused():
+            with anyio.fail_after(200), paused():
                 async with frozen_when_loaded(client):
                     while not gc.isenabled():  # noqa: ASYNC110 - what comes after startup_wait cannot be waited for
                         await anyio.sleep(0.01)

@@ -12,7 +12,7 @@ import pytest
 def status(url, token):
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=200) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code

@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_read_is_exit_code_2(command):
 def piped(sample, folder):
     """`utcp convert sample > m.json && utcp validate m.json`, word for word; returns what validate said."""
     line = f'"{PROGRAM}" convert "{sample}" {BASE} > m.json && "{PROGRAM}" validate m.json'
-    done = subprocess.run(["/bin/sh", "-c", line], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["/bin/sh", "-c", line], cwd=folder, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()[0]
 

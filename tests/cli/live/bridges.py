@@ -19,6 +19,7 @@ from tests.support.one_connection import PatientConnection
 
 MODERN, HANDSHAKE = "2026-07-28", "2025-11-25"
 META = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
+CHANGED = "notifications/tools/list_changed"
 BASE = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
 
 
@@ -68,7 +69,7 @@ class LiveBridge:
             cwd=self.home,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=200,
             check=False,
         )
         return done.returncode, done.stdout, done.stderr
@@ -81,13 +82,13 @@ class LiveBridge:
     def logged(self, part: str) -> str:
         """Return the next line of the log with this part. Lines before it are kept in `lines`."""
         while True:
-            line = self.log.get(timeout=60)
+            line = self.log.get(timeout=200)
             self.lines.append(line)
             if part in line:
                 return line
 
     def readyz(self) -> dict[str, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=200)
         connection.request("GET", "/readyz")
         found: dict[str, Any] = json.loads(connection.getresponse().read())
         connection.close()
@@ -122,7 +123,7 @@ def over_http(home: Path, *arguments: str) -> Generator[LiveBridge]:
             yield bridge
         finally:
             process.terminate()
-            process.wait(timeout=60)
+            process.wait(timeout=200)
 
 
 class Host:
@@ -130,7 +131,7 @@ class Host:
 
     def __init__(self, port: int, era: str, path: str = "/mcp", token: str | None = None) -> None:
         self.era, self._port, self._path, self.token = era, port, path, token
-        self._http = PatientConnection("127.0.0.1", port, timeout=60)
+        self._http = PatientConnection("127.0.0.1", port, timeout=200)
         self._session: dict[str, str] = {}
         self._ends: list[Callable[[], object]] = []
         self.named: dict[str, str] = {}
@@ -185,7 +186,7 @@ class Host:
 
     def ends(self) -> None:
         """Wait until the bridge has ended the stream of notifications."""
-        self._reader.join(timeout=60)
+        self._reader.join(timeout=200)
         assert not self._reader.is_alive()
 
     def listen(self) -> None:
@@ -211,8 +212,14 @@ class Host:
 
     def hears(self, method: str) -> None:
         """Wait for a notification."""
-        while self.heard.get(timeout=60) != method:
+        while self.heard.get(timeout=200) != method:
             pass
+
+    def comes_to(self, *tools: str) -> None:
+        """Wait for notifications until these are the tools of manuals: each of them may arrive by itself."""
+        self.hears(CHANGED)
+        while self.own_tools() != list(tools):
+            self.hears(CHANGED)
 
     def has_heard(self, method: str) -> bool:
         """Return whether a notification has come that nobody has waited for."""

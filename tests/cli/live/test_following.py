@@ -33,7 +33,7 @@ def _states(client):
 
 
 async def _until(client, states):
-    with anyio.fail_after(60):
+    with anyio.fail_after(200):
         while _states(client) != states:
             await client.next_loaded()
 

@@ -26,7 +26,7 @@ def bookshop() -> Iterator[str]:
 def run(name: str, *words: str, **environment: str) -> str:
     command = [sys.executable, str(EXAMPLES / name), *words]
     done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **environment}, check=False, timeout=100
+        command, capture_output=True, text=True, env={**os.environ, **environment}, check=False, timeout=200
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -1,7 +1,10 @@
 """Lines are read as they are, however they come, and one that is too long is left out alone."""
 
 import asyncio
+import os
+from io import FileIO
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,3 +85,40 @@ def test_a_read_that_is_cancelled_loses_nothing():
         return [await next_line() for _ in range(3)]
 
     assert asyncio.run(run()) == [b"second\n", b"third", b""]
+
+
+@pytest.mark.parametrize("use_uvloop", [False, True])
+def test_each_descriptor_of_a_wire_is_closed_once(use_uvloop, monkeypatch):
+    """A number that is closed again may be that of a file which another thread has opened in between."""
+    opened, again = [], []
+
+    class Watched(FileIO):
+        def __init__(self, descriptor, mode, buffering, closefd):
+            assert buffering == 0
+            super().__init__(descriptor, mode, closefd)
+            opened.append(descriptor)
+
+        def close(self):
+            if not self.closed and self.closefd and not is_open(self.fileno()):
+                again.append(self.fileno())
+            super().close()
+
+    async def use(reading, writing):
+        async with lines.open_input(reading) as next_line, lines.open_output(writing) as send_line:
+            await send_line(b"{}\n")
+            assert await next_line() == b"{}\n"
+
+    monkeypatch.setattr(lines.os, "fdopen", Watched)
+    ends = os.pipe()
+    anyio.run(use, *ends, backend_options={"use_uvloop": use_uvloop})
+    assert [len(opened), again, [*filter(is_open, opened)]] == [2, [], []]
+    for end in ends:
+        os.close(end)
+
+
+def is_open(descriptor):
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True

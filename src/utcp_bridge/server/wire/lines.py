@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import field
-from typing import Final
+from typing import IO, Final, Literal
 
 import anyio
 import anyio.to_thread
@@ -148,7 +148,7 @@ async def open_input(descriptor: int) -> AsyncGenerator[Lines]:
         yield _LineReader(reader).next_line
         return
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(descriptor), "rb", buffering=0)
+        lambda: asyncio.StreamReaderProtocol(reader), _duplicate(descriptor, "rb")
     )
     try:
         yield _LineReader(reader).next_line
@@ -223,9 +223,7 @@ async def open_output(descriptor: int, at_loss: Callable[[], object] = lambda: N
         yield _ThreadWriter(descriptor, at_loss).send
         return
     writer = _PipeWriter(at_loss)
-    transport, _ = await asyncio.get_running_loop().connect_write_pipe(
-        lambda: writer, os.fdopen(os.dup(descriptor), "wb", buffering=0)
-    )
+    transport, _ = await asyncio.get_running_loop().connect_write_pipe(lambda: writer, _duplicate(descriptor, "wb"))
     writer.transport = transport
     try:
         yield writer.send
@@ -238,6 +236,16 @@ async def open_output(descriptor: int, at_loss: Callable[[], object] = lambda: N
             transport.abort()
         with suppress(OSError):
             os.set_blocking(descriptor, True)
+
+
+def _duplicate(descriptor: int, mode: Literal["rb", "wb"]) -> IO[bytes]:
+    """Return a file for a pipe of the event loop, which closes it.
+
+    uvloop closes the descriptor, and then the file. In between, another thread may have opened a file that got the same
+    number, such as that of the audit log. So there, the file does not close the descriptor.
+    """
+    is_uvloop = type(asyncio.get_running_loop()).__module__ == "uvloop"
+    return os.fdopen(os.dup(descriptor), mode, buffering=0, closefd=not is_uvloop)
 
 
 def _is_watchable(descriptor: int) -> bool:

@@ -29,7 +29,7 @@ def ask(url, *, body=None, cookie=""):
     headers = {"accept": "text/html", "cookie": cookie, "content-type": "application/json", "x-utcp-console": "1"}
     request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
     try:
-        return _opener.open(request, timeout=60)
+        return _opener.open(request, timeout=200)
     except urllib.error.HTTPError as error:
         return error
 
@@ -54,7 +54,7 @@ def test_the_address_with_a_code_gives_one_browser_a_cookie_and_a_signal_ends_th
                 assert nothing.status == 404
         finally:
             os.kill(process.pid, signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=200)
     assert (process.returncode, out, err) == (0, "", "")
 
 
@@ -128,7 +128,7 @@ async def test_a_bridge_over_http_compares_for_everybody_and_approves_for_visito
     async def request(base, path, body=None, token=""):
         headers = {"content-type": "application/json", "x-utcp-console": "1", "accept": "text/html"}
         headers |= {"authorization": f"Bearer {token}"} if token else {}
-        async with httpx2.AsyncClient(trust_env=False, timeout=60, headers=headers, base_url=base) as browser:
+        async with httpx2.AsyncClient(trust_env=False, timeout=200, headers=headers, base_url=base) as browser:
             return await (browser.get(path) if body is None else browser.post(path, content=json.dumps(body)))
 
     async def unknown(base):

@@ -30,7 +30,7 @@ def bridge(tmp_path):
             yield line.removeprefix("Serving MCP on ").partition("/mcp")[0]
         finally:
             os.kill(process.pid, signal.SIGINT)
-            process.communicate(timeout=60)
+            process.communicate(timeout=200)
 
 
 @pytest.mark.posix
