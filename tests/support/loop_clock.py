@@ -23,7 +23,8 @@ class Happens(Protocol):
 async def later(seconds: float) -> None:
     """Let it be `seconds` later for all timers, once all other tasks wait and nothing has arrived on a connection.
 
-    The clock stays ahead, because timers of other tests must not wait longer than they should.
+    It returns when all tasks wait again. The clock stays ahead, because timers of other tests must not wait longer than
+    they should.
     """
     loop: Any = asyncio.get_running_loop()
     await wait_all_tasks_blocked()
@@ -32,7 +33,9 @@ async def later(seconds: float) -> None:
         await wait_all_tasks_blocked()
     former: Callable[[], float] = loop.time
     loop.time = lambda: former() + seconds
-    await asyncio.sleep(0)
+    for _ in range(2):  # the timers that are due come after this task
+        await asyncio.sleep(0)
+    await wait_all_tasks_blocked()
 
 
 @asynccontextmanager

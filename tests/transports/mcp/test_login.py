@@ -37,7 +37,7 @@ async def opened(url: str, store: Path | None = None, auth=None, **settings):
     entry = {"name": "notes", "call_template_type": "mcp", "server_url": url}
     if auth is not None:
         entry["auth"] = auth
-    bridge = {"token_store": "memory" if store is None else f"file:{store}", **settings}
+    bridge = {"token_store": "memory" if store is None else f"file:{store}", "discovery_timeout": 200, **settings}
     async with await UtcpClient.create({"manual_call_templates": [entry], "bridge": bridge}) as client:
         yield client
 
@@ -49,6 +49,7 @@ async def read(client: UtcpClient) -> object:
 async def logged_in(client: UtcpClient) -> Clicking:
     person = Clicking()
     await client.login_desk.log_in("notes", person)
+    assert [state.error for state in client.report()] == [None]
     return person
 
 
@@ -354,8 +355,9 @@ from utcp_bridge import UtcpClient
 
 async def main(url, store):
     entry = {"name": "notes", "call_template_type": "mcp", "server_url": url}
-    config = {"manual_call_templates": [entry], "bridge": {"token_store": f"file:{store}"}}
+    config = {"manual_call_templates": [entry], "bridge": {"token_store": f"file:{store}", "discovery_timeout": 200}}
     async with await UtcpClient.create(config) as client:
+        assert [state.error for state in client.report()] == [None]
         print(await client.call_tool("notes.read", {"name": "one"}))
 
 anyio.run(main, *sys.argv[1:])

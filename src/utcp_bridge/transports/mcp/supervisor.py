@@ -88,6 +88,10 @@ class McpSupervisor:
     """Whether the server has asked a host for something."""
     refuses_handshake = False
     """Whether the server speaks only 2026-07-28 and later, also to a host of the handshake era."""
+    _is_judged = False
+    """Whether the present attempt to read it has taken so long that it was reported."""
+    _is_asked_again = False
+    """Whether its last failure may be over, and the present attempt began before that."""
 
     def __init__(
         self,
@@ -235,11 +239,13 @@ class McpSupervisor:
     def read(self, *, again: bool) -> None:
         """Begin to read what the server lists, unless it is known; with `again`, also then. `settled` reports the end.
 
-        A failed reading is tried again, with growing pauses, until it succeeds or only the operator can repair it.
+        A failed reading is tried again, with growing pauses, until it succeeds or only the operator can repair it. With
+        `again`, the outcome is that of an attempt that begins now or later, unless the present one succeeds.
         """
         if self._stop_reading is not None:
-            if again and self._is_pausing:
+            if again and self.failure is not None and not self._is_judged:
                 self.settled = anyio.Event()
+                self._is_asked_again = not self._is_pausing
                 self._wake.set()
         elif again or self._is_stale or self.listing is None:
             self.settled = anyio.Event()
@@ -271,7 +277,11 @@ class McpSupervisor:
         async with anyio.create_task_group() as group:
             group.start_soon(self._judge)
             failure = await self._failure_of_reading()
+            if self._is_asked_again and failure is not None:
+                self._is_asked_again = False
+                failure = await self._failure_of_reading()
             group.cancel_scope.cancel()
+        self._is_asked_again = self._is_judged = False
         self._settle(failure)
         return failure is None or isinstance(failure, OperatorError)
 
@@ -279,8 +289,8 @@ class McpSupervisor:
         """Report a server that is silent for too long. It is not given up."""
         seconds = self._target.template.discovery_timeout or self._services.settings.discovery_timeout
         await anyio.sleep(seconds * _SHARE)
-        what = None if self._connection is None else self._connection.client
-        self._settle(late_failure(self._dialer.attempt(self._connection), seconds * _SHARE, is_open=what is not None))
+        self._is_judged = True
+        self._settle(self._late(self._connection, seconds * _SHARE, goes_on=True))
 
     def _settle(self, failure: UtcpError | None) -> None:
         is_news = failure is None or not self.settled.is_set()
@@ -296,9 +306,7 @@ class McpSupervisor:
         except UtcpError as error:
             return error
         except TimeoutError:
-            return late_failure(
-                self._dialer.attempt(self._connection), self._start_seconds, is_open=True, goes_on=False
-            )
+            return self._late(self._connection, self._start_seconds)
         return None
 
     async def _listed(self) -> Listed:
@@ -532,7 +540,7 @@ class McpSupervisor:
         try:
             if not await connection.opening.wait(self._start_seconds):
                 self.lose(connection)
-                raise self._late(connection)
+                raise self._late(connection, self._start_seconds)
             if not connection.is_announced:
                 connection.is_announced = True
                 if connection.number > 1 and not reads_manual:
@@ -560,8 +568,9 @@ class McpSupervisor:
         discovery = self._target.template.discovery_timeout or self._services.settings.discovery_timeout
         return max(_START_SECONDS, discovery, self.server.timeout or 0)
 
-    def _late(self, connection: McpConnection) -> UtcpError:
-        return late_failure(self._dialer.attempt(connection), self._start_seconds, is_open=False, goes_on=False)
+    def _late(self, connection: McpConnection | None, seconds: float, *, goes_on: bool = False) -> UtcpError:
+        is_open = connection is not None and connection.client is not None
+        return late_failure(self._dialer.attempt(connection), seconds, is_open=is_open, goes_on=goes_on)
 
     async def _own(self, connection: McpConnection) -> None:
         """Hold the SDK's session open until it is to end. Its context belongs to this task alone, and to no caller."""
@@ -582,7 +591,7 @@ class McpSupervisor:
                 failure = handshake_failure(error, self._dialer.attempt(connection))
             finally:
                 if connection.client is None:
-                    self._last = failure or self._late(connection)
+                    self._last = failure or self._late(connection, self._start_seconds)
                     connection.opening.settle(self._last)
                 self.lose(connection)
                 connection.ended.set()
