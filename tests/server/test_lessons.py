@@ -1,5 +1,6 @@
 """Lessons from use: which calls are lessons, whose they are, and how they are kept on disk."""
 
+import json
 import stat
 import sys
 from array import array
@@ -13,7 +14,7 @@ from utcp_bridge.errors import ConfigError, UpstreamError
 from utcp_bridge.model import discard
 from utcp_bridge.search.memory import Meaning
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.lessons import Lessons, store_key
+from utcp_bridge.server.lessons import Lessons, examples_of_all, store_key
 from utcp_bridge.server.meta_tools import Caller
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.stores.file import FileStore
@@ -127,6 +128,30 @@ async def test_a_damaged_file_is_replaced(tmp_path, damage, caplog):
     await teach(server)
     await server.meta_tools.lessons.write()
     assert await finds(bridge())
+
+
+async def test_what_a_later_version_learned_is_neither_used_nor_changed(tmp_path, caplog):
+    def bridge():
+        return server_of(tmp_path, search_memory="disk", search_store="file:kept")
+
+    server = bridge()
+    await teach(server)
+    await server.meta_tools.lessons.write()
+    (path,) = (tmp_path / "kept").glob("*.json")
+    entry = json.loads(path.read_bytes())
+    entry["value"]["version"] = 2
+    path.write_text(json.dumps(entry))
+    path.chmod(0o600)
+    before = path.read_bytes()
+    server = bridge()
+    assert not await finds(server)
+    await teach(server)
+    assert await finds(server)
+    await server.meta_tools.lessons.write()
+    assert path.read_bytes() == before
+    assert caplog.text.count("a later version of utcp-bridge") == 1
+    with pytest.raises(ConfigError, match="a later version of utcp-bridge"):
+        await examples_of_all(FileStore(tmp_path / "kept"))
 
 
 async def test_a_client_without_a_token_is_not_kept_on_disk(tmp_path):

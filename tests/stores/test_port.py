@@ -155,6 +155,24 @@ async def test_a_file_that_is_not_of_the_store_is_reported(tmp_path: Path, conte
         await store.get("a")
 
 
+async def test_a_file_that_is_too_large_is_reported_by_its_size(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    await store.put("a", {"token": "t"})
+    [path] = _files(tmp_path)
+    path.write_bytes(b'{"key": "a", "value": {"token": "' + b"t" * 1_048_576 + b'"}}')
+    with pytest.raises(ConfigError, match="has more than 1,048,576 bytes"):
+        await store.get("a")
+
+
+async def test_messages_of_what_searches_learned_say_nothing_of_logins(tmp_path: Path) -> None:
+    store = open_store("file", folder=tmp_path, root=tmp_path, setting="search_store")
+    await store.put("a", {"version": 1})
+    [path] = _files(tmp_path)
+    path.write_bytes(b"{")
+    with pytest.raises(ConfigError, match=r"Remove it, and the search learns anew\."):
+        await store.get("a")
+
+
 async def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     store = FileStore(tmp_path / "file" / "logins")

@@ -82,8 +82,8 @@ async def build_requests(client: UtcpClient, tools: Sequence[Tool]) -> StepResul
         try:
             await client.explain(tool, example_arguments(tool.inputs))
             built += 1
-        except InvalidArguments:
-            notes.append(f"note: {tool.qualified_name}: its schema is too complex for example arguments")
+        except InvalidArguments as error:
+            notes.append(f"note: {tool.qualified_name}: the example arguments do not fit: {error.message}")
         except Unexplainable as error:
             return StepResult(error.message, "skipped")
         except UtcpError as error:
@@ -124,6 +124,8 @@ def _named(names: list[str]) -> str:
 # Example arguments.
 
 _MAX_DEPTH: Final = 8
+_MAX_FOLLOWED: Final = 100
+_PARTS: Final = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
 _BY_FORMAT: Final = {
     "date": "2026-01-31",
     "date-time": "2026-01-31T12:00:00Z",
@@ -148,26 +150,53 @@ def example_arguments(inputs: JsonObject) -> JsonObject:
 def _value(schema: Any, root: JsonObject, depth: int) -> Any:
     if not is_object(schema) or depth > _MAX_DEPTH:
         return "text"
-    reference = schema.get("$ref")
-    if isinstance(reference, str):
-        return _value(at_pointer(root, reference), root, depth + 1)
+    whole = _whole(schema, root, set())
     for word in ("const", "default", "example"):
-        if word in schema:
-            return schema[word]
+        if word in whole:
+            return whole[word]
     for word in ("enum", "examples"):
-        if is_list(schema.get(word)) and schema[word]:
-            return schema[word][0]
-    for word in ("anyOf", "oneOf", "allOf"):
-        if is_list(schema.get(word)) and schema[word] and "type" not in schema:
-            return _value(schema[word][0], root, depth + 1)
-    return _of_type(schema, root, depth)
+        if is_list(whole.get(word)) and whole[word]:
+            return whole[word][0]
+    return _of_type(whole, root, depth)
+
+
+def _whole(schema: JsonObject, root: JsonObject, seen: set[str]) -> JsonObject:
+    """Return a schema with what its parts say: its reference, all of `allOf`, the first of `anyOf` and of `oneOf`."""
+    whole = {key: value for key, value in schema.items() if key not in _PARTS}
+    parts = _list(schema.get("allOf")) + [_first(schema.get(word)) for word in ("anyOf", "oneOf")]
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference not in seen and len(seen) < _MAX_FOLLOWED:
+        seen.add(reference)
+        parts.insert(0, at_pointer(root, reference))
+    for part in parts:
+        if not is_object(part):
+            continue
+        more = _whole(part, root, seen)
+        properties = {**_members(more), **_members(whole)}
+        required = [*_list(whole.get("required")), *_list(more.get("required"))]
+        whole = {**more, **whole, "properties": properties, "required": required}
+    return whole
+
+
+def _first(branches: Any) -> Any:
+    """Return the first branch of a union that is not null."""
+    return next((branch for branch in _list(branches) if not is_object(branch) or branch.get("type") != "null"), None)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if is_list(value) else []
+
+
+def _members(schema: JsonObject) -> JsonObject:
+    properties = schema.get("properties")
+    return properties if is_object(properties) else {}
 
 
 def _of_type(schema: JsonObject, root: JsonObject, depth: int) -> Any:
     kind = schema.get("type")
     if is_list(kind):
         kind = next((one for one in kind if one != "null"), "null")
-    if kind == "object" or (kind is None and "properties" in schema):
+    if kind == "object" or (kind is None and schema.get("properties")):
         return _object(schema, root, depth)
     if kind == "array":
         return [_value(schema.get("items"), root, depth + 1) for _ in range(int(schema.get("minItems") or 0))]
@@ -179,9 +208,9 @@ def _of_type(schema: JsonObject, root: JsonObject, depth: int) -> Any:
 
 
 def _object(schema: JsonObject, root: JsonObject, depth: int) -> JsonObject:
-    properties, required = schema.get("properties"), schema.get("required")
-    known = properties if is_object(properties) else {}
-    return {name: _value(known.get(name), root, depth + 1) for name in required or () if isinstance(name, str)}
+    known = _members(schema)
+    names = [name for name in _list(schema.get("required")) if isinstance(name, str)]
+    return {name: _value(known.get(name), root, depth + 1) for name in names}
 
 
 def _number(schema: JsonObject) -> int | float:

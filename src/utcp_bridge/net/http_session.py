@@ -482,7 +482,10 @@ class HttpSession:
                 remedy="Use auth of the type basic instead.",
             )
         if not target.raw_host:
-            raise InvalidArguments("The URL of the request has no host.")
+            raise InvalidArguments(
+                "The URL of the request has no host.",
+                remedy="Set `base_url` in the manual's entry, or give the argument that is the URL as a whole address.",
+            )
         origin = self._guard.check_target(
             target.scheme, target.raw_host, target.port or 0, self._source, credentials=key[2]
         )

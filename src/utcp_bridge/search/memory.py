@@ -263,6 +263,12 @@ class SearchMemory:
         }
         return {"version": _VERSION, "tools": tools} | ({"model": self._model} if self._model else {})
 
+    @staticmethod
+    def is_newer(value: JsonObject) -> bool:
+        """Return whether lessons in a store are those of a later version, which this one can neither read nor write."""
+        version = value.get("version")
+        return isinstance(version, int) and version > _VERSION
+
     @classmethod
     def from_json(cls, value: Any, day: float) -> SearchMemory:
         """Return lessons from a store, as of this day. Parts that are not valid are left out."""

@@ -20,6 +20,7 @@ import orjson
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.late.records import dataclass
+from utcp_bridge.model import JsonObject
 from utcp_bridge.processes.systems import own_folder
 from utcp_bridge.search.memory import Meaning, SearchMemory, examples_of, has_only_words, terms_to_learn
 from utcp_bridge.settings import BridgeSettings
@@ -115,6 +116,7 @@ class Lessons:
         self._unwritten: defaultdict[str, deque[_Lesson]] = defaultdict(_waiting)
         self._news = anyio.Event()
         self._is_failing = False
+        self._is_newer = False
 
     async def memory_of(self, owner: str, lasting_owner: str) -> SearchMemory | None:
         """Return the lessons of a client, also those in the store; None if there are none."""
@@ -126,7 +128,7 @@ class Lessons:
             now = time.monotonic()
             if pupil.read_at is None or now - pupil.read_at > _READ_AGAIN:
                 pupil.read_at = now
-                with anyio.move_on_after(_READ_SECONDS):
+                with anyio.move_on_after(_READ_SECONDS), suppress(ConfigError):  # `_read` has logged it
                     pupil.memory = await self._read(self._store, key) or pupil.memory
         return pupil.memory if len(pupil.memory) else None
 
@@ -186,7 +188,7 @@ class Lessons:
                 async with self._store.lock(key):
                     await self._write(self._store, key, given)
             except ConfigError as error:
-                if not self._is_failing:
+                if not (self._is_failing or self._is_newer):
                     _logger.warning("What the search learned cannot be written: %s", error)
                 self._is_failing = True
                 self._unwritten[key] = deque([*given, *self._unwritten[key]], maxlen=_MAX_UNWRITTEN)
@@ -215,12 +217,22 @@ class Lessons:
             pupil.memory, pupil.read_at = memory, time.monotonic()
 
     async def _read(self, store: Store, key: str) -> SearchMemory | None:
+        """Return the lessons of a client in the store; None if there are none or if they are damaged.
+
+        :raises ConfigError: they are those of a later version, and are kept for it.
+        """
         try:
             value = await store.get(key)
         except ConfigError as error:
             _logger.warning("What the search learned cannot be read, so it starts anew: %s", error.message)
             return None
-        return None if value is None else SearchMemory.from_json(value, _today())
+        try:
+            return None if value is None else _lessons_of(value)
+        except ConfigError as error:
+            if not self._is_newer:
+                _logger.warning("%s", error)
+            self._is_newer = True
+            raise
 
     def _key(self, owner: str, lasting_owner: str) -> str:
         return store_key(lasting_owner) if self._store is not None and lasting_owner else owner
@@ -235,12 +247,28 @@ class Lessons:
         return pupil
 
 
+def _lessons_of(value: JsonObject) -> SearchMemory:
+    """Return the lessons of a store.
+
+    :raises ConfigError: they are those of a later version.
+    """
+    if SearchMemory.is_newer(value):
+        raise ConfigError(
+            "What the search learned was written by a later version of utcp-bridge, so it is neither used nor changed.",
+            remedy="Update utcp-bridge, or set another `search_store`.",
+        )
+    return SearchMemory.from_json(value, _today())
+
+
 async def _make_room(store: Store) -> None:
     """Forget the client whose lessons are the oldest, if a new one would be too many."""
     ages: list[tuple[float, str]] = []
     with suppress(ConfigError):  # a damaged file is in the way of nothing but room
         for key in [key for key in await store.keys() if key.startswith(_PREFIX)]:
-            memory = SearchMemory.from_json(await store.get(key), _today())
+            value = await store.get(key)
+            if value is None or SearchMemory.is_newer(value):
+                continue
+            memory = SearchMemory.from_json(value, _today())
             ages.append((memory.last_day, key))
         for _, key in sorted(ages)[: max(0, len(ages) - _MAX_STORED + 1)]:
             await store.delete(key)
@@ -252,7 +280,7 @@ async def examples_of_all(store: Store) -> dict[str, list[str]]:
     :raises ConfigError: the store cannot be read.
     """
     keys = [key for key in await store.keys() if key.startswith(_PREFIX)]
-    return examples_of([SearchMemory.from_json(await store.get(key), _today()) for key in keys])
+    return examples_of([_lessons_of(value) for key in keys if (value := await store.get(key)) is not None])
 
 
 async def forget_all(store: Store) -> int:

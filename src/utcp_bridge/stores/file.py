@@ -32,8 +32,11 @@ _BETWEEN_TRIES: Final = 0.02
 class FileStore(Store):
     """`{"key": …, "value": …}` in files whose names are hashes of the keys. A crash leaves a file whole."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, holds: str = "tokens", anew: str = "log in again") -> None:
+        """`holds` is what the files have, for messages, and `anew` what to do when a damaged one was removed."""
         self._folder = folder
+        self._holds = holds
+        self._anew = anew
         self.place = str(folder)
 
     async def get(self, key: str) -> JsonObject | None:
@@ -41,7 +44,7 @@ class FileStore(Store):
 
         :raises ConfigError: its file cannot be read, or others can read it too.
         """
-        entry = await anyio.to_thread.run_sync(_read, self._path(key))
+        entry = await anyio.to_thread.run_sync(self._read, self._path(key))
         return entry["value"] if entry is not None and entry["key"] == key else None
 
     async def put(self, key: str, value: JsonObject) -> None:
@@ -61,13 +64,42 @@ class FileStore(Store):
 
         :raises ConfigError: a file cannot be read.
         """
-        return await anyio.to_thread.run_sync(_keys, self._folder)
+        return await anyio.to_thread.run_sync(self._keys)
 
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncGenerator[None]:
         """Hold the lock file of a key, which stays when the lock is released."""
         async with file_lock(self._path(key).with_suffix(".lock")):
             yield
+
+    def _keys(self) -> list[str]:
+        found: list[str] = []
+        for path in self._folder.glob("*.json"):
+            with suppress(FileNotFoundError):
+                if (entry := self._read(path)) is not None:
+                    found.append(entry["key"])
+        return sorted(found)
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        remedy = f"Remove it, and {self._anew}."
+        try:
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                if sys.platform != "win32" and status.st_mode & _OTHERS:
+                    what = f"Others may read {path}, which holds {self._holds}."
+                    raise ConfigError(what, remedy=f"Run `chmod 600 {path}`.")
+                data = file.read(_MAX_BYTES + 1)
+            if len(data) > _MAX_BYTES:
+                raise ConfigError(f"{path} has more than {_MAX_BYTES:,} bytes.", remedy=remedy)
+            entry: Any = orjson.loads(data)
+        except FileNotFoundError:
+            return None
+        except (OSError, orjson.JSONDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not JSON"
+            raise ConfigError(f"{path} cannot be read: {reason}.", remedy=remedy) from None
+        if not is_object(entry) or not isinstance(entry.get("key"), str) or not is_object(entry.get("value")):
+            raise ConfigError(f"{path} is not a file of this store.", remedy=remedy)
+        return entry
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{sha256(key.encode()).hexdigest()[:32]}.json"
@@ -106,23 +138,6 @@ def _make_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if sys.platform != "win32" and status.st_mode & _OTHERS:
-                raise ConfigError(f"Others may read {path}, which holds tokens.", remedy=f"Run `chmod 600 {path}`.")
-            entry: Any = orjson.loads(file.read(_MAX_BYTES))
-    except FileNotFoundError:
-        return None
-    except (OSError, orjson.JSONDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not JSON"
-        raise ConfigError(f"{path} cannot be read: {reason}.", remedy="Remove it, and log in again.") from None
-    if not is_object(entry) or not isinstance(entry.get("key"), str) or not is_object(entry.get("value")):
-        raise ConfigError(f"{path} is not a file of this store.", remedy="Remove it, and log in again.")
-    return entry
-
-
 def _write(path: Path, data: bytes) -> None:
     try:
         _make_folder(path.parent)
@@ -139,12 +154,3 @@ def _remove(path: Path) -> bool:
     except OSError as error:
         raise ConfigError(f"{path} cannot be removed: {error.strerror}.") from None
     return True
-
-
-def _keys(folder: Path) -> list[str]:
-    found: list[str] = []
-    for path in folder.glob("*.json"):
-        with suppress(FileNotFoundError):
-            if (entry := _read(path)) is not None:
-                found.append(entry["key"])
-    return sorted(found)

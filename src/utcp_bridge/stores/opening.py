@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final, TypedDict
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.processes.systems import own_folder
@@ -18,6 +19,17 @@ def open_user_store(name: str, *, root: Path) -> Store:
     :raises ConfigError: the name is unknown, or the package of the store is not installed.
     """
     return open_store(name, folder=own_folder() / "logins", root=root)
+
+
+class _Words(TypedDict, total=False):
+    holds: str
+    anew: str
+
+
+_FILES: Final[dict[str, _Words]] = {
+    "search_store": {"holds": "the words of searches", "anew": "the search learns anew"}
+}
+"""What messages say of the files of a setting, if they are not those of logins."""
 
 
 def open_replica_store(settings: ReplicaSettings, part: str) -> Store | None:
@@ -46,7 +58,8 @@ def open_store(name: str, *, folder: Path, root: Path, setting: str = "token_sto
     if kind == "file" and (rest or not colon):
         from utcp_bridge.stores.file import FileStore
 
-        return FileStore(root / Path(rest).expanduser() if rest else folder)
+        chosen = root / Path(rest).expanduser() if rest else folder
+        return FileStore(chosen, **_FILES.get(setting, {}))
     if name == "keyring":
         from utcp_bridge.stores.keyring import KeyringStore
 

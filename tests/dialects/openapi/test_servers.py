@@ -93,3 +93,22 @@ def test_a_2_0_operation_may_have_its_own_schemes(tool):
 )
 def test_fixed_text_of_a_path_is_encoded_and_placeholders_are_kept(path, literal):
     assert literal_path(path) == literal
+
+
+@pytest.mark.parametrize("url", [None, "/specs/openapi.yaml", "openapi.yaml"])
+@pytest.mark.parametrize(
+    ("version", "parts", "what"),
+    [
+        ("3.0.3", {"servers": [{"url": "/v1"}]}, "the address of the server has no host: '/v1'"),
+        ("3.0.3", {"servers": [{"url": "api.example.com/v1"}]}, "the address of the server has no host"),
+        ("3.0.3", {"servers": []}, "the document does not name a server"),
+        ("2.0", {"host": "", "basePath": "/v1"}, "the address of the server has no host: '/v1'"),
+        ("2.0", {"host": ""}, "the document does not name a server"),
+    ],
+)
+def test_a_document_in_a_file_without_a_host_is_an_error(conversion, url, version, parts, what):
+    (fault,) = conversion({}, version=version, url=url, **parts).faults
+    assert fault.what.startswith(what)
+    assert (fault.severity, "`base_url`" in fault.remedy) == ("error", True)
+    chosen = {"base_url": "https://api.example.com"}
+    assert not conversion({}, version=version, url=url, options=chosen, **parts).faults

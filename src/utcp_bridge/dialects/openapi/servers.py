@@ -37,8 +37,17 @@ class ServerChoice:
         self._faults = faults
         self._override = options.base_url
         self._from_root = self._choose(root.at("servers")) if family != "2.0" else self._swagger2([])
-        if not (self._from_root or self._override):
-            faults.add("#/servers", "the document does not name a server", "Set `base_url`.", severity="error")
+        if not self._override:
+            self._check(self._from_root)
+
+    def _check(self, address: str) -> None:
+        """Report a document in a file whose server has no host, or that names no server."""
+        if not address:
+            self._faults.add("#/servers", "the document does not name a server", "Set `base_url`.", severity="error")
+        elif "://" not in address:
+            what = f"the address of the server has no host: {address!r}"
+            remedy = "Set `base_url` to the whole address, with `https://` and the host."
+            self._faults.add("#/servers", what, remedy, severity="error")
 
     def base_of(self, operation: OpenApiOperation) -> str:
         """Return the base address of one operation."""
