@@ -3,12 +3,16 @@
 import pytest
 
 from utcp_bridge.auth.credentials import Additions, Credentials
+from utcp_bridge.auth.login import logins as logins_of_persons
+from utcp_bridge.auth.login.logins import Logins
+from utcp_bridge.auth.login.records import LoginRecord
 from utcp_bridge.auth.models import OAuth2Auth, parse_auth
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.errors import ConfigError, PolicyError
 from utcp_bridge.model import Source, Trust
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
+from utcp_bridge.stores.port import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -127,6 +131,48 @@ async def test_an_access_token_is_sent_with_static_schemes_and_renewed_on_demand
     assert second.headers[-1] == ("Authorization", "Bearer t2")
     assert await credentials.renewed(first) is second
     assert tokens.dropped == ["t1"]
+
+
+async def test_fixed_credentials_are_held():
+    credentials = Credentials(parse_auth({"api_key": KEY}), frozenset({ORIGIN}))
+    assert credentials.held() is await credentials.additions()
+
+
+async def test_the_token_of_a_login_is_held_as_long_as_it_would_be_used_without_a_look(monkeypatch):
+    now, pool = 1_000.0, HttpPool(Guard())
+    logins = Logins(MemoryStore, clock=lambda: now)
+    auth = parse_auth({"auth_type": "oauth2_login", "client_id": "c", "issuer": ORIGIN, "token_url": f"{ORIGIN}/token"})
+    credentials = Credentials(auth, frozenset({ORIGIN}), TokenCache(pool, logins=logins), trust=Trust.OPERATOR)
+    _, holder = credentials.login
+    assert credentials.held() is None
+    await logins.save(holder.key, LoginRecord(access_token="t1", stale_at=2_000.0))
+    first = await credentials.additions()
+    assert credentials.held() is first
+    assert first.headers == (("Authorization", "Bearer t1"),)
+    now = 2_000.0
+    assert credentials.held() is None
+    now = 1_500.0
+    assert credentials.held() is first
+    with monkeypatch.context() as patched:
+        patched.setattr(logins_of_persons, "_READ_AGAIN", 0.0)
+        assert credentials.held() is None
+    logins.refuse(holder.key, "t1")
+    assert credentials.held() is None
+    await logins.save(holder.key, LoginRecord(access_token="t2"))
+    assert credentials.held().headers == (("Authorization", "Bearer t2"),)
+    await logins.forget(str(holder.key))
+    assert credentials.held() is None
+    await pool.aclose()
+
+
+async def test_a_login_without_a_store_is_not_held():
+    auth = parse_auth({"auth_type": "oauth2_login", "client_id": "c", "issuer": ORIGIN, "token_url": f"{ORIGIN}/token"})
+    pool = HttpPool(Guard())
+    credentials = Credentials(auth, frozenset({ORIGIN}), TokenCache(pool), trust=Trust.OPERATOR)
+    assert credentials.held() is None
+    with pytest.raises(ConfigError, match="store of logins"):
+        await credentials.additions()
+    await pool.aclose()
 
 
 async def test_a_preview_requests_no_access_token():

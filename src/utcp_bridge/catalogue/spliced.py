@@ -84,8 +84,8 @@ def spliced(result: Any) -> Any:
         if isinstance(tools, ListedTools) and tools.data is not None:
             return {**result, "tools": orjson.Fragment(tools.data)}
         return result
-    if len(content) == 1 and is_object(content[0]) and type(content[0].get("text")) is str:
-        return result  # most results: one text that is not spliced
+    if _is_one_plain_text(content):
+        return result
     for number, block in enumerate(content[:_LOOKED_AT]):
         text = block.get("text") if is_object(block) else None
         if isinstance(text, SplicedText):
@@ -102,8 +102,17 @@ def _with_parts(result: JsonObject, blocks: list[Any], number: int, text: Splice
     return parts
 
 
+def _is_one_plain_text(content: Any) -> bool:
+    """Return whether the content of a result is one text that is not spliced, as that of most results."""
+    if type(content) is not list or len(content) != 1 or type(content[0]) is not dict:
+        return False
+    return type(content[0].get("text")) is str
+
+
 def spliced_message(message: Any) -> Any:
     """Return a message for orjson: that of `spliced`, if it is the response of a result."""
     result = message.get("result") if is_object(message) else None
+    if type(result) is dict and _is_one_plain_text(result.get("content")):
+        return message
     parts = spliced(result)
     return message if parts is result else {**message, "result": parts}

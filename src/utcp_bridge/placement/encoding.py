@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Any, Final, NoReturn, cast
 from urllib.parse import quote, unquote
@@ -181,17 +181,21 @@ def encode_query(pairs: Iterable[tuple[str, Any]]) -> str:
     room = MAX_URL
     for name, value in pairs:
         key = name if name.isascii() and name.isalnum() else percent_encode(name, argument=name)
-        for item in cast("Iterable[Any]", value) if isinstance(value, _ARRAYS) else (value,):
-            if item is None:
-                continue
-            text = item if isinstance(item, str) else str(item) if type(item) is int else format_scalar(item)
+        kind = type(value)  # most values are a text or a number, and each call passes here
+        for text in (value,) if kind is str else (str(value),) if kind is int else _texts(value):
             room -= len(key) + len(text) + 2
             if room < 0:
                 refuse_long_url(name)
-            if not (text.isascii() and text.isalnum()):
-                text = percent_encode(text, argument=name)
-            encoded.append(f"{key}={text}")
+            is_plain = text.isascii() and text.isalnum()
+            encoded.append(f"{key}={text if is_plain else percent_encode(text, argument=name)}")
     return "&".join(encoded)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the items of an array, or the one value, as text, without nulls."""
+    for item in cast("Iterable[Any]", value) if isinstance(value, _ARRAYS) else (value,):
+        if item is not None:
+            yield item if isinstance(item, str) else str(item) if type(item) is int else format_scalar(item)
 
 
 def header_value(value: Any, *, argument: str) -> str:

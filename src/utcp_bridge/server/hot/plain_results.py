@@ -26,7 +26,12 @@ def in_order(result: JsonObject, stamp: JsonObject | None) -> JsonObject | None:
     structured = result.get("structuredContent")
     if not result.keys() <= _PLAIN or result.get("resultType") != "complete" or not isinstance(is_error, bool):
         return None
-    blocks = _one_text(content) or _blocks(content)
+    # most results are one block of text
+    one: Any = content[0] if type(content) is list and len(content) == 1 else None  # pyright: ignore[reportUnknownVariableType]
+    if type(one) is dict and len(one) == 2 and one.get("type") == "text" and isinstance(one.get("text"), str):
+        blocks: Any = [{"text": one["text"], "type": "text"}]
+    else:
+        blocks = _blocks(content)
     if blocks is None or not (structured is None or isinstance(structured, dict)):
         return None
     ordered: JsonObject = {"content": blocks, "isError": is_error}
@@ -43,14 +48,6 @@ def in_order(result: JsonObject, stamp: JsonObject | None) -> JsonObject | None:
     if stamp is not None and meta is None:
         ordered["_meta"] = {SERVER_INFO_META_KEY: stamp}
     return ordered
-
-
-def _one_text(content: Any) -> list[JsonObject] | None:
-    """Return the content of most results, which is one block of text; None if it is something else."""
-    block = content[0] if is_list(content) and len(content) == 1 else None
-    if is_object(block) and len(block) == 2 and block.get("type") == "text" and isinstance(block.get("text"), str):
-        return [{"text": block["text"], "type": "text"}]
-    return None
 
 
 def _blocks(content: Any) -> list[JsonObject] | None:
