@@ -8,7 +8,6 @@ those of UTCP v1 (and `providers_file_path` of v0.2). A secret setting can also 
 for `bearer_token`, `proxy_file` for `proxy`.
 """
 
-
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field

@@ -1,6 +1,5 @@
 """The settings of who may call: named tokens, OAuth, and the certificate of the listener."""
 
-
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit

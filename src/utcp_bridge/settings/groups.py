@@ -3,7 +3,6 @@
 The groups of who may call are in `access.py`.
 """
 
-
 import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
