@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import pickle
 from collections.abc import Callable
 from dataclasses import field
@@ -48,7 +49,32 @@ def frozen_by(decorate: Decorator) -> list[Any]:
         def __repr__(self) -> str:
             return "shown"
 
-    return [Base, Derived, Shown]
+    @decorate(frozen=True, slots=True)
+    class Made:
+        """One with values that functions make."""
+
+        first: Any
+        number: int = 4
+        names: list[str] = field(default_factory=lambda: ["made"])
+        log: list[Any] = field(default_factory=list, init=False)
+
+        def __post_init__(self) -> None:
+            self.log.append(self.first)
+
+    @decorate(frozen=True, slots=True)
+    class Named:
+        """One whose fields are called by name."""
+
+        value: int = 1
+        other: int = field(default=2, kw_only=True)
+
+    @decorate(frozen=True, slots=True)
+    class Own:
+        """One with a field that has the usual name of an object."""
+
+        self: int = 1
+
+    return [Base, Derived, Shown, Made, Named, Own]
 
 
 def open_by(decorate: Decorator) -> list[Any]:
@@ -97,6 +123,9 @@ GIVEN: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "Alone": [((), {}), ((5,), {})],
     "Shown": [((), {})],
     "Compared": [((), {}), ((2,), {})],
+    "Made": [((1,), {}), ((), {}), ((1, 2, ["x"]), {}), ((1,), {"names": []}), ((1, 2, [], []), {})],
+    "Named": [((), {}), ((3,), {"other": 4}), ((3, 4), {})],
+    "Own": [((), {}), ((2,), {}), ((), {"self": 3})],
 }
 
 
@@ -121,6 +150,7 @@ ACTS: dict[str, Callable[[Any, Any], Any]] = {
     "names of a pattern": lambda kind, one: kind.__match_args__,
     "slots": lambda kind, one: (kind.__slots__, hasattr(one, "__dict__")),
     "options": lambda kind, one: kind.__dataclass_params__,
+    "parameters": lambda kind, one: str(inspect.signature(kind.__init__)),
     "names": lambda kind, one: (kind.__qualname__, kind.__module__, kind.__doc__),
 }
 
@@ -160,6 +190,17 @@ class Kept:
 
     number: int
     names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """One without fields."""
+
+
+def test_a_frozen_object_may_have_no_fields() -> None:
+    assert Empty() == Empty()
+    with pytest.raises(TypeError, match=r"Empty\.__init__\(\) takes 1 positional argument but 2 were given"):
+        Empty(1)  # type: ignore[call-arg]
 
 
 def test_a_frozen_object_can_be_pickled() -> None:

@@ -58,8 +58,11 @@ def variables_of_settings(environ: Mapping[str, str] | None = None) -> dict[str,
 
 def reads_env_file(settings: JsonObject) -> bool:
     """Return what the setting `dotenv` says, before all settings are checked. A wrong value counts as yes."""
+    value = settings.get("dotenv", True)
+    if isinstance(value, bool):
+        return value
     try:
-        return BridgeSettings.model_validate({"dotenv": settings.get("dotenv", True)}).dotenv
+        return BridgeSettings.model_validate({"dotenv": value}).dotenv
     except ValidationError:
         return True
 

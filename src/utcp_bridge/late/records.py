@@ -87,11 +87,20 @@ class _Late:
     def write(self, names: tuple[str, ...]) -> None:
         """Let the standard library write these attributes. It does so for a class of its own, which is dropped."""
         options = self._options if names is _OF_VALUES else {**self._options, "repr": False, "eq": False}
+        has_own_init = names is _OF_INIT and options.get("frozen", False) and not _has_data_bases(self.kind)
+        if has_own_init:
+            options |= {"frozen": False, "init": False}
         decorate: Any = dataclasses.dataclass(**options)
         made: _Kind = decorate(_with_body(self.kind, dict(self._written)))
+        if has_own_init:
+            made.__init__ = _init_of(made) or self._init_of_library()
         for name in names:
             if name in vars(self.kind):
                 type.__setattr__(self.kind, name, vars(made)[name])
+
+    def _init_of_library(self) -> Any:
+        decorate: Any = dataclasses.dataclass(**{**self._options, "repr": False, "eq": False})
+        return vars(decorate(_with_body(self.kind, dict(self._written))))["__init__"]
 
     def _first(self, name: str) -> Callable[..., Any]:
         """Return what is called in place of a method until it is written."""
@@ -126,6 +135,62 @@ class _LateAttribute:
     def __get__(self, one: object, owner: _Kind | None = None) -> Any:
         self._late.write(_OF_INIT if self._name in _OF_INIT else _OF_VALUES)
         return vars(self._late.kind)[self._name]
+
+
+class _Factory:
+    """The default of a parameter whose value a function makes."""
+
+    def __repr__(self) -> str:
+        return "<factory>"
+
+
+_FACTORY: Final = _Factory()
+
+
+def _has_data_bases(kind: _Kind) -> bool:
+    return any("__dataclass_fields__" in vars(base) for base in kind.__mro__[1:])
+
+
+def _init_of(kind: _Kind) -> Any:
+    """Return `__init__` of a frozen class of data; None if only the standard library can write it.
+
+    The standard library writes three methods for each frozen class, of which two are never used here.
+    """
+    known: dict[str, Any] = {"__set": object.__setattr__, "__factory": _FACTORY}
+    parameters, lines = ["self"], list[str]()
+    notes: dict[str, Any] = {}
+    has_default = False
+    for field in dataclasses.fields(kind):
+        name = field.name
+        makes, has_value = field.default_factory is not dataclasses.MISSING, field.default is not dataclasses.MISSING
+        if field.kw_only or name == "self" or (not field.init and has_value):
+            return None
+        value = f"__make_{name}()" if makes else name
+        if makes:
+            known[f"__make_{name}"] = field.default_factory
+        if field.init:
+            if has_default and not (makes or has_value):
+                return None
+            has_default = makes or has_value
+            notes[name] = field.type
+            if makes:
+                parameters.append(f"{name}=__factory")
+                value = f"{value} if {name} is __factory else {name}"
+            elif has_value:
+                known[f"__default_{name}"] = field.default
+                parameters.append(f"{name}=__default_{name}")
+            else:
+                parameters.append(name)
+        elif not makes:
+            continue
+        lines.append(f" __set(self, {name!r}, {value})")
+    if hasattr(kind, "__post_init__"):
+        lines.append(" self.__post_init__()")
+    exec(f"def __init__({', '.join(parameters)}):\n" + "\n".join(lines or [" pass"]), known)  # noqa: S102 - as the standard library
+    init = known["__init__"]
+    init.__qualname__, init.__module__ = f"{kind.__qualname__}.__init__", kind.__module__
+    init.__annotations__ = {**notes, "return": None}
+    return init
 
 
 def _with_body(kind: _Kind, body: dict[str, Any]) -> _Kind:

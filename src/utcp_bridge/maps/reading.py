@@ -12,7 +12,6 @@ Both may also be lists, as MCP has them: of objects with `uri` or `uriTemplate`,
 from __future__ import annotations
 
 import binascii
-import mimetypes
 from base64 import b64decode
 from collections.abc import Collection, Iterator
 from dataclasses import field
@@ -231,8 +230,11 @@ class _MapReader:
         otherwise = raw["tool"] if source == "tool" else _name_of(uri)
         described = {"name": name if isinstance(name, str) and name else otherwise, **self._described(path, raw)}
         self._add_details(path, raw, described)
-        if source == "file" and (guessed := mimetypes.guess_type(raw["file"])[0]) is not None:
-            described.setdefault("mimeType", guessed)
+        if source == "file":
+            import mimetypes  # most manuals map nothing
+
+            if (guessed := mimetypes.guess_type(raw["file"])[0]) is not None:
+                described.setdefault("mimeType", guessed)
         into[uri] = MappedResource(
             uri=uri,
             described={("uri" if pattern is None else "uriTemplate"): uri, **described},

@@ -7,7 +7,6 @@ the tool declares as bytes: `contentEncoding`, `contentMediaType`, or the format
 from __future__ import annotations
 
 import base64
-import mimetypes
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -171,6 +170,8 @@ class _Filling:
         content = _encoded(data, expected)
         if not any(_takes_name(facet.schema) for facet in facets):
             return content
+        import mimetypes  # most calls need none
+
         media_type = mimetypes.guess_type(name)[0]
         return {"content": content, "filename": name} | ({"media_type": media_type} if media_type else {})
 

@@ -13,7 +13,6 @@ manual once a second and reads it again after a change.
 from __future__ import annotations
 
 import codecs
-import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +114,8 @@ class FileTransport(Transport[FileTemplate]):
 
     async def call(self, target: Target[FileTemplate], call: Call, emit: Emit) -> Result:
         """Return the file's text, as in UTCP; bytes that are not text by their name or content as Binary."""
+        import mimetypes  # most start without it
+
         del emit
         limit = call.tool.limits.get("max_reply_bytes", self.services.settings.max_reply_bytes)
         path, data = await self._read(_scoped(target), limit)
