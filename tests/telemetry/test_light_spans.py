@@ -32,9 +32,11 @@ class Kept(SpanExporter):
 
     def __init__(self) -> None:
         self.spans: list[Any] = []
+        self.sizes: list[int] = []
 
     def export(self, spans: Any) -> SpanExportResult:
         self.spans.extend(spans)
+        self.sizes.append(len(spans))
         return SpanExportResult.SUCCESS
 
 
@@ -150,6 +152,33 @@ def test_a_variable_about_spans_leaves_them_to_the_sdk(variable: str) -> None:
         lights, shape = shape_of(provider)
         assert (lights.begin(shape, "x", None) is not None) is is_light
         provider.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("environment", "most"),
+    [({}, 1_024), ({"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "100"}, 100), ({"OTEL_BSP_MAX_QUEUE_SIZE": "600"}, 512)],
+)
+def test_each_span_is_sent_once_in_batches_of_the_size_that_is_given(
+    environment: dict[str, str], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    provider, exporter = kept(environment)
+    _, shape = shape_of(provider)
+    lights = Deciding(provider).lights
+    sent = []
+    for number in range(3_000):
+        span = lights.begin(shape, str(number), None)
+        span.end()
+        span.end()
+        sent.append(span)
+        if number % 500 == 499:  # a queue that is full drops spans, as the SDK does
+            provider.force_flush()
+    provider.shutdown()
+    lights.begin(shape, "late", None).end()
+    assert exporter.spans == sent
+    assert max(exporter.sizes) <= most
+    assert len({span.ident for span in sent}) == len({span.trace for span in sent}) == len(sent)
 
 
 def test_a_processor_that_a_program_adds_sees_each_span() -> None:

@@ -72,7 +72,8 @@ class _Ids:
 
     def __init__(self, real: Any) -> None:
         self._real = real
-        self._is_plain = type(real) is RandomIdGenerator
+        self.is_plain: Final = type(real) is RandomIdGenerator
+        """Whether ids are random numbers, and nothing else."""
         self._flags = f"{_RANDOM:02x}" if real.is_trace_id_random() else "00"
         self._chosen: int | None = None
         self.generate_span_id: Final = real.generate_span_id
@@ -80,13 +81,18 @@ class _Ids:
 
     def generate_trace_id(self) -> int:
         """Return the id of the trace that begins."""
-        chosen, self._chosen = self._chosen, None
+        chosen = self.take_chosen()
         found: int = self._real.generate_trace_id() if chosen is None else chosen
         return found
 
+    def take_chosen(self) -> int | None:
+        """Return the id by which it was decided to note the next trace, if one was chosen."""
+        chosen, self._chosen = self._chosen, None
+        return chosen
+
     def unsampled(self, bound: int) -> Unsampled | None:
         """Return a new trace, whose id is not below the bound in its lower half; None if the next one has to be."""
-        if not self._is_plain:
+        if not self.is_plain:
             ident, span = self._real.generate_trace_id(), self._real.generate_span_id()
             data = ident.to_bytes(16, "big") + span.to_bytes(8, "big")
         else:

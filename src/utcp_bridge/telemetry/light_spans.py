@@ -11,7 +11,8 @@ attributes, events or links. In any other case the SDK makes the spans.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from random import getrandbits
 from time import time_ns
 from types import MappingProxyType, SimpleNamespace
@@ -31,6 +32,10 @@ __all__ = ["LightProvider", "LightSpan", "Lights", "Scope", "SpanShape"]
 
 _MAX_ATTRIBUTES: Final = 128
 """As in the SDK."""
+_BATCH: Final = 1_024
+"""Spans of one request to the collector: a request costs as much as hundreds of spans. The SDK sends half of them."""
+_QUEUE: Final = 4 * _BATCH
+_SIZES: Final = ("OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE")
 _MAX_REQUESTS: Final = 256
 _REQUESTS: Final[dict[tuple[str, str], tuple[bytes, Mapping[str, Any]]]] = {}
 """What spans say of requests, by method and origin."""
@@ -43,9 +48,11 @@ class LightProvider(TracerProvider):
 
     def __init__(self, environment: Mapping[str, str], exporter: Any, **options: Any) -> None:
         super().__init__(**options)
-        batches = BatchSpanProcessor(exporter)
+        is_given = any(environment.get(name, "").strip() for name in _SIZES)
+        sizes: dict[str, Any] = {} if is_given else {"max_queue_size": _QUEUE, "max_export_batch_size": _BATCH}
+        batches = BatchSpanProcessor(exporter, **sizes)
         super().add_span_processor(batches)
-        self.take: Final = batches.on_end
+        self.take: Final = _taking(batches)
         self.has_light_spans = not any(_is_about_spans(name) for name, value in environment.items() if value.strip())
         """Whether light spans may take the place of the SDK's."""
 
@@ -61,6 +68,28 @@ class LightProvider(TracerProvider):
     def add_own_processor(self, processor: SpanProcessor) -> None:
         """Add a processor that has nothing to do for light spans."""
         super().add_span_processor(processor)
+
+
+def _taking(batches: BatchSpanProcessor) -> Callable[[Any], object]:
+    """Return what adds a light span to the queue of the batches.
+
+    The processor looks at its process, its state and the span each time. A batch that has room for more, and wakes
+    nobody, needs none of it. What it looks at is not in OpenTelemetry's documentation, so without it `on_end` is asked.
+    """
+    batch: Any = getattr(batches, "_batch_processor", None)
+    queue, most = getattr(batch, "_queue", None), getattr(batch, "_max_export_batch_size", None)
+    take: Final = batches.on_end
+    if type(queue) is not deque or type(most) is not int or type(getattr(batch, "_shutdown", None)) is not bool:
+        return take
+    add, room = queue.appendleft, most - 1
+
+    def add_or_take(span: Any) -> None:
+        if len(queue) < room and not batch._shutdown:  # noqa: SLF001 - see above
+            add(span)
+        else:
+            take(span)
+
+    return add_or_take
 
 
 def _is_about_spans(variable: str) -> bool:
@@ -125,12 +154,17 @@ class LightSpan(Span):
     events: list[Event] | None = None
     links: list[Link] | None = None
 
-    def __init__(
-        self, shape: SpanShape, varying: str, trace: str, parent: str, flags: str, *, is_parent_remote: bool
-    ) -> None:
-        self.shape, self.varying, self.trace, self.parent, self.flags = shape, varying, trace, parent, flags
-        self.is_parent_remote = is_parent_remote
-        self.ident = f"{getrandbits(64) or 1:016x}"
+    is_parent_remote = False
+    is_plain = True
+    """Whether the span has no more than its shape, and attributes."""
+
+    def __init__(self, shape: SpanShape, varying: str, trace: str, parent: str, flags: str, ident: str) -> None:
+        self.shape = shape
+        self.varying = varying
+        self.trace = trace
+        self.parent = parent
+        self.flags = flags
+        self.ident = ident
         self.start_time = time_ns()
 
     @property
@@ -142,16 +176,11 @@ class LightSpan(Span):
         """Return the ids, which few ask for."""
         return place_of(self.traceparent, is_remote=False)
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether the span has no more than its shape, and attributes."""
-        return self._name is None and self.events is None and self.links is None
-
     def end(self, end_time: int | None = None) -> None:
         """End the span: it is sent with others."""
         if self.end_time is None:
             self.end_time = time_ns() if end_time is None else end_time
-            self.shape.scope.take(self)  # type: ignore[arg-type]  # the exporter reads both kinds
+            self.shape.scope.take(self)
 
     def is_recording(self) -> bool:
         """Return whether the span is running."""
@@ -190,17 +219,19 @@ class LightSpan(Span):
         if self.end_time is None:
             kept: Any = BoundedAttributes(_MAX_ATTRIBUTES, attributes)
             self.events = [*(self.events or ()), Event(name, kept, timestamp)]
+            self.is_plain = False
 
     def add_link(self, context: SpanContext, attributes: Any = None) -> None:
         """Note a link to another span."""
         if self.end_time is None and (context.is_valid or attributes or context.trace_state):
             kept: Any = BoundedAttributes(_MAX_ATTRIBUTES, attributes)
             self.links = [*(self.links or ()), Link(context, kept)]
+            self.is_plain = False
 
     def update_name(self, name: str) -> None:
         """Give the span another name."""
         if self.end_time is None:
-            self._name = name
+            self._name, self.is_plain = name, False
 
     def record_exception(
         self, exception: BaseException, attributes: Any = None, timestamp: int | None = None, escaped: bool = False
@@ -240,6 +271,7 @@ class Lights:
     def __init__(self, provider: LightProvider, ids: Any) -> None:
         self._provider = provider
         self._new_trace = ids.generate_trace_id
+        self._has_plain_ids, self._chosen = ids.is_plain, ids.take_chosen
         self._root_flags = "03" if ids.is_trace_id_random() else "01"
 
     def scope(self, name: str) -> Scope:
@@ -266,15 +298,30 @@ class Lights:
         if not self._provider.has_light_spans:
             return None
         if type(above) is LightSpan:
-            return LightSpan(shape, varying, above.trace, above.ident, above.flags, is_parent_remote=False)
+            return LightSpan(shape, varying, above.trace, above.ident, above.flags, _new_ident())
         if type(above) is TracePlace:
             text = above.traceparent
-            return LightSpan(shape, varying, text[3:35], text[36:52], text[53:], is_parent_remote=above.is_remote)
+            found = LightSpan(shape, varying, text[3:35], text[36:52], text[53:], _new_ident())
+            found.is_parent_remote = above.is_remote
+            return found
         ids = None if above is None else above.get_span_context()
         if ids is None or not ids.is_valid:
-            trace = f"{self._new_trace():032x}"
-            return LightSpan(shape, varying, trace, "", self._root_flags, is_parent_remote=False)
+            return self._root(shape, varying)
         if ids.trace_state or not ids.trace_flags.sampled:
             return None
         trace, parent, flags = f"{ids.trace_id:032x}", f"{ids.span_id:016x}", f"{ids.trace_flags & 3:02x}"
-        return LightSpan(shape, varying, trace, parent, flags, is_parent_remote=ids.is_remote)
+        found = LightSpan(shape, varying, trace, parent, flags, _new_ident())
+        found.is_parent_remote = ids.is_remote
+        return found
+
+    def _root(self, shape: SpanShape, varying: str) -> LightSpan:
+        """Begin a new trace. Both ids are of one look at the random numbers, as those of the SDK's generator."""
+        chosen = self._new_trace() if not self._has_plain_ids else self._chosen()
+        if chosen is not None:
+            return LightSpan(shape, varying, f"{chosen:032x}", "", self._root_flags, _new_ident())
+        text = getrandbits(192).to_bytes(24, "big").hex()
+        return LightSpan(shape, varying, text[:32], "", self._root_flags, text[32:])
+
+
+def _new_ident() -> str:
+    return getrandbits(64).to_bytes(8, "big").hex()

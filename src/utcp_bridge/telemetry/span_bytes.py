@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from utcp_bridge.telemetry.light_spans import LightSpan
-from utcp_bridge.telemetry.otlp import attribute_bytes, part
+from utcp_bridge.telemetry.otlp import attribute_bytes, number_bytes, part
 
 __all__ = ["SpanExporter", "encoded"]
 
@@ -33,6 +33,11 @@ _HAS_REMOTE, _IS_REMOTE = 0x100, 0x200
 _LOCAL_FLAGS: Final = _FLAGS.pack(*_FLAGS_TAG, _HAS_REMOTE)
 _REMOTE_FLAGS: Final = _FLAGS.pack(*_FLAGS_TAG, _HAS_REMOTE | _IS_REMOTE)
 _PLAIN_STATUS: Final = bytes((_STATUS << 3 | 2, 0))
+_LOCAL_END: Final = _PLAIN_STATUS + _LOCAL_FLAGS
+_REMOTE_END: Final = _PLAIN_STATUS + _REMOTE_FLAGS
+_WHOLE: Final = b"%b%b%b%b\x4a%c%b\x12%c\x0a%c%b%b%b%b"
+"""A light span: ids, head, times, attributes, the one that varies, and what is behind it."""
+_bytes: Final = bytes.fromhex
 _SHORT: Final = 120
 """Bytes of an attribute whose lengths take one byte each."""
 _CODE: Final = b"\x18"
@@ -68,8 +73,13 @@ def _group(spans: list[ReadableSpan | LightSpan]) -> bytes:
     scope.ClearField("spans")
     head = scope.SerializeToString()
     around.ClearField("scope_spans")
-    inner = head + b"".join([part(2, _light(span) if isinstance(span, LightSpan) else _span(span)) for span in spans])
+    written = [_light(span) if type(span) is LightSpan else _any(span) for span in spans]
+    inner = head + b"".join([b"\x12%b%b" % (number_bytes(len(one)), one) for one in written])
     return part(1, around.SerializeToString() + part(2, inner))
+
+
+def _any(span: ReadableSpan | LightSpan) -> bytes:
+    return _light(span) if isinstance(span, LightSpan) else _span(span)
 
 
 def _light(span: LightSpan) -> bytes:
@@ -80,30 +90,26 @@ def _light(span: LightSpan) -> bytes:
     if more is not None and not (span.shape.keys.isdisjoint(more) and asked.keys().isdisjoint(more)):
         return _span(span.readable())
     head, before, after = written
+    end = _REMOTE_END if span.is_parent_remote else _LOCAL_END
     try:
         varying = span.varying.encode()
-        added = b"" if more is None else b"".join([attribute_bytes(name, value) for name, value in more.items()])
+        if more is not None:
+            request += b"".join([attribute_bytes(name, value) for name, value in more.items()])
     except (UnicodeEncodeError, TypeError):
         return _span(span.readable())
-    name, size = span.shape.key_bytes, len(varying)
+    if status is not None:
+        end = part(_STATUS, _CODE + bytes((status.status_code.value,))) + end[len(_PLAIN_STATUS) :]
+    name, size, parent = span.shape.key_bytes, len(varying), span.parent
+    ids = b"\x0a\x10%b\x12\x08%b" % (_bytes(span.trace), _bytes(span.ident))
+    if parent:
+        ids += b'"\x08%b' % _bytes(parent)
+    times = _SPAN_TIMES.pack(_START_TAG, span.start_time, _END_TAG, span.end_time)
     if len(name) + size < _SHORT:
         # an attribute with its key, and its value with the text in it
-        varied = b"\x4a%c%b\x12%c\x0a%c%b" % (len(name) + size + 4, name, size + 2, size, varying)
-    else:
-        varied = part(_ATTRIBUTE, name + part(2, part(1, varying)))
-    parent = span.parent
-    return b"".join((
-        bytes.fromhex(f"0a10{span.trace}1208{span.ident}{parent and '2208'}{parent}"),
-        head,
-        _SPAN_TIMES.pack(_START_TAG, span.start_time, _END_TAG, span.end_time),
-        before,
-        varied,
-        after,
-        request,
-        added,
-        _PLAIN_STATUS if status is None else part(_STATUS, _CODE + bytes((status.status_code.value,))),
-        _REMOTE_FLAGS if span.is_parent_remote else _LOCAL_FLAGS,
-    ))  # fmt: skip
+        sizes = len(name) + size + 4, name, size + 2, size
+        return _WHOLE % (ids, head, times, before, *sizes, varying, after, request, end)
+    varied = part(_ATTRIBUTE, name + part(2, part(1, varying)))
+    return b"".join((ids, head, times, before, varied, after, request, end))
 
 
 def _span(span: ReadableSpan) -> bytes:

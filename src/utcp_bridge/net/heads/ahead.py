@@ -5,7 +5,8 @@ tool differ. So a head whose request was taken is kept with its connection, with
 with the same bytes around them passes neither the parser nor the records of uvicorn. Its reply is one write.
 
 The same bytes with the same values are found by one look. Their requests share one list of headers, which nobody
-changes in place.
+changes in place. So is a head that differs from the last one in the place of a trace alone: its list of headers is a
+copy with that value.
 
 Only the reading of a head is kept, and nothing that was decided by it: who calls, and whether the front may take the
 request, is asked for each request anew (`may_take`). Everything else, also a request that is not whole in one piece of
@@ -19,7 +20,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
 __all__ = [
     "Ahead",
@@ -42,6 +43,9 @@ _MAX_REPEATED: Final = 4
 _LENGTH: Final = b"content-length"
 _VARYING: Final = re.compile(rb"\r\n(?i:(content-length|mcp-name|traceparent)): ?([\x21-\x7e]{1,200})(?=\r\n)")
 _TRACE: Final = b"traceparent"
+_TRACE_VALUE: Final = re.compile(rb"[0-9a-f-]{55}")
+"""The length of `traceparent` in the form of today. What it says is looked at later."""
+_TRACE_LINE: Final = re.compile(rb"\r\n(?i:traceparent): ?([0-9a-f-]{55})(?=\r\n)")
 _NAMES: Final = (_LENGTH, b"mcp-name", _TRACE)
 _MAX_DIGITS: Final = 5
 _END: Final = b"\r\n\r\n"
@@ -103,15 +107,32 @@ class _KnownRequest:
         return all(name != _TRACE for name, _ in self.varying)
 
 
+class _Traced(NamedTuple):
+    """A head with a trace, as bytes around the value of the trace. `size` is that of the whole request."""
+
+    before: bytes
+    after: bytes
+    begin: int
+    end: int
+    body: int
+    size: int
+    known: _KnownRequest
+    scope: dict[str, Any]
+    place: int
+    """Of the trace in the list of headers."""
+
+
 class KnownHeads:
     """The heads of one connection whose requests were taken."""
 
-    __slots__ = ("_known", "_repeated")
+    __slots__ = ("_known", "_repeated", "_traced")
 
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, ...], _KnownRequest] = {}
         self._repeated: dict[bytes, tuple[_KnownRequest, dict[str, Any], int]] = {}
         """Whole heads: what is known of them, their scope, and the size of a request with such a head."""
+        self._traced: _Traced | None = None
+        """The last head with a trace."""
 
     def __bool__(self) -> bool:
         return bool(self._known)
@@ -120,6 +141,7 @@ class KnownHeads:
         """Forget all: the connection has ended."""
         self._known.clear()
         self._repeated.clear()
+        self._traced = None
 
     def learn(self, data: bytes, cycle: Any, ahead: Any = None) -> None:
         """Keep the head of a request that was taken, if `data` is the whole request. Its response has not begun.
@@ -146,6 +168,13 @@ class KnownHeads:
 
     def find(self, data: bytes) -> tuple[_KnownRequest, dict[str, Any], bytes] | None:
         """Return what is known of a request, its scope and its body; None if the head is not known."""
+        if (last := self._traced) is not None and len(data) == last.size and data.startswith(last.before):
+            trace = data[last.begin : last.end]
+            if data.startswith(last.after, last.end) and _TRACE_VALUE.fullmatch(trace):
+                headers = last.scope["headers"].copy()
+                headers[last.place] = _TRACE, trace
+                scope = {**last.scope, "headers": headers, "state": last.known.scope["state"].copy()}
+                return last.known, scope, data[last.body :]
         end = data.find(_END)
         head = data[:end]
         if (repeated := self._repeated.get(head)) is not None:
@@ -169,7 +198,19 @@ class KnownHeads:
             if len(self._repeated) >= _MAX_REPEATED:
                 self._repeated.clear()
             self._repeated[head] = known, scope.copy(), len(data)
+        else:
+            self._traced = _traced(data, end, known, scope)
         return known, scope, data[end + 4 :]
+
+
+def _traced(data: bytes, end: int, known: _KnownRequest, scope: dict[str, Any]) -> _Traced | None:
+    """Return a head around the value of its trace; None if that has another form, or comes twice."""
+    found = _TRACE_LINE.search(data, 0, end + 2)
+    if found is None:
+        return None
+    place = next(place for name, place in known.varying if name == _TRACE)
+    begin, stop, body = found.start(1), found.end(1), end + len(_END)
+    return _Traced(data[:begin], data[stop:body], begin, stop, body, len(data), known, scope.copy(), place)
 
 
 def cycle_of(known: _KnownRequest, scope: dict[str, Any], default_headers: Any) -> Any:
