@@ -35,6 +35,20 @@ async def test_the_page_shows_manuals_and_tools_and_writes_foreign_text_as_text(
     await serving(work, text_manual("weather", WEATHER))
 
 
+async def test_a_name_cannot_turn_the_direction_of_the_text_or_have_invisible_letters(serving):
+    odd = {**WEATHER, "name": "rtl_\u202egnp\u200b", "description": "From \u2066left\u2069"}
+
+    async def work(served):
+        page = await served.ask("/?tool=weather.rtl_%E2%80%AEgnp%E2%80%8B")
+        assert page.text.count("weather.rtl_gnp<") == 2
+        assert "From left" in page.text
+        # What is sent names the tool as it is.
+        tried = {"tool": "weather.rtl_\u202egnp\u200b", "what": "call", "fields": {"city": "Paris"}}
+        assert "onerror=alert(2)" in (await served.act("/console/try", tried)).text
+
+    await serving(work, text_manual("weather", odd))
+
+
 async def test_every_reply_forbids_scripts_of_others_frames_and_stores(serving):
     async def work(served):
         replies = [
@@ -114,6 +128,8 @@ async def test_a_bridge_with_a_token_shows_nothing_until_it_is_given(serving):
         left = await served._http.request("DELETE", "/console/session", headers={"x-utcp-console": "1"})
         assert left.status_code == 204
         assert (await served.ask("/admin/api/status")).status_code == 401
+        behind = await served.act("/console/session", {"secret": TOKEN}, origin=served.url.replace("http:", "https:"))
+        assert ("; Secure" in cookie, "; Secure" in behind.headers["set-cookie"]) == (False, True)
 
     await serving(work, text_manual("weather", WEATHER), bearer_token=TOKEN)
 

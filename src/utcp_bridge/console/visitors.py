@@ -255,6 +255,11 @@ def _cookie(scope: Mapping[str, Any]) -> str:
     return ""
 
 
+def _has_https_outside(scope: Mapping[str, Any]) -> bool:
+    """Return whether the browser opened an address with https, which a proxy before the bridge serves."""
+    return any(name == b"origin" and value.startswith(b"https://") for name, value in scope["headers"])
+
+
 def _attributes(scope: Mapping[str, Any]) -> str:
-    secure = "; Secure" if scope.get("scheme") == "https" else ""
+    secure = "; Secure" if scope.get("scheme") == "https" or _has_https_outside(scope) else ""
     return f"Path=/; HttpOnly; SameSite=Strict{secure}"
