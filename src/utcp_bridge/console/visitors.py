@@ -23,7 +23,7 @@ from utcp_bridge.access.admissions import Admission, note_admission
 from utcp_bridge.access.challenges import Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.access.principals import ANYONE, Principal
-from utcp_bridge.net.listening import host_and_port, is_loopback
+from utcp_bridge.net.listening import base_url, host_and_port, is_loopback
 from utcp_bridge.stores.port import StoreAway
 from utcp_bridge.tasks import loop_time
 
@@ -255,11 +255,6 @@ def _cookie(scope: Mapping[str, Any]) -> str:
     return ""
 
 
-def _has_https_outside(scope: Mapping[str, Any]) -> bool:
-    """Return whether the browser opened an address with https, which a proxy before the bridge serves."""
-    return any(name == b"origin" and value.startswith(b"https://") for name, value in scope["headers"])
-
-
 def _attributes(scope: Mapping[str, Any]) -> str:
-    secure = "; Secure" if scope.get("scheme") == "https" or _has_https_outside(scope) else ""
+    secure = "; Secure" if base_url(scope).startswith("https:") else ""
     return f"Path=/; HttpOnly; SameSite=Strict{secure}"
