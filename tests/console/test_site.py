@@ -35,6 +35,20 @@ async def test_the_page_shows_manuals_and_tools_and_writes_foreign_text_as_text(
     await serving(work, text_manual("weather", WEATHER))
 
 
+async def test_a_name_cannot_turn_the_direction_of_the_text_or_have_invisible_letters(serving):
+    odd = {**WEATHER, "name": "rtl_\u202egnp\u200b", "description": "From \u2066left\u2069"}
+
+    async def work(served):
+        page = await served.ask("/?tool=weather.rtl_%E2%80%AEgnp%E2%80%8B")
+        assert page.text.count("weather.rtl_gnp<") == 2
+        assert "From left" in page.text
+        # What is sent names the tool as it is.
+        tried = {"tool": "weather.rtl_\u202egnp\u200b", "what": "call", "fields": {"city": "Paris"}}
+        assert "onerror=alert(2)" in (await served.act("/console/try", tried)).text
+
+    await serving(work, text_manual("weather", odd))
+
+
 async def test_every_reply_forbids_scripts_of_others_frames_and_stores(serving):
     async def work(served):
         replies = [
@@ -116,6 +130,29 @@ async def test_a_bridge_with_a_token_shows_nothing_until_it_is_given(serving):
         assert (await served.ask("/admin/api/status")).status_code == 401
 
     await serving(work, text_manual("weather", WEATHER), bearer_token=TOKEN)
+
+
+async def test_behind_a_proxy_with_https_the_page_names_that_address_and_its_cookie_is_for_https(serving):
+    async def work(served):
+        outside = {"x_forwarded_proto": "https", "x_forwarded_for": "192.0.2.7"}
+        for headers, scheme in ((outside, "https"), ({}, "http")):
+            entered = await served.act("/console/session", {"secret": TOKEN}, **headers)
+            assert (entered.status_code, "; Secure" in entered.headers["set-cookie"]) == (204, scheme == "https")
+            shown = await served.ask("/console/parts/hosts", authorization=f"Bearer {TOKEN}", **headers)
+            assert f"{scheme}://127.0.0.1" in shown.text
+
+    await serving(work, text_manual("weather", WEATHER), bearer_token=TOKEN, console="on")
+
+
+async def test_a_tool_that_is_gone_is_named_with_what_to_do(serving):
+    async def work(served):
+        page = await served.ask("/?tool=weather.%3Cb%3Egone")
+        assert "There is no tool weather.&lt;b&gt;gone." in page.text
+        tried = await served.act("/console/try", {"tool": "weather.gone", "what": "call", "fields": {}})
+        assert (tried.status_code, "Not called" in tried.text) == (200, True)
+        assert "Search the tools again." in tried.text
+
+    await serving(work, text_manual("weather", WEATHER))
 
 
 async def test_a_console_that_is_off_leaves_the_start_page(serving):

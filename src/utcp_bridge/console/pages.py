@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from utcp_bridge.foreign import visible
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.telemetry.recent import slices
 
@@ -61,6 +62,7 @@ def _environment() -> Environment:
     )
     filters: dict[str, Callable[..., Any]] = made.filters
     filters["tone"] = _tone
+    filters["visible"] = visible  # invisible characters and those that turn the direction could forge a name
     filters["ticks"] = _with_code
     filters["pretty"] = _pretty
     filters["clock"] = _clock

@@ -26,6 +26,7 @@ from utcp_bridge.console.visitors import Visitor, Visitors, foreign_request, is_
 from utcp_bridge.console.whole import OthersPort, Whole
 from utcp_bridge.errors import InvalidArguments, PolicyError, UnknownTool, UtcpError
 from utcp_bridge.model import JsonObject, Requester, is_object
+from utcp_bridge.net.listening import base_url
 from utcp_bridge.telemetry.recent import MAX_CALLS
 
 __all__ = ["ConsoleSite", "takes"]
@@ -62,6 +63,7 @@ _NO_ENTRY: Final = {
     "`utcp-bridge token add NAME --scope console` makes. After ten wrong ones, wait a minute.",
 }
 """Why a visitor may not enter, by what was asked for."""
+_TOOL_GONE: Final = "Its manual may have changed. Search the tools again."
 
 
 def takes(scope: Scope) -> bool:
@@ -151,7 +153,7 @@ class ConsoleSite:
         return _json(await answer(asked))
 
     def _address(self, request: Request) -> str:
-        return f"{request.url.scheme}://{request.headers.get('host', '')}{self._admin.client.settings.path}"
+        return f"{base_url(request.scope)}{self._admin.client.settings.path}"
 
     def _problem(self, error: UtcpError) -> Response:
         text = self._admin.problem(error)
@@ -207,7 +209,7 @@ class ConsoleSite:
         with suppress(UnknownTool):
             tool = self._tool(name) if name else None
         return {"status": self._admin.status(), "signed_in": self.visitors.secret is not None, "opened": tool,
-                "who": visitor.principal.name}  # fmt: skip
+                "unknown": clean(name, 200) if tool is None else "", "who": visitor.principal.name}  # fmt: skip
 
     async def _part(self, part: str, request: Request) -> JsonObject:
         """Return the values of one part."""
@@ -254,10 +256,9 @@ class ConsoleSite:
         try:
             arguments = self._arguments(name, asked.body)
             values = await self._tried(name, arguments, asked)
-        except UnknownTool:
-            raise
         except UtcpError as error:
-            values = {"problem": {"message": clean(error.message), "remedy": clean(error.remedy or "")}}
+            remedy = error.remedy or (_TOOL_GONE if isinstance(error, UnknownTool) else "")
+            values = {"problem": {"message": clean(error.message), "remedy": clean(remedy)}}
         empty: JsonObject = {"problem": None, "explained": None, "result": None, "seconds": 0.0}
         return _html("tried.html", {**empty, **values})
 

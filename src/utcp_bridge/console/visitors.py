@@ -23,7 +23,7 @@ from utcp_bridge.access.admissions import Admission, note_admission
 from utcp_bridge.access.challenges import Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.access.principals import ANYONE, Principal
-from utcp_bridge.net.listening import host_and_port, is_loopback
+from utcp_bridge.net.listening import base_url, host_and_port, is_loopback
 from utcp_bridge.stores.port import StoreAway
 from utcp_bridge.tasks import loop_time
 
@@ -256,5 +256,5 @@ def _cookie(scope: Mapping[str, Any]) -> str:
 
 
 def _attributes(scope: Mapping[str, Any]) -> str:
-    secure = "; Secure" if scope.get("scheme") == "https" else ""
+    secure = "; Secure" if base_url(scope).startswith("https:") else ""
     return f"Path=/; HttpOnly; SameSite=Strict{secure}"

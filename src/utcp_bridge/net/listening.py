@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -22,6 +22,7 @@ __all__ = [
     "ConnectionLimits",
     "Passing",
     "accept_last",
+    "base_url",
     "bind",
     "close_all",
     "counted_address",
@@ -225,6 +226,14 @@ def _socket(family: int, address: _Address, *, shared: bool) -> socket.socket:
         one.close()
         raise
     return one
+
+
+def base_url(scope: Mapping[str, Any]) -> str:
+    """Return scheme and host of the address that the client of a request opened: https also if a proxy serves that."""
+    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+    host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1")
+    is_https = any(name == b"x-forwarded-proto" and value.strip().lower() == b"https" for name, value in headers)
+    return f"{'https' if is_https else scope.get('scheme', 'http')}://{host}"
 
 
 def accept_last(

@@ -38,7 +38,7 @@ from utcp_bridge.console.admin import LockPort
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, Requester, is_object
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.heads.ahead import Ahead
-from utcp_bridge.net.listening import ConnectionLimits, for_url, listen
+from utcp_bridge.net.listening import ConnectionLimits, base_url, for_url, listen
 from utcp_bridge.net.tls import ListenerTls
 from utcp_bridge.pipeline.audit import Refusals
 from utcp_bridge.server.app import BridgeServer
@@ -671,10 +671,9 @@ def _is_visit(scope: Scope, path: str) -> bool:
 
 
 async def _welcome(scope: Scope, send: Send, path: str, more: str = "") -> None:
-    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
     text = (
         f"This is utcp-bridge {__version__}, a server for MCP clients. It is running.\n\n"
-        f"Give an MCP client (a host such as an IDE or an agent) this address:\n{scope.get('scheme', 'http')}://{host}{path}\n"
+        f"Give an MCP client (a host such as an IDE or an agent) this address:\n{base_url(scope)}{path}\n"
     )
     data = f"{text}{more}".encode()
     headers = [

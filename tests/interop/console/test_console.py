@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -72,8 +72,11 @@ class Page:
 
 
 @contextmanager
-def browsed(address: str) -> Iterator[Page]:
-    """Open an address in a browser. At the end, it has shown no dialog, and the browser has refused nothing of it."""
+def browsed(address: str, *, expected: Sequence[str] = ("401",)) -> Iterator[Page]:
+    """Open an address in a browser. At the end, it has shown no dialog, and the browser has refused nothing of it.
+
+    `expected` are words of what the browser may complain about: 401 is the page of the sign-in.
+    """
     environment = {**CHROMIUM.environment, "NODE_PATH": BROWSER.environment["NODE_PATH"]}
     program = [BROWSER.command, PROGRAM, CHROMIUM.command]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -82,7 +85,7 @@ def browsed(address: str) -> Iterator[Page]:
         page("goto", address)
         yield page
         assert page("dialogs") == []
-        complaints = [one for one in page("complaints") if "401" not in one]  # the page of the sign-in
+        complaints = [one for one in page("complaints") if not any(word in one for word in expected)]
         assert complaints == []
 
 
@@ -124,6 +127,30 @@ def test_an_operator_reads_the_cause_repairs_a_manual_retries_and_tries_its_tool
         page("see", "#result-title", "ok")
         page("see", "[data-result] pre", "rain")
         page("see", "#request-title", "Request")
+
+
+def test_a_double_click_calls_once_and_a_page_whose_bridge_is_away_says_so_until_it_is_back(tmp_path: Path) -> None:
+    configure(tmp_path, drain_seconds=0)
+    port = free_port()
+    command = [sys.executable, "-m", "utcp_bridge", "serve", "utcp.json", "--http", "--port", str(port)]
+    with ExitStack() as running:
+        running.enter_context(serving(command, port=port, folder=tmp_path))
+        with browsed(f"http://127.0.0.1:{port}/?tool=weather.get", expected=("401", "ERR_")) as page:
+            page("see", "#state", "ready")
+            page("type", '[data-field="city"]', "Paris")
+            page("twice", "form[data-try]")
+            page("see", "[data-result]", "sunny")
+            page("see", "figcaption", "Calls 1 in")
+            running.close()
+            page("see", "#state", "no answer")
+            page("see", "#said", "This page goes on when it is back.")
+            page("click", "form[data-try] .primary")
+            page("see", "#said", "The bridge does not answer.")
+            running.enter_context(serving(command, port=port, folder=tmp_path))
+            page("see", "#said", "The bridge is back.")
+            page("see", "#state", "ready")
+            page("click", "form[data-try] .primary")
+            page("see", "figcaption", "Calls 1 in")
 
 
 def test_hostile_texts_are_text(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_the_configuration_of_compose_serves_a_guarded_call_and_its_metrics(slim
         given = {"Authorization": f"Bearer {TOKEN}-bearer-token"}
         assert container.fetch("/utcp/tools/first_door", {}, **given) == "Mind the step."
         assert container.fetch("/admin/api/manuals", **given)["manuals"][0]["name"] == "first"
-        assert "Sign in" in container.fetch("/", Accept="text/html")
+        assert ">Manuals</h2>" in container.fetch("/", Accept="text/html", **given)
         with pytest.raises(AssertionError, match="401"):
             container.fetch("/utcp/tools/first_door", {})
         metrics = {"Authorization": f"Bearer {TOKEN}-metrics-token", "Host": "bridge:8000"}

@@ -19,6 +19,8 @@ const steps = {
       (where, what) => [...document.querySelectorAll(where)].some((one) => one.textContent.includes(what)),
       TIMEOUT, selector, text,
     )),
+  // submit a form twice at the same moment, as a double click does
+  twice: async (page, selector) => page.$eval(selector, (form) => { form.requestSubmit(); form.requestSubmit(); }),
   text: async (page, selector) => page.$eval(selector, (one) => one.textContent),
   focused: async (page) => page.evaluate(() => document.activeElement.outerHTML.slice(0, 200)),
   // the width of the line around the element that has the focus, in pixels

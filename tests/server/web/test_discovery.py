@@ -107,6 +107,16 @@ async def test_the_card_follows_the_path_of_the_endpoint_and_hides_no_other_path
     await with_server(work, path="/tools/mcp/")
 
 
+async def test_behind_a_proxy_with_https_the_documents_name_that_address():
+    async def work(url):
+        _, _, body = await fetch(url, CATALOG_PATH, "X-Forwarded-Proto: https")
+        assert json.loads(body)["entries"][0]["url"].startswith("https://127.0.0.1:")
+        _, _, body = await fetch(url, "/mcp/server-card", "X-Forwarded-Proto: https")
+        assert json.loads(body)["remotes"][0]["url"] == url.replace("http:", "https:")
+
+    await with_server(work)
+
+
 async def test_a_host_that_the_server_does_not_accept_gets_no_address():
     async def work(url):
         for path in (CATALOG_PATH, "/mcp/server-card"):

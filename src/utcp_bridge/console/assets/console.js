@@ -8,8 +8,19 @@ function say(text) {
   said.textContent = text;
 }
 
+const AWAY = { message: "The bridge does not answer.", remedy: "Check that it runs. This page goes on when it is back." };
+
+// What `fetch` does, with a response of status 503 where there is none.
+async function ask(path, options) {
+  try {
+    return await fetch(path, { credentials: "same-origin", ...options });
+  } catch {
+    return Response.json(AWAY, { status: 503 });
+  }
+}
+
 async function send(path, body, method = "POST") {
-  const reply = await fetch(path, { method, headers: HEADERS, body: JSON.stringify(body), credentials: "same-origin" });
+  const reply = await ask(path, { method, headers: HEADERS, body: JSON.stringify(body) });
   if (reply.status === 401 && path !== "/console/session") location.reload();
   return reply;
 }
@@ -46,7 +57,7 @@ function exchange(place, html) {
 }
 
 async function load(path, place) {
-  const reply = await fetch(path, { credentials: "same-origin" });
+  const reply = await ask(path);
   if (reply.status === 401) location.reload();
   if (reply.ok) exchange(place, await reply.text());
   else say(await problemOf(reply));
@@ -176,6 +187,7 @@ document.addEventListener("submit", async (event) => {
   if (!form.dataset.try) return;
   const fields = Object.fromEntries([...form.querySelectorAll("[data-field]")].map((one) => [one.dataset.field, one.value]));
   const place = form.parentElement.querySelector("[data-result]");
+  if (place.getAttribute("aria-busy") === "true") return say("The call is still running."); // a second click sends no second call
   place.setAttribute("aria-busy", "true");
   const body = { tool: form.dataset.try, what: event.submitter?.value ?? "call", fields, json: form.json.value };
   const reply = await send("/console/try", body);
@@ -199,11 +211,51 @@ async function signIn(secret, problem) {
   problem.hidden = false;
 }
 
+function mark(word, tone) {
+  const pill = document.getElementById("state");
+  if (pill.textContent !== word) pill.textContent = word;
+  pill.className = `pill ${tone}`;
+}
+
+async function refreshState() {
+  const reply = await ask("/admin/api/status");
+  if (reply.status === 401) location.reload();
+  if (!reply.ok) return;
+  const { ready } = await reply.json();
+  mark(ready ? "ready" : "not ready", ready ? "good" : "busy");
+}
+
+// Show what has changed, and say when the bridge is away.
+function follow() {
+  const source = new EventSource("/console/events");
+  let away = false;
+  source.addEventListener("changed", (event) => {
+    const parts = JSON.parse(event.data);
+    if (parts.includes("tools") && !parts.includes("calls")) parts.push("calls"); // it says what a list of tools costs
+    parts.forEach(refresh);
+    refreshState();
+  });
+  source.addEventListener("open", () => {
+    refreshState();
+    if (!away) return;
+    away = false;
+    say("The bridge is back.");
+    for (const one of document.querySelectorAll("[data-part]")) refresh(one.dataset.part);
+  });
+  source.addEventListener("error", () => {
+    away = true;
+    mark("no answer", "bad");
+    if (source.readyState !== EventSource.CLOSED) return say(`${AWAY.message} ${AWAY.remedy}`);
+    refreshState(); // the bridge refused: the visitor has to sign in again
+    setTimeout(follow, 5000);
+  });
+}
+
 const form = document.querySelector("[data-sign-in]");
 if (form) {
   const code = new URLSearchParams(location.hash.slice(1)).get("code");
   history.replaceState(null, "", "/");
   if (code) signIn(code, form.querySelector("[data-problem]"));
 } else {
-  new EventSource("/console/events").addEventListener("changed", (event) => JSON.parse(event.data).forEach(refresh));
+  follow();
 }

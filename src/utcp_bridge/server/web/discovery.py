@@ -16,7 +16,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 
 from utcp_bridge import __version__
 from utcp_bridge.model import JsonObject
-from utcp_bridge.net.listening import host_and_port
+from utcp_bridge.net.listening import base_url, host_and_port
 from utcp_bridge.server.replies import Scope, Send, respond
 
 __all__ = ["CARD_TYPE", "CATALOG_PATH", "CATALOG_TYPE", "card", "card_path", "catalog", "serve_document", "serve_json"]
@@ -87,8 +87,7 @@ def _publisher(base: str) -> str:
 
 async def serve_document(scope: Scope, send: Send, path: str, *, needs_token: bool) -> None:
     """Answer a request for one of the two documents."""
-    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-    base = f"{scope.get('scheme', 'http')}://{host}"
+    base = base_url(scope)
     if scope["path"] == CATALOG_PATH:
         await serve_json(scope, send, catalog(base, path), CATALOG_TYPE)
     else:
