@@ -8,7 +8,7 @@ manuals. A manual that failed is loaded again, with growing pauses.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,6 @@ from time import monotonic, perf_counter
 from typing import Any, Final, Literal
 
 import anyio
-import orjson
 
 from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.dialects.fields import safe_name
@@ -33,6 +32,7 @@ from utcp_bridge.late.records import dataclass
 from utcp_bridge.manuals.basis import Basis, digest_of
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair
+from utcp_bridge.manuals.fetches import Fetches
 from utcp_bridge.manuals.leftovers import Leftovers
 from utcp_bridge.manuals.lock import document_line
 from utcp_bridge.manuals.pinning import Approved, Pins
@@ -41,7 +41,6 @@ from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolR
 from utcp_bridge.maps.reading import MapFaults, Maps, read_maps
 from utcp_bridge.model import (
     Document,
-    Edition,
     Fault,
     FileScope,
     JsonObject,
@@ -69,7 +68,6 @@ _logger = logging.getLogger(__name__)
 REGISTRY: Final = "registry"
 """The kind in a registry's `ManualState`, where a manual has its call template type."""
 _OPERATORS: Final = frozenset(ManualOptions.model_fields)
-_BARE: Final = frozenset({"name", "call_template_type", "url"})
 _FORWARDING: Final = frozenset({"http", "sse", "streamable_http", "graphql", "file", "text"})
 """Types whose requests are made for one call alone. Connections of others are shared by many callers."""
 _FIRST_PAUSE: Final = 2.0
@@ -162,15 +160,6 @@ class ManualState:
         return [*([str(self.error)] if self.error is not None else []), *map(str, self.faults)]
 
 
-@dataclass(slots=True)
-class _Fetch:
-    """A document on its way."""
-
-    ended: anyio.Event = field(default_factory=anyio.Event)
-    document: Document | None = None
-    error: UtcpError | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class _Found:
     """A document that was read. `digest` is that of its bytes, if it has one."""
@@ -178,61 +167,6 @@ class _Found:
     document: Document = field(repr=False)
     digest: bytes | None
     manual: LoadedManual
-
-
-class _Fetches:
-    """The documents of manuals, each fetched once if several manuals have the same address and ask in the same way."""
-
-    def __init__(self, documents: Mapping[str, Document], max_bytes: int) -> None:
-        self._documents = dict(documents)
-        self._max_bytes = max_bytes
-        self._running: dict[Hashable, _Fetch] = {}
-
-    def handed(self, entry: ManualEntry) -> Document | None:
-        """Return the document if the configuration's reader has fetched it, once: a refresh fetches it again."""
-        if entry.kind != "http" or frozenset(entry.template) != _BARE:
-            return None
-        document = self._documents.pop(str(entry.template["url"]), None)
-        return None if document is None or len(document.content) > self._max_bytes else document
-
-    async def share(
-        self, entry: ManualEntry, source: Source, known: Edition | None, fetch: Callable[[], Awaitable[Document]]
-    ) -> Document:
-        """Fetch a document, or wait for the one that another manual fetches at the moment.
-
-        :raises UtcpError: it cannot be fetched.
-        """
-        key = _request_of(entry, source, known)
-        if key is None:
-            return await fetch()
-        running = self._running.get(key)
-        if running is not None:
-            await running.ended.wait()
-            if running.error is not None:
-                raise running.error
-            if running.document is not None:
-                return running.document
-        mine = _Fetch()
-        self._running[key] = mine
-        try:
-            mine.document = await fetch()
-            return mine.document
-        except UtcpError as error:
-            mine.error = error
-            raise
-        finally:
-            mine.ended.set()
-            if self._running.get(key) is mine:
-                del self._running[key]
-
-
-def _request_of(entry: ManualEntry, source: Source, known: Edition | None) -> Hashable:
-    """Return what the fetch of a manual depends on; None if it depends on the manual's name, as its variables do."""
-    if entry.kind != "http":
-        return None
-    template = {key: value for key, value in entry.template.items() if key not in _OPERATORS and key != "name"}
-    text = orjson.dumps(template, option=orjson.OPT_SORT_KEYS, default=str)
-    return None if b"$" in text or "auth" in template else (text, replace(source, name=""), known)
 
 
 class Registration:
@@ -249,7 +183,7 @@ class Registration:
     ) -> None:
         self._pins = Pins(services.settings, lock_file)
         self._services = services
-        self._fetches = _Fetches(documents or {}, services.settings.max_manual_bytes)
+        self._fetches = Fetches(documents or {}, services.settings.max_manual_bytes)
         self._registry = registry
         self._binder = binder
         self._repository = repository
