@@ -285,6 +285,37 @@ def test_depth_and_number_of_levels_are_limited():
         assert len(orjson.dumps(ported.schema)) <= BIG
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda inner: {"type": "object", "properties": {"a": inner}, "required": ["a"]},
+        lambda inner: {"anyOf": [inner, {"type": "null"}]},
+        lambda inner: {"allOf": [inner]},
+        lambda inner: {"not": inner},
+        lambda inner: {"prefixItems": [inner], "items": False},
+    ],
+)
+@pytest.mark.parametrize("port", [portable_input, portable_output])
+def test_ten_thousand_levels_are_cut_to_what_a_host_accepts(around, port):
+    schema = STRING
+    for _ in range(10_000):
+        schema = around(schema)
+    ported = port(schema, 1_000).schema
+    assert list(broken(ported, OUTPUT_RULES)) == []
+    assert port(ported, 1_000).schema == ported
+
+
+def test_a_chain_of_ten_thousand_references_is_cut():
+    definitions = {
+        f"d{number}": {"type": "object", "properties": {"a": {"$ref": f"#/$defs/d{number + 1}"}}}
+        for number in range(10_000)
+    }
+    ported = portable_input({"$ref": "#/$defs/d0", "$defs": definitions}, 1_000)
+    assert "deep levels" in ported.cut
+    assert 800 <= len(orjson.dumps(ported.schema)) <= 1_000
+    assert listed(ported.schema, 1_000) == ported.schema
+
+
 def test_a_large_schema_is_cut_to_size_and_says_so():
     schema = {
         "type": "object",
