@@ -67,7 +67,6 @@ __all__ = ["REGISTRY", "ManualState", "Registration", "as_manual_entry", "certai
 _logger = logging.getLogger(__name__)
 REGISTRY: Final = "registry"
 """The kind in a registry's `ManualState`, where a manual has its call template type."""
-_OPERATORS: Final = frozenset(ManualOptions.model_fields)
 _FORWARDING: Final = frozenset({"http", "sse", "streamable_http", "graphql", "file", "text"})
 """Types whose requests are made for one call alone. Connections of others are shared by many callers."""
 _FIRST_PAUSE: Final = 2.0

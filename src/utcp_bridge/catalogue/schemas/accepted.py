@@ -8,7 +8,7 @@ type gets that type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import orjson
@@ -332,7 +332,9 @@ def with_required(schema: JsonObject, *, is_branch: bool) -> JsonObject:
     if own := [name for name in required if name in properties]:
         new["required"] = own
     if is_branch or _BRANCHES & schema.keys():
-        new["allOf"] = [*schema.get("allOf", ()), {"required": missing}]
+        branches: list[JsonObject] = schema.get("allOf", [])
+        elsewhere: JsonObject = {"required": missing}
+        new["allOf"] = branches if elsewhere in branches else [*branches, elsewhere]
     return new
 
 
@@ -364,23 +366,42 @@ class ShownValues:
         return self._may_have(schema, value)
 
     def _may_have(self, schema: JsonObject, value: Any, depth: int = 0) -> bool:
-        """Return whether a schema may accept a value. False is certain. Patterns and formats do not count."""
+        """Return whether a schema may accept a value. Patterns, formats and conditions do not count.
+
+        A member has to fit each schema that may be about it: a pattern of a stranger can take very long, and a default
+        that is omitted although it is right harms nobody.
+        """
         self._steps += 1
         if self._steps > _MAX_STEPS or depth > _MAX_DEPTH:
             return True
         kind = schema.get("type")
-        if kind is not None and not _is_of(value, kind):
+        is_of_type = kind is None or _is_of(value, kind)
+        if not is_of_type or schema.get("not") == {} or not _is_among(schema, value) or not _is_within(schema, value):
             return False
-        if not _is_among(schema, value) or not _is_within(schema, value):
-            return False
+        return self._may_have_branches(schema, value, depth + 1) and self._may_have_parts(schema, value, depth + 1)
+
+    def _may_have_branches(self, schema: JsonObject, value: Any, depth: int) -> bool:
         alternatives: list[JsonObject] = schema.get("anyOf", [])
-        if alternatives and not any(self._may_have(one, value, depth + 1) for one in alternatives):
+        if alternatives and not any(self._may_have(one, value, depth) for one in alternatives):
             return False
-        parts = [*((branch, value) for branch in schema.get("allOf", ())), *_parts(schema, value)]
-        reference = schema.get("$ref")
-        if isinstance(reference, str):
-            parts.append((self._definitions.get(reference.removeprefix(REFERENCE), {}), value))
-        return all(self._may_have(part, inner, depth + 1) for part, inner in parts)
+        branches: list[JsonObject] = schema.get("allOf", [])
+        if isinstance(reference := schema.get("$ref"), str):
+            branches = [*branches, self._definitions.get(reference.removeprefix(REFERENCE), {})]
+        return all(self._may_have(branch, value, depth) for branch in branches)
+
+    def _may_have_parts(self, schema: JsonObject, value: Any, depth: int) -> bool:
+        if is_list(value) and "contains" in schema and not self._may_contain(schema, value, depth):
+            return False
+        for part, inner in _parts(schema, value):
+            if not self._may_have(part, inner, depth):
+                return False
+            if self._steps > _MAX_STEPS:
+                break
+        return True
+
+    def _may_contain(self, schema: JsonObject, values: Sequence[Any], depth: int) -> bool:
+        least: int = schema.get("minContains", 1)
+        return least <= len(values) and sum(self._may_have(schema["contains"], one, depth) for one in values) >= least
 
 
 def _is_of(value: Any, kind: str) -> bool:
@@ -398,9 +419,13 @@ def _is_among(schema: JsonObject, value: Any) -> bool:
 def _is_within(schema: JsonObject, value: Any) -> bool:
     if isinstance(value, bool) or value is None:
         return True
-    if is_object(value) and any(name not in value for name in schema.get("required", ())):
+    if is_object(value) and not _has_required(schema, value):
         return False
     is_number = isinstance(value, int | float)
+    if is_number and not _is_multiple(value, schema.get("multipleOf")):
+        return False
+    if is_list(value) and schema.get("uniqueItems") and not _are_unique(value):
+        return False
     size = value if is_number else len(value)
     least, most, above, below = (schema.get(key) for key in _BOUNDS["number" if is_number else _kind_of(value)])
     return not (
@@ -411,6 +436,23 @@ def _is_within(schema: JsonObject, value: Any) -> bool:
     )
 
 
+def _has_required(schema: JsonObject, value: JsonObject) -> bool:
+    needs: JsonObject = schema.get("dependentRequired", {})
+    names = [*schema.get("required", ()), *(more for name in needs if name in value for more in needs[name])]
+    return all(name in value for name in names)
+
+
+def _is_multiple(value: float, step: float | None) -> bool:
+    """Return whether a number may be a multiple: 0.3 is a multiple of 0.1 in JSON, but not in binary fractions."""
+    if not step or value == 0:
+        return True
+    return abs(value) >= step and (not float(step).is_integer() or value % step == 0)
+
+
+def _are_unique(values: Sequence[Any]) -> bool:
+    return len({orjson.dumps(one, option=orjson.OPT_SORT_KEYS) for one in values}) == len(values)
+
+
 _BOUNDS: Final = {
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
     "string": ("minLength", "maxLength", "", ""),
@@ -419,16 +461,21 @@ _BOUNDS: Final = {
 }
 
 
-def _parts(schema: JsonObject, value: Any) -> list[tuple[JsonObject, Any]]:
-    """Return the parts of a schema with the parts of a value that they are about."""
+def _parts(schema: JsonObject, value: Any) -> Iterator[tuple[JsonObject, Any]]:
+    """Yield the parts of a schema with the parts of a value that they are about, or may be about."""
     if is_list(value):
         first: list[JsonObject] = schema.get("prefixItems", [])
-        rest = ((schema["items"], one) for one in value[len(first) :]) if "items" in schema else ()
-        return [*zip(first, value, strict=False), *rest]
-    if not is_object(value):
-        return []
-    properties: JsonObject = schema.get("properties", {})
-    other: JsonObject = schema.get("additionalProperties", {}) if "patternProperties" not in schema else {}
-    dependent: JsonObject = schema.get("dependentSchemas", {})
-    whole = [(one, value) for name, one in dependent.items() if name in value]
-    return [*whole, *((properties.get(name, other), inner) for name, inner in value.items())]
+        yield from zip(first, value, strict=False)
+        rest: JsonObject = schema["items"] if "items" in schema else schema.get("unevaluatedItems", {})
+        if rest:
+            yield from ((rest, one) for one in value[len(first) :])
+    elif is_object(value):
+        properties: JsonObject = schema.get("properties", {})
+        others = [schema[key] for key in ("additionalProperties", "unevaluatedProperties") if key in schema]
+        patterns = list(schema.get("patternProperties", {}).values())
+        yield from ((one, value) for name, one in schema.get("dependentSchemas", {}).items() if name in value)
+        for name, inner in value.items():
+            if "propertyNames" in schema:
+                yield schema["propertyNames"], name
+            own = [properties[name]] if name in properties else others
+            yield from ((one, inner) for one in (*own, *patterns))

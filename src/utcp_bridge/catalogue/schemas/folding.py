@@ -2,6 +2,8 @@
 
 `allOf` branches add their properties and what they require; `anyOf` and `oneOf` branches add their properties and
 require only what every branch requires; `then`, `else` and `dependentSchemas` add optional properties.
+The result accepts more than the original, with one exception: a property that only some branches describe is listed as
+they describe it, because models need its type. The original still checks the call.
 """
 
 from __future__ import annotations

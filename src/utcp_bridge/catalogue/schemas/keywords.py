@@ -7,6 +7,7 @@ omits it. The schema that checks arguments keeps every keyword.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -96,6 +97,18 @@ def _number(value: Any) -> Any:
     return json_copy(value)
 
 
+def _step(value: Any) -> Any:
+    number = _number(value)
+    return number if number is not ABSENT and number > 0 else ABSENT
+
+
+def _anchor(value: Any) -> Any:
+    return value if isinstance(value, str) and _ANCHOR.fullmatch(value) else ABSENT
+
+
+_ANCHOR: Final = re.compile(r"[A-Za-z_][-A-Za-z0-9._]{0,199}")
+
+
 def _count(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -127,7 +140,7 @@ def _name_lists(value: Any) -> Any:
 
 
 PLAIN: Final[dict[str, Callable[[Any], Any]]] = {
-    "$anchor": _word,
+    "$anchor": _anchor,
     "const": json_copy,
     "contentEncoding": _word,
     "contentMediaType": _word,
@@ -149,7 +162,7 @@ PLAIN: Final[dict[str, Callable[[Any], Any]]] = {
     "minItems": _count,
     "minLength": _count,
     "minProperties": _count,
-    "multipleOf": _number,
+    "multipleOf": _step,
     "pattern": _word,
     "readOnly": _flag,
     "required": _names,

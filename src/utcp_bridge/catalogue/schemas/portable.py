@@ -473,7 +473,7 @@ class _Porter:
         if self._is_exact:
             if not has_listable_values(out):
                 del out["enum"]  # it differs then, so the condition is left out
-            return with_kinds(out, kinds)
+            return with_required(with_kinds(out, kinds), is_branch=False)
         if self._is_output:
             return joined(with_kinds(out, kinds), is_root=depth == 0)
         out, kinds = with_values(out, kinds)
