@@ -155,6 +155,23 @@ async def test_a_file_that_is_not_of_the_store_is_reported(tmp_path: Path, conte
         await store.get("a")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows asks for a right to make links")
+async def test_a_link_in_the_folder_is_not_written_through(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "kept")
+    await store.put("a", {"token": "t"})
+    [path] = _files(tmp_path / "kept")
+    other = tmp_path / "other"
+    other.write_text("mine")
+    path.unlink()
+    path.symlink_to(other)
+    with pytest.raises(ConfigError, match="is a link that leads out of the folder"):
+        await store.put("a", {"token": "canary"})
+    assert other.read_text() == "mine"
+    assert await store.delete("a")
+    await store.put("a", {"token": "t"})
+    assert await store.get("a") == {"token": "t"}
+
+
 async def test_a_file_that_is_too_large_is_reported_by_its_size(tmp_path: Path) -> None:
     store = FileStore(tmp_path)
     await store.put("a", {"token": "t"})

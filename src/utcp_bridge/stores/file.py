@@ -50,7 +50,7 @@ class FileStore(Store):
     async def put(self, key: str, value: JsonObject) -> None:
         """Replace the file of a key in one step.
 
-        :raises ConfigError: it cannot be written.
+        :raises ConfigError: it cannot be written, or is a link that leads out of the folder.
         """
         data = write_json({"key": key, "value": value}, orjson.OPT_INDENT_2)
         await anyio.to_thread.run_sync(_write, self._path(key), data)
@@ -143,7 +143,7 @@ def _write(path: Path, data: bytes) -> None:
         _make_folder(path.parent)
     except OSError as error:
         raise ConfigError(f"The folder {path.parent} cannot be made: {error.strerror}.") from None
-    write_file(path, data, private=True)
+    write_file(path, data, private=True, within=path.parent)
 
 
 def _remove(path: Path) -> bool:

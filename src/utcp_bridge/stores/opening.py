@@ -21,12 +21,12 @@ def open_user_store(name: str, *, root: Path) -> Store:
     return open_store(name, folder=own_folder() / "logins", root=root)
 
 
-class _Words(TypedDict, total=False):
+class _Wording(TypedDict, total=False):
     holds: str
     anew: str
 
 
-_FILES: Final[dict[str, _Words]] = {
+_FILES: Final[dict[str, _Wording]] = {
     "search_store": {"holds": "the words of searches", "anew": "the search learns anew"}
 }
 """What messages say of the files of a setting, if they are not those of logins."""
