@@ -245,3 +245,13 @@ async def test_a_call_past_the_catalogue_is_refused_as_well():
         assert narrowed.tools() == ()
         with pytest.raises(UnknownTool):
             narrowed.find_tool("a")
+
+
+@pytest.mark.anyio
+async def test_a_profile_knows_which_of_its_tools_report_no_progress():
+    templates = {kind: {"call_template_type": kind, "url": "http://127.0.0.1:9/"} for kind in ("http", "sse")}
+    tools = [{"name": kind, "tool_call_template": template} for kind, template in templates.items()]
+    async with await UtcpClient.create(configuration({"alpha": tools}, {"p": {"manuals": "alpha"}})) as client:
+        narrowed = part(BridgeServer(client), "p")
+        names = ["alpha_http", "alpha_sse", "search_tools", "alpha_c"]
+        assert [narrowed.is_silent(name) for name in names] == [True, False, False, False]

@@ -66,6 +66,13 @@ async def test_a_promoted_tool_that_writes_is_called_once(opened, twin, tmp_path
     assert (twin.calls, called(tmp_path)) == (["note"], [])
 
 
+@pytest.mark.parametrize("shadow", [None, {"new": "old", "promoted": ["forecast"]}])
+async def test_a_tool_is_silent_if_its_kind_reports_no_progress_and_no_other_tool_answers_it(opened, shadow):
+    async with opened(rest_shadow=shadow) as client:
+        assert client.is_silent(client.find_tool("rest.forecast")) is (shadow is None)
+        assert not client.is_silent(client.find_tool("old.srv.forecast"))
+
+
 async def test_hosts_see_the_same_tools(opened):
     async with opened() as client:
         before = [(tool.qualified_name, tool.description, tool.inputs) for tool in client.tools()]

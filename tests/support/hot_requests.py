@@ -109,6 +109,7 @@ def stand_in(**settings) -> StandIn:
     client.add("m", "large", _large)
     client.add("m", "large_shaped", _large, outputs=output)
     client.add("m", "large_misfit", _large, outputs={"type": "object", "properties": {"n": {"type": "string"}}})
+    client.silent = {"text", "fail", "blocks", "meta"}
     client.manuals = [Manual("m", "ready", 11)]
     return client
 

@@ -50,6 +50,8 @@ class StandIn:
     on_settings: list[Any] = field(default_factory=list)
     on_prepare: list[Any] = field(default_factory=list)
     notes_requesters: bool = False
+    silent: set[str] = field(default_factory=set)
+    """The names of tools that never give partial results."""
     root: Path = field(default_factory=Path)
     config: UtcpClientConfig = field(default_factory=UtcpClientConfig)
     redactor: Redactor = field(default_factory=Redactor)
@@ -91,6 +93,9 @@ class StandIn:
         return self._tools.get(name)
 
     find_tool = UtcpClient.find_tool
+
+    def is_silent(self, tool):
+        return tool.name in self.silent
 
     async def call(self, tool: Tool, arguments: dict[str, Any], emit) -> Result:
         self.calls.append((tool.qualified_name, arguments))

@@ -241,6 +241,10 @@ class NarrowedClient:
         """Return whether a call of this tool gives partial results."""
         return self.whole.streams(self.find_tool(tool))
 
+    def is_silent(self, tool: Tool) -> bool:
+        """Return whether no call of this tool ever gives partial results. See `UtcpClient.is_silent`."""
+        return self.whole.is_silent(tool)
+
     def call(self, tool: Tool, arguments: JsonObject, emit: Emit = discard) -> Awaitable[Result]:
         """Call a tool. See `UtcpClient.call`.
 

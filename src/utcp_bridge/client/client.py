@@ -27,7 +27,7 @@ from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.client.reconfiguring import Reconfiguring
 from utcp_bridge.client.reference_names import Arguments, ReferenceKeywords, ReferenceNames, keyword_parts
 from utcp_bridge.client.search import FoundTools, ToolSearch
-from utcp_bridge.client.shadowing import Shadowing, ShadowRecord, is_promoted
+from utcp_bridge.client.shadowing import Shadowing, ShadowRecord, is_promoted, shadow_of
 from utcp_bridge.client.sharing import share
 from utcp_bridge.client.streaming import StreamingRun, plain_value
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
@@ -637,6 +637,10 @@ class UtcpClient(ReferenceNames):
         if tool in self._targets:
             self._peers[tool] = peer
         return peer
+
+    def is_silent(self, tool: Tool) -> bool:
+        """Return whether no call of this tool ever gives partial results, whichever tool answers it."""
+        return not self._emits(tool) and shadow_of(tool) is None
 
     def _emits(self, tool: Tool) -> bool:
         return self._registration.transport(tool.kind).emits

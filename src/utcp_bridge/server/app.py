@@ -292,6 +292,11 @@ class BridgeServer(HandlingServer):
         except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
             return render_error(error)
 
+    def is_silent(self, name: str) -> bool:
+        """Return whether calls of a tool never report progress, so that asking for it changes nothing."""
+        entry = None if name in self.meta_tools else self.catalogue.resolve(name)
+        return entry is not None and self.client.is_silent(entry.tool)
+
     def plain_call(self, ctx: HotContext) -> Awaitable[JsonObject] | None:
         """Return the result of a hot call if nothing else has to be done for it than to call the tool.
 
@@ -309,9 +314,10 @@ class BridgeServer(HandlingServer):
     async def _called_plainly(self, ctx: HotContext, host: CallingHost, caller: Caller) -> JsonObject:
         params: Any = ctx.params
         call = ToolCall(params["name"], params.get("arguments"))
+        emit = discard if ctx.hot.token is None or self.is_silent(call.name) else _emitter(ctx)
         log, asked = log_receiver.set(self.logs.receiver(ctx)), HOST.set(host)
         try:
-            return await self.parts.called(call, discard if ctx.hot.token is None else _emitter(ctx), caller)
+            return await self.parts.called(call, emit, caller)
         except Exception as error:  # noqa: BLE001 - it takes the way of every other request
             raised = error
         finally:

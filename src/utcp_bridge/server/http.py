@@ -144,7 +144,9 @@ def _assemble(
         front.metrics = MetricsPage(whole, server.readiness)
     ways.prepare(
         lambda one, paths: UtcpRoutes(one).routes(paths),
-        lambda one, end, path: HotPosts(one.hot, one.catalogue.schema_with_headers, front, end.sessions, path),
+        lambda one, end, path: HotPosts(
+            one.hot, one.catalogue.schema_with_headers, one.is_silent, front, end.sessions, path
+        ),
     )
     whole.on_prepare.append(partial(prepare_access, keeper, ways, ReachedAt(address, whole.root, tls)))
     if tls is not None:

@@ -243,6 +243,34 @@ async def test_a_request_with_a_head_that_is_nearly_known_is_answered_as_the_sdk
     assert sum(found) > 20
 
 
+@pytest.mark.parametrize("name", ["m_text", "m_fail", "m_blocks", "m_meta", "m_echo", "search_tools"])
+async def test_a_call_that_asks_for_progress_is_hot_if_its_tool_never_reports_any(name):
+    server = bridge()
+    counted = Counted(server)
+
+    def call(token):
+        message = plain("tools/call", {"name": name, "arguments": {"said": 1, "query": "x"}}, modern=True)
+        message["params"]["_meta"] |= {"progressToken": token, "own": "a"}
+        return orjson.dumps(message)
+
+    def compare(url):
+        for token in ("a", "b", 3, "a", 1.5, None, [], True):
+            body = call(token)
+            headers = of(url, body, ("Mcp-Method", "tools/call"), ("Mcp-Name", name))
+            one, other = counted.both(partial(sent, url, body, headers))
+            assert one == other, token
+        # the name under which the front keeps a token is not one that a client may use
+        body = call("a").replace(b"progressToken", b"progress_token")
+        one, other = counted.both(partial(sent, url, body, of(url, body, *headers[4:6])))
+        assert one == other
+
+    async def work(url):
+        await anyio.to_thread.run_sync(compare, url)
+
+    await serve(server, work)
+    assert counted.number == (0 if name in {"m_echo", "search_tools"} else 4)
+
+
 def opened(url, *bodies, modern, session):
     """Return a connection on which requests were sent at once."""
     parts = urlsplit(url)

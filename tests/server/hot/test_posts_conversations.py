@@ -24,8 +24,8 @@ DATE = re.compile(rb"\r\ndate: [^\r]*")
 SESSION = re.compile(rb"\r\nmcp-session-id: ([^\r]*)")
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b71692033%02x-00"
 KINDS = [
-    "echo", "echo", "echo", "text", "large", "list", "not hot", "other name", "traced", "with progress", "probe",
-    "broken", "chunked",
+    "echo", "echo", "echo", "text", "large", "list", "not hot", "other name", "traced", "with progress", "silent",
+    "probe", "broken", "chunked",
 ]  # fmt: skip
 CLOSE = ["Connection: close"]
 
@@ -121,6 +121,9 @@ def request(url, kind, number, session):
     elif kind == "with progress":
         message["params"]["_meta"] = {**message["params"].get("_meta", {}), "progressToken": number}
         message["params"]["arguments"]["said"] = 1
+    elif kind == "silent":
+        message = call("m_text", {"n": number}, modern=modern, ident=number)
+        message["params"]["_meta"] = {**message["params"].get("_meta", {}), "progressToken": f"of {number}"}
     return CHANGES.get(kind, bytes)(post(url, message, session, *more))
 
 

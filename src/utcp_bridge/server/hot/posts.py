@@ -184,19 +184,22 @@ class _Head:
 class HotPosts:
     """Takes hot requests of a server over HTTP (`net.heads.ahead.Ahead`).
 
-    `schema_with_headers` returns the input schema of a tool of which clients repeat arguments in headers.
+    `schema_with_headers` returns the input schema of a tool of which clients repeat arguments in headers. `is_silent`
+    says of a tool's name whether its calls never report progress: only their requests may ask for that here.
     """
 
     def __init__(
         self,
         calls: HotCalls,
         schema_with_headers: Callable[[str], JsonObject | None],
+        is_silent: Callable[[str], bool],
         front: Entrance,
         sessions: KnownSessions,
         path: str,
     ) -> None:
         self.calls: Final = calls
         self._schema_with_headers = schema_with_headers
+        self._is_silent = is_silent
         self.front: Final = front
         self.sessions: Final = sessions
         self._path = path
@@ -323,15 +326,20 @@ class HotPosts:
 
     def _envelope(self, request: HotRequest, head: _Head, scope: Scope) -> tuple[Any, Any] | None:
         """Return what the client of a request of 2026-07-28 says of itself; None if the SDK has to look at it."""
-        if request.version != head.version or request.token is not None or request.method != head.method:
+        if request.version != head.version or request.method != head.method:
             return None
         if request.method == "tools/call":
             name: str = (request.params or {})["name"]
             if not _is_named(scope["headers"], name) or self._schema_with_headers(name) is not None:
                 return None
+            if request.token is not None and not self._is_silent(name):
+                return None
+        elif request.token is not None:
+            return None
         if request.envelope is None and (found := self.calls.envelope_of(request)) is not None:
             request.envelope = found
-            head.meta.learn(request, found)
+            if request.token is None:  # each request has another one
+                head.meta.learn(request, found)
         return request.envelope
 
 
