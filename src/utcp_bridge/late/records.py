@@ -2,7 +2,7 @@
 
 The decorator of the standard library compiles six methods for each class, 0.7 ms of CPU, and a short command imports
 more than a hundred classes of which it needs a third. `dataclass` makes the same class, with slots, in a tenth of the
-time. The first object lets the standard library write `__init__`; the first comparison, hash or text writes the rest.
+time. `__init__` is written for the first object, and the other methods when they are called first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ _NEVER_OWN: Final = frozenset(
 _NOT_YET_READ: Final = frozenset({"__annotate__", "__annotate_func__"})
 """Python 3.14 evaluates annotations that are objects later. The standard library makes such a class."""
 _OF_INIT: Final = ("__init__", "__dataclass_fields__", "__match_args__")
-_OF_VALUES: Final = ("__repr__", "__eq__", "__hash__", "__dataclass_params__")
+_OF_VALUES: Final = ("__eq__", "__hash__")
+_OF_TEXT: Final = ("__repr__",)
+_OF_OPTIONS: Final = ("__dataclass_params__",)
+_TOGETHER: Final = {name: names for names in (_OF_INIT, _OF_VALUES, _OF_TEXT, _OF_OPTIONS) for name in names}
+"""What is written together, by each of the names."""
 
 
 def _dataclass(kind: _Kind | None = None, /, **options: bool) -> Any:
@@ -86,17 +90,31 @@ class _Late:
 
     def write(self, names: tuple[str, ...]) -> None:
         """Let the standard library write these attributes. It does so for a class of its own, which is dropped."""
-        options = self._options if names is _OF_VALUES else {**self._options, "repr": False, "eq": False}
-        has_own_init = names is _OF_INIT and options.get("frozen", False) and not _has_data_bases(self.kind)
-        if has_own_init:
-            options |= {"frozen": False, "init": False}
+        options = self._options_for(names)
         decorate: Any = dataclasses.dataclass(**options)
         made: _Kind = decorate(_with_body(self.kind, dict(self._written)))
-        if has_own_init:
+        if names is _OF_INIT and not options["init"]:
             made.__init__ = _init_of(made) or self._init_of_library()
         for name in names:
             if name in vars(self.kind):
                 type.__setattr__(self.kind, name, vars(made)[name])
+
+    def _options_for(self, names: tuple[str, ...]) -> dict[str, bool]:
+        """Return the options with which the standard library writes these attributes, and as little else as possible.
+
+        For a frozen class it writes two methods that are never used here, so it is not told of that.
+        """
+        if names is _OF_OPTIONS:
+            return self._options
+        is_frozen = self._options.get("frozen", False)
+        is_told = is_frozen and _has_data_bases(self.kind)
+        if names is _OF_INIT:
+            own = {"init": is_told or not is_frozen, "repr": False, "eq": False}
+        elif names is _OF_TEXT:
+            own = {"init": False, "eq": False}
+        else:
+            own = {"init": False, "repr": False, "unsafe_hash": is_frozen}
+        return {**self._options, **own, "frozen": is_told}
 
     def _init_of_library(self) -> Any:
         decorate: Any = dataclasses.dataclass(**{**self._options, "repr": False, "eq": False})
@@ -106,7 +124,7 @@ class _Late:
         """Return what is called in place of a method until it is written."""
 
         def first(one: Any, *given: Any, **named: Any) -> Any:
-            self.write(_OF_INIT if name == "__init__" else _OF_VALUES)
+            self.write(_TOGETHER[name])
             return vars(self.kind)[name](one, *given, **named)
 
         return first
@@ -133,7 +151,7 @@ class _LateAttribute:
         self._name = name
 
     def __get__(self, one: object, owner: _Kind | None = None) -> Any:
-        self._late.write(_OF_INIT if self._name in _OF_INIT else _OF_VALUES)
+        self._late.write(_TOGETHER[self._name])
         return vars(self._late.kind)[self._name]
 
 
