@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import getrandbits
 from time import time_ns
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
@@ -82,7 +82,7 @@ def _taking(batches: BatchSpanProcessor) -> Callable[[Any], object]:
     take: Final = batches.on_end
     if type(queue) is not deque or type(most) is not int or type(getattr(batch, "_shutdown", None)) is not bool:
         return take
-    spans: deque[Any] = queue
+    spans = cast("deque[Any]", queue)
     add, room = spans.appendleft, most - 1
 
     def add_or_take(span: Any) -> None:
