@@ -89,7 +89,7 @@ class AccessLog:
         self._mask = mask
         self._parts: dict[tuple[Any, ...], bytes] = {}
         self._changes = mask.changes
-        self._heads: dict[int, _LineHead] = {}
+        self._heads: dict[int, _PartsOfHead] = {}
         """What is known of requests by their list of headers, which requests with the same head share."""
         self._since = time.time() - perf_counter()
         """The time at which the other clock was 0."""
@@ -146,14 +146,14 @@ class AccessLog:
             )
         )
 
-    def _head(self, line: _Line) -> _LineHead:
+    def _head(self, line: _Line) -> _PartsOfHead:
         """Return what the line has of a head and of the message behind it."""
         scope = line.scope
         headers = dict[bytes, bytes](scope["headers"])
         trace = headers.get(b"traceparent")
         found = _TRACE.fullmatch(trace.decode("latin-1") if trace else line.trace)
         message = self._message(line, scope, headers)
-        made = _LineHead(
+        made = _PartsOfHead(
             line, self._sender(scope), message if found is None else b'%b"trace":"%b",' % (message, found[1].encode())
         )
         if found is None and isinstance(line, _TakenLine):  # the trace of each request is another one
@@ -236,7 +236,7 @@ def _members(members: JsonObject) -> bytes:
     return escape_line_ends(orjson.dumps(known))[1:-1] + b"," if known else b""
 
 
-class _LineHead:
+class _PartsOfHead:
     """The parts of lines of requests with the same head that ask the same, as they are written."""
 
     __slots__ = ("_admission", "_asked", "_client", "_profile", "headers", "message", "sender")

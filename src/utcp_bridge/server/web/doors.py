@@ -31,7 +31,8 @@ class Doors:
     """A number that grows when other hosts or origins are accepted: what was let in before has to be judged again."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        self._hosts, self._origins = _hosts_of(settings), _origins_of(settings)
+        self._hosts: frozenset[str] = _hosts_of(settings)
+        self._origins: frozenset[str] = _origins_of(settings)
         self._admitted: set[tuple[bytes, bytes | None]] = set()
         self._logged_at = -_LOG_SECONDS
         self._unlogged = 0
