@@ -77,7 +77,7 @@ EVERYTHING: dict[str, Any] = {
     "podAnnotations": {"note": "y"}, "tolerations": [{"key": "a", "operator": "Exists"}],
     "affinity": {"nodeAffinity": {}}, "service": {"type": "LoadBalancer", "annotations": {"z": "1"}},
     "networkPolicy": {"from": [{"namespaceSelector": {}}], "egress": [{"ports": [{"port": 6379}]}]},
-    "serviceAccount": {"annotations": {"role": "r"}}, "drainSeconds": 12.5, "workers": 2,
+    "serviceAccount": {"annotations": {"role": "r"}}, "drainSeconds": 12.5, "workers": 2, "host": "::",
     "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
     "ingress": {"enabled": True, "className": "nginx", "hosts": ["a.example.com", "b.example.com"], "tlsSecret": "t",
                 "annotations": {"nginx.ingress.kubernetes.io/proxy-buffering": "off"}},
@@ -122,6 +122,7 @@ def check_ways_in(found: dict[str, Any]) -> None:
     environment = found["Deployment"]["spec"]["template"]["spec"]["containers"][0]["env"]
     [hosts] = [one["value"].split(",") for one in environment if one["name"] == "UTCP_BRIDGE_ALLOWED_HOSTS"]
     assert {"a.example.com", "b.example.com", "c.example.com"} <= set(hosts)
+    assert {"name": "UTCP_BRIDGE_HOST", "value": "::"} in environment
     assert {"name": "UTCP_BRIDGE_MAX_CONNECTIONS_PER_ADDRESS", "value": "null"} in environment
 
 

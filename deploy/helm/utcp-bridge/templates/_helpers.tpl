@@ -61,7 +61,7 @@ env:
   {{- range $host := list $name (printf "%s.%s" $name .Release.Namespace) (printf "%s.%s.svc" $name .Release.Namespace) (printf "%s.%s.svc.cluster.local" $name .Release.Namespace) }}
   {{- $own = concat $own (list $host (printf "%s:*" $host)) }}
   {{- end }}
-  - {name: UTCP_BRIDGE_HOST, value: 0.0.0.0}
+  - {name: UTCP_BRIDGE_HOST, value: {{ .Values.host | quote }}}
   {{- $isBehind := or .Values.ingress.enabled .Values.httpRoute.enabled (ne .Values.service.type "ClusterIP") }}
   {{- if and $isBehind (not (contains "max_connections_per_address" (toJson .Values.config))) }}
   # All clients may come from the address of the controller or of the node.

@@ -41,6 +41,7 @@ def test_the_state_of_a_bridge_is_printed(command, bridge):
     assert ["Manuals"] in lines
     assert ["ready", "mine", "text", "1"] in lines
     assert next(line for line in lines if line[:2] == ["failed", "late"])
+    assert "No call yet." in done.out
     state = json.loads(command("top", bridge, "--json", "--token", TOKEN).out)
     assert (state["status"]["ready"], state["calls"]) == (True, [])
     refused = command("top", bridge, "--once")

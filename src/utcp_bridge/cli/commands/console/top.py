@@ -124,6 +124,9 @@ async def _read(pool: HttpPool, address: str, token: str | None, path: str) -> J
     return found
 
 
+_NO_CALLS: Final = "No call yet. The bridge records its calls from the first visit of the console on."
+
+
 def _tables(state: JsonObject) -> Iterator[_Table]:
     """Yield the title, the headings and the rows of each table."""
     manuals: list[tuple[str, ...]] = []
@@ -141,7 +144,8 @@ def _tables(state: JsonObject) -> Iterator[_Table]:
         )
         for one in state["calls"]
     ]
-    yield f"Last calls ({state['number']:,} in all)", ("OUTCOME", "TOOL", "MS", "TIME (UTC)"), calls
+    what = f"Last calls ({state['number']:,} in all)" if calls else _NO_CALLS
+    yield what, ("OUTCOME", "TOOL", "MS", "TIME (UTC)"), calls
 
 
 def _print(state: JsonObject) -> None:
