@@ -170,7 +170,7 @@ def test_a_guardian_whose_event_loop_has_ended_is_found_and_ended(leftovers: Lef
     kept = []
 
     async def leave() -> None:
-        kept.append(await _Link.open())
+        kept.append(await _Link.open(lambda _: None))
 
     anyio.run(leave)
     assert leftovers.collect() == ["a guardian of children, after the end of its event loop"]

@@ -61,6 +61,10 @@ def frozen_by(decorate: Decorator) -> list[Any]:
         def __post_init__(self) -> None:
             self.log.append(self.first)
 
+    return [Base, Derived, Shown, Made, *frozen_with_odd_names(decorate)]
+
+
+def frozen_with_odd_names(decorate: Decorator) -> list[Any]:
     @decorate(frozen=True, slots=True)
     class Named:
         """One whose fields are called by name."""
@@ -74,7 +78,7 @@ def frozen_by(decorate: Decorator) -> list[Any]:
 
         self: int = 1
 
-    return [Base, Derived, Shown, Made, Named, Own]
+    return [Named, Own]
 
 
 def open_by(decorate: Decorator) -> list[Any]:
