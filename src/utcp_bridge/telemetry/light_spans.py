@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import getrandbits
 from time import time_ns
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
@@ -80,13 +80,12 @@ def _taking(batches: BatchSpanProcessor) -> Callable[[Any], object]:
     queue: Any = getattr(batch, "_queue", None)
     most: Any = getattr(batch, "_max_export_batch_size", None)
     take: Final = batches.on_end
-    if type(queue) is not deque or type(most) is not int or type(getattr(batch, "_shutdown", None)) is not bool:
+    if (type(queue), type(most), type(getattr(batch, "_shutdown", None))) != (deque, int, bool):
         return take
-    spans = cast("deque[Any]", queue)
-    add, room = spans.appendleft, most - 1
+    add, room = queue.appendleft, most - 1
 
     def add_or_take(span: Any) -> None:
-        if len(spans) < room and not batch._shutdown:  # noqa: SLF001 - see above
+        if len(queue) < room and not batch._shutdown:  # noqa: SLF001 - see above
             add(span)
         else:
             take(span)
