@@ -118,7 +118,8 @@ class _Late:
 
     def _init_of_library(self) -> Any:
         decorate: Any = dataclasses.dataclass(**{**self._options, "repr": False, "eq": False})
-        return vars(decorate(_with_body(self.kind, dict(self._written))))["__init__"]
+        made: _Kind = decorate(_with_body(self.kind, dict(self._written)))
+        return made.__init__
 
     def _first(self, name: str) -> Callable[..., Any]:
         """Return what is called in place of a method until it is written."""

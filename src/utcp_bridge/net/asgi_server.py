@@ -579,9 +579,7 @@ if HttpToolsProtocol is not None:
         def data_received(self, data: bytes) -> None:
             if self.transport.is_closing():
                 return
-            if type(data) is not bytes:  # the loop of Windows in Python 3.11 hands over a bytearray, which has no hash
-                data = bytes(data)
-            watched = self._watched
+            watched, data = self._watched, bytes(data)  # asyncio on Windows hands over a bytearray in Python 3.11
             before, self._chunk = watched.phase, len(data)
             watched.shares = False
             if self._own.passing is not None:
