@@ -521,9 +521,8 @@ class UtcpClient(ReferenceNames):
     ) -> AsyncGenerator[Any]:
         """Yield partial results of a call as they arrive. A call without partial results yields its one value.
 
-        `arguments` and `tool_args` are those of `call_tool`.
-
-        Close the iterator (`aclosing`) when you leave it early: that cancels the call.
+        `arguments` and `tool_args` are those of `call_tool`. Close the iterator (`aclosing`) when you leave it early:
+        that cancels the call.
 
         :raises UnknownTool: no tool has this name.
         :raises UtcpError: the call failed. This comes after the partial results.
@@ -546,9 +545,8 @@ class UtcpClient(ReferenceNames):
     async def explain(self, tool: str | Tool, arguments: JsonObject, *, show_values: bool = False) -> NativeRequest:
         """Return the request that a call with these arguments would send, without its credentials.
 
-        The client checks and completes the arguments as for a call. The code that calls builds the request, and does
-        not send it. Values that the operator wrote into the template may be secrets: `show_values` shows them, except
-        those in places for credentials.
+        The client checks and completes the arguments as for a call; nothing is sent. Values that the operator wrote
+        into the template may be secrets: `show_values` shows them, except those in places for credentials.
 
         :raises UnknownTool: no tool has this name.
         :raises InvalidArguments: the arguments do not fit.
