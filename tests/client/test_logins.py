@@ -105,7 +105,7 @@ async def test_an_attempt_that_began_before_a_login_does_not_undo_it(monkeypatch
             assert await client.call_tool("notes.read", {"name": "one"}) == "the note one"
 
 
-async def test_attempts_that_fail_alike_do_not_change_the_manual(monkeypatch) -> None:
+async def test_attempts_that_fail_alike_do_not_count_as_a_change_of_the_manual(monkeypatch) -> None:
     """The attempt after a change asks only what has changed, so it would keep the failure from before a login."""
     monkeypatch.setattr("utcp_bridge.transports.mcp.transport._SETTLE_SECONDS", 0)
     told = []

@@ -263,25 +263,22 @@ class Registration:
         A failure is kept in `state`, not raised. Loads of one manual follow one another.
         """
         async with state.loads:
-            return await self._load_next(state)
-
-    async def _load_next(self, state: ManualState) -> Change | None:
-        started, was_loading = perf_counter(), state.is_loading
-        change: Change | None = None
-        try:
-            async with self._reader.confinement.load():
-                change = await self._load(state)
-            state.status, state.error = "ready", None
-        except UtcpError as error:
-            state.status, state.error, state.awaited = "failed", error, ()
-        except Exception as error:  # one manual must not fail another
-            _logger.debug("Loading %s failed.", state.name, exc_info=True)
-            state.status = "failed"
-            state.error = InternalError(f"Internal error while loading the manual ({type(error).__name__}).")
-        state.seconds = perf_counter() - started
-        if was_loading:
-            state.arrived = monotonic()
-        return change
+            started, was_loading = perf_counter(), state.is_loading
+            change: Change | None = None
+            try:
+                async with self._reader.confinement.load():
+                    change = await self._load(state)
+                state.status, state.error = "ready", None
+            except UtcpError as error:
+                state.status, state.error, state.awaited = "failed", error, ()
+            except Exception as error:  # one manual must not fail another
+                _logger.debug("Loading %s failed.", state.name, exc_info=True)
+                state.status = "failed"
+                state.error = InternalError(f"Internal error while loading the manual ({type(error).__name__}).")
+            state.seconds = perf_counter() - started
+            if was_loading:
+                state.arrived = monotonic()
+            return change
 
     async def keep_trying(
         self, state: ManualState, load: Callable[[ManualState], Awaitable[object]] | None = None
