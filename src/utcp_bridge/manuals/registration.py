@@ -322,11 +322,13 @@ class Registration:
             known = state
         return known is state
 
-    async def load(self, state: ManualState) -> Change | None:
+    async def load(self, state: ManualState, *, anew: bool = False) -> Change | None:
         """Discover a manual and make its tools live. Return what has changed.
 
-        A failure is kept in `state`, not raised.
+        A failure is kept in `state`, not raised. With `anew`, transports forget what failed before, as after a login.
         """
+        for transport in self._transports.values() if anew else ():
+            await transport.forget(state.name)
         started, was_loading = perf_counter(), state.is_loading
         change: Change | None = None
         try:
