@@ -80,11 +80,11 @@ async def test_an_attempt_that_began_before_a_login_does_not_undo_it(monkeypatch
     begun, refused, released = [], anyio.Event(), anyio.Event()
     load, discover = Registration.load, McpTransport.discover
 
-    async def counted_load(registration, state):
+    async def counted_load(registration, state, **how):
         begun.append(state.name)
         if len(begun) == 3:  # after the first one and the attempt, that of the login
             released.set()
-        return await load(registration, state)
+        return await load(registration, state, **how)
 
     async def slow_discover(transport, target):
         try:

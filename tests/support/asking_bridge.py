@@ -88,7 +88,8 @@ class Person:
 def configuration(server: dict[str, Any], **settings: Any) -> dict[str, Any]:
     """Return a configuration with one server that asks."""
     entry = {"name": "up", "call_template_type": "mcp", "config": {"mcpServers": {"s": server}}}
-    return {"manual_call_templates": [entry], "bridge": {"transport": "http", "startup_wait": 60, **settings}}
+    patient = {"startup_wait": 200, "discovery_timeout": 200}
+    return {"manual_call_templates": [entry], "bridge": {"transport": "http", **patient, **settings}}
 
 
 def command(era: str, record: Path | None = None, **options: Any) -> dict[str, Any]:

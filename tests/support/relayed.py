@@ -40,7 +40,7 @@ async def bridge(servers: dict[str, dict[str, Any]], **settings: Any) -> AsyncIt
         {"name": name, "call_template_type": "mcp", "config": {"mcpServers": {name: one}}}
         for name, one in servers.items()
     ]
-    config = {"manual_call_templates": manuals, "bridge": settings}
+    config = {"manual_call_templates": manuals, "bridge": {"discovery_timeout": 200, **settings}}
     async with await UtcpClient.create(config, wait=60) as client:
         yield BridgeServer(client)
 

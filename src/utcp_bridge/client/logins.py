@@ -156,7 +156,7 @@ class LoginDesk:
             while state.is_loading:  # its first load began without the login
                 await self._next_loaded()
             if state.status == "failed":
-                await self._registration.load(state)
+                await self._registration.load(state, anew=True)
         if not made:
             raise ConfigError(
                 f"The manual {manual!r} has nothing to log in to.",

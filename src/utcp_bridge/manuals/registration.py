@@ -257,12 +257,15 @@ class Registration:
             known = state
         return known is state
 
-    async def load(self, state: ManualState) -> Change | None:
+    async def load(self, state: ManualState, *, anew: bool = False) -> Change | None:
         """Discover a manual and make its tools live. Return what has changed.
 
-        A failure is kept in `state`, not raised. Loads of one manual follow one another.
+        A failure is kept in `state`, not raised. Loads of one manual follow one another. With `anew`, transports forget
+        what failed before, as after a login.
         """
         async with state.loads:
+            for transport in self._transports.values() if anew else ():
+                await transport.forget(state.name)
             started, was_loading = perf_counter(), state.is_loading
             change: Change | None = None
             try:

@@ -28,7 +28,7 @@ from tests.upstreams.rude_mcp import CLOSE, SHAPES, TOOLS, around, text_of
 
 pytestmark = pytest.mark.anyio
 MINE = "a line of mine"
-BRIDGE = {"exposure": "all", "startup_wait": 120, "startup_settle": 120}
+BRIDGE = {"exposure": "all", "startup_wait": 120, "startup_settle": 120, "discovery_timeout": 120}
 
 
 def announced(process: subprocess.Popen[str]) -> str:

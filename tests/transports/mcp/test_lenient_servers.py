@@ -58,10 +58,8 @@ async def served(way: str, config: JsonObject) -> AsyncIterator[JsonObject]:
 async def client_of(server: JsonObject, **settings: Any) -> AsyncIterator[UtcpClient]:
     """Yield a client with the manual `m` of one server `s`."""
     manual = {"name": "m", "call_template_type": "mcp", "config": {"mcpServers": {"s": server}}}
-    config = (
-        {"manual_call_templates": [manual], "bridge": settings} if settings else {"manual_call_templates": [manual]}
-    )
-    with anyio.fail_after(120):
+    config = {"manual_call_templates": [manual], "bridge": {"discovery_timeout": 200, **settings}}
+    with anyio.fail_after(240):
         async with await UtcpClient.create(config) as client:
             yield client
 

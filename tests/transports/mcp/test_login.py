@@ -49,7 +49,8 @@ async def read(client: UtcpClient) -> object:
 async def logged_in(client: UtcpClient) -> Clicking:
     person = Clicking()
     await client.login_desk.log_in("notes", person)
-    assert [state.error for state in client.report()] == [None]
+    [state] = client.report()
+    assert state.status == "ready", state.error
     return person
 
 
@@ -80,6 +81,14 @@ async def test_a_server_that_wants_a_login_says_so_and_works_after_it() -> None:
         [asked] = service.authorized
         assert asked.resource == service.url
         assert asked.scopes == ["notes"]
+
+
+async def test_a_login_is_used_at_once_also_if_the_next_discovery_may_use_what_is_known() -> None:
+    """As after a change of another server of the manual: then servers that failed are not asked again."""
+    async with oauth_mcp_service() as service, opened(service.url) as client:
+        client.login_desk._registration.transport("mcp")._gathering("notes")._knows_what_changed = True
+        await logged_in(client)
+        assert await read(client) == "the note one"
 
 
 async def test_while_serving_nothing_is_registered_and_no_page_is_opened() -> None:

@@ -117,7 +117,7 @@ async def lying(
         entry["auth"] = auth
     try:
         with anyio.fail_after(120):
-            config = {"manual_call_templates": [entry], "bridge": {"token_store": "memory"}}
+            config = {"manual_call_templates": [entry], "bridge": {"token_store": "memory", "discovery_timeout": 200}}
             async with await UtcpClient.create(config) as client:
                 yield client, service
     finally:

@@ -61,12 +61,13 @@ async def reaching(server: JsonObject, **settings: Any) -> AsyncIterator[Far]:
     def note(manual: str) -> None:
         found[0].note(manual)
 
-    async with open_services(changed=note, settings=BridgeSettings(**settings)) as services:
+    patient = BridgeSettings(**{"discovery_timeout": 200, **settings})
+    async with open_services(changed=note, settings=patient) as services:
         transport = McpTransport(services)
         template = {"call_template_type": "mcp", "config": {"mcpServers": {"far": server}}}
         found.append(Far(transport, make_target(transport, template)))
         try:
-            with anyio.fail_after(60):
+            with anyio.fail_after(240):
                 yield found[0]
         finally:
             await transport.aclose()
