@@ -49,6 +49,12 @@ def frozen_by(decorate: Decorator) -> list[Any]:
         def __repr__(self) -> str:
             return "shown"
 
+    return [Base, Derived, Shown]
+
+
+def frozen_in_other_ways_by(decorate: Decorator) -> list[Any]:
+    """Frozen classes with rarer fields, made by a decorator."""
+
     @decorate(frozen=True, slots=True)
     class Made:
         """One with values that functions make."""
@@ -61,10 +67,6 @@ def frozen_by(decorate: Decorator) -> list[Any]:
         def __post_init__(self) -> None:
             self.log.append(self.first)
 
-    return [Base, Derived, Shown, Made, *frozen_with_odd_names(decorate)]
-
-
-def frozen_with_odd_names(decorate: Decorator) -> list[Any]:
     @decorate(frozen=True, slots=True)
     class Named:
         """One whose fields are called by name."""
@@ -78,7 +80,7 @@ def frozen_with_odd_names(decorate: Decorator) -> list[Any]:
 
         self: int = 1
 
-    return [Named, Own]
+    return [Made, Named, Own]
 
 
 def open_by(decorate: Decorator) -> list[Any]:
@@ -116,7 +118,7 @@ def open_by(decorate: Decorator) -> list[Any]:
 
 
 def made_by(decorate: Decorator) -> dict[str, Any]:
-    return {one.__name__: one for one in (*frozen_by(decorate), *open_by(decorate))}
+    return {one.__name__: one for one in (*frozen_by(decorate), *frozen_in_other_ways_by(decorate), *open_by(decorate))}
 
 
 LATE, EAGER = made_by(dataclass), made_by(dataclasses.dataclass)

@@ -177,9 +177,8 @@ def _init_of(kind: _Kind) -> Any:
     """
     known: dict[str, Any] = {"__set": object.__setattr__, "__factory": _FACTORY}
     parameters, lines = ["self"], list[str]()
-    notes: dict[str, Any] = {}
-    has_default = False
-    for field in dataclasses.fields(kind):
+    fields = dataclasses.fields(kind)
+    for field in fields:
         name = field.name
         makes, has_value = field.default_factory is not dataclasses.MISSING, field.default is not dataclasses.MISSING
         if field.kw_only or name == "self" or (not field.init and has_value):
@@ -187,28 +186,26 @@ def _init_of(kind: _Kind) -> Any:
         value = f"__make_{name}()" if makes else name
         if makes:
             known[f"__make_{name}"] = field.default_factory
-        if field.init:
-            if has_default and not (makes or has_value):
-                return None
-            has_default = makes or has_value
-            notes[name] = field.type
-            if makes:
-                parameters.append(f"{name}=__factory")
-                value = f"{value} if {name} is __factory else {name}"
-            elif has_value:
-                known[f"__default_{name}"] = field.default
-                parameters.append(f"{name}=__default_{name}")
-            else:
-                parameters.append(name)
+        if field.init and makes:
+            parameters.append(f"{name}=__factory")
+            value = f"{value} if {name} is __factory else {name}"
+        elif field.init and has_value:
+            known[f"__default_{name}"] = field.default
+            parameters.append(f"{name}=__default_{name}")
+        elif field.init and "=" not in parameters[-1]:
+            parameters.append(name)
+        elif field.init:
+            return None
         elif not makes:
             continue
         lines.append(f" __set(self, {name!r}, {value})")
     if hasattr(kind, "__post_init__"):
         lines.append(" self.__post_init__()")
-    exec(f"def __init__({', '.join(parameters)}):\n" + "\n".join(lines or [" pass"]), known)  # noqa: S102 - as the standard library
+    text = f"def __init__({', '.join(parameters)}):\n" + "\n".join(lines or [" pass"])
+    exec(text, known)  # noqa: S102 - as the standard library does
     init = known["__init__"]
     init.__qualname__, init.__module__ = f"{kind.__qualname__}.__init__", kind.__module__
-    init.__annotations__ = {**notes, "return": None}
+    init.__annotations__ = {**{one.name: one.type for one in fields if one.init}, "return": None}
     return init
 
 
