@@ -181,8 +181,8 @@ def encode_query(pairs: Iterable[tuple[str, Any]]) -> str:
     room = MAX_URL
     for name, value in pairs:
         key = name if name.isascii() and name.isalnum() else percent_encode(name, argument=name)
-        kind = type(value)  # most values are a text or a number, and each call passes here
-        for text in (value,) if kind is str else (str(value),) if kind is int else _texts(value):
+        # most values are a text or a number, and each call passes here
+        for text in (value,) if type(value) is str else (str(value),) if type(value) is int else _texts(value):
             room -= len(key) + len(text) + 2
             if room < 0:
                 refuse_long_url(name)

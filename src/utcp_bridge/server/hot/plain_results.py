@@ -26,9 +26,8 @@ def in_order(result: JsonObject, stamp: JsonObject | None) -> JsonObject | None:
     structured = result.get("structuredContent")
     if not result.keys() <= _PLAIN or result.get("resultType") != "complete" or not isinstance(is_error, bool):
         return None
-    # most results are one block of text
-    one: Any = content[0] if type(content) is list and len(content) == 1 else None  # pyright: ignore[reportUnknownVariableType]
-    if type(one) is dict and len(one) == 2 and one.get("type") == "text" and isinstance(one.get("text"), str):
+    one = content[0] if is_list(content) and len(content) == 1 else None  # most results are one block of text
+    if is_object(one) and len(one) == 2 and one.get("type") == "text" and isinstance(one.get("text"), str):
         blocks: Any = [{"text": one["text"], "type": "text"}]
     else:
         blocks = _blocks(content)
