@@ -468,7 +468,8 @@ class _Porter:
         if self._is_output and not self._is_exact:
             out = relaxed(out)  # first, because it writes examples
         self._has_headers |= HEADER_KEY in out
-        self._has_shown |= "default" in out or ("examples" in out and any(map(_is_container, out["examples"])))
+        shown: list[Any] = out.get("examples", [])
+        self._has_shown |= "default" in out or any(map(_is_container, shown))
         kinds = _kinds(schema["type"]) if "type" in schema else []
         if self._is_exact:
             if not has_listable_values(out):
