@@ -310,7 +310,7 @@ class _Porter:
         self.nodes = 0
         self.is_odd = False
         self._has_headers = False
-        self._has_shown = False
+        self._has_shown: bool = False
         self._names: dict[str, str] = {}
         self._targets: dict[str, Any] = {}
         self._stated: dict[str, Any] = {}
