@@ -52,8 +52,11 @@ if sys.platform == "win32":
                 item.add_marker(pytest.mark.skip(reason=f"Windows lacks {what}"))
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin to watch when all test modules are imported."""
+    for item in session.items:  # its name would differ in each process, and xdist refuses that
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"{item.nodeid} has the address of an object in its name. Give `ids`.")
     gc.enable()
     _leftovers.install()
 

@@ -233,7 +233,7 @@ def test_a_pattern_reads_the_fields() -> None:
         {"a": dataclasses.InitVar[int], "b": int},
         {"a": int, "_": dataclasses.KW_ONLY, "b": int},
     ],
-    ids=str,
+    ids=["types", "variable of the class", "bare variable", "variable of the start", "by name"],
 )
 def test_annotations_that_are_objects_mean_the_same(notes: dict[str, Any]) -> None:
     late, eager = (

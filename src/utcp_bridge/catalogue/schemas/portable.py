@@ -86,7 +86,8 @@ _CUT_NAME: Final = 56
 _SIMPLE: Final = frozenset(
     {"deprecated", "description", "format", "maxLength", "maximum", "minLength", "minimum", "pattern", "title", "type"}
 )
-_FORMS: Final = frozenset({"$ref", "anyOf", "oneOf", "type"})
+_COMPOSED: Final = frozenset({"$ref", "anyOf", "oneOf"})
+_FORMS: Final = _COMPOSED | {"type"}
 _PLAIN: Final = (
     _SIMPLE
     | _FORMS
@@ -609,10 +610,9 @@ def _is_plain(schema: JsonObject) -> bool:
     """Return whether a sub-schema is surely listed in such a way that porting it again does not change it."""
     if not _PLAIN.issuperset(schema):
         return False
-    forms = _FORMS & schema.keys()
-    if "type" in forms and isinstance(schema["type"], str):
-        return len(forms) == 1
-    return len(forms) <= 1 and _OF_A_TYPE.isdisjoint(schema)
+    if isinstance(schema.get("type"), str):
+        return _COMPOSED.isdisjoint(schema)
+    return len(_FORMS & schema.keys()) <= 1 and _OF_A_TYPE.isdisjoint(schema)
 
 
 def _simple(kind: str, schema: JsonObject) -> JsonObject:
