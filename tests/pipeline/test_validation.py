@@ -366,3 +366,42 @@ CHANGE = {
 async def test_an_object_that_was_read_can_be_sent_back(arguments: JsonObject, expected: JsonObject) -> None:
     template = {"call_template_type": "http", "url": "http://127.0.0.1:9/{id__path}", "request_plan": PLAN}
     assert await received(CHANGE, arguments, template=template, body_members=("id", "name")) == expected
+
+
+WITHIN = [["owner", "id"], ["lines", None, "id"], ["by_name", None, "id"], ["owner", "listed"]]
+MEMBER = {"type": "object", "properties": {"n": {}, "listed": {}}, "additionalProperties": False}
+NESTED = {
+    "type": "object",
+    "properties": {
+        "owner": {"$ref": "#/$defs/member"},
+        "lines": {"type": "array", "items": MEMBER},
+        "by_name": {"type": "object", "additionalProperties": MEMBER},
+    },
+    "$defs": {"member": MEMBER},
+}
+
+
+def planned(*paths: list[str | None]) -> JsonObject:
+    body = {"media_type": "application/json", "read_only_within": list(paths)}
+    return {"call_template_type": "http", "url": "http://127.0.0.1:9/", "request_plan": {"body": body}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"owner": {"id": 1, "n": 2}}, {"owner": {"n": 2}}),
+        ({"owner": {"listed": 1}}, {"owner": {"listed": 1}}),
+        ({"lines": [{"id": 1, "n": 2}, {"n": 3}]}, {"lines": [{"n": 2}, {"n": 3}]}),
+        ({"by_name": {"a": {"id": 1}, "id": {"n": 1}}}, {"by_name": {"a": {}, "id": {"n": 1}}}),
+    ],
+)
+async def test_members_inside_of_arguments_are_dropped_unless_the_schema_describes_them(
+    arguments: JsonObject, expected: JsonObject
+) -> None:
+    assert await received(NESTED, arguments, template=planned(*WITHIN)) == expected
+
+
+async def test_arguments_without_such_members_are_the_same_object() -> None:
+    arguments = {"a": [{"n": 1}], "b": 2}
+    got = await received({"type": "object"}, arguments, template=planned(["a", None, "id"]))
+    assert got is arguments

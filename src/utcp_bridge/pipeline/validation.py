@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from operator import is_
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object, made_call
@@ -35,6 +36,8 @@ _logger = logging.getLogger(__name__)
 _EXPLAINED_FAULTS = 5
 _MAX_FAULT = 300
 _PLAIN_NAME = re.compile(r"[\w.$@-]{1,64}")
+_Tree: TypeAlias = "dict[str | None, _Tree]"
+"""Names of members, and None for each item or value, to what is dropped inside of them; {} drops the member itself."""
 _ODD_NAME = "a name is not declared"
 """In place of a name that the caller chose: a text that does not look like a name may contain a value."""
 
@@ -57,10 +60,10 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
     names = declared_arguments(tool)
     if names is not None and check != "strict" and tool.kind == "http" and "body_field" not in tool.template:
         names |= {"body"}  # UTCP's default of `body_field`; the schema, which may be wrong, is silent about it
-    if unchecked and not defaults and not tool.body_members and names is None:
+    sent_back = _SentBack(tool)
+    if unchecked and not defaults and not tool.body_members and names is None and not sent_back.looks_inside:
         return inner
     checks = _Checks(tool, defaults, names, is_refusing=check == "strict")
-    sent_back = _SentBack(tool)
     whole_numbers = WholeNumbers(tool.inputs)
 
     def validated(call: Call, emit: Emit) -> Awaitable[Result]:
@@ -86,8 +89,8 @@ class _SentBack:
     """An object that was read with one call and is sent back with another, changed.
 
     It still has its readOnly members, which OpenAPI does not want in a request (3.0.4, Schema Object). They are
-    dropped. It also has the id that the path takes. If the body has a member of this name, the argument of the path has
-    another name, so it is filled in: servers expect both to be equal.
+    dropped, also inside of other members. It also has the id that the path takes. If the body has a member of this
+    name, the argument of the path has another name, so it is filled in: servers expect both to be equal.
     """
 
     def __init__(self, tool: Tool) -> None:
@@ -97,6 +100,7 @@ class _SentBack:
         declared = _properties(tool.inputs)
         names = body.get("read_only") if is_object(body) else None
         self._dropped = _strings(names) - declared.keys()
+        self._dropped_within = _tree(body.get("read_only_within") if is_object(body) else None, tool.inputs)
         self._filled: dict[str, str] = {}
         parameters = plan.get("parameters")
         for one in parameters if is_list(parameters) and tool.body_members else ():
@@ -104,14 +108,62 @@ class _SentBack:
             if one.get("in") == "path" and argument != name and name in tool.body_members:
                 self._filled[str(argument)] = str(name)
 
+    @property
+    def looks_inside(self) -> bool:
+        """Whether members of arguments can be dropped."""
+        return bool(self._dropped_within)
+
     def repaired(self, arguments: JsonObject) -> JsonObject:
         """Return the arguments, as the same object if there is nothing to repair."""
+        if self._dropped_within:
+            arguments = _without(arguments, self._dropped_within)
         if self._dropped and not self._dropped.isdisjoint(arguments):
             arguments = {name: value for name, value in arguments.items() if name not in self._dropped}
         if not self._filled:
             return arguments
         more = {to: arguments[of] for to, of in self._filled.items() if to not in arguments and of in arguments}
         return {**arguments, **more} if more else arguments
+
+
+def _tree(paths: Any, inputs: JsonObject) -> _Tree:
+    """Return paths of members as a tree, without those that a schema describes."""
+    tree: _Tree = {}
+    for path in paths if is_list(paths) else ():
+        if is_list(path) and not _describes(inputs, path):
+            level = tree
+            for step in path:
+                level = level.setdefault(step, {})
+    return tree
+
+
+def _describes(inputs: JsonObject, path: Sequence[str | None]) -> bool:
+    schema: Any = inputs
+    for step in path:
+        if is_object(schema) and isinstance(ref := schema.get("$ref"), str):
+            schema = at_pointer(inputs, ref)
+        if not is_object(schema):
+            return False
+        inner = schema.get("items", schema.get("additionalProperties"))
+        schema = inner if step is None else _properties(schema).get(step)
+    return schema is not None
+
+
+def _without(value: Any, tree: _Tree) -> Any:
+    """Return a value without members, as the same object if it has none of them."""
+    if is_list(value):
+        inner = tree.get(None)
+        items = value if inner is None else [_without(item, inner) for item in value]
+        return value if all(map(is_, items, value)) else items
+    if not is_object(value):
+        return value
+    every = tree.get(None)
+    kept: JsonObject = {}
+    for name, member in value.items():
+        inner = tree.get(name, every)
+        if inner != {}:
+            kept[name] = member if inner is None else _without(member, inner)
+    is_same = len(kept) == len(value) and all(map(is_, kept.values(), value.values()))
+    return value if is_same else kept
 
 
 class _Checks:

@@ -56,6 +56,8 @@ class BodyPlan(_PlanModel):
     required: bool = False
     read_only: tuple[str, ...] = ()
     """Properties of the object that a caller reads and sends back, which are not sent (`pipeline.validation`)."""
+    read_only_within: tuple[tuple[str | None, ...], ...] = ()
+    """Such members inside of arguments: names from the argument inwards; None is each item or value."""
     empty_object: bool = False
     """A required whole body that is missing is sent as `{}`."""
     binary: bool = False

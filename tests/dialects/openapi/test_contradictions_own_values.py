@@ -174,13 +174,15 @@ def test_each_kind_of_contradiction_is_named(schema, what):
 # --- what was read, changed and sent back ---
 
 
-def drawn_object(draw, depth=0):
-    """The schema of an object, a value of it that a server may send, and the names that a server takes back."""
-    members, required, sent, taken = {}, [], {}, set()
+def drawn_object(draw, definitions, depth=0):
+    """The schema of an object, a value of it that a server may send, and what a server takes back of it."""
+    members, required, sent, taken = {}, [], {}, {}
     for name in "abcdef"[: draw.randint(1, 6)]:
         schema, value = draw.choice([({"type": "integer"}, 5), ({"type": "string"}, "x"), ({"type": "boolean"}, True)])
-        if depth < 2 and draw.random() < 0.3:
-            schema, value, _ = drawn_object(draw, depth + 1)
+        back = value
+        if depth < 3 and draw.random() < 0.4:
+            schema, value, back = drawn_object(draw, definitions, depth + 1)
+            schema, value, back = draw.choice(WRAPPED)(schema, value, back)
         mark = None if name == "a" else draw.choice([None, None, "readOnly", "writeOnly"])
         members[name] = {**schema, mark: True} if mark else schema
         if draw.random() < 0.5 and mark != "writeOnly":
@@ -188,17 +190,30 @@ def drawn_object(draw, depth=0):
         if mark != "writeOnly":
             sent[name] = value
         if mark is None:
-            taken.add(name)
+            taken[name] = back
     schema = {"type": "object", "properties": members, "required": required}
+    if draw.random() < 0.3:
+        schema["additionalProperties"] = False
+    elif depth and draw.random() < 0.3:
+        schema = {"allOf": [{"type": "object", "properties": members}, {"required": required}]}
     if depth and draw.random() < 0.3:
-        return {"allOf": [{"type": "object", "properties": members}, {"required": required}]}, sent, taken
+        name = f"D{len(definitions)}"
+        definitions[name], schema = schema, {"$ref": f"#/components/schemas/{name}"}
     return schema, sent, taken
+
+
+WRAPPED = [
+    lambda schema, value, back: (schema, value, back),
+    lambda schema, value, back: ({"type": "array", "items": schema}, [value, value], [back, back]),
+    lambda schema, value, back: ({"type": "object", "additionalProperties": schema}, {"k": value}, {"k": back}),
+    lambda schema, value, back: ({"oneOf": [schema, {"type": "string"}]}, value, back),
+]
 
 
 @pytest.mark.anyio
 async def test_objects_that_were_read_are_accepted_when_they_are_sent_back():
-    draw = random.Random(11)
-    objects = [drawn_object(draw) for _ in range(40)]
+    draw, definitions = random.Random(11), {}
+    objects = [drawn_object(draw, definitions) for _ in range(80)]
     async with faulty_server() as server:
         paths = {}
         for number, (schema, sent, _) in enumerate(objects):
@@ -213,10 +228,11 @@ async def test_objects_that_were_read_are_accepted_when_they_are_sent_back():
             server.answers[f"/o/{number}"] = answer(json.dumps(sent).encode())
         info, servers = {"title": "t", "version": "1"}, [{"url": server.url}]
         document = {"openapi": "3.1.0", "info": info, "servers": servers, "paths": paths}
+        document["components"] = {"schemas": definitions}
         entry = {"name": "a", "call_template_type": "text", "content": document}
         async with await UtcpClient.create({"manual_call_templates": [entry]}) as client:
             for number in range(len(objects)):
                 found = await client.call_tool(f"a.read{number}", {})
                 await client.call_tool(f"a.write{number}", found)
     written = [json.loads(one.body) for one in server.requests if one.method == "PUT"]
-    assert [one.keys() for one in written] == [taken for _, _, taken in objects]
+    assert written == [taken for _, _, taken in objects]

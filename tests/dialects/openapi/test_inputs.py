@@ -92,6 +92,35 @@ def test_read_only_properties_are_dropped_also_behind_a_reference(body):
     assert body({"schema": schema}, components={"schemas": {"Id": {"readOnly": True}}})[2] == ["n"]
 
 
+READ = {"readOnly": True}
+ENTITY = {"type": "object", "properties": {"id": READ, "name": {}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "paths"),
+    [
+        ({"properties": {"a": ENTITY}}, [["a", "id"]]),
+        ({"properties": {"a": {"items": {"$ref": "#/components/schemas/Entity"}}}}, [["a", None, "id"]]),
+        ({"properties": {"a": {"additionalProperties": ENTITY}}}, [["a", None, "id"]]),
+        ({"anyOf": [ENTITY, {"type": "string"}]}, [["body", "id"]]),
+        ({"type": "array", "items": ENTITY}, [["body", None, "id"]]),
+        ({"properties": {"a": {"oneOf": [ENTITY, {"properties": {"id": {}}}]}}}, None),
+        ({"properties": {"a": {"allOf": [ENTITY, {"properties": {"id": READ}}]}}}, [["a", "id"]]),
+        ({"properties": {"id": READ, "b": {}}}, None),
+    ],
+)
+def test_read_only_members_inside_of_arguments_are_in_the_plan(body, schema, paths):
+    _, plan, _ = body({"schema": schema}, components={"schemas": {"Entity": ENTITY}})
+    assert plan.get("read_only_within") == paths
+
+
+def test_read_only_members_of_recursive_schemas_are_found_to_a_depth(body):
+    node = {"properties": {"id": READ, "next": {"$ref": "#/components/schemas/Node"}, "name": {}}}
+    schema = {"$ref": "#/components/schemas/Node"}
+    _, plan, _ = body({"schema": schema}, components={"schemas": {"Node": node}})
+    assert plan["read_only_within"] == [["next"] * depth + ["id"] for depth in range(1, 7)]
+
+
 @pytest.mark.parametrize(
     ("schema", "empty"),
     [

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from utcp_bridge.dialects.openapi.definitions import Definitions
+from utcp_bridge.dialects.openapi.reading_back import MemberPath, ReadOnlyMembers
 from utcp_bridge.dialects.openapi.references import References
 from utcp_bridge.dialects.openapi.schemas import Key
 from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text, has_type
@@ -93,6 +95,7 @@ class BodyReader:
         self._definitions = definitions
         self._family = family
         self._faults = faults
+        self._read_only = ReadOnlyMembers(references, self._is_read_only)
 
     def read(self, body: Located) -> BodyShape | None:
         """Return the shape of one request body; None if it has no media type."""
@@ -132,6 +135,9 @@ class BodyReader:
         plan["members"] = list(arguments)
         if flat.read_only:
             plan["read_only"] = list(flat.read_only)
+        _note_read_only(
+            plan, ((name, *path) for name in arguments for path in self._read_only.within(flat.properties[name]))
+        )
         if encoding:
             plan["encoding"] = encoding
         return BodyShape(arguments, plan)
@@ -153,6 +159,7 @@ class BodyReader:
             plan["encoding"] = encoding
         if plan["required"] and _may_be_empty(node):
             plan["empty_object"] = True
+        _note_read_only(plan, (("body", *path) for path in self._read_only.within(schema)))
         piece = self._definitions.translate(schema)
         return BodyShape({"body": Argument(_described(piece.schema, about), piece.refs, plan["required"])}, plan)
 
@@ -264,6 +271,11 @@ class BodyReader:
     def _is_read_only(self, place: Located) -> bool:
         node = as_object(place.value)
         return node.get("readOnly") is True or ("$ref" in node and self._resolved(place).get("readOnly") is True)
+
+
+def _note_read_only(plan: JsonObject, paths: Iterable[MemberPath]) -> None:
+    if found := [list(path) for path in paths]:
+        plan["read_only_within"] = found
 
 
 def _binary_body(plan: JsonObject, about: str) -> BodyShape:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, urljoin
+
+import orjson
 
 from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_object, child, is_array
 from utcp_bridge.model import JsonObject, is_object
 
 __all__ = ["References", "external_references"]
 
+_AS_JSON: Final = orjson.OPT_NON_STR_KEYS
 _MAX_CHAIN = 32
 _MISSING: Any = object()
 _MAPS = frozenset({
@@ -104,6 +107,13 @@ class References:
         if found is None:
             self._faults.add(where, f"reference {reference!r} cannot be resolved", "Any value is accepted there.")
         return found
+
+    def mentions(self, text: bytes) -> bool:
+        """Return whether a text is in the JSON of the document or of a file that it refers to."""
+        try:
+            return any(text in orjson.dumps(one, None, _AS_JSON) for one in self._documents.values())
+        except TypeError:
+            return True  # a value that YAML alone has
 
     def follow(self, located: Located) -> Located:
         """Return the end of a chain of `$ref`s; its value is None if the chain is broken or circular."""
