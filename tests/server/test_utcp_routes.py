@@ -204,7 +204,7 @@ def test_requests_of_foreign_web_pages_are_refused(base, headers, status):
 
 
 def test_an_mcp_endpoint_at_the_same_path_wins_over_the_manual():
-    routes = build_app(BridgeServer(client_with_tools(path="/utcp")))._app.routes
+    routes = build_app(BridgeServer(client_with_tools(path="/utcp")))._app._app.routes
     assert [route.path for route in routes[:3]] == ["/utcp", "/utcp/p/{name:path}", "/utcp"]
     assert [route.methods for route in routes[:2]] == [None, None]
 

@@ -51,6 +51,7 @@ from utcp_bridge.net.listening import (
 )  # fmt: skip
 from utcp_bridge.net.tls import ListenerTls, is_former, with_certificate
 from utcp_bridge.processes.ending import Ending, watched_signals
+from utcp_bridge.tasks import OwnTasks
 
 __all__ = ["serve_asgi"]
 
@@ -143,7 +144,7 @@ class _Uvicorn(uvicorn.Server):
         super().__init__(config)
         self._on_ready = on_ready
         self.servers: list[asyncio.base_events.Server] = []
-        self._connecting: set[asyncio.Task[Any]] = set()
+        self._connecting = OwnTasks()
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:

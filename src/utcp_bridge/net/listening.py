@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.net.gate.connection_watch import issued
+from utcp_bridge.tasks import OwnTasks
 
 __all__ = [
     "LOOPBACK_NAMES",
@@ -237,24 +238,23 @@ def base_url(scope: Mapping[str, Any]) -> str:
 
 
 def accept_last(
-    listeners: Iterable[socket.socket],
-    protocol: Callable[[], Any],
-    tls: ssl.SSLContext | None,
-    connecting: set[asyncio.Task[Any]],
+    listeners: Iterable[socket.socket], protocol: Callable[[], Any], tls: ssl.SSLContext | None, tasks: OwnTasks
 ) -> None:
     """Take the connections that the system has accepted already. It would reset them when their socket is closed.
 
-    `connecting` keeps what begins them.
+    `tasks` begin them.
     """
-    loop = asyncio.get_running_loop()
     for listener in listeners:
         with suppress(OSError):  # none is left
             while True:
                 one, _ = listener.accept()
                 one.setblocking(False)
-                task = loop.create_task(loop.connect_accepted_socket(protocol, one, ssl=tls))
-                connecting.add(task)
-                task.add_done_callback(connecting.discard)
+                tasks.start(_taken(one, protocol, tls))
+
+
+async def _taken(one: socket.socket, protocol: Callable[[], Any], tls: ssl.SSLContext | None) -> None:
+    with suppress(OSError):  # its client has gone, or the handshake of TLS failed
+        await asyncio.get_running_loop().connect_accepted_socket(protocol, one, ssl=tls)
 
 
 def close_all(servers: Iterable[asyncio.base_events.Server], listeners: Iterable[socket.socket]) -> None:
