@@ -238,9 +238,9 @@ class McpSupervisor:
         A failed reading is tried again, with growing pauses, until it succeeds or only the operator can repair it.
         """
         if self._stop_reading is not None:
-            if again and self._is_pausing:
+            if again and (self._is_pausing or isinstance(self.failure, AuthRequired | LoginFailed)):
                 self.settled = anyio.Event()
-                self._wake.set()
+                self._wake.set()  # an attempt that is under way may have begun before a login: then another one follows
         elif again or self._is_stale or self.listing is None:
             self.settled = anyio.Event()
             self._is_stale = False
@@ -256,7 +256,7 @@ class McpSupervisor:
         growing = pauses(_FIRST_PAUSE)
         try:
             while not await self._has_read():
-                self._wake, self._is_pausing = anyio.Event(), True
+                self._is_pausing = True
                 with anyio.move_on_after(next(growing)):
                     await self._wake.wait()
                 self._is_pausing = False
@@ -267,11 +267,14 @@ class McpSupervisor:
     async def _has_read(self) -> bool:
         """Read once, and return whether that is the end of it."""
         await anyio.sleep(self._backoff.pause(anyio.current_time()))
+        self._wake = anyio.Event()
         failure: UtcpError | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._judge)
             failure = await self._failure_of_reading()
             group.cancel_scope.cancel()
+        if failure is not None and self._wake.is_set():
+            return False
         self._settle(failure)
         return failure is None or isinstance(failure, OperatorError)
 
