@@ -10,6 +10,7 @@ from tests.upstreams.oauth_mcp_service import oauth_mcp_service
 from utcp_bridge import Extensions, UtcpClient
 from utcp_bridge.errors import AuthRequired
 from utcp_bridge.manuals.registration import Registration
+from utcp_bridge.transports.mcp.supervisor import McpSupervisor
 from utcp_bridge.transports.mcp.transport import Gathering, McpTransport
 from utcp_bridge.upstream import HOST, CallingHost
 
@@ -103,6 +104,31 @@ async def test_an_attempt_that_began_before_a_login_does_not_undo_it(monkeypatch
             await client.login_desk.log_in("notes", Clicking())
             assert [state.status for state in client.report()] == ["ready"]
             assert await client.call_tool("notes.read", {"name": "one"}) == "the note one"
+
+
+async def test_a_connection_that_was_being_opened_before_a_login_is_opened_again_after_it(monkeypatch) -> None:
+    """The server of the manual is tried again by itself, too. Its failure is not that of the load after the login."""
+    monkeypatch.setattr("utcp_bridge.transports.mcp.supervisor._FIRST_PAUSE", 0)
+    begun, attempts = anyio.Event(), []
+    listed = McpSupervisor._listed
+
+    async def slow_listed(supervisor):
+        attempts.append(supervisor.name)
+        try:
+            return await listed(supervisor)
+        except AuthRequired:
+            if len(attempts) == 2:
+                begun.set()
+                while supervisor.settled.is_set():  # noqa: ASYNC110 - until the load after the login waits
+                    await anyio.sleep(0.01)
+            raise
+
+    monkeypatch.setattr(McpSupervisor, "_listed", slow_listed)
+    with anyio.fail_after(60):
+        async with oauth_mcp_service() as service, await opened(service) as client:
+            await begun.wait()
+            await client.login_desk.log_in("notes", Clicking())
+            assert [(state.status, state.error) for state in client.report()] == [("ready", None)]
 
 
 async def test_attempts_that_fail_alike_do_not_count_as_a_change_of_the_manual(monkeypatch) -> None:
