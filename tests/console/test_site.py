@@ -147,7 +147,7 @@ async def test_behind_a_proxy_with_https_the_page_names_that_address_and_its_coo
 async def test_a_tool_that_is_gone_is_named_with_what_to_do(serving):
     async def work(served):
         page = await served.ask("/?tool=weather.%3Cb%3Egone")
-        assert "There is no tool weather.&lt;b&gt;gone." in page.text
+        assert "The bridge has no tool weather.&lt;b&gt;gone." in page.text
         tried = await served.act("/console/try", {"tool": "weather.gone", "what": "call", "fields": {}})
         assert (tried.status_code, "Not called" in tried.text) == (200, True)
         assert "Search the tools again." in tried.text
