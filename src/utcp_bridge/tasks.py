@@ -157,14 +157,14 @@ class Stoppable:
     _is_closed = False
     why: str | None = None
 
-    def begin(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Note that the running task is the one. `loop` is the running one, which is looked for otherwise.
+    def begin(self, task: asyncio.Task[Any] | None = None) -> None:
+        """Note that the running task is the one. `task` is that, which is looked for otherwise.
 
         :raises CancelledError: it was cancelled before it began.
         """
         if self.why is not None:
             raise asyncio.CancelledError
-        self._task = asyncio.current_task(loop)
+        self._task = asyncio.current_task() if task is None else task
 
     def cancel(self, why: str = "cancelled") -> None:
         """Cancel the task for a reason. Only the first reason counts, and nothing happens after `close`."""

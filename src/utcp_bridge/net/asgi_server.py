@@ -531,6 +531,7 @@ if HttpToolsProtocol is not None:
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             self._own = cast("_Config", self.config)
             self._joined = joined = cast("Any", JoinedWrites(transport, self.loop))
+            self._is_closing = transport.is_closing
             self.app_state = with_certificate(self.app_state, transport)
             super().connection_made(joined)
             self._watched = _admitted(self, joined)
@@ -578,7 +579,7 @@ if HttpToolsProtocol is not None:
             super().shutdown()
 
         def data_received(self, data: bytes) -> None:
-            if self.transport.is_closing():
+            if self._is_closing():
                 return
             watched, data = self._watched, bytes(data)  # asyncio on Windows hands over a bytearray in Python 3.11
             before, self._chunk = watched.phase, len(data)
@@ -627,7 +628,10 @@ if HttpToolsProtocol is not None:
                     self._has_learned = True
                     taken.whole = partial(self._write_whole, cycle)
                 self._data, self._taken = b"", taken
-                self._start(cycle, taken or app)
+                if taken is None:
+                    self._start(cycle, app)
+                else:
+                    self._start_taken(cycle, taken)
 
         def _takes_known(self, data: bytes) -> bool:
             """Let a request be answered whose head is known. Return whether that was possible."""
@@ -644,8 +648,14 @@ if HttpToolsProtocol is not None:
             self._watched.phase = _RECEIVED  # without the time, for which nothing asks in this phase
             self.cycle = cycle = cycle_of(known, scope, self.server_state.default_headers)
             self._taken, taken.whole = taken, partial(self._write_known, cycle)
-            self._start(cycle, taken)
+            self._start_taken(cycle, taken)
             return True
+
+        def _start_taken(self, cycle: Any, taken: Any) -> None:
+            """Start the task of a request that was taken, as uvicorn does, and let it have its task."""
+            task = taken.task = self.loop.create_task(cycle.run_asgi(taken))
+            task.add_done_callback(self.tasks.discard)
+            self.tasks.add(task)
 
         def _write_whole(self, cycle: Any, status: int, own: bytes, body: bytes) -> bool:
             """Write a response at once, if nothing is in its way (`ahead.WriteWhole`)."""
@@ -655,7 +665,7 @@ if HttpToolsProtocol is not None:
             """Do the same for a request with a known head, which does not ask to close the connection."""
             if cycle.response_started or cycle.disconnected or not cycle.keep_alive:
                 return False
-            if cycle is not self.cycle or self.flow.write_paused or self.transport.is_closing():
+            if cycle is not self.cycle or self.flow.write_paused or self._is_closing():
                 return False
             cycle.response_started = cycle.response_complete = True
             self._joined.write_whole(head_of_response(status, cycle.default_headers, own), body)

@@ -103,6 +103,9 @@ class HandlingServer(Server[None]):
 class HotConnection(Connection):
     """The SDK's record of one request of 2026-07-28, which makes only what is used."""
 
+    is_bound = False
+    """Whether handlers have bound something to the request, which `aclose` ends."""
+
     def __init__(self, outbound: Any, version: str, envelope: tuple[Any, Any]) -> None:
         # not the SDK's: it makes an event and a stack of callbacks, which take longer than everything else here
         self.outbound = outbound
@@ -121,12 +124,8 @@ class HotConnection(Connection):
     @cached_property
     def exit_stack(self) -> AsyncExitStack:  # type: ignore[override]
         """What ends with the request."""
+        self.is_bound = True
         return AsyncExitStack()
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether handlers have bound something to the request, which `aclose` ends."""
-        return "exit_stack" in self.__dict__
 
     async def aclose(self) -> None:
         """End what handlers have bound to the request."""

@@ -327,6 +327,7 @@ class _TakenLine(_Line):
     """The line of a request that was taken ahead of the application. Nothing notes more of it later."""
 
     whole: WriteWhole | None = None
+    task: asyncio.Task[None] | None = None
 
     def __init__(self, log: AccessLog, scope: Scope, taken: Any, size: int) -> None:
         # not that of `_Line`, because nothing looks for this line in its scope
@@ -343,7 +344,7 @@ class _TakenLine(_Line):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, and write its line at the end."""
         self._send, taken = send, self._app
-        taken.whole = self._write_whole
+        taken.whole, taken.task = self._write_whole, self.task
         try:
             await taken(scope, receive, self._count_sent)
         except Exception:
