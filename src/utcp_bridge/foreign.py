@@ -79,8 +79,7 @@ MAX_VALUES: Final = 1_310_720
 """The most values in one piece of JSON of a program whose size has no setting: that of a reply."""
 _BYTES_OF_A_VALUE: Final = 8
 _LEAST_VALUES: Final = 100_000
-SURELY_LIGHT: Final = 131_072
-"""Up to these bytes, `is_heavy` is false. Who is asked for each call compares with it first."""
+SURELY_LIGHT: Final = 131_072  # bytes up to which `is_heavy` is false: who asks for each call looks at this first
 _HEAVY_BYTES: Final = 1024 * 1024
 _HEAVY_VALUES: Final = 20_000
 _FEW_MARKS: Final = 1_000

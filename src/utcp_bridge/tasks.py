@@ -208,15 +208,10 @@ class TimeLimit:
 
     __slots__ = ("_before", "_deadline", "_has_expired", "_loop", "_task", "_timer", "_token", "_watched")
 
-    def __init__(
-        self,
-        deadline: float,
-        watched: dict[TimeLimit, None] | None = None,
-        loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
+    def __init__(self, deadline: float, watched: dict[TimeLimit, None] | None = None, loop: Any = None) -> None:
         self._watched = watched
         self._deadline = deadline
-        self._loop = loop or asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop = loop or asyncio.get_running_loop()
         self._has_expired = False
         self._timer: asyncio.TimerHandle | None = None
 
