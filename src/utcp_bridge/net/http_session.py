@@ -25,7 +25,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from utcp_bridge.errors import InvalidArguments, PolicyError, Rejected, Unreachable
-from utcp_bridge.foreign import is_heavy
+from utcp_bridge.foreign import SURELY_LIGHT, is_heavy
 from utcp_bridge.model import RECEIVED_HEADERS, Source, TlsOptions
 from utcp_bridge.net.aiohttp_engine import (
     AiohttpResolver,
@@ -42,11 +42,12 @@ from utcp_bridge.net.aiohttp_engine import (
     translate,
 )
 from utcp_bridge.net.guard import Guard, is_own_origin
+from utcp_bridge.net.heads.known_replies import KnownHead
 from utcp_bridge.net.heads.plain_requests import Begun, PlainRequests, WholeReply, has_known_parts, is_plain
 from utcp_bridge.net.heads.request_heads import framed
 from utcp_bridge.net.http_options import SocketOptions, advice_on_proxy
 from utcp_bridge.net.preview import NativeRequest
-from utcp_bridge.net.reply import Reply
+from utcp_bridge.net.reply import HeadFacts, Reply
 from utcp_bridge.net.tls import tls_context
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.tasks import seconds_left
@@ -67,8 +68,6 @@ _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_UNUSUAL = _REDIRECTS | {401}
-"""Statuses after which another request may follow."""
 _KEEP_METHOD = frozenset({307, 308})
 _UNENCODED = re.compile(r"[^\x21-\x7e]")
 _FORWARDABLE = re.compile(rb"[\x20-\x7e]{1,4096}")
@@ -151,26 +150,28 @@ class HttpSession:
         """
         limit = self._options.max_response_bytes if max_bytes is None else max_bytes
         added = begun = None
-        url = parts.url
+        url, plain = parts.url, self._plain
         if credentials is None and not trace_context.is_on():
             begun = self._begun(parts)
         elif (more := self._begun_with_more(parts, credentials)) is not None:
             begun, parts, added, url = more
-        if begun is None:
+        if begun is None or plain is None:
             return await self._whole(await self._exchange(parts, credentials), limit)
+        used, waiter = begun
         try:
-            known = None if begun.waiter is None else await begun.waiter
+            known = None if waiter is None else await waiter
         except Exception:  # noqa: BLE001 - `send` receives it again, and decides what to do about it
             known = None
         except BaseException:
-            begun.close()
+            used.connection.close()
             raise
         if known is not None:
             head, data = known
-            is_usual = head.code not in _UNUSUAL and "Content-Encoding" not in head.headers
-            if is_usual and len(data) <= limit and not is_heavy(data):
-                begun.park()
-                return Reply(head.code, head.headers, data, url, limit)
+            facts: HeadFacts = head.facts or _facts_of(head)
+            size = len(data)
+            if facts.is_answer and size <= limit and (size <= SURELY_LIGHT or not is_heavy(data)):
+                plain.park(used, is_known=True)
+                return Reply(head.code, head.headers, data, url, limit, facts)
         response = await self._send(parts, parts.url, added, begun)
         if response.status in _REDIRECTS:
             response = await self._follow_on(response, parts, added)
@@ -181,9 +182,9 @@ class HttpSession:
     def _begun(self, parts: RequestParts) -> Begun | None:
         """Send a request at once, if nothing has to be added to it and a connection waits."""
         plain = self._plain
-        if plain is None or not self._is_bare or not is_plain(parts):
+        if plain is None or not self._is_bare or not (parts.body is None or is_plain(parts)):
             return None
-        url = parts.url
+        url = parts.url  # a method that is not plain has no lines that `begin` knows
         return plain.begin(parts) if url.isascii() and url.isprintable() and " " not in url else None
 
     def _begun_with_more(
@@ -567,6 +568,12 @@ class _Captured(Exception):
 
 async def _capture(request: aiohttp.ClientRequest, _send: Any) -> aiohttp.ClientResponse:
     raise _Captured(request)
+
+
+def _facts_of(head: KnownHead) -> HeadFacts:
+    """Note what a head says of its body, for all replies that have it."""
+    facts = head.facts = HeadFacts(head.code, head.headers)
+    return facts
 
 
 async def _captured(client: Client, parts: RequestParts, target: URL, headers: CIMultiDict[str]) -> NativeRequest:

@@ -56,7 +56,8 @@ _COMPILING: Final = 4
 _MAX_NUMBER: Final = 64
 """Characters of a number in text."""
 _MAX_CHANGES: Final = 20
-_NO_FLOATS: Final = frozenset({str, int, bool, type(None)})
+NO_FLOATS: Final = frozenset({str, int, bool, type(None)})
+"""Types of arguments that `WholeNumbers` does not change: a look at them takes less time than the call."""
 _NO_FRACTION: Final = re.compile(rb"\.0[,\]}]")
 _EXPONENT: Final = re.compile(rb"e\+?[0-9]{1,3}[,\]}]")
 _EXACT: Final = 2**53
@@ -140,9 +141,7 @@ class WholeNumbers:
 
     def written(self, arguments: JsonObject) -> JsonObject:
         """Return the arguments, as the same object if no number changes."""
-        if _NO_FLOATS.issuperset(map(type, arguments.values())) or not self._is_needed:
-            return arguments
-        if not _may_have_whole_floats(arguments):
+        if not self._is_needed or not _may_have_whole_floats(arguments):
             return arguments
         self._work = _MAX_WORK
         try:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import partial
 from inspect import signature
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import aiohttp
 from aiohttp import hdrs, http_exceptions
@@ -22,7 +22,7 @@ from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from yarl import URL
 
-from utcp_bridge.net.heads.known_replies import GivenBody, Head, KnownReplies, PlainProtocol
+from utcp_bridge.net.heads.known_replies import GivenBody, Head, KnownHead, KnownReplies, PlainProtocol
 from utcp_bridge.net.heads.request_heads import RequestHeads
 from utcp_bridge.placement.request import RequestParts
 
@@ -146,25 +146,10 @@ class _Used:
         self.since = 0.0
 
 
-class Begun:
-    """A request that was written to a connection which waited. `waiter` is what `PlainProtocol.expect` returned."""
-
-    __slots__ = ("_requests", "used", "waiter")
-
-    def __init__(
-        self, requests: PlainRequests, used: _Used, waiter: asyncio.Future[tuple[Head, bytes] | None] | None
-    ) -> None:
-        self._requests = requests
-        self.used = used
-        self.waiter = waiter
-
-    def park(self) -> None:
-        """Let the connection wait for the next request: the reply has come whole, and its head is known."""
-        self._requests.park(self.used, is_known=True)
-
-    def close(self) -> None:
-        """Close the connection: nobody waits for the reply."""
-        self.used.connection.close()
+_Waiter: TypeAlias = "asyncio.Future[tuple[KnownHead, bytes] | None] | None"
+Begun: TypeAlias = "tuple[_Used, _Waiter]"
+"""A request that was written to a connection which waited: the connection, and what `PlainProtocol.expect` returned.
+It is a pair because each call makes one."""
 
 
 class _PoolPlace(aiohttp.ClientRequest):
@@ -208,6 +193,7 @@ class PlainRequests:
         self._room = connector.limit // _PARKED_SHARE if connector.limit else _MAX_PLACES
         """How many more connections may wait."""
         self._sweep: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     async def send(
         self,
@@ -228,11 +214,11 @@ class PlainRequests:
         is_last = method not in _REPEATABLE
         while True:
             if begun is not None:
-                used = begun.used
+                used = begun[0]
             else:
                 used = (self._parked(place) if place.parked else None) or await self._connected(place)
             try:
-                waiter = _begin(used.protocol, method, request) if begun is None else begun.waiter
+                waiter = _begin(used.protocol, method, request) if begun is None else begun[1]
                 begun = None
                 if waiter is not None and (known := await waiter) is not None:
                     head, data = known
@@ -287,7 +273,7 @@ class PlainRequests:
         request = self._heads.written_at_once(parts.method, place.authority, url[end:], parts.headers, parts.body)
         if request is None or (used := self._parked(place)) is None:
             return None
-        return Begun(self, used, _begin(used.protocol, parts.method, request))
+        return used, _begin(used.protocol, parts.method, request)
 
     def park(self, used: _Used, *, is_known: bool = False) -> None:
         """Let a connection wait for the next request. If the server did not take the whole last one, end it.
@@ -297,7 +283,7 @@ class PlainRequests:
         transport = used.protocol.transport
         if transport is not None and transport.get_write_buffer_size():
             transport.abort()
-        if self._room <= 0 or self._connector.closed or (not is_known and used.protocol.should_close):
+        if self._room <= 0 or self._is_closed or (not is_known and used.protocol.should_close):
             used.connection.release()
             return
         self._room -= 1
@@ -307,7 +293,8 @@ class PlainRequests:
             self._sweep = self._loop.call_later(IDLE_SECONDS, self._close_idle)
 
     def close(self) -> None:
-        """Close the connections that wait."""
+        """Close the connections that wait, before the connector is closed."""
+        self._is_closed = True
         if self._sweep is not None:
             self._sweep.cancel()
         for place in self._places.values():
@@ -338,7 +325,7 @@ class PlainRequests:
 
     async def _connected(self, place: _PoolPlace) -> _Used:
         """Return another connection, a new one as a rule."""
-        if self._connector.closed:
+        if self._is_closed:
             raise aiohttp.ClientConnectionError("The connections are closed.")
         for _ in range(2):
             try:
@@ -369,7 +356,7 @@ class PlainRequests:
             used.connection.close()
 
 
-def _begin(protocol: ResponseHandler, method: str, request: bytes) -> asyncio.Future[tuple[Head, bytes] | None] | None:
+def _begin(protocol: ResponseHandler, method: str, request: bytes) -> _Waiter:
     """Write a request, and return what `PlainProtocol.expect` returns for its reply."""
     options = _OF_HEAD if method == hdrs.METH_HEAD else _OF_BODY
     waiter = None
