@@ -436,20 +436,26 @@ class HeavyWork:
     inside another is a part of it.
     """
 
-    __slots__ = ("_at_end", "_has_asked", "_has_ended", "_place", "_token")
-
-    def __init__(self) -> None:
-        self._at_end: list[Callable[[], None]] = []
-        self._has_asked = False
-        self._has_ended = False
-        self._place: anyio.Semaphore | None = None
-        self._token: Token[HeavyWork | None] | None = None
+    # Each call makes one and most look at nothing of it: `__init__` would take longer than what they do with it.
+    _at_end: tuple[Callable[[], None], ...] = ()
+    _has_asked = False
+    _has_ended = False
+    _place: anyio.Semaphore | None = None
+    _token: Token[HeavyWork | None] | None = None
 
     def __enter__(self) -> None:
+        self.begin()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def begin(self) -> None:
+        """Begin the work, for code that is called so often that a `with` is slow."""
         if _current.get() is None:
             self._token = _current.set(self)
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """End the work, whether it has succeeded or not."""
         if self._token is not None:
             _current.reset(self._token)
             self._has_ended = True
@@ -466,7 +472,7 @@ class HeavyWork:
 
     def at_end(self, act: Callable[[], None]) -> None:
         """Call `act` when nothing more is done with the reply, or when its call has failed."""
-        self._at_end.append(act)
+        self._at_end = (*self._at_end, act)
 
     async def take(self, place: anyio.Semaphore) -> None:
         """Wait until no other large reply is worked on. Tasks of this work do not wait for one another."""
@@ -485,7 +491,9 @@ class HeavyWork:
     def release(self) -> None:
         """Let the next large reply in."""
         while self._at_end:
-            self._at_end.pop()()
+            *rest, act = self._at_end
+            self._at_end = tuple(rest)
+            act()
         if self._place is not None:
             self._place.release()
             self._place = None
@@ -525,7 +533,7 @@ async def heavy_turn(*, keep: bool = True) -> None:
 def is_heavy_turn() -> bool:
     """Return whether the task works on a large reply, so that `pause_if_heavy` would pause."""
     work = _current.get()
-    return work is not None and work.is_heavy
+    return work is not None and work._place is not None  # noqa: SLF001 - a property takes longer
 
 
 async def pause_if_heavy() -> None:

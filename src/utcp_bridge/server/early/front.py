@@ -55,7 +55,7 @@ from utcp_bridge.server.early.hello import (
 )
 from utcp_bridge.server.hot.plain_results import in_order
 from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, hot_request, is_plain_id
-from utcp_bridge.server.parts import Parts, ToolCall, progress_emitter
+from utcp_bridge.server.parts import Parts, progress_emitter
 from utcp_bridge.server.profiles.parts import size_of
 from utcp_bridge.server.wire.lines import LongLineError, Wire, open_wire
 from utcp_bridge.server.wire.protocol import (
@@ -458,7 +458,7 @@ class EarlyFront:
             REQUESTER.set(requester_on_stdio(call.caller, self._parts.part.profile_name))  # of this task alone
         try:
             emit = discard if call.request.token is None else progress_emitter(partial(self._progress, call))
-            work = partial(self._parts.called, ToolCall(params["name"], params.get("arguments")), emit, call.caller)
+            work = partial(self._parts.called, params["name"], params.get("arguments") or {}, emit, call.caller)
             spending = self._parts.part.spending
             return await (work() if spending.spend is None else spending.within(ANYONE, work, size_of))
         except UnknownTool as error:
