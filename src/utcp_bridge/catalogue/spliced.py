@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 import orjson
 
 from utcp_bridge.model import JsonObject, WrittenValue, is_list, is_object
+from utcp_bridge.workers.memory import keep_room
 
 __all__ = ["SPLICED_FROM", "ListedTools", "SplicedText", "spliced", "spliced_message"]
 
@@ -34,6 +35,7 @@ class SplicedText(str):
     @classmethod
     def of(cls, written: WrittenValue) -> Self:
         """Return the text of a value."""
+        keep_room()
         text = written.data.decode()
         made = cls(text)
         made.escaped = orjson.dumps(text)
