@@ -124,7 +124,7 @@ def test_results_of_some_size_do_not_wait_for_one_another(use_uvloop):
     line = b"x" * 49_999 + b"\n"
 
     async def use(writing):
-        with anyio.fail_after(20):  # a pipe as it is by default holds up the second or third for ever
+        with anyio.fail_after(60):  # a pipe as it is by default holds up the second or third for ever
             async with lines.open_output(writing) as send_line:
                 for _ in range(10):
                     await send_line(line)
