@@ -41,6 +41,11 @@ class SplicedText(str):
         return made
 
     @property
+    def size(self) -> int:
+        """The bytes of the text itself."""
+        return len(self._written.data)
+
+    @property
     def escaped(self) -> bytes:
         """The text as a string of JSON. It is kept for the message; without it, the message writes the text itself."""
         if self._escaped is None:
