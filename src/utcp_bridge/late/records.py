@@ -144,14 +144,14 @@ class _Late:
     def _first_init(self, names: list[str]) -> Callable[..., None]:
         """Return the `__init__` of the first objects, and of those that are made wrongly: the written one says how."""
         left = _SET_ONE_BY_ONE
-        plan: _Plan | None = None
+        by_hand: _OneByOne | None = None
 
         def first(one: Any, /, *given: Any, **named: Any) -> None:
-            nonlocal left, plan
+            nonlocal left, by_hand
             if left == _SET_ONE_BY_ONE:
-                plan = _plan_of(self.kind, self._written, names)
+                by_hand = _one_by_one(self.kind, self._written, names)
             left -= 1
-            if left < 0 or plan is None or not plan.fills(one, given, named):
+            if left < 0 or by_hand is None or not by_hand.fills(one, given, named):
                 self.write(_OF_INIT)
                 vars(self.kind)["__init__"](one, *given, **named)
 
@@ -169,7 +169,7 @@ class _Late:
         return refuse
 
 
-class _Plan:
+class _OneByOne:
     """How an object gets its fields without an `__init__` of its class."""
 
     __slots__ = ("_fields", "_parameters", "_post", "_required", "_set")
@@ -202,7 +202,7 @@ class _Plan:
         return True
 
 
-def _plan_of(kind: _Kind, written: Mapping[str, Any], names: list[str]) -> _Plan | None:
+def _one_by_one(kind: _Kind, written: Mapping[str, Any], names: list[str]) -> _OneByOne | None:
     """Return how objects of a class get their fields; None if it is not plain, or the library refuses it."""
     parameters, fields = list[str](), list[tuple[str, Any, Any]]()
     has_default = False
@@ -212,7 +212,7 @@ def _plan_of(kind: _Kind, written: Mapping[str, Any], names: list[str]) -> _Plan
         default, make = written.get(name, dataclasses.MISSING), cast("Any", dataclasses.MISSING)
         is_parameter = True
         if isinstance(default, dataclasses.Field):
-            rule = cast("dataclasses.Field[Any]", default)
+            rule = default
             default, make, is_parameter = rule.default, rule.default_factory, rule.init
             if rule.kw_only not in {False, dataclasses.MISSING} or not (is_parameter or default is dataclasses.MISSING):
                 return None
@@ -225,7 +225,7 @@ def _plan_of(kind: _Kind, written: Mapping[str, Any], names: list[str]) -> _Plan
             parameters.append(name)
         if is_parameter or default is not make:
             fields.append((name, default, make))
-    return _Plan(kind, parameters, fields)
+    return _OneByOne(kind, parameters, fields)
 
 
 def _is_bound(value: Any, kind: _Kind) -> bool:
