@@ -18,7 +18,7 @@ class _Compiled:
     """Has the members of a pattern as its own, without the look-up of one that is missing."""
 
 
-class _Pattern(_Compiled):
+class _Uncompiled(_Compiled):
     """What `re.compile` returns, but for its class."""
 
     def __init__(self, text: str | bytes, flags: int) -> None:
@@ -39,7 +39,7 @@ def _late(text: str | bytes, flags: int = 0) -> Any:
 
     It has the methods of a pattern. The functions of `re`, which take patterns, do not take it.
     """
-    return _Pattern(text, flags)
+    return _Uncompiled(text, flags)
 
 
 if TYPE_CHECKING:
