@@ -10,7 +10,6 @@ This module loads aiohttp. Import it at run time from `utcp_bridge.net.http` onl
 from __future__ import annotations
 
 import logging
-import re
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -26,6 +25,7 @@ from yarl import URL
 
 from utcp_bridge.errors import InvalidArguments, PolicyError, Rejected, Unreachable
 from utcp_bridge.foreign import SURELY_LIGHT, is_heavy
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import RECEIVED_HEADERS, Source, TlsOptions
 from utcp_bridge.net.aiohttp_engine import (
     AiohttpResolver,
@@ -69,8 +69,8 @@ T = TypeVar("T")
 MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
-_UNENCODED = re.compile(r"[^\x21-\x7e]")
-_FORWARDABLE = re.compile(rb"[\x20-\x7e]{1,4096}")
+_UNENCODED = late_pattern(r"[^\x21-\x7e]")
+_FORWARDABLE = late_pattern(rb"[\x20-\x7e]{1,4096}")
 _CLOSING_SECONDS = 0.3
 """For the end of a WebSocket in both directions. It is outside the time of its call."""
 _MAX_TARGETS = 1024

@@ -29,6 +29,7 @@ from utcp_bridge.foreign import (
     visible,
     written_within,
 )
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject, WrittenValue, is_list, is_object, status_meta
 from utcp_bridge.net.multipart import parameter, split_parts
 from utcp_bridge.urls import bare_url
@@ -54,7 +55,7 @@ __all__ = [
 MAX_JSON_DEPTH = 200
 """Deeper nesting is refused, because a value that is passed on gets a few more levels and must still be written."""
 
-_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?")
+_SECONDS = late_pattern(r"[0-9]+(?:\.[0-9]*)?")
 _MAX_DIGITS = 12
 RETRYABLE = frozenset({429, 502, 503, 504})
 """Statuses of HTTP after which an idempotent request may be sent again."""
@@ -92,7 +93,7 @@ _HEAD = 1024
 _LOCATED = (str, Binary)
 _READ_HEADERS = ("Content-Type", "Content-Location")
 _FEWER_VALUES = "Ask for less, or raise `max_reply_bytes`: a reply may have one value for each 8 bytes of it."
-_DECLARED = re.compile(
+_DECLARED = late_pattern(
     rb"""<(?:\?xml\b[^>]{0,200}?\bencoding|meta\b[^>]{0,200}?\bcharset)\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE
 )
 """Where a page or an XML document names its own charset."""

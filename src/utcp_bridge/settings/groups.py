@@ -3,7 +3,6 @@
 The groups of who may call are in `access.py`.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from utcp_bridge.late.libraries import import_pydantic
+from utcp_bridge.late.patterns import late_pattern
 
 __all__ = [
     "ArgumentCheck",
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 import_pydantic()
-_PLACEHOLDER: Final = re.compile(r"\$[({]|\{\{|\$\w+$|%\w+%$|<[^<>]*>$|YOUR_TOKEN$")
+_PLACEHOLDER: Final = late_pattern(r"\$[({]|\{\{|\$\w+$|%\w+%$|<[^<>]*>$|YOUR_TOKEN$")
 """The beginning of a text that was to be replaced by a token."""
 Exposure = Literal["auto", "all", "search", "pinned"]
 
