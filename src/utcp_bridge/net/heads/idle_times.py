@@ -30,8 +30,8 @@ _SAFE_PART: Final = 0.75
 """Of a time that was seen. The rest is for the way of the request, and for servers that look at their clock rarely."""
 _LEAST_MARGIN: Final = 0.5
 _MARGIN_PART: Final = 0.2
-"""A time that the server announces counts without the larger one of both: servers announce whole seconds, and some count
-from the arrival of the request on."""
+"""A time that the server announces counts without the larger one of both: servers announce whole seconds, and some
+count from the arrival of the request on."""
 _LOOKED_AT: Final = 0.05
 """Seconds up to which a connection is used without a look at its socket. The look is a system call.
 
