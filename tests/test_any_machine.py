@@ -38,6 +38,7 @@ SEAMS = {
     "cli/live/doors.py": {"socket.AF_UNIX"},
     "cli/replicas.py": {"signal.SIGHUP", "socket.AF_UNIX", "socket.recv_fds", "socket.send_fds"},
     "net/files/writing.py": {"fcntl", "os.O_NOFOLLOW", "os.fchmod", "os.geteuid"},
+    "net/heads/idle_times.py": {"select.poll"},
     "net/listening.py": {"resource", "socket.SO_REUSEPORT"},
     "processes/child.py": {"select.poll"},
     "processes/children.py": {"add_reader", "add_writer", "os.killpg", "signal.SIGKILL", "socket.send_fds"},

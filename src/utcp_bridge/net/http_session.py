@@ -42,6 +42,7 @@ from utcp_bridge.net.aiohttp_engine import (
     translate,
 )
 from utcp_bridge.net.guard import Guard, is_own_origin
+from utcp_bridge.net.heads.idle_connections import IdleConnector
 from utcp_bridge.net.heads.known_replies import KnownHead
 from utcp_bridge.net.heads.plain_requests import Begun, PlainRequests, WholeReply, has_known_parts, is_plain
 from utcp_bridge.net.heads.request_heads import framed
@@ -395,6 +396,7 @@ class HttpSession:
     ) -> aiohttp.ClientResponse:
         """Send one request through the client's session."""
         client = self._client or (await self._open_clients())[0]
+        connector = client.connector
         extras = self._fixed if self._own is None else self._extras(target, self._own)
 
         def attempt() -> Awaitable[aiohttp.ClientResponse]:
@@ -404,6 +406,8 @@ class HttpSession:
             response = await attempt()
         except Exception as error:  # noqa: BLE001 - translated
             response = await self._where_it_moved(target, error, attempt)
+        if isinstance(connector, IdleConnector):
+            connector.note_announced(target, response.headers)
         if "Content-Encoding" in response.headers:
             check_encoding(response)
         return response
@@ -518,7 +522,8 @@ class HttpSession:
                 self._client = open_client(resolver, options)
                 self._sockets = socket_client(resolver, options)
                 connector = self._client.connector
-                if self._source.proxy is None and not options.trust_env and connector and has_known_parts():
+                is_direct = self._source.proxy is None and not options.trust_env
+                if is_direct and isinstance(connector, IdleConnector) and has_known_parts():
                     self._plain = PlainRequests(connector, self._client.timeout)
             return self._client, self._sockets
 

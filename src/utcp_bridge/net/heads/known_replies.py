@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from utcp_bridge.late.patterns import late_pattern
+from utcp_bridge.net.heads.idle_connections import WatchedProtocol
 from utcp_bridge.net.heads.shapes import HeadShape
 
 __all__ = ["GivenBody", "Head", "KnownHead", "KnownReplies", "PlainProtocol"]
@@ -186,11 +186,13 @@ def _split(data: bytes, end: int) -> tuple[tuple[bytes, ...], bytes | None, byte
     return (parts[0], parts[3], parts[6], first), parts[1] or parts[4], parts[2] or parts[5]
 
 
-class PlainProtocol(ResponseHandler):
+class PlainProtocol(WatchedProtocol):
     """aiohttp's protocol for clients. After `expect`, the parser is made only for a reply that is not known."""
 
-    def __init__(self, *, loop: Any, known: KnownReplies) -> None:
-        super().__init__(loop=loop)
+    def __init__(self, *, loop: Any, lost: Callable[[Any], None], known: KnownReplies) -> None:
+        super().__init__(loop=loop, lost=lost)
+        self.used: Any = None
+        """What `PlainRequests` has noted of the connection."""
         self._known = known
         self._expected: dict[str, Any] | None = None
 
