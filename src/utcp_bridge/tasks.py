@@ -153,21 +153,18 @@ class Stoppable:
     Unlike a scope it cancels once: what the task waits for after that is waited for.
     """
 
-    __slots__ = ("_is_closed", "_task", "why")
+    _task: asyncio.Task[Any] | None = None
+    _is_closed = False
+    why: str | None = None
 
-    def __init__(self) -> None:
-        self._task: asyncio.Task[Any] | None = None
-        self._is_closed = False
-        self.why: str | None = None
-
-    def begin(self) -> None:
-        """Note that the running task is the one.
+    def begin(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Note that the running task is the one. `loop` is the running one, which is looked for otherwise.
 
         :raises CancelledError: it was cancelled before it began.
         """
         if self.why is not None:
             raise asyncio.CancelledError
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(loop)
 
     def cancel(self, why: str = "cancelled") -> None:
         """Cancel the task for a reason. Only the first reason counts, and nothing happens after `close`."""

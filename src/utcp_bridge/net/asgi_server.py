@@ -301,10 +301,6 @@ class _Inbound:
         self.shares = True
         self.phase, self.since = (_SILENT if self.phase == _UNREAD else _RECEIVED), self._time()
 
-    def whole(self) -> None:
-        """A whole request has come, with a head that is known."""
-        self.phase, self.since = _RECEIVED, self._time()
-
     def end_response(self) -> None:
         """The response was written."""
         self.since = self._time()
@@ -525,8 +521,12 @@ if HttpToolsProtocol is not None:
         """What was read of a request whose head may be learned."""
         _read = b""
         """What was read since a request began, if connections may be handed over."""
+        _has_learned = False
+        """Whether a head may be known."""
         is_settled = False
         """Whether the connection stays here unless a request belongs elsewhere."""
+
+        _start = HttpToolsProtocol._start_asgi_task  # noqa: SLF001 - the own one hands requests to the front
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             self._own = cast("_Config", self.config)
@@ -550,7 +550,7 @@ if HttpToolsProtocol is not None:
                 return
             ahead = config.ahead
             if ahead is None or (head := ahead.may_take(cycle.scope)) is None:
-                super()._start_asgi_task(cycle, app)
+                self._start(cycle, app)
                 return
             self._waiting = cycle, app, head
             if not cycle.more_body:
@@ -574,7 +574,7 @@ if HttpToolsProtocol is not None:
 
         def shutdown(self) -> None:
             if (waiting := self._end_waiting()) is not None:
-                super()._start_asgi_task(*waiting[:2])
+                self._start(*waiting[:2])
             super().shutdown()
 
         def data_received(self, data: bytes) -> None:
@@ -585,8 +585,8 @@ if HttpToolsProtocol is not None:
             watched.shares = False
             if self._own.passing is not None:
                 self._read = data if before == _SILENT else self._read + data if before == _HEAD else b""
-            if before == _SILENT and watched.is_free():
-                if self._known and self._takes_known(data):
+            if before == _SILENT and ((cycle := self.cycle) is None or cycle.response_complete):
+                if self._has_learned and self._takes_known(data):
                     return
                 self._data = data if len(data) <= _MAX_LEARNED else b""
             super().data_received(data)
@@ -624,9 +624,10 @@ if HttpToolsProtocol is not None:
                 taken = cast("Any", self._own.ahead).take(head, cycle.scope, bytes(cycle.body))
                 if taken is not None:
                     self._known.learn(self._data, cycle, head)
+                    self._has_learned = True
                     taken.whole = partial(self._write_whole, cycle)
                 self._data, self._taken = b"", taken
-                super()._start_asgi_task(cycle, taken or app)
+                self._start(cycle, taken or app)
 
         def _takes_known(self, data: bytes) -> bool:
             """Let a request be answered whose head is known. Return whether that was possible."""
@@ -637,15 +638,13 @@ if HttpToolsProtocol is not None:
             config, ahead = self._own, self._own.ahead
             if config.passing is not None and self._leaves(config.passing, scope):
                 return True
-            if ahead is None or (head := ahead.again(known.head, scope)) is None:
+            if ahead is None or (again := ahead.again(known.head, scope, body)) is None:
                 return False
-            known.head = head
-            if (taken := ahead.take(head, scope, body)) is None:
-                return False
-            self._watched.whole()
+            known.head, taken = again
+            self._watched.phase = _RECEIVED  # without the time, for which nothing asks in this phase
             self.cycle = cycle = cycle_of(known, scope, self.server_state.default_headers)
             self._taken, taken.whole = taken, partial(self._write_known, cycle)
-            super()._start_asgi_task(cycle, taken)
+            self._start(cycle, taken)
             return True
 
         def _write_whole(self, cycle: Any, status: int, own: bytes, body: bytes) -> bool:
