@@ -87,9 +87,21 @@ class RequestHeads:
         return _request(method, target.raw_path_qs, lines, body)
 
     def written_at_once(
-        self, method: str, authority: str, path: str, headers: list[tuple[str, str]], body: bytes | None
+        self,
+        method: str,
+        authority: str,
+        path: str,
+        headers: list[tuple[str, str]],
+        body: bytes | None,
+        added: str | None = None,
     ) -> bytes | None:
-        """Return what `written` returns, if it has written the same header lines before; None for all others."""
+        """Return what `written` returns, if it has written the same header lines before; None for all others.
+
+        `added` is a `traceparent` behind the headers, which then have none.
+        """
+        if added is not None:
+            parts = self._lines.get((method, authority, tuple(headers), len(headers), body is None))
+            return None if parts is None else _request(method, path, f"{parts[0]}{added}{parts[1]}", body)
         parts = self._lines.get((method, authority, tuple(headers), _NO_TRACE, body is None))
         if parts is not None:
             return _request(method, path, parts[0], body)
