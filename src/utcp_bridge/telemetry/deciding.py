@@ -81,35 +81,38 @@ class _Ids:
 
     def __init__(self, real: Any) -> None:
         self._real = real
-        self.is_plain: Final = type(real) is RandomIdGenerator
+        self._is_plain: Final = type(real) is RandomIdGenerator
         """Whether ids are random numbers, and nothing else."""
         self._flags = f"{_RANDOM:02x}" if real.is_trace_id_random() else "00"
-        self._chosen: int | None = None
+        self._chosen: str | None = None
         self.generate_span_id: Final = real.generate_span_id
         self.is_trace_id_random: Final = real.is_trace_id_random
 
     def generate_trace_id(self) -> int:
         """Return the id of the trace that begins."""
         chosen = self.take_chosen()
-        found: int = self._real.generate_trace_id() if chosen is None else chosen
+        found: int = self._real.generate_trace_id() if chosen is None else int(chosen[:32], 16)
         return found
 
-    def take_chosen(self) -> int | None:
-        """Return the id by which it was decided to note the next trace, if one was chosen."""
+    def take_chosen(self) -> str | None:
+        """Return the id by which it was decided to note the next trace, if one was chosen, and that of its span."""
         chosen, self._chosen = self._chosen, None
         return chosen
+
+    def new(self) -> str:
+        """Return the id of a new trace, and that of its first span."""
+        if self._is_plain:
+            return getrandbits(192).to_bytes(24, "big").hex()  # as two calls, but for their checks for zero
+        return f"{self._real.generate_trace_id():032x}{self._real.generate_span_id():016x}"
 
     def unsampled(self, bound: str) -> Unsampled | None:
         """Return a new trace, whose id is not below the bound in its lower half; None if the next one has to be.
 
         Numbers of the same length in text are compared as quickly as they are made, and text is what goes on.
         """
-        if self.is_plain:
-            text = getrandbits(192).to_bytes(24, "big").hex()  # as two calls, but for their checks for zero
-        else:
-            text = f"{self._real.generate_trace_id():032x}{self._real.generate_span_id():016x}"
+        text = self.new()
         if text[16:32] < bound:
-            self._chosen = int(text[:32], 16)
+            self._chosen = text
             return None
         return Unsampled(f"00-{text[:32]}-{text[32:]}-{self._flags}")
 
