@@ -150,10 +150,15 @@ class HttpSession:
         :raises DeadlineExceeded: the time limit is over.
         """
         limit = self._options.max_response_bytes if max_bytes is None else max_bytes
-        added = begun = None
+        added = begun = trace = None
         url, plain = parts.url, self._plain
         if credentials is None and not trace_context.is_on():
             begun = self._begun(parts)
+        elif credentials is None and (place := trace_context.plain_place()) is not None:
+            trace = place.traceparent
+            begun = self._begun(parts, trace)
+            if begun is not None and place.note_request is not None:
+                place.note_request(parts.method, url)
         elif (more := self._begun_with_more(parts, credentials)) is not None:
             begun, parts, added, url = more
         if begun is None or plain is None:
@@ -173,20 +178,33 @@ class HttpSession:
             if facts.is_answer and size <= limit and (size <= SURELY_LIGHT or not is_heavy(data)):
                 plain.park(used, is_known=True)
                 return Reply(head.code, head.headers, data, url, limit, facts)
+        sent = begun, trace, added
+        return await self._whole(await self._response(parts, credentials, sent), limit)
+
+    async def _response(
+        self, parts: RequestParts, credentials: Credentials | None, sent: tuple[Begun, str | None, Additions | None]
+    ) -> Response:
+        """Return the response to a request that was sent, after redirects and with a renewed token.
+
+        `sent` also has what was added to the request: its `traceparent`, and what credentials add.
+        """
+        begun, trace, added = sent
+        if trace is not None:
+            parts = RequestParts(parts.method, parts.url, [*parts.headers, ("traceparent", trace)], parts.body)
         response = await self._send(parts, parts.url, added, begun)
         if response.status in _REDIRECTS:
             response = await self._follow_on(response, parts, added)
-        if credentials is not None and added is not None:
-            response = await self._with_renewed(response, parts, credentials, added)
-        return await self._whole(response, limit)
+        if credentials is None or added is None:
+            return response
+        return await self._with_renewed(response, parts, credentials, added)
 
-    def _begun(self, parts: RequestParts) -> Begun | None:
-        """Send a request at once, if nothing has to be added to it and a connection waits."""
+    def _begun(self, parts: RequestParts, trace: str | None = None) -> Begun | None:
+        """Send a request at once, if nothing but `traceparent` has to be added to it and a connection waits."""
         plain = self._plain
         if plain is None or not self._is_bare or not (parts.body is None or is_plain(parts)):
             return None
         url = parts.url  # a method that is not plain has no lines that `begin` knows
-        return plain.begin(parts) if url.isascii() and url.isprintable() and " " not in url else None
+        return plain.begin(parts, trace) if url.isascii() and url.isprintable() and " " not in url else None
 
     def _begun_with_more(
         self, parts: RequestParts, credentials: Credentials | None

@@ -263,17 +263,20 @@ class PlainRequests:
         place = self._origins.get(url[:end]) if end > 0 else None
         return None if place is None else place.origin
 
-    def begin(self, parts: RequestParts) -> Begun | None:
+    def begin(self, parts: RequestParts, trace: str | None = None) -> Begun | None:
         """Send a request for which `is_plain` is true without waiting for anything, if that is possible.
 
-        It is if its origin and its header lines are known and a connection waits. Its URL must be encoded.
+        It is if its origin and its header lines are known and a connection waits. Its URL must be encoded. `trace` is
+        a `traceparent` that is added to its headers.
         """
         url = parts.url
         end = url.find("/", _AFTER_SCHEME)
         place = self._origins.get(url[:end]) if end > 0 else None
         if place is None or not place.parked or "#" in url or url[-1] == "?":
             return None
-        request = self._heads.written_at_once(parts.method, place.authority, url[end:], parts.headers, parts.body)
+        request = self._heads.written_at_once(
+            parts.method, place.authority, url[end:], parts.headers, parts.body, trace
+        )
         if request is None or (used := self._parked(place, parts.method)) is None:
             return None
         return used, _begin(used.protocol, parts.method, request)

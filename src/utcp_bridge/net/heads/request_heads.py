@@ -88,9 +88,21 @@ class RequestHeads:
         return _request(method, target.raw_path_qs, lines, body)
 
     def written_at_once(
-        self, method: str, authority: str, path: str, headers: list[tuple[str, str]], body: bytes | None
+        self,
+        method: str,
+        authority: str,
+        path: str,
+        headers: list[tuple[str, str]],
+        body: bytes | None,
+        added: str | None = None,
     ) -> bytes | None:
-        """Return what `written` returns, if it has written the same header lines before; None for all others."""
+        """Return what `written` returns, if it has written the same header lines before; None for all others.
+
+        `added` is a `traceparent` behind the headers, which then have none.
+        """
+        if added is not None:
+            parts = self._lines.get((method, authority, tuple(headers), len(headers), body is None))
+            return None if parts is None else _request(method, path, f"{parts[0]}{added}{parts[1]}", body)
         fixed = headers if body is None and isinstance(headers, FixedHeaders) else None
         if fixed is not None and fixed.written is not None:
             by, of_method, of_authority, lines = fixed.written

@@ -168,6 +168,10 @@ class _Head:
     """What its requests say of their client, if that is always the same."""
     edition: int = 0
     """The edition of the checks that it passed (`Entrance.edition`)."""
+    usual: int = 0
+    """How many headers a request has that carries no trace, if it is one that is taken."""
+    trace_place: list[int] = field(default_factory=list[int], repr=False)
+    """Where `traceparent` was in the last request that had one header more than that."""
 
     def client_of(self, envelope: tuple[Any, Any]) -> Caller | None:
         """Return the client that an envelope meant when it came with this head from the same principal."""
@@ -295,7 +299,10 @@ class HotPosts:
         if not is_named or not accepted.json or not is_json(_text(told, b"content-type")):
             return None
         session = _text(told, b"mcp-session-id")
-        head = _Head(accepted, version, is_modern, method, session, key=key, edition=self.front.checks.edition)
+        usual = len(key) + 1 + (is_modern and method == "tools/call")  # Content-Length and Mcp-Name vary
+        head = _Head(
+            accepted, version, is_modern, method, session, key=key, edition=self.front.checks.edition, usual=usual
+        )
         return head if self.front.lets_in(headers) else None
 
     def let_go(self) -> None:
@@ -312,10 +319,23 @@ class HotPosts:
         found = self._let_in(head, scope)
         if found is None:
             return None
-        if trace_context.is_on():
-            _note_trace(dict(reversed(scope["headers"])), scope)  # the first of a name counts
+        self._note_known_trace(head, scope)
         taken = self._taken(found, scope, body)
         return None if taken is None else (found, taken)
+
+    def _note_known_trace(self, head: _Head, scope: Scope) -> None:
+        """Note the trace that a request with known headers continues, if traces are on."""
+        headers = scope["headers"]
+        more = len(headers) - head.usual
+        if more <= 0 or not trace_context.is_on():
+            return
+        place = head.trace_place
+        if more == 1 and place and headers[place[0]][0] == b"traceparent":
+            scope[_TRACE] = headers[place[0]][1]
+            return
+        _note_trace(dict(reversed(headers)), scope)  # the first of a name counts
+        if more == 1 and _TRACE in scope and len(scope[_TRACE]) == 1:
+            place[:] = [next(at for at, (name, _) in enumerate(headers) if name == b"traceparent")]
 
     def take(self, head: _Head, scope: Scope, body: bytes) -> _Post | None:
         """Return what answers a request; None if the application does."""
