@@ -289,7 +289,10 @@ class HandshakeSession:
 
     def _cancel(self, params: JsonObject) -> bool:
         ident = as_request_id(params.get("requestId"))
-        scope = None if ident is None else self.in_flight.get(coerce_request_id(ident))
+        scope = None if ident is None else self.in_flight.get(ident)
+        if scope is None and ident is not None:  # some clients write the number of a request as text
+            known = coerce_request_id(ident)
+            scope = next((one for other, one in self.in_flight.items() if coerce_request_id(other) == known), None)
         if scope is not None:
             scope.cancel()
         return scope is not None
@@ -646,8 +649,7 @@ class HandshakeSessions:
         transport = _WITH_EVENTS if reply.takes_events else _WITHOUT_EVENTS
         token = progress_token_from_params(asked.params) if hot is None else hot.token
         exchange = _Exchange(session, reply, ident, transport, reply.request, token)
-        key = ident if type(ident) is int else coerce_request_id(ident)
-        session.in_flight[key] = canceller
+        session.in_flight[ident] = canceller
         self.replies.add(reply)
         try:
             if hot is None:
@@ -659,8 +661,8 @@ class HandshakeSessions:
             return _error(ident, modern_error_data(error))
         finally:
             self.replies.discard(reply)
-            if session.in_flight.get(key) is canceller:
-                del session.in_flight[key]
+            if session.in_flight.get(ident) is canceller:
+                del session.in_flight[ident]
             if session.is_forgotten and not session.in_flight:
                 await session.close()
 
