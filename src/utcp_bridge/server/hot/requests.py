@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any, Final, TypeGuard
 
-import orjson
 from pydantic_core import from_json
 
 from utcp_bridge.late.records import dataclass
@@ -72,39 +71,19 @@ class KnownMeta:
     """The `_meta` of the last request of 2026-07-28 with one head, which most clients send again and again.
 
     Only one of texts and objects is kept: then an equal one is the same JSON, while `1` and `true` are equal in Python.
-    To parse it takes longer than the rest of a request, so its bytes are left out where they stand as the first or the
-    last member of `params`.
     """
 
-    __slots__ = ("_first", "_last", "envelope", "stated", "version")
+    __slots__ = ("envelope", "stated", "version")
 
     def __init__(self) -> None:
         self.stated: Any = None
         self.version: str | None = None
         self.envelope: tuple[Any, Any] | None = None
-        self._first = self._last = b""
 
     def learn(self, request: HotRequest, envelope: tuple[Any, Any]) -> None:
         """Keep the `_meta` of a request and what its client says of itself in it."""
         if request.meta != self.stated and _has_only_texts(request.meta):
             self.stated, self.version, self.envelope = request.meta, request.version, envelope
-            raw = orjson.dumps(request.meta)  # as most clients write it
-            self._first, self._last = b'"params":{"_meta":%b,"' % raw, b',"_meta":%b}}' % raw
-
-    def without(self, data: bytes) -> bytes | None:
-        """Return a request without the `_meta` that is known; None if it is not found where it belongs for certain.
-
-        The object that ends before the last brace is a member of the message. So is one that begins with the second
-        brace, but a later `params` would replace it. What is left is as well-formed as the whole was.
-        """
-        if not self._last:
-            return None
-        if data.endswith(self._last):
-            return data[: -len(self._last)] + b"}}"
-        start = data.find(b"{", 1) - len(b'"params":')
-        if start < 0 or not data.startswith(self._first, start) or data.count(b'"params"') != 1 or b"\\u" in data:
-            return None
-        return b'%b"params":{"%b' % (data[:start], data[start + len(self._first) :])
 
 
 def _has_only_texts(value: Any) -> bool:
@@ -117,19 +96,11 @@ def read_hot(data: bytes, known: KnownMeta | None = None) -> HotRequest | None:
     """Return the request that these bytes are; None if the SDK has to read them."""
     if len(data) > MAX_HOT_BYTES:
         return None
-    short = None if known is None else known.without(data)
     try:
-        message = from_json(data if short is None else short, cache_strings="keys")  # values differ: they cost memory
-        if short is None or known is None:
-            return hot_request(message, known)
-        request = hot_request(message)
-        if request is not None and request.method in _MODERN_METHODS and request.params and request.meta is None:
-            request.params["_meta"] = request.meta = known.stated
-            request.version, request.envelope = known.version, known.envelope
-            return request
-        return hot_request(from_json(data, cache_strings="keys"), known)
+        message = from_json(data, cache_strings="keys")  # values differ: to keep them costs memory
     except ValueError:
         return None
+    return hot_request(message, known)
 
 
 def hot_request(  # noqa: PLR0911 - every request passes here, and calls of functions are most of what it costs
