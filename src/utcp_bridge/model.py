@@ -54,6 +54,7 @@ __all__ = [
     "Requester",
     "Result",
     "Source",
+    "StatusMeta",
     "TlsOptions",
     "Tool",
     "Trust",
@@ -73,6 +74,7 @@ __all__ = [
     "made_result",
     "matches_glob",
     "read_at_once",
+    "status_meta",
 ]
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -476,6 +478,19 @@ def made_result(value: Any, meta: Mapping[str, Any], written: WrittenValue | Non
     draft.__class__ = Result
     result: Result = draft
     return result
+
+
+class StatusMeta(dict[str, Any]):
+    """The `meta` of a result that has nothing but the status of a reply: layers that look at texts pass it by.
+
+    One serves many calls, so nothing may change it.
+    """
+
+
+@lru_cache(maxsize=64)
+def status_meta(status: int) -> StatusMeta:
+    """Return the `meta` of a result of which nothing else is known."""
+    return StatusMeta(status=status)
 
 
 Work: TypeAlias = Callable[..., Any]

@@ -227,7 +227,10 @@ def _surely_fits(rendered: JsonObject, value: Any, limit: int) -> bool:
     structured = rendered.get("structuredContent")
     if isinstance(text, SplicedText):
         data = b"" if structured is None else text.structure(structured)
-        return data is not None and len(text.escaped) + len(data) + _MAX_FRAME <= limit
+        if data is None:
+            return False
+        room = limit - len(data) - _MAX_FRAME
+        return 2 * text.size <= room or len(text.escaped) <= room  # as below
     if isinstance(value, str) or (structured is not None and structured is not value):
         return False
     size = len(text) if text.isascii() else len(text.encode())

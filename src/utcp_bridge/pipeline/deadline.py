@@ -97,7 +97,7 @@ class TimeLimits:
         ends = began + self._seconds
         if self._timer is None and ends != inf:
             self._timer = loop.call_at(ends, self._look)
-        return TimeLimit(ends, self.running)
+        return TimeLimit(ends, self.running, loop)
 
     def _look(self) -> None:
         """End the limits whose deadline has come, and wait for the next one."""

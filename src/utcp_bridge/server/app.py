@@ -305,7 +305,7 @@ class BridgeServer(HandlingServer):
         client = self.client
         if not client.host_ahead.is_known or client.notes_requesters:
             return None
-        if ctx.meta is not None and trace_context.is_on() and "baggage" in ctx.meta:
+        if ctx.meta is not None and "baggage" in ctx.meta and trace_context.is_on():
             return None
         caller = ctx.hot.caller or caller_at(ctx.connection, ctx)
         host = self.interaction.host_of(ctx, ctx.connection, caller.owner)

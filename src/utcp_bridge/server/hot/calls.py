@@ -211,8 +211,7 @@ class HotCalls:
         ctx.method, ctx.params, ctx.meta = request.method, request.params, meta
         spans = self._spans
         if spans is not None:
-            traced: Any = spans.served(ctx, self._served, self._next)
-            return traced  # type: ignore[no-any-return]
+            return spans.served(ctx, self._served, self._next)
         return self._served(ctx, self._next)
 
     def _served(self, ctx: HotContext, call_next: CallNext) -> Awaitable[JsonObject]:
