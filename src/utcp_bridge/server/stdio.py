@@ -361,7 +361,7 @@ class HotLines:
         """Begin to answer a line, or cancel the request that it names. Return whether it was taken."""
         if (self._session is None and self._outbound is None) or self._handshake is not None:
             return False
-        request = read_hot(line.removesuffix(b"\n"), self._known) if self._calls.may_answer else None
+        request = read_hot(line, self._known) if self._calls.may_answer else None
         if request is None:
             return bool(self._taken) and self._cancels(line)
         if self._follows or self._run >= _WITHOUT_PAUSE:

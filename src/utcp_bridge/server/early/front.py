@@ -288,7 +288,7 @@ class EarlyFront:
         """Begin to serve a line. Return False if the SDK has to."""
         if len(line) > MAX_HOT_BYTES or is_sdk_imported():
             return False
-        request = read_hot(line.removesuffix(b"\n"), self._known)
+        request = read_hot(line, self._known)
         if request is not None:
             return self._begins(request)
         try:
