@@ -89,6 +89,8 @@ _WRITTEN_FROM = 512
 _FLAT_BYTES = 2 * MAX_JSON_DEPTH
 """Bytes of JSON that can be neither nested too deep nor have too many values."""
 _HEAD = 1024
+_ESCAPE, _DELETE = 0x5C, 0x7F
+"""Bytes that JSON may contain, as numbers: Python takes ten times as long to look for a `bytes` in another one."""
 _LOCATED = (str, Binary)
 _READ_HEADERS = ("Content-Type", "Content-Location")
 _FEWER_VALUES = "Ask for less, or raise `max_reply_bytes`: a reply may have one value for each 8 bytes of it."
@@ -241,7 +243,7 @@ class Reply:
             else:
                 # Without an escape, texts have only characters of the body, and JSON allows no control character of
                 # ASCII but DEL: then nothing is to be removed from them.
-                if body.isascii() and b"\\" not in body and b"\x7f" not in body:
+                if body.isascii() and _ESCAPE not in body and _DELETE not in body:
                     self.clean = value
                 return value
         where = _BareUrl(self.url)

@@ -8,6 +8,7 @@ it (`PlainReply`).
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable
 from functools import partial
 from inspect import signature
@@ -40,6 +41,7 @@ _PLAIN_BODY: Final = 1 << 16
 _PLAIN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """Sent once more if the connection ends before a reply (RFC 9110 9.2.2): the server may have closed it meanwhile."""
+_ENCODED: Final = re.compile(r"[\x21-\x7e]+").fullmatch
 _AFTER_SCHEME: Final = len("https://")
 _FINAL: Final = 200
 _SWITCHING: Final = 101
@@ -261,11 +263,15 @@ class PlainRequests:
         return None if place is None else place.origin
 
     def begin(self, parts: RequestParts) -> Begun | None:
-        """Send a request for which `is_plain` is true without waiting for anything, if that is possible.
+        """Send a request without waiting for anything, if that is possible; else return None.
 
-        It is if its origin and its header lines are known and a connection waits. Its URL must be encoded.
+        It is if `is_plain` is true, its URL is encoded, its origin and its header lines are known, and a connection
+        waits.
         """
         url = parts.url
+        # the lines are those of a plain method
+        if not _ENCODED(url) or (parts.body is not None and len(parts.body) > _PLAIN_BODY):
+            return None
         end = url.find("/", _AFTER_SCHEME)
         place = self._origins.get(url[:end]) if end > 0 else None
         if place is None or not place.parked or "#" in url or url[-1] == "?":
