@@ -137,7 +137,7 @@ class UtcpClient(ReferenceNames):
         self._chains: dict[str, Next] = {}
         self._targets: dict[Tool, Target[Any]] = {}
         self._peers: dict[Tool, str | None] = {}
-        self._call_ids = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
+        self._id_prefix, self._call_numbers = secrets.token_hex(4), itertools.count(1)
         self.repository.subscribe(self._on_change)
 
     def _make_services(self, guard: Guard, root: Path) -> Services:
@@ -480,7 +480,7 @@ class UtcpClient(ReferenceNames):
         if chain is None:
             chain = self._chains[tool.qualified_name] = compose(tool, self._layers, self._innermost(tool))
         try:
-            work = chain(made_call(tool, arguments, next(self._call_ids)), emit)
+            work = chain(made_call(tool, arguments, f"{self._id_prefix}-{next(self._call_numbers)}"), emit)
             result = masked_notes(await self.host_ahead.behind(work), self.redactor)
         except UtcpError as error:
             redact_error(error, self.redactor)

@@ -124,6 +124,8 @@ class HttpSession:
         self._sockets: Client | None = None
         self._plain: PlainRequests | None = None
         """For plain requests, which do not need the client's session; None if a proxy may be needed."""
+        self._at_once: PlainRequests | None = None
+        """The same, if requests go out as they are given, so that one may begin at once."""
         self._opening = anyio.Lock()
         self._closed = False
         self._targets: dict[tuple[str, str, bool], str] = {}
@@ -151,12 +153,12 @@ class HttpSession:
         """
         limit = self._options.max_response_bytes if max_bytes is None else max_bytes
         added = begun = trace = None
-        url, plain = parts.url, self._plain
+        url, plain = parts.url, self._at_once
         if credentials is None and not trace_context.is_on():
-            begun = self._begun(parts)
+            begun = None if plain is None else plain.begin(parts)
         elif credentials is None and (place := trace_context.plain_place()) is not None:
             trace = place.traceparent
-            begun = self._begun(parts, trace)
+            begun = None if plain is None else plain.begin(parts, trace)
             if begun is not None and place.note_request is not None:
                 place.note_request(parts.method, url)
         elif (more := self._begun_with_more(parts, credentials)) is not None:
@@ -198,14 +200,6 @@ class HttpSession:
             return response
         return await self._with_renewed(response, parts, credentials, added)
 
-    def _begun(self, parts: RequestParts, trace: str | None = None) -> Begun | None:
-        """Send a request at once, if nothing but `traceparent` has to be added to it and a connection waits."""
-        plain = self._plain
-        if plain is None or not self._is_bare or not (parts.body is None or is_plain(parts)):
-            return None
-        url = parts.url  # a method that is not plain has no lines that `begin` knows
-        return plain.begin(parts, trace) if url.isascii() and url.isprintable() and " " not in url else None
-
     def _begun_with_more(
         self, parts: RequestParts, credentials: Credentials | None
     ) -> tuple[Begun, RequestParts, Additions | None, str] | None:
@@ -213,8 +207,8 @@ class HttpSession:
 
         Return it with the request without credentials, what they add to it, and its URL with that.
         """
-        traced, added, plain = parts, None, self._plain
-        if plain is None or not self._is_bare or (known := plain.origin_of(parts.url)) is None:
+        traced, added, plain = parts, None, self._at_once
+        if plain is None or (known := plain.origin_of(parts.url)) is None:
             return None
         if trace_context.is_on() and (carried := trace_context.passed_on(parts.headers)):
             traced = RequestParts(parts.method, parts.url, [*parts.headers, *carried], parts.body)
@@ -224,7 +218,7 @@ class HttpSession:
             if origin is None or not credentials.allow(origin) or (added := credentials.held()) is None:
                 return None
             sent = RequestParts(parts.method, *added.placed(parts.url, traced.headers), parts.body)
-        begun = self._begun(sent)
+        begun = plain.begin(sent)
         if begun is None:
             return None
         if trace_context.is_on():
@@ -311,7 +305,7 @@ class HttpSession:
         for client in (self._sockets, self._client):
             if client is not None:
                 await client.close()
-        self._client = self._sockets = self._plain = None
+        self._client = self._sockets = self._plain = self._at_once = None
 
     async def _exchange(self, parts: RequestParts, credentials: Credentials | None) -> Response:
         """Send the request, follow redirects, and renew the access token once after a 401."""
@@ -543,6 +537,7 @@ class HttpSession:
                 is_direct = self._source.proxy is None and not options.trust_env
                 if is_direct and isinstance(connector, IdleConnector) and has_known_parts():
                     self._plain = PlainRequests(connector, self._client.timeout)
+                    self._at_once = self._plain if self._is_bare else None
             return self._client, self._sockets
 
 

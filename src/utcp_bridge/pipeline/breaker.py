@@ -26,11 +26,11 @@ from utcp_bridge.errors import (
     Unreachable,
 )
 from utcp_bridge.late.records import dataclass
-from utcp_bridge.model import Call, Emit, JsonObject, Outage, Result, Tool, discard, large_reader
+from utcp_bridge.model import Call, Emit, JsonObject, Outage, Result, Tool, current_reader, discard
 from utcp_bridge.pipeline import Next
 from utcp_bridge.settings import ResilienceSettings
 from utcp_bridge.tasks import effective_deadline, loop_time
-from utcp_bridge.upstream import CALL_CLOCK, CallClock, InputRequired, ProtocolError
+from utcp_bridge.upstream import CallClock, InputRequired, ProtocolError, current_clock
 
 __all__ = ["Breaker", "BreakerRule", "Breakers"]
 
@@ -221,8 +221,8 @@ class Breakers:
                 return await inner(call, emit)
             key = manual, peer
             is_probe = bool(self._known) and self._admit(key)
-            times: CallClock | _Times | None = CALL_CLOCK.get()
-            if times is None or large_reader.get() is None:  # else nothing but its clock limits the call
+            times: CallClock | _Times | None = current_clock()
+            if times is None or current_reader() is None:  # else nothing but its clock limits the call
                 times = _Times(self.clock(), effective_deadline())
             try:
                 result = await inner(call, emit if emit is discard else self._noting(key, emit))
@@ -296,7 +296,7 @@ class Breakers:
             self._answered(key)
         elif trial.began < trial.ends <= self.clock():
             # The layer above that limits the time cancels what runs below it.
-            clock = CALL_CLOCK.get()
+            clock = current_clock()
             if clock is None or not clock.has_stopped:
                 self._failed(key, rule, probe=trial.is_probe)
 

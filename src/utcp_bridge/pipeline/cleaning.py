@@ -6,7 +6,7 @@ stay unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator
+from collections.abc import Generator
 from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
@@ -51,28 +51,26 @@ def cleaning(tool: Tool, inner: Next) -> Next:
     """Return a step that cleans what `inner` returns, emits and raises."""
     del tool
 
-    def cleaned(call: Call, emit: Emit) -> Awaitable[Result]:
-        return _cleaned_as_work(inner, call, emit) if enclosing_work() is None else _cleaned(inner, call, emit)
+    async def cleaned(call: Call, emit: Emit) -> Result:
+        if enclosing_work() is None:
+            with HeavyWork():
+                return await cleaned(call, emit)
+        try:
+            result = await inner(call, emit if emit is discard else _cleaning_emit(emit))
+        except UtcpError as error:
+            await in_slices(clean_error_in_steps(error))
+            end_heavy_turn()
+            raise
+        if result.failure is not None:
+            await in_slices(clean_error_in_steps(result.failure))
+        if result.clean is result.value and (type(result.meta) is StatusMeta or not result.meta):
+            return result
+        return await _cleaned(result)
 
     return cleaned
 
 
-async def _cleaned_as_work(inner: Next, call: Call, emit: Emit) -> Result:
-    with HeavyWork():
-        return await _cleaned(inner, call, emit)
-
-
-async def _cleaned(inner: Next, call: Call, emit: Emit) -> Result:
-    try:
-        result = await inner(call, emit if emit is discard else _cleaning_emit(emit))
-    except UtcpError as error:
-        await in_slices(clean_error_in_steps(error))
-        end_heavy_turn()
-        raise
-    if result.failure is not None:
-        await in_slices(clean_error_in_steps(result.failure))
-    if result.clean is result.value and (type(result.meta) is StatusMeta or not result.meta):
-        return result
+async def _cleaned(result: Result) -> Result:
     written = result.data
     if isinstance(result.value, Deferred):
         value: Any = result.value.then(clean_in_steps)

@@ -25,7 +25,7 @@ from utcp_bridge.pipeline import Next
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.stores.limiter import Bucket, Lease, SharedLimits, Slots, Uncovered
 from utcp_bridge.tasks import loop_time
-from utcp_bridge.upstream import CALL_CLOCK
+from utcp_bridge.upstream import current_clock
 
 __all__ = ["Allowance", "Limits", "allowance_of"]
 
@@ -211,7 +211,7 @@ class Limits:
             if gate is None or (gate.allowance is not allowance and gate.allowance != allowance):
                 gate = self.gates[manual] = _Gate(manual, allowance)
             slot: _Gate | _SharedSlot = gate
-            clock = CALL_CLOCK.get()
+            clock = current_clock()
             if gate.free > 0 and allowance.rate is None:
                 gate.free -= 1
             else:

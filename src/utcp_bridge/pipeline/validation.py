@@ -21,7 +21,7 @@ from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object, made_call
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.declared import closed_schema, declared_arguments
-from utcp_bridge.pipeline.reading import NO_FLOATS, ArgumentReader, WholeNumbers, object_in
+from utcp_bridge.pipeline.reading import ArgumentReader, WholeNumbers, are_no_floats, object_in
 from utcp_bridge.pipeline.schema_checks import CompiledForm, SchemaChecks
 from utcp_bridge.pipeline.subschemas import MASK
 from utcp_bridge.settings import ArgumentCheck
@@ -78,7 +78,7 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
             arguments = checks.checked(arguments)
         if names is not None and not names.issuperset(arguments):
             arguments = checks.declared(arguments)
-        if not NO_FLOATS.issuperset(map(type, arguments.values())):
+        if not are_no_floats(map(type, arguments.values())):
             arguments = whole_numbers.written(arguments)
         if arguments is not call.arguments:
             call = made_call(call.tool, arguments, call.id)
@@ -183,6 +183,8 @@ class _Checks:
         self._schema = tool.inputs if names is None else closed_schema(tool.inputs, names)
         self._is_refusing = is_refusing
         self._readers: dict[int, ArgumentReader] = {}
+        self._light: CompiledForm | None = None
+        """The form of the whole schema, once it is compiled, if any arguments may be checked against it."""
 
     @cached_property
     def _checks(self) -> SchemaChecks:
@@ -192,12 +194,6 @@ class _Checks:
             message = "%s: its input schema %s (%s). The bridge checks only types, required names and simple values."
             _logger.warning(message, self._tool.qualified_name, reason, checks.why)
         return checks
-
-    @cached_property
-    def _light(self) -> CompiledForm | None:
-        """The form of the whole schema, if it is one that any arguments may be checked against."""
-        whole = self._checks.whole
-        return whole if whole is not None and whole.cost.is_light else None
 
     def checked(self, arguments: JsonObject) -> JsonObject:
         """Return arguments that fit, as the same object; others as they were read.
@@ -239,6 +235,9 @@ class _Checks:
         return {name: value for name, value in arguments.items() if name in self._names}
 
     def _form_for(self, arguments: JsonObject) -> CompiledForm:
+        whole = self._checks.whole
+        if whole is not None and whole.cost.is_light:
+            self._light = whole
         form = self._checks.form_for(arguments)
         if form is None:
             message = f"The arguments take too long to check against the input schema of {self._tool.qualified_name}."

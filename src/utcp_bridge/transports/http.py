@@ -20,7 +20,7 @@ from utcp_bridge.net.document import fetch_manual
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply, located
 from utcp_bridge.placement.http_template import HttpFamilyTemplate, verb_annotations
-from utcp_bridge.transport import Target, Transport
+from utcp_bridge.transport import Services, Target, Transport
 
 __all__ = ["TRANSPORT", "HttpTemplate", "HttpTransport"]
 
@@ -54,6 +54,10 @@ class HttpTransport(Transport[HttpTemplate]):
     ends_at_once: ClassVar[bool] = True
     emits: ClassVar[bool] = False
 
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._max_reply_bytes = services.settings.max_reply_bytes
+
     @classmethod
     def endpoint(cls, template: HttpTemplate) -> str | None:
         """Return the template's URL, with its placeholders."""
@@ -82,7 +86,7 @@ class HttpTransport(Transport[HttpTemplate]):
         reply = await self.services.http.session(target.source).request(
             template.build_request(call.arguments),
             credentials=target.credentials,
-            max_bytes=call.tool.limits.get("max_reply_bytes", self.services.settings.max_reply_bytes),
+            max_bytes=call.tool.limits.get("max_reply_bytes", self._max_reply_bytes),
         )
         if reply.status >= 400:
             reply.raise_for_status()

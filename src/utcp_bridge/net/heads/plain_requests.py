@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Iterable
 from functools import partial
 from inspect import signature
@@ -35,6 +36,7 @@ MAX_HEADER_BYTES: Final = 65536
 _PLAIN_BODY: Final = 1 << 16
 """Up to this, a body is written in one piece together with its head. A larger one waits for its receiver."""
 _PLAIN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_ENCODED: Final = re.compile(r"[\x21-\x7e]+").fullmatch
 _AFTER_SCHEME: Final = len("https://")
 _FINAL: Final = 200
 _SWITCHING: Final = 101
@@ -264,12 +266,15 @@ class PlainRequests:
         return None if place is None else place.origin
 
     def begin(self, parts: RequestParts, trace: str | None = None) -> Begun | None:
-        """Send a request for which `is_plain` is true without waiting for anything, if that is possible.
+        """Send a request without waiting for anything, if that is possible; else return None.
 
-        It is if its origin and its header lines are known and a connection waits. Its URL must be encoded. `trace` is
-        a `traceparent` that is added to its headers.
+        It is if `is_plain` is true, its URL is encoded, its origin and its header lines are known, and a connection
+        waits. `trace` is a `traceparent` that is added to its headers.
         """
         url = parts.url
+        # the lines are those of a plain method
+        if not _ENCODED(url) or (parts.body is not None and len(parts.body) > _PLAIN_BODY):
+            return None
         end = url.find("/", _AFTER_SCHEME)
         place = self._origins.get(url[:end]) if end > 0 else None
         if place is None or not place.parked or "#" in url or url[-1] == "?":
