@@ -266,11 +266,23 @@ async def test_many_connections_that_end_at_once_lose_no_call(server, call, pass
     await call(method)
 
 
-async def test_a_server_that_closes_after_each_reply_and_does_not_say_so_loses_no_post(server, call):
+async def test_a_server_that_closes_after_each_reply_and_does_not_say_so_loses_no_post(server, session):
     server.closes = True
-    for _ in range(6):
-        await call()
-    assert server.connections == 6
+    for number in range(6):
+        await session.request(RequestParts("POST", f"{server.url}/x", body=b"%d" % number))
+    assert server.bodies == [b"%d" % number for number in range(6)]
+
+
+async def test_a_post_avoids_an_idle_connection_that_a_large_body_has_left(server, session, call, passes):
+    await session.request(RequestParts("POST", f"{server.url}/x", body=b"1" * 100_000))
+    passes(0.4)
+    await call()
+    assert server.connections == 1
+    await session.request(RequestParts("POST", f"{server.url}/x", body=b"2" * 100_000))
+    before = server.connections
+    passes(0.6)
+    await call()
+    assert server.connections == before + 1
 
 
 @pytest.mark.parametrize(("method", "arrived"), [("GET", 2), ("POST", 1)])
