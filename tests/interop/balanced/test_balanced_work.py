@@ -124,8 +124,9 @@ async def test_a_session_has_its_tasks_wherever_the_balancer_leads(balancer: str
 
             tasks = [await begun("slow") for _ in range(ROUNDS)]
             endless = await begun("endless")
-            listed = (await client.request("tasks/list", {}))["tasks"]
-            assert [one["taskId"] for one in listed] == [*tasks, endless]
+            while (listed := await client.request("tasks/list", {}))["tasks"] and len(listed["tasks"]) <= ROUNDS:
+                pass  # those of a bridge that is slow to answer are missing
+            assert [one["taskId"] for one in listed["tasks"]] == [*tasks, endless]
             for task in tasks:
                 result = await client.request("tasks/result", {"taskId": task})
                 assert result["content"][0]["text"] == "slow done"
