@@ -53,6 +53,7 @@ _TRACE: Final = "utcp_bridge.trace"
 """Where the scope of a request keeps the headers of its trace, if traces are on."""
 _TRANSPORT: Final = TransportContext(kind="streamable-http", can_send_request=False)
 _OK: Final = 200
+_FAILED: Final = 500
 _MAX_HEADS: Final = 256
 _MAX_CALLERS: Final = 16
 _MAX_HEAD_BYTES: Final = 4_096
@@ -99,6 +100,21 @@ class Entrance(Protocol):
 
     def leave(self, end: Callable[[], object]) -> None:
         """Stop to count a request in flight."""
+        ...
+
+
+class NotedLine(Protocol):
+    """Notes a request in the access log (`web/access_log.py`)."""
+
+    status: int | None
+    sent: int
+
+    def counted(self, send: Send) -> Send:
+        """Return a `send` that notes what it sends."""
+        ...
+
+    def end(self) -> None:
+        """Write the line."""
         ...
 
 
@@ -373,6 +389,8 @@ class _Post:
     """A request that was taken: an ASGI application for it alone. It counts as in flight, and ends with the server."""
 
     whole: WriteWhole | None = None
+    line: NotedLine | None = None
+    """What notes the request in the access log, if there is one."""
 
     def __init__(self, posts: HotPosts, head: _Head, request: HotRequest) -> None:
         self._posts = posts
@@ -383,7 +401,9 @@ class _Post:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
         del receive
-        front, stoppable = self._posts.front, self._stoppable
+        front, stoppable, line = self._posts.front, self._stoppable, self.line
+        if line is not None:
+            send = line.counted(send)
         admission = admission_of(scope)
         CALLER.set(self._head.caller_of(scope, front))
         RECEIVED_HEADERS.set(scope["headers"])
@@ -402,16 +422,31 @@ class _Post:
                 await reply.end(is_refused=admission is not None and admission.ended)
             else:
                 await self._cancelled(reply)
+        except Exception:
+            if line is not None:
+                line.status = line.status or _FAILED
+            raise
         finally:
             self._posts.in_flight -= 1
             front.leave(stoppable.end)
             stoppable.close()
+            if line is not None:
+                line.end()
+
+    @property
+    def head(self) -> _Head:
+        """What its headers say. Requests with the same headers from the same sender have the same one."""
+        return self._head
 
     def disconnected(self) -> None:
         """Note that the client has closed the connection."""
 
     def _write_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        return self.whole is not None and not self._posts.front.is_draining and self.whole(status, lines, body)
+        if self.whole is None or self._posts.front.is_draining or not self.whole(status, lines, body):
+            return False
+        if self.line is not None:
+            self.line.status, self.line.sent = status, len(body)
+        return True
 
     async def _answer(self, reply: McpReply) -> None:
         raise NotImplementedError
