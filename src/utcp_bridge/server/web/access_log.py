@@ -360,7 +360,7 @@ class _Line:
 
 
 class _TakenLine:
-    """The line of a request that was taken ahead of the application. What answers the request tells it what it sends."""
+    """The line of a request that was taken ahead of the application. What answers that tells it what it sends."""
 
     __slots__ = ("_log", "_send", "began", "head", "method", "name", "received", "scope", "sent", "status", "trace")
 
