@@ -182,7 +182,7 @@ class Deciding:
 
     def enter(self, span: Any, context: Context) -> Any:
         """Make a span the current one in a context, and return what `leave` needs."""
-        if not context or (len(context) == 1 and self.key in context):
+        if not context or (self.key in context and len(context) == 1):
             return self._attach(Context({self.key: span}))
         return self._attach(set_span_in_context(span, context))
 

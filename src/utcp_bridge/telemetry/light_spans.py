@@ -305,7 +305,8 @@ class Lights:
         if not self._provider.has_light_spans:
             return None
         if type(above) is LightSpan:
-            return LightSpan(shape, varying, above.trace, above.ident, above.flags, _new_ident())
+            ident = getrandbits(64).to_bytes(8, "big").hex()
+            return LightSpan(shape, varying, above.trace, above.ident, above.flags, ident)
         if type(above) is TracePlace:
             text = above.traceparent
             found = LightSpan(shape, varying, text[3:35], text[36:52], text[53:], _new_ident())

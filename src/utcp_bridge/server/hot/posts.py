@@ -57,6 +57,7 @@ _TRACE: Final = "utcp_bridge.trace"
 """Where the scope of a request keeps the headers of its trace, if traces are on."""
 _TRANSPORT: Final = TransportContext(kind="streamable-http", can_send_request=False)
 _OK: Final = 200
+_FAILED: Final = 500
 _MAX_HEADS: Final = 256
 _MAX_CALLERS: Final = 16
 _MAX_HEAD_BYTES: Final = 4_096
@@ -112,6 +113,21 @@ class Entrance(Protocol):
 
     def leave(self, end: Callable[[], object]) -> None:
         """Stop to count a request in flight."""
+        ...
+
+
+class NotedLine(Protocol):
+    """Notes a request in the access log (`web/access_log.py`)."""
+
+    status: int | None
+    sent: int
+
+    def counted(self, send: Send) -> Send:
+        """Return a `send` that notes what it sends."""
+        ...
+
+    def end(self) -> None:
+        """Write the line."""
         ...
 
 
@@ -413,7 +429,10 @@ class _HotReply(McpReply):
 
     @property
     def _whole(self) -> WriteWhole | None:  # type: ignore[override]
-        return None if self._post.front.readiness.is_draining else self._post.whole
+        post = self._post
+        if post.front.readiness.is_draining:
+            return None
+        return post.whole if post.line is None else post.noted_whole
 
 
 class _Post(Stoppable):
@@ -423,6 +442,8 @@ class _Post(Stoppable):
     """
 
     whole: WriteWhole | None = None
+    line: NotedLine | None = None
+    """What notes the request in the access log, if there is one."""
 
     def __init__(self, posts: HotPosts, head: _Head, request: HotRequest, client: Any) -> None:
         self._posts = posts
@@ -434,7 +455,9 @@ class _Post(Stoppable):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
         del receive
-        front, head = self.front, self.head
+        front, head, line = self.front, self.head, self.line
+        if line is not None:
+            send = line.counted(send)
         CALLER.set(head.caller_of(scope, front))
         RECEIVED_HEADERS.set(scope["headers"])
         if _TRACE in scope:
@@ -453,13 +476,26 @@ class _Post(Stoppable):
                 await reply.end(is_refused=head.admission is not None and head.admission.ended)
             else:
                 await self._cancelled(reply)
+        except Exception:
+            if line is not None:
+                line.status = line.status or _FAILED
+            raise
         finally:
             self._posts.in_flight -= 1
             front.leave(self.end)
             self.close()
+            if line is not None:
+                line.end()
 
     def disconnected(self) -> None:
         """Note that the client has closed the connection."""
+
+    def noted_whole(self, status: int, lines: bytes, body: bytes) -> bool:
+        """Write a whole response, and note it for the access log."""
+        if self.whole is None or self.line is None or not self.whole(status, lines, body):
+            return False
+        self.line.status, self.line.sent = status, len(body)
+        return True
 
     async def _answer(self, reply: McpReply) -> None:
         raise NotImplementedError

@@ -49,7 +49,7 @@ class ServerSpans:
     ) -> Awaitable[Any]:
         """Return what `serve` returns for a request and `call_next`. It runs in the place of the request in a trace.
 
-        A request that is not noted has its place until the end of its task.
+        The request has its place until the end of its task.
         """
         deciding, meta = self._deciding, ctx.meta
         context = deciding.current()
@@ -61,7 +61,7 @@ class ServerSpans:
             return serve(ctx, call_next)
         if isinstance(above, Context):
             above = above.get(deciding.key)
-        if type(above) is not self._placed and not _is_valid(above):
+        if above is None or (type(above) is not self._placed and not above.get_span_context().is_valid):
             above = deciding.root()
             if type(above) is self._unsampled:
                 deciding.enter(above, context)
@@ -77,8 +77,7 @@ class ServerSpans:
         context: Context,
     ) -> Any:
         """Return what `serve` returns, and note it in a span."""
-        deciding = self._deciding
-        token = deciding.enter(span, context)
+        self._deciding.enter(span, context)
         try:
             result = await serve(ctx, call_next)
         except MCPError as error:
@@ -98,7 +97,6 @@ class ServerSpans:
                 span.set_status(StatusCode.ERROR)
             return result
         finally:
-            deciding.leave(token)
             span.end()
 
     def _stated(self, meta: Mapping[str, Any]) -> TracePlace | Context | None:
@@ -119,7 +117,9 @@ class ServerSpans:
         name = (ctx.params or {}).get("name")
         target = name if isinstance(name, str) and name else None
         if self._lights is not None and self._scope is not None:
-            shape = self._shape(self._lights, self._scope, ctx.method, target, ctx.protocol_version)
+            shape = self._shapes.get((ctx.method, target, ctx.protocol_version))
+            if shape is None:
+                shape = self._shape(self._lights, self._scope, ctx.method, target, ctx.protocol_version)
             light = self._lights.begin(shape, str(ctx.request_id), above)
             if light is not None:
                 return light
@@ -130,20 +130,13 @@ class ServerSpans:
         return span
 
     def _shape(self, lights: Lights, scope: Scope, method: str, name: Any, version: str) -> SpanShape:
-        key = method, name, version
-        if (known := self._shapes.get(key)) is not None:
-            return known
         before, after = _attributes(method, name, version)
         made = lights.shape(scope, _title(method, name), SpanKind.SERVER, before, _ID, after)
         if name is None or len(name) <= _MAX_NAME:
             if len(self._shapes) >= _MAX_SHAPES:
                 self._shapes.clear()
-            self._shapes[key] = made
+            self._shapes[method, name, version] = made
         return made
-
-
-def _is_valid(span: Span | None) -> bool:
-    return span is not None and span.get_span_context().is_valid
 
 
 def _title(method: str, name: str | None) -> str:
