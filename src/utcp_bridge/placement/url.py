@@ -9,7 +9,6 @@ The names in the query of the template are the author's: no argument may add a v
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import field
 from itertools import groupby
@@ -17,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 from urllib.parse import quote
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list
 from utcp_bridge.placement.encoding import MAX_URL, encode_path_segment, format_scalar, percent_encode, refuse_long_url
@@ -32,12 +32,12 @@ MAX_URL_PLACEHOLDERS: Final = 100
 _Piece: TypeAlias = "str | Callable[[JsonObject], str]"
 _Encoder: TypeAlias = Callable[[Any, str], str]
 
-_OPENING = re.compile(r"\{\{|\$\{(?P<variable>[A-Za-z0-9_]{1,256})\}|\{(?P<name>[^{}]{1,256})\}")
+_OPENING = late_pattern(r"\{\{|\$\{(?P<variable>[A-Za-z0-9_]{1,256})\}|\{(?P<name>[^{}]{1,256})\}")
 _IN_PLACE_OF_A_VALUE = "\ufffc"
 """A character that is percent-encoded wherever an author writes it."""
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_HOST_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
-_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_SCHEME = late_pattern(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_HOST_VALUE = late_pattern(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_LONE_PERCENT = late_pattern(r"%(?![0-9A-Fa-f]{2})")
 _KEPT_IN_PATH = "%/:@!$&'()*+,;=~"
 _KEPT_IN_QUERY = _KEPT_IN_PATH + "?"
 
@@ -54,17 +54,17 @@ class UrlPlan:
     """Names in the query, as `query_names` reads them."""
     open_names: tuple[int, ...] = ()
     """Positions in the query where an argument is (part of) a name."""
+    whole: str = field(default="", repr=False)
+    """The URL, if no argument is in it."""
 
     def build(self, arguments: JsonObject, query: str = "") -> str:
         """Return the URL, completely encoded, with `query` (already encoded) appended.
 
         :raises InvalidArguments: an argument is missing or does not fit its place.
         """
-        pieces = self.pieces
-        if len(pieces) == 1 and isinstance(pieces[0], str):
-            url = pieces[0]
-        else:
-            url = "".join([piece if isinstance(piece, str) else piece(arguments) for piece in pieces])
+        url = self.whole
+        if not url:
+            url = "".join([piece if isinstance(piece, str) else piece(arguments) for piece in self.pieces])
         if query:
             url = f"{url}&{query}" if self.has_query else f"{url}?{query}"
         if len(url) > MAX_URL:
@@ -178,12 +178,14 @@ class _UrlCompiler:
         if self._host_is_empty:
             raise ConfigError(f"{self._field} must have a host.", remedy="Write http(s)://host[:port]/path.")
         names = list(query_names("".join(self._query)))
+        pieces = tuple(_merged(self._pieces))
         return UrlPlan(
-            tuple(_merged(self._pieces)),
+            pieces,
             frozenset(self._used),
             self._has_query,
             frozenset(name for name in names if name and _IN_PLACE_OF_A_VALUE not in name),
             tuple(position for position, name in enumerate(names) if _IN_PLACE_OF_A_VALUE in name),
+            pieces[0] if len(pieces) == 1 and isinstance(pieces[0], str) else "",
         )
 
 

@@ -173,7 +173,12 @@ def _limits(settings: BridgeSettings, access: AccessLog | None) -> ConnectionLim
     """Return the limits on the connections of this process: its share of those of all."""
     per_address = None if settings.insecure else settings.max_connections_per_address
     most = -(-settings.max_connections // here().count)
-    limits = ConnectionLimits(total=most, per_address=per_address, grace=_LAST_RESORT_SECONDS)
+    limits = ConnectionLimits(
+        total=most,
+        per_address=per_address,
+        idle=lambda: settings.keep_alive_timeout,  # another value counts at once
+        grace=_LAST_RESORT_SECONDS,
+    )
     return limits if access is None else replace(limits, on_refused=access.refused)
 
 

@@ -58,6 +58,7 @@ _TRACE: Final = "utcp_bridge.trace"
 _NAMED: Final = "mcp-name"
 """Where requests with the same head note which tool it names (`SAME`)."""
 _TRANSPORT: Final = TransportContext(kind="streamable-http", can_send_request=False)
+_FAILED: Final = 500
 _MAX_HEADS: Final = 256
 _MAX_CALLERS: Final = 16
 _MAX_HEAD_BYTES: Final = 4_096
@@ -116,6 +117,21 @@ class Entrance(Protocol):
         ...
 
 
+class NotedLine(Protocol):
+    """Notes a request in the access log (`web/access_log.py`)."""
+
+    status: int | None
+    sent: int
+
+    def counted(self, send: Send) -> Send:
+        """Return a `send` that notes what it sends."""
+        ...
+
+    def end(self) -> None:
+        """Write the line."""
+        ...
+
+
 class KnownSession(Protocol):
     """A session of the handshake era (`HandshakeSession`)."""
 
@@ -169,6 +185,10 @@ class _Head:
     """What its requests say of their client, if that is always the same."""
     edition: int = 0
     """The edition of the checks that it passed (`Entrance.edition`)."""
+    usual: int = 0
+    """How many headers a request has that carries no trace, if it is one that is taken."""
+    trace_place: list[int] = field(default_factory=list[int], repr=False)
+    """Where `traceparent` was in the last request that had one header more than that."""
 
     def client_of(self, envelope: tuple[Any, Any]) -> Caller | None:
         """Return the client that an envelope meant when it came with this head from the same principal."""
@@ -296,7 +316,10 @@ class HotPosts:
         if not is_named or not accepted.json or not is_json(_text(told, b"content-type")):
             return None
         session = _text(told, b"mcp-session-id")
-        head = _Head(accepted, version, is_modern, method, session, key=key, edition=self.front.checks.edition)
+        usual = len(key) + 1 + (is_modern and method == "tools/call")  # Content-Length and Mcp-Name vary
+        head = _Head(
+            accepted, version, is_modern, method, session, key=key, edition=self.front.checks.edition, usual=usual
+        )
         return head if self.front.lets_in(headers) else None
 
     def let_go(self) -> None:
@@ -313,10 +336,23 @@ class HotPosts:
         found = self._let_in(head, scope)
         if found is None:
             return None
-        if trace_context.is_on():
-            _note_trace(dict(reversed(scope["headers"])), scope)  # the first of a name counts
+        self._note_known_trace(head, scope)
         taken = self._taken(found, scope, body)
         return None if taken is None else (found, taken)
+
+    def _note_known_trace(self, head: _Head, scope: Scope) -> None:
+        """Note the trace that a request with known headers continues, if traces are on."""
+        headers = scope["headers"]
+        more = len(headers) - head.usual
+        if more <= 0 or not trace_context.is_on():
+            return
+        place = head.trace_place
+        if more == 1 and place and headers[place[0]][0] == b"traceparent":
+            scope[_TRACE] = headers[place[0]][1]
+            return
+        _note_trace(dict(reversed(headers)), scope)  # the first of a name counts
+        if more == 1 and _TRACE in scope and len(scope[_TRACE]) == 1:
+            place[:] = [next(at for at, (name, _) in enumerate(headers) if name == b"traceparent")]
 
     def take(self, head: _Head, scope: Scope, body: bytes) -> _Post | None:
         """Return what answers a request; None if the application does."""
@@ -398,7 +434,10 @@ class _HotReply(McpReply):
 
     @property
     def _whole(self) -> WriteWhole | None:  # type: ignore[override]
-        return None if self._post.front.readiness.is_draining else self._post.whole
+        post = self._post
+        if post.front.readiness.is_draining:
+            return None
+        return post.whole if post.line is None else post.noted_whole
 
 
 class _Post(Stoppable):
@@ -409,6 +448,8 @@ class _Post(Stoppable):
 
     whole: WriteWhole | None = None
     task: asyncio.Task[None] | None = None
+    line: NotedLine | None = None
+    """What notes the request in the access log, if there is one."""
 
     def __init__(self, posts: HotPosts, head: _Head, request: HotRequest, client: Any) -> None:
         self._posts = posts
@@ -420,7 +461,9 @@ class _Post(Stoppable):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
         del receive
-        front, head, posts = self.front, self.head, self._posts
+        front, head, posts, line = self.front, self.head, self._posts, self.line
+        if line is not None:
+            send = line.counted(send)
         CALLER.set(head.caller_of(scope, front))
         RECEIVED_HEADERS.set(scope["headers"])
         if _TRACE in scope:
@@ -442,14 +485,27 @@ class _Post(Stoppable):
                 await reply.end(is_refused=head.admission is not None and head.admission.ended)
             else:
                 await self._cancelled(reply)
+        except Exception:
+            if line is not None:
+                line.status = line.status or _FAILED
+            raise
         finally:
             replies.discard(reply)
             posts.in_flight -= 1
             front.leave(self.end)
             self.close()
+            if line is not None:
+                line.end()
 
     def disconnected(self) -> None:
         """Note that the client has closed the connection."""
+
+    def noted_whole(self, status: int, lines: bytes, body: bytes) -> bool:
+        """Write a whole response, and note it for the access log."""
+        if self.whole is None or self.line is None or not self.whole(status, lines, body):
+            return False
+        self.line.status, self.line.sent = status, len(body)
+        return True
 
     def _response(self, reply: McpReply) -> Awaitable[tuple[JsonObject, int]]:
         """Return the response, and its status of HTTP."""
