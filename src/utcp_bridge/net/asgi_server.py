@@ -31,7 +31,13 @@ except ImportError:  # other Pythons than CPython
     HttpToolsProtocol = None  # type: ignore[assignment, misc]
 
 from utcp_bridge.net.heads.ahead import (
-    Ahead, JoinedWrites, KnownHeads, cycle_of, head_of_response, plain_answer, stays_open,
+    Ahead,
+    JoinedWrites,
+    KnownHeads,
+    cycle_of,
+    head_of_response,
+    plain_answer,
+    stays_open,
 )  # fmt: skip
 from utcp_bridge.net.heads.repeats import Repeats
 from utcp_bridge.net.listening import (
@@ -532,7 +538,6 @@ if HttpToolsProtocol is not None:
         _read = b""
         """What was read since a request began, if connections may be handed over."""
         _has_learned = False
-        """Whether a head may be known."""
         is_settled = False
         """Whether the connection stays here unless a request belongs elsewhere."""
 
@@ -638,10 +643,7 @@ if HttpToolsProtocol is not None:
                     self._has_learned = True
                     taken.whole = partial(self._write_whole, cycle)
                 self._data, self._taken = b"", taken
-                if taken is None:
-                    self._start(cycle, app)
-                else:
-                    self._start_taken(cycle, taken)
+                self._start(cycle, taken or app)
 
         def _takes_known(self, data: bytes) -> bool:
             """Let a request be answered whose head is known. Return whether that was possible."""
@@ -658,14 +660,10 @@ if HttpToolsProtocol is not None:
             self._watched.phase = _RECEIVED  # without the time, for which nothing asks in this phase
             self.cycle = cycle = cycle_of(known, scope, self.server_state.default_headers)
             self._taken, taken.whole = taken, partial(self._write_known, cycle)
-            self._start_taken(cycle, taken)
-            return True
-
-        def _start_taken(self, cycle: Any, taken: Any) -> None:
-            """Start the task of a request that was taken, as uvicorn does, and let it have its task."""
-            task = taken.task = self.loop.create_task(cycle.run_asgi(taken))
+            task = taken.task = self.loop.create_task(cycle.run_asgi(taken))  # as `_start`, but its task is known
             task.add_done_callback(self.tasks.discard)
             self.tasks.add(task)
+            return True
 
         def _write_whole(self, cycle: Any, status: int, own: bytes, body: bytes) -> bool:
             """Write a response at once, if nothing is in its way (`ahead.WriteWhole`)."""

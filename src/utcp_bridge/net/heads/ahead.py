@@ -86,7 +86,7 @@ class Ahead(Protocol):
         """Return an ASGI application for a request whose body has come; None if the usual one serves it.
 
         Its `disconnected` is called if the client closes the connection. It may send its response by `whole`, which is
-        a `WriteWhole`. `task` is the one that runs it.
+        a `WriteWhole`. Its `task` may be set, to the one that runs it.
         """
         ...
 
