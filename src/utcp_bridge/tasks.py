@@ -24,35 +24,11 @@ from anyio.lowlevel import RunVar
 from utcp_bridge.late.records import dataclass
 
 __all__ = [
-    "Background",
-    "Flights",
-    "HeavyWork",
-    "Opening",
-    "OwnTasks",
-    "Owned",
-    "Slices",
-    "Spawn",
-    "Stoppable",
-    "TimeLimit",
-    "at_once",
-    "collector",
-    "current_work",
-    "effective_deadline",
-    "enclosing_work",
-    "end_heavy_turn",
-    "heavy_turn",
-    "in_slices",
-    "is_heavy_turn",
-    "let_others_run",
-    "loop_time",
-    "pause_if_heavy",
-    "run_blocking",
-    "scope_until",
-    "seconds_left",
-    "setting",
-    "slice_clock",
-    "spawning_in",
-]
+    "Background", "Flights", "HeavyWork", "Opening", "OwnTasks", "Owned", "Slices", "Spawn", "Stoppable", "TimeLimit",
+    "at_once", "collector", "current_work", "effective_deadline", "enclosing_work", "end_heavy_turn", "heavy_turn",
+    "in_slices", "is_heavy_turn", "let_others_run", "loop_time", "pause_if_heavy", "run_blocking", "scope_until",
+    "seconds_left", "setting", "slice_clock", "spawning_in", "start_among",
+]  # fmt: skip
 
 _logger = logging.getLogger(__name__)
 
@@ -145,6 +121,16 @@ class OwnTasks:
         """Wait until none of them runs."""
         while self._running:
             await asyncio.wait(tuple(self._running))
+
+
+def start_among(
+    running: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop
+) -> asyncio.Task[Any]:
+    """Start a task that is among the `running` ones of its owner, who waits for them, until it ends."""
+    task = loop.create_task(work)
+    task.add_done_callback(running.discard)
+    running.add(task)
+    return task
 
 
 class Stoppable:

@@ -50,7 +50,7 @@ from utcp_bridge.net.listening import (
 )  # fmt: skip
 from utcp_bridge.net.tls import ListenerTls, is_former, with_certificate
 from utcp_bridge.processes.ending import Ending, watched_signals
-from utcp_bridge.tasks import OwnTasks
+from utcp_bridge.tasks import OwnTasks, start_among
 
 __all__ = ["serve_asgi"]
 
@@ -660,9 +660,7 @@ if HttpToolsProtocol is not None:
             self._watched.phase = _RECEIVED  # without the time, for which nothing asks in this phase
             self.cycle = cycle = cycle_of(known, scope, self.server_state.default_headers)
             self._taken, taken.whole = taken, partial(self._write_known, cycle)
-            task = taken.task = self.loop.create_task(cycle.run_asgi(taken))  # as `_start`, but its task is known
-            task.add_done_callback(self.tasks.discard)
-            self.tasks.add(task)
+            taken.task = start_among(self.tasks, cycle.run_asgi(taken), self.loop)  # as `_start` does
             return True
 
         def _write_whole(self, cycle: Any, status: int, own: bytes, body: bytes) -> bool:
