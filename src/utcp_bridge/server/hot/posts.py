@@ -502,7 +502,7 @@ class _ModernPost(_Post, OneWay):
 
     async def _answer(self, reply: McpReply) -> None:
         request, posts, envelope = self.request, self._posts, self._client
-        connection = HotConnection(posts.calls.no_channel, str(request.version), envelope)
+        connection = HotConnection.of(posts.calls.no_channel, str(request.version), envelope)
         status = _OK
         replies = posts.sessions.replies
         replies.add(reply)
