@@ -1,8 +1,7 @@
 """Bytes and text of other programs: decoded without loss of a whole, and without characters that nobody sees.
 
-`decode` and `load_json` read bytes of any origin. `visible` and `visible_json` remove what a person would not see:
-terminal sequences, control characters, and characters that are invisible or change the direction of text. These could
-hide instructions from people, break a terminal, or make a line that a JSON parser refuses.
+`decode` and `load_json` read bytes of any origin. `visible` and `visible_json` remove what a person would not see: it
+could hide instructions from people, break a terminal, or make a line that a JSON parser refuses.
 
 One policy for results, errors, logs and definitions:
 
@@ -31,6 +30,8 @@ from math import isfinite
 from typing import Any, Final, TypeGuard, cast
 
 import orjson
+
+from utcp_bridge.late.patterns import late_pattern
 
 __all__ = [
     "MAX_DEPTH",
@@ -83,7 +84,7 @@ SURELY_LIGHT: Final = 131_072  # bytes up to which `is_heavy` is false: who asks
 _HEAVY_BYTES: Final = 1024 * 1024
 _HEAVY_VALUES: Final = 20_000
 _FEW_MARKS: Final = 1_000
-_STRING: Final = re.compile(rb'"[^"]*+(?:"|\Z)')
+_STRING: Final = late_pattern(rb'"[^"]*+(?:"|\Z)')
 _UNCOUNTED: Final = bytes(sorted(set(range(256)) - set(b'",[{')))
 
 _READ_AS: Final = {"latin_1": "cp1252", "iso8859_1": "cp1252", "ascii": "cp1252", "utf_16": "utf_16_le"} | {
@@ -122,51 +123,51 @@ _CODECS: Final = (
     | _WEB_NAMES
 )
 """Every known name of a charset, in lower case with `_` between its parts."""
-_BETWEEN_PARTS: Final = re.compile(r"[^a-z0-9.]+")
+_BETWEEN_PARTS: Final = late_pattern(r"[^a-z0-9.]+")
 _MAX_CHARSET: Final = 60
 
-_LONE: Final = re.compile("[\ud800-\udfff]")
-_ESCAPES: Final = re.compile(
+_LONE: Final = late_pattern("[\ud800-\udfff]")
+_ESCAPES: Final = late_pattern(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
-_SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE_ESCAPE: Final = late_pattern(rb"\\u[dD][89a-fA-F]")
 _LINE_ENDS: Final = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 """Characters that end a line for some parsers, and how JSON escapes them."""
 
-_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)|[{}\[\]]', re.DOTALL)
+_TOKEN: Final = late_pattern(rb'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)|[{}\[\]]', re.DOTALL)
 _HEAD: Final = 65_536
 _MAX_TAIL: Final = 512
-_LAST_ID: Final = re.compile(
+_LAST_ID: Final = late_pattern(
     rb',\s*"id"\s*:\s*(-?\d{1,18}|"[^"\\]{0,200}")\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*\Z'
 )
-_ID: Final = re.compile(rb'\s*:\s*(-?\d{1,18}|"[^"\\]{0,200}")\s*[,}]')
+_ID: Final = late_pattern(rb'\s*:\s*(-?\d{1,18}|"[^"\\]{0,200}")\s*[,}]')
 
-_TO_COLUMN_1: Final = re.compile(r"(?:\x1b\[|\x9b)[01]?G")
-_SEQUENCE: Final = re.compile(
+_TO_COLUMN_1: Final = late_pattern(r"(?:\x1b\[|\x9b)[01]?G")
+_SEQUENCE: Final = late_pattern(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI
     r"|\x9b(?:[0-?]+[ -/]*[@-~]|[A-HJKm])"
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f]*(?:\x07|\x1b\\|\x9c|\Z)"  # OSC, DCS and others
     r"|\x1b[ -/]+[0-~]|\x1b[0-Z\\-_cl-o|-~]"
 )
-_DIRTY: Final = re.compile(
+_DIRTY: Final = late_pattern(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # control characters, tab and newline excepted
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # soft hyphen, joiners, fillers
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"  # zero width, line separators, bidi, blank braille
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff"  # variation selectors, BOM, annotations, surrogates
     "\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"  # shorthand, musical controls, tags
 )
-_LONE_RETURN: Final = re.compile("\r(?!\n)")
-_HIDDEN: Final = re.compile(
+_LONE_RETURN: Final = late_pattern("\r(?!\n)")
+_HIDDEN: Final = late_pattern(
     "[\x00-\x07\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb"
     "\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _BLANKS: Final = ("\u2800", "\U0001d159")
 """Characters that Python prints, that people do not see, and whose UTF-8 starts like that of many visible ones."""
-_NEWLINES: Final = re.compile("[\x0b\x0c\x85\u2028\u2029]")
-_SELECTORS: Final = re.compile("[\ufe0e\ufe0f]+")
-_JOINERS: Final = re.compile("[\u200c\u200d]+")
-_ESCAPE_RUN: Final = re.compile("\x1b{2,}")
+_NEWLINES: Final = late_pattern("[\x0b\x0c\x85\u2028\u2029]")
+_SELECTORS: Final = late_pattern("[\ufe0e\ufe0f]+")
+_JOINERS: Final = late_pattern("[\u200c\u200d]+")
+_ESCAPE_RUN: Final = late_pattern("\x1b{2,}")
 _PIECE: Final = 32_768
 """Characters that are cleaned at once: at most about 30 ms."""
 _LONG: Final = 4 * _PIECE
@@ -175,12 +176,11 @@ _BREAKS: Final = ("\n", "\x1b", " ")
 """Where a long text may be cut, best first. No terminal sequence continues after its escape character."""
 _KEYCAPS: Final = frozenset("0123456789#*")
 _KEYCAP: Final = "\u20e3"
-
 _ASCII_CONTROLS: Final = bytes([*range(9), *range(11, 32), 127])
 _HARMLESS_LEADS: Final = bytes(sorted(set(range(256)) - {0xCD, 0xE1, 0xE3, 0xEF, 0xF3}))
 """All bytes but those that start the UTF-8 of a character that is printable for Python and invisible to people."""
-_JSON_CONTROL: Final = re.compile(rb"\\(?:u00|[bf]|r(?!\\n))|\x7f")
-_DOTENV_NAME: Final = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+_JSON_CONTROL: Final = late_pattern(rb"\\(?:u00|[bf]|r(?!\\n))|\x7f")
+_DOTENV_NAME: Final = late_pattern(r"[A-Za-z_][\w.-]*", re.ASCII)
 _JSON_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, unquote_plus, urljoin, urlsplit
 
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import is_list, is_object
 
 __all__ = [
@@ -31,9 +31,9 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 _MAX_INDEX_DIGITS: Final = 6
 """Digits of an index in a JSON pointer."""
-_END_OF_A_NAME: Final = re.compile(r"[\[\x00]")
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]{0,20}://[a-z0-9._\[\]:-]{1,260}")
-_BARE_HOST: Final = re.compile(
+_END_OF_A_NAME: Final = late_pattern(r"[\[\x00]")
+_ORIGIN: Final = late_pattern(r"[a-z][a-z0-9+.-]{0,20}://[a-z0-9._\[\]:-]{1,260}")
+_BARE_HOST: Final = late_pattern(
     r"(?:localhost|(?:[a-z0-9-]{1,63}\.){1,8}(?:[a-z]{2,24}|\d{1,3})|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?(?=[/?#]|$)"
 )
 """A host at the beginning of a text. A token has capital letters, or more characters."""

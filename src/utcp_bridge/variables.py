@@ -35,6 +35,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from utcp_bridge.errors import ConfigError, VariableNotFound
 from utcp_bridge.foreign import dotenv_content
 from utcp_bridge.late.entry_points import entry_points
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Fault, JsonObject, Trust, is_list, is_object
 from utcp_bridge.processes.output import CommandFailed, output_of
@@ -58,10 +59,10 @@ __all__ = [
 _BRACED = r"\$\{(?P<braced>[A-Za-z0-9_]+)\}"
 _BARE = r"\$(?P<bare>[A-Za-z0-9_]+)"
 _DEFAULTED = r"\$\{(?P<braced>[A-Za-z0-9_]+)(?::-(?P<default>[^{}]*))?\}"
-_ANY = re.compile(rf"(?P<escape>\$\$)|{_DEFAULTED}|{_BARE}")
-_BRACED_ONLY = re.compile(rf"(?P<escape>\$\$(?={{))|{_BRACED}")
-_JSON_REFERENCE = re.compile(r"\$ref(?![A-Za-z0-9_])")
-_FLAT_KEY = re.compile(r"(?P<manual>(?:__|[^_])+)_(?P<name>[^_].*)", re.DOTALL)
+_ANY = late_pattern(rf"(?P<escape>\$\$)|{_DEFAULTED}|{_BARE}")
+_BRACED_ONLY = late_pattern(rf"(?P<escape>\$\$(?={{))|{_BRACED}")
+_JSON_REFERENCE = late_pattern(r"\$ref(?![A-Za-z0-9_])")
+_FLAT_KEY = late_pattern(r"(?P<manual>(?:__|[^_])+)_(?P<name>[^_].*)", re.DOTALL)
 _MAX_DEPTH = 200
 _MAX_SECRET_BYTES: Final = 64 * 1024
 _MAX_DOTENV_BYTES: Final = 1024 * 1024
@@ -69,10 +70,10 @@ _SWITCH_OFF: Final = "Mend it, or set `dotenv` to false, so that the bridge does
 _MAX_EXEC_SECONDS: Final = 31_536_000
 _FAILURE_SECONDS: Final = 10.0
 """Seconds after which a command that failed runs again."""
-_KEY: Final = re.compile(r"[A-Za-z0-9_]+")
+_KEY: Final = late_pattern(r"[A-Za-z0-9_]+")
 _NO_NAMES: frozenset[str] = frozenset()
 _GROUP = "utcp_bridge.variable_loaders"
-_CREDENTIAL: Final = re.compile(
+_CREDENTIAL: Final = late_pattern(
     r"(?:auth|authorization|cookie|passw(?:or)?d|passphrase|secret|token|key|credentials?|signature)$", re.IGNORECASE
 )
 

@@ -192,5 +192,6 @@ import_pydantic()
 import annotated_types
 first = annotated_types.Timezone.__init__
 assert annotated_types.Timezone(None) == annotated_types.Timezone(None)
+assert len({annotated_types.Timezone(None) for _ in range(30)}) == 1
 assert annotated_types.Timezone.__init__ is not first
 """)

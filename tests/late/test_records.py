@@ -8,6 +8,7 @@ import inspect
 import pickle
 from collections.abc import Callable
 from dataclasses import field
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
@@ -16,6 +17,8 @@ from utcp_bridge.late.records import dataclass
 
 T = TypeVar("T")
 Decorator = Callable[..., Any]
+MANY = 30
+"""More objects than are made before `__init__` is written."""
 
 
 def frozen_by(decorate: Decorator) -> list[Any]:
@@ -75,12 +78,19 @@ def frozen_in_other_ways_by(decorate: Decorator) -> list[Any]:
         other: int = field(default=2, kw_only=True)
 
     @decorate(frozen=True, slots=True)
+    class Calling:
+        """One whose default is a function, with a field that has the usual name of any object."""
+
+        one: int
+        read: Callable[[str], str] = str.strip
+
+    @decorate(frozen=True, slots=True)
     class Own:
         """One with a field that has the usual name of an object."""
 
         self: int = 1
 
-    return [Made, Named, Own]
+    return [Made, Named, Calling, Own]
 
 
 def open_by(decorate: Decorator) -> list[Any]:
@@ -131,6 +141,7 @@ GIVEN: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "Compared": [((), {}), ((2,), {})],
     "Made": [((1,), {}), ((), {}), ((1, 2, ["x"]), {}), ((1,), {"names": []}), ((1, 2, [], []), {})],
     "Named": [((), {}), ((3,), {"other": 4}), ((3, 4), {})],
+    "Calling": [((1,), {}), ((), {"one": 2}), ((1,), {"one": 2}), ((), {})],
     "Own": [((), {}), ((2,), {}), ((), {"self": 3})],
 }
 
@@ -156,20 +167,38 @@ ACTS: dict[str, Callable[[Any, Any], Any]] = {
     "names of a pattern": lambda kind, one: kind.__match_args__,
     "slots": lambda kind, one: (kind.__slots__, hasattr(one, "__dict__")),
     "options": lambda kind, one: kind.__dataclass_params__,
-    "parameters": lambda kind, one: str(inspect.signature(kind.__init__)),
     "names": lambda kind, one: (kind.__qualname__, kind.__module__, kind.__doc__),
 }
 
 
+def with_objects(kind: Any, objects: int, name: str) -> Any:
+    """A class after it has had some objects."""
+    given, named = next(
+        (given, named)
+        for given, named in GIVEN[name]
+        if outcome(partial(EAGER[name], *given, **named))[0] == "returned"
+    )
+    for _ in range(objects):
+        kind(*given, **named)
+    return kind
+
+
+@pytest.mark.parametrize("objects", [0, MANY], ids=["the first object", "a later object"])
 @pytest.mark.parametrize("name", LATE)
 @pytest.mark.parametrize("act", ACTS)
-def test_a_late_class_behaves_as_one_of_the_standard_library(name: str, act: str) -> None:
+def test_a_late_class_behaves_as_one_of_the_standard_library(name: str, act: str, objects: int) -> None:
     for given, named in GIVEN[name]:
         late, eager = (
             outcome(lambda kind=kind, given=given, named=named: ACTS[act](kind, kind(*given, **named)))  # type: ignore[misc]
-            for kind in (made_by(dataclass)[name], EAGER[name])
+            for kind in (with_objects(made_by(dataclass)[name], objects, name), EAGER[name])
         )
         assert late == eager
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_a_method_that_is_written_has_the_parameters_of_the_fields(name: str) -> None:
+    late = with_objects(made_by(dataclass)[name], MANY, name)
+    assert str(inspect.signature(late.__init__)) == str(inspect.signature(EAGER[name].__init__))
 
 
 @pytest.mark.parametrize("act", ["fields", "names of a pattern", "options", "slots"])
@@ -182,8 +211,9 @@ def test_a_class_can_be_looked_at_before_it_has_an_object(name: str, act: str) -
 
 def test_what_is_late_is_not_written_before_it_is_used() -> None:
     base = made_by(dataclass)["Base"]
-    assert base.__init__.__qualname__ != "frozen_by.<locals>.Base.__init__"
     one = base(1)
+    assert base.__init__.__qualname__ != "frozen_by.<locals>.Base.__init__"
+    with_objects(base, MANY, "Base")
     assert base.__init__.__qualname__ == EAGER["Base"].__init__.__qualname__
     assert base.__repr__.__qualname__ != EAGER["Base"].__repr__.__qualname__
     assert one == base(1)

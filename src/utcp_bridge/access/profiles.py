@@ -15,7 +15,6 @@ list: one match is enough. Patterns are compared as everywhere (`model.matches_g
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -28,6 +27,7 @@ from utcp_bridge.access.principals import Principal
 from utcp_bridge.dialects.fields import sort_of
 from utcp_bridge.dialects.selection import HINTS, PATTERNS, ToolFacts, facts_of
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object, matches_glob
 
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Profile", "Profiles", "UnknownProfile", "read_profiles", "server_of"]
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_NAME: Final = late_pattern(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _MANUALS: Final = "manuals"
 _ANNOTATION: Final = "annotations."
 _RULES: Final = (_MANUALS, *PATTERNS, *HINTS, "annotations")
 _KEYS: Final = (*_RULES, "exclude", "resources", "prompts", "budget", "description")
-_GLOB: Final = re.compile(r"[*?\[]")
-_DOTS: Final = re.compile(r"(?:^|[/\\])\.\.?(?:[/\\?#]|$)")
+_GLOB: Final = late_pattern(r"[*?\[]")
+_DOTS: Final = late_pattern(r"(?:^|[/\\])\.\.?(?:[/\\?#]|$)")
 _TENANTS: Final = frozenset({"anyone", "shared"})
 """Kinds of principals without a token of their own."""
 

@@ -12,7 +12,6 @@ it, `FILE.used`, by the day: so a bridge that may only read the tokens, such as 
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import stat
 import string
@@ -30,6 +29,7 @@ import orjson
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.foreign import write_json
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.net.files.writing import exclusive, write_file
@@ -50,11 +50,11 @@ UNSEEN_SECONDS: Final = 0.01
 _PREFIX: Final = "utcpb_"
 _ID: Final = 8
 _ALPHABET: Final = string.ascii_lowercase + string.digits
-_TOKEN: Final = re.compile(rb"utcpb_([a-z0-9]{8})_[A-Za-z0-9_-]{43}")
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,200}")
+_TOKEN: Final = late_pattern(rb"utcpb_([a-z0-9]{8})_[A-Za-z0-9_-]{43}")
+_NAME: Final = late_pattern(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_SCOPE: Final = late_pattern(r"[\x21\x23-\x5b\x5d-\x7e]{1,200}")
 """A scope-token of RFC 6749, section 3.3."""
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_DIGEST: Final = late_pattern(r"[0-9a-f]{64}")
 _MAX_BYTES: Final = 4 * 1024 * 1024
 _MAX_TOKENS: Final = 10_000
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO

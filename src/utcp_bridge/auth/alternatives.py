@@ -14,11 +14,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["choose_auth"]
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
+_VARIABLE = late_pattern(r"\$\{([A-Za-z0-9_]+)\}")
 _ALIAS_KINDS = {
     "api_key": "API_KEY_",
     "username": "USERNAME_",

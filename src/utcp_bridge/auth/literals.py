@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import is_list, is_object
 from utcp_bridge.processes.inherited import CHILDREN_INHERIT, inherited_environment
 from utcp_bridge.settings import UtcpClientConfig
@@ -21,8 +22,8 @@ __all__ = ["learn_configuration", "literal_secrets", "without_literals"]
 
 _MAX_DEPTH: Final = 30
 _MAX_URL: Final = 32_768
-_SCHEME: Final = re.compile(r"(?P<scheme>Bearer|Basic|Token|ApiKey) +(?P<value>\S+)", re.IGNORECASE)
-_PAIR: Final = re.compile(r"(?P<before>[?&](?P<name>[^=&#?]{1,200})=)(?P<value>[^&#]+)")
+_SCHEME: Final = late_pattern(r"(?P<scheme>Bearer|Basic|Token|ApiKey) +(?P<value>\S+)", re.IGNORECASE)
+_PAIR: Final = late_pattern(r"(?P<before>[?&](?P<name>[^=&#?]{1,200})=)(?P<value>[^&#]+)")
 _PATHS: Final = ("/", "./", "../", "~")
 _DOCUMENTS: Final = frozenset({"content", "description", "inputs", "outputs"})
 """Members with text and schemas of tools, which describe values."""

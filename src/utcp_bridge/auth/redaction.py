@@ -17,6 +17,8 @@ from itertools import groupby
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from utcp_bridge.late.patterns import late_pattern
+
 __all__ = ["MASK", "Redactor", "secrets_in_url"]
 
 MASK: Final = "***"
@@ -32,7 +34,7 @@ _MAX_TEXT: Final = 256 * 1024
 """Characters of a text that are searched. Nobody reads an error of this length, so the rest is left out."""
 _ROUNDS: Final = 3
 """How many escapes are undone that are inside one another, as in JSON within JSON."""
-_ESCAPE: Final = re.compile(
+_ESCAPE: Final = late_pattern(
     r"(?:%[0-9A-Fa-f]{2})+|(?:\\x[0-9A-Fa-f]{2})+|(?:\\u[0-9A-Fa-f]{4})+|\\u\{[0-9A-Fa-f]{1,6}\}|\\U[0-9A-Fa-f]{8}"
     r"|(?:\\[0-7]{3})+|\\[^A-Za-z0-9]|\\[abefnrtv0]|&#[0-9]{1,7};|&#[xX][0-9A-Fa-f]{1,6};|&[A-Za-z][A-Za-z0-9]{1,31};",
     re.DOTALL,

@@ -7,7 +7,6 @@ The first request imports Authlib.
 from __future__ import annotations
 
 import base64
-import re
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from urllib.parse import quote_plus
 import orjson
 
 from utcp_bridge.errors import ConfigError, OperatorError, TokenError, UtcpError
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Source, is_object
 from utcp_bridge.urls import bare_url, redirected_to
@@ -50,8 +50,8 @@ _MAX_LEEWAY: Final = 30.0
 _ASSERTION_SECONDS: Final = 300
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ALGORITHMS: Final = {"RSA": "RS256", "EC": "ES256", "OKP": "Ed25519"}
-_ERROR_CODE = re.compile(r"[a-z_]{1,40}")
-_TOKEN_VALUE = re.compile(r"[\x21-\x7e]+")
+_ERROR_CODE = late_pattern(r"[a-z_]{1,40}")
+_TOKEN_VALUE = late_pattern(r"[\x21-\x7e]+")
 
 
 class HasTransport(Protocol):

@@ -10,12 +10,12 @@ the structured content if there is one.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import orjson
 
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list, is_object, matches_glob
 from utcp_bridge.settings import LimitSettings
@@ -42,7 +42,7 @@ _MIN_SHARE: Final = 24
 _LEAST_MEMBER: Final = 5
 """Bytes of the shortest member with a comma: `"":0,`."""
 _MAX_PATH: Final = 100
-_PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PLAIN_NAME: Final = late_pattern(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Size = Callable[[Any], int]
 """Returns the bytes of a value as JSON."""

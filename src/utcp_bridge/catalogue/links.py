@@ -12,6 +12,7 @@ from collections.abc import Collection
 from typing import Final
 from urllib.parse import unquote
 
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.net.gate.addresses import closed_host
 from utcp_bridge.urls import DEFAULT_PORTS, endpoint_of
 
@@ -19,11 +20,11 @@ __all__ = ["refused_link"]
 
 _MAX_URI: Final = 8_192
 _MAX_DATA: Final = 65_536
-_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*):")
-_REMOVED: Final = re.compile(r"[\x00-\x20\x7f]+")
+_SCHEME: Final = late_pattern(r"([a-z][a-z0-9+.-]*):")
+_REMOVED: Final = late_pattern(r"[\x00-\x20\x7f]+")
 """Browsers remove tabs, newlines and blanks of the edges before they read a URL (WHATWG URL, section 4.4)."""
-_DRIVE: Final = re.compile(r"[a-z]:[/\\]")
-_PORT: Final = re.compile(r":([0-9]{0,5})$")
+_DRIVE: Final = late_pattern(r"[a-z]:[/\\]")
+_PORT: Final = late_pattern(r":([0-9]{0,5})$")
 _WITH_HOST: Final = frozenset({
     *DEFAULT_PORTS, "ftp", "ftps", "sftp", "ssh", "telnet", "gopher", "git", "svn", "rtsp", "ldap", "ldaps", "dict",
     "tftp", "redis", "mongodb", "postgres", "postgresql", "mysql", "amqp", "grpc", "grpcs", "tcp", "udp", "webdav",
@@ -37,7 +38,7 @@ _RUNNING: Final = frozenset({
     "feed", "php", "expect", "data",
 })  # fmt: skip
 _RUNNING_STARTS: Final = ("ms-", "vscode", "cursor", "chrome", "moz-", "edge", "opera", "brave", "safari-", "x-apple")
-_PLAIN_MEDIA: Final = re.compile(r"data:(?:image/(?:png|jpeg|gif|webp)|audio/[a-z0-9.+-]+|text/plain)[;,]")
+_PLAIN_MEDIA: Final = late_pattern(r"data:(?:image/(?:png|jpeg|gif|webp)|audio/[a-z0-9.+-]+|text/plain)[;,]")
 
 
 def refused_link(  # noqa: PLR0911 - one line for each reason

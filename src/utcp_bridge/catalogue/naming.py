@@ -13,22 +13,22 @@ down. All aliases are reserved. Short names wait until every manual has loaded: 
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.late.patterns import late_pattern
 
 __all__ = ["MAX_NAME", "NAME_PATTERN", "ToolKey", "assign_names", "check_alias", "names_of_manual"]
 
 MAX_NAME: Final = 48
 """Characters. This leaves 16 of the usual 64 for a host's own prefix."""
-NAME_PATTERN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,47}")
-_ALIAS: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
-_OTHER: Final = re.compile(r"[^A-Za-z0-9_-]+")
+NAME_PATTERN: Final = late_pattern(r"[A-Za-z_][A-Za-z0-9_-]{0,47}")
+_ALIAS: Final = late_pattern(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+_PLAIN: Final = late_pattern(r"[A-Za-z0-9_-]+")
+_OTHER: Final = late_pattern(r"[^A-Za-z0-9_-]+")
 _SUFFIX_DIGITS: Final = 8
 _MANUAL_SHARE: Final = 15
 _MAX_KNOWN: Final = 32_768

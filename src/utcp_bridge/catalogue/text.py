@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 from utcp_bridge.foreign import visible, visible_json
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["clean", "clean_line", "clean_schema", "shorten"]
 
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_SPACE: Final = re.compile(r"\s+")
+_SURROGATE: Final = late_pattern("[\ud800-\udfff]")
+_SPACE: Final = late_pattern(r"\s+")
 _CUT: Final = "…"
 _VALUES: Final = frozenset({"const", "default", "pattern"})
 _LISTS: Final = frozenset({"enum", "examples"})

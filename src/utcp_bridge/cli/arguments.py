@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["read_arguments"]
 
-_WORD: Final = re.compile(r"(?P<key>[^=:]+|[^=]+?)(?P<sign>:=|=)(?P<value>.*)", re.DOTALL)
+_WORD: Final = late_pattern(r"(?P<key>[^=:]+|[^=]+?)(?P<sign>:=|=)(?P<value>.*)", re.DOTALL)
 _FORMS: Final = "Arguments are key=value, key:=JSON, one JSON object, or - for a JSON object on stdin."
 
 

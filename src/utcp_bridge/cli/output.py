@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 import sys
 import textwrap
@@ -22,6 +21,7 @@ import click
 from utcp_bridge.cli.logs import discard_stderr, log_line, logs_json, write_line
 from utcp_bridge.cli.program import started_as
 from utcp_bridge.foreign import visible
+from utcp_bridge.late.patterns import late_pattern
 
 __all__ = [
     "complain",
@@ -38,7 +38,7 @@ __all__ = [
 
 _GAP: Final = 2
 _MIN_COLUMNS: Final = 20
-_OWN_STYLES: Final = re.compile("(\x1b\\[1m|\x1b\\[0m)")
+_OWN_STYLES: Final = late_pattern("(\x1b\\[1m|\x1b\\[0m)")
 """Bold and its end, which `heading` writes."""
 _ZERO_WIDTH: Final = frozenset({"Mn", "Me", "Cf"})
 

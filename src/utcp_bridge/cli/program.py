@@ -9,6 +9,8 @@ from typing import Final
 
 import click
 
+from utcp_bridge.late.patterns import late_pattern
+
 __all__ = [
     "CONTEXT",
     "DEFAULT",
@@ -25,7 +27,7 @@ __all__ = [
 DEFAULT: Final = "utcp-bridge"
 REGISTRY: Final = "utcp-registry"
 NAMES: Final = (DEFAULT, "utcp", REGISTRY)
-_COMMAND: Final = re.compile(rf"(?<![\w./-]){DEFAULT}(?= )(?: registry\b)?")
+_COMMAND: Final = late_pattern(rf"(?<![\w./-]){DEFAULT}(?= )(?: registry\b)?")
 
 
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

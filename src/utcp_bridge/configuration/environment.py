@@ -7,12 +7,12 @@ has the prefix of the settings, so its variables are left out.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pydantic import ValidationError
 
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import Fault, JsonObject
 from utcp_bridge.settings import (
     FILE_SETTINGS,
@@ -30,13 +30,13 @@ __all__ = ["ENV_FILE", "reads_env_file", "settings_from_environment", "unknown_v
 ENV_FILE: Final = ".env"
 """The name of the file next to a configuration that the bridge reads variables from."""
 _PREFIX: Final = "UTCP_BRIDGE_"
-_SERVICE_LINK: Final = re.compile(
+_SERVICE_LINK: Final = late_pattern(
     r"(?:[A-Z0-9_]{0,250}_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]{1,250})?"
     r"|PORT_\d{1,5}_(?:TCP|UDP|SCTP)(?:_(?:ADDR|PROTO|(?:PORT_)?(?:START|END)|PORT))?|ENV_.*)"
 )
 """What follows the prefix in variables that describe a Service (Kubernetes) or a linked container (Docker) whose name
 begins with `utcp-bridge`. (Source: Kubernetes "Accessing the Service", Docker "Legacy container links".)"""
-_LINK_ADDRESS: Final = re.compile(r"(?:tcp|udp|sctp)://")
+_LINK_ADDRESS: Final = late_pattern(r"(?:tcp|udp|sctp)://")
 
 
 def settings_from_environment(environ: Mapping[str, str] | None = None) -> JsonObject:

@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Document, Source
 from utcp_bridge.urls import bare_url
@@ -39,7 +40,9 @@ DOCUMENT_SUFFIXES: Final = frozenset({".json", ".jsonc", ".yaml", ".yml"})
 _HINTS: Final = DOCUMENT_SUFFIXES | {".toml"}
 MAX_BYTES: Final = 16 * 1024 * 1024
 _FETCH_SECONDS: Final = 20
-_HOST_AND_PATH: Final = re.compile(r"(?:localhost|(?:[\w-]{1,63}\.){1,9}[A-Za-z0-9]{1,63})(?::\d{1,5})?/.*", re.DOTALL)
+_HOST_AND_PATH: Final = late_pattern(
+    r"(?:localhost|(?:[\w-]{1,63}\.){1,9}[A-Za-z0-9]{1,63})(?::\d{1,5})?/.*", re.DOTALL
+)
 _THREAD_FROM: Final = 32_768
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, TypeGuard
 
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import JsonObject, is_list
 
 __all__ = [
@@ -28,8 +28,8 @@ __all__ = [
     "word",
 ]
 
-VARIABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
-_NOT_A_WORD = re.compile(r"[^A-Za-z0-9_]")
+VARIABLE_NAME = late_pattern(r"[A-Za-z0-9_]{1,128}\Z")
+_NOT_A_WORD = late_pattern(r"[^A-Za-z0-9_]")
 _SORTS = (
     (str, "text"),
     (bool, "a boolean"),

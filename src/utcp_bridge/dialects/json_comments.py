@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from utcp_bridge.late.patterns import late_pattern
+
 __all__ = ["without_comments"]
 
-_COMMENTS: Final = re.compile(
+_COMMENTS: Final = late_pattern(
     r'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)|//[^\n]*|/\*(?:[^*]++|\*(?!/))*+(?:\*/|\Z)|,(?=\s*+[\]}])', re.DOTALL
 )
 """Strings and comments, also those without an end: so each character is looked at once."""

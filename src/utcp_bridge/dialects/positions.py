@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import orjson
 
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.urls import steps_of
 
@@ -17,7 +18,7 @@ __all__ = ["Path", "as_pointer", "lines_of", "of_pointer"]
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices that lead from the root of a document to a part of it."""
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|//[^\n]*|/\*.*?(?:\*/|\Z)|[{}\[\]]|[^\s"{}\[\]:,]+', re.DOTALL)
+_TOKEN = late_pattern(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|//[^\n]*|/\*.*?(?:\*/|\Z)|[{}\[\]]|[^\s"{}\[\]:,]+', re.DOTALL)
 _MAX_KEY = 1_000
 
 

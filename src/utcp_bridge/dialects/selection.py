@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 from utcp_bridge.dialects.fields import nearest, sort_of, word
 from utcp_bridge.dialects.readings import RawTool
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Fault, Faults, JsonObject, is_list, is_object, matches_glob
 
@@ -47,9 +48,9 @@ HINTS = {
 _RULE_KEYS = frozenset({*PATTERNS, *HINTS, "annotations"})
 _OVERRIDE_KEYS = frozenset({"name", "title", "description", "annotations", "hidden", "defaults", "result"})
 _TEXT_KEYS = ("name", "title", "description")
-_GLOB = re.compile(r"[*?\[]")
+_GLOB = late_pattern(r"[*?\[]")
 _HTTP_KINDS = frozenset({"http", "sse", "streamable_http"})
-_BEFORE_PATH = re.compile(r"(?:[^:/?#{$]+:)?//[^/?#]*|\$\{?\w+\}?")
+_BEFORE_PATH = late_pattern(r"(?:[^:/?#{$]+:)?//[^/?#]*|\$\{?\w+\}?")
 _MAX_NEAR = 3
 _NO_HINTS: Mapping[str, Any] = {}
 

@@ -13,17 +13,18 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from utcp_bridge.dialects.fields import safe_name, text_of
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.processes.systems import split_command
 
 __all__ = ["expand_shorthand", "host_file_entry", "suggest_name"]
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_SCHEME = late_pattern(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _SERVER_NAME = "server"
 _GENERIC = frozenset({"", "utcp", "manual", "openapi", "swagger", "index", "tools", "mcp", "api", "utcp_manual", "v1"})
 _PLACES = ("url", "file_path", "command_name", "command", "host", "server_url", "signaling_server")
 _COMMANDS = frozenset({"command_name", "command"})
-_ARGUMENT = re.compile(r"""\s(?=[-/"'~.]|[A-Za-z]:[\\/])""")
+_ARGUMENT = late_pattern(r"""\s(?=[-/"'~.]|[A-Za-z]:[\\/])""")
 """The blank before an option or a path, which follow the program in a command line."""
 
 

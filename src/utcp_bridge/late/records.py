@@ -2,7 +2,8 @@
 
 The decorator of the standard library compiles six methods for each class, 0.7 ms of CPU, and a short command imports
 more than a hundred classes of which it needs a third. `dataclass` makes the same class, with slots, in a tenth of the
-time. `__init__` is written for the first object, and the other methods when they are called first.
+time. Most of the classes that are needed have one object or two, whose fields are set one by one. `__init__` is written
+when more come, and the other methods when they are called first.
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ _NEVER_OWN: Final = frozenset(
 """A class that has one of these itself is made by the standard library at once: it has rules for each of them."""
 _NOT_YET_READ: Final = frozenset({"__annotate__", "__annotate_func__"})
 """Python 3.14 evaluates annotations that are objects later. The standard library makes such a class."""
-_OF_INIT: Final = ("__init__", "__dataclass_fields__", "__match_args__")
+_OF_INIT: Final = ("__init__",)
+_OF_FIELDS: Final = ("__dataclass_fields__", "__match_args__")
 _OF_VALUES: Final = ("__eq__", "__hash__")
 _OF_TEXT: Final = ("__repr__",)
 _OF_OPTIONS: Final = ("__dataclass_params__",)
-_TOGETHER: Final = {name: names for names in (_OF_INIT, _OF_VALUES, _OF_TEXT, _OF_OPTIONS) for name in names}
+_TOGETHER: Final = {
+    name: names for names in (_OF_INIT, _OF_FIELDS, _OF_VALUES, _OF_TEXT, _OF_OPTIONS) for name in names
+}
 """What is written together, by each of the names."""
+_SET_ONE_BY_ONE: Final = 24
+"""Objects of a class before its `__init__` is written. Writing takes as long as a hundred of them."""
 
 
 def _dataclass(kind: _Kind | None = None, /, **options: bool) -> Any:
@@ -76,7 +82,7 @@ class _Late:
         body["__slots__"] = tuple(name for name in names if name not in taken)
         body |= {name: _LateAttribute(self, name) for name in ("__dataclass_fields__", "__match_args__")}
         body["__dataclass_params__"] = _LateAttribute(self, "__dataclass_params__")
-        body["__init__"] = self._first("__init__")
+        body["__init__"] = self._first_init(names)
         if options.get("repr", True) and "__repr__" not in body:
             body["__repr__"] = self._first("__repr__")
         is_frozen = options.get("frozen", False)
@@ -92,7 +98,10 @@ class _Late:
         """Let the standard library write these attributes. It does so for a class of its own, which is dropped."""
         options = self._options_for(names)
         decorate: Any = dataclasses.dataclass(**options)
-        made: _Kind = decorate(_with_body(self.kind, dict(self._written)))
+        text = (
+            self._written.get("__doc__") or self.kind.__name__
+        )  # the library writes one of the signature if none is there
+        made: _Kind = decorate(_with_body(self.kind, {**self._written, "__doc__": text}))
         if names is _OF_INIT and not options["init"]:
             made.__init__ = _init_of(made) or self._init_of_library()
         for name in names:
@@ -110,6 +119,8 @@ class _Late:
         is_told = is_frozen and _has_data_bases(self.kind)
         if names is _OF_INIT:
             own = {"init": is_told or not is_frozen, "repr": False, "eq": False}
+        elif names is _OF_FIELDS:
+            own = {"init": False, "repr": False, "eq": False}
         elif names is _OF_TEXT:
             own = {"init": False, "eq": False}
         else:
@@ -124,9 +135,25 @@ class _Late:
     def _first(self, name: str) -> Callable[..., Any]:
         """Return what is called in place of a method until it is written."""
 
-        def first(one: Any, *given: Any, **named: Any) -> Any:
+        def first(one: Any, *given: Any) -> Any:
             self.write(_TOGETHER[name])
-            return vars(self.kind)[name](one, *given, **named)
+            return vars(self.kind)[name](one, *given)
+
+        return first
+
+    def _first_init(self, names: list[str]) -> Callable[..., None]:
+        """Return the `__init__` of the first objects, and of those that are made wrongly: the written one says how."""
+        left = _SET_ONE_BY_ONE
+        by_hand: _OneByOne | None = None
+
+        def first(one: Any, /, *given: Any, **named: Any) -> None:
+            nonlocal left, by_hand
+            if left == _SET_ONE_BY_ONE:
+                by_hand = _one_by_one(self.kind, self._written, names)
+            left -= 1
+            if left < 0 or by_hand is None or not by_hand.fills(one, given, named):
+                self.write(_OF_INIT)
+                vars(self.kind)["__init__"](one, *given, **named)
 
         return first
 
@@ -140,6 +167,71 @@ class _Late:
             getattr(cast("Any", super(self.kind, one)), method)(name, *value)
 
         return refuse
+
+
+class _OneByOne:
+    """How an object gets its fields without an `__init__` of its class."""
+
+    __slots__ = ("_fields", "_parameters", "_post", "_required", "_set")
+
+    def __init__(self, kind: _Kind, parameters: list[str], fields: list[tuple[str, Any, Any]]) -> None:
+        """`fields` have their names, their defaults, and what makes their values; `MISSING` for none."""
+        self._fields = fields
+        self._parameters = parameters
+        self._required = {name for name, default, make in fields if default is make}
+        self._post = hasattr(kind, "__post_init__")
+        self._set: Callable[[Any, str, Any], None] = (
+            object.__setattr__ if "__setattr__" in vars(kind) else setattr  # one of a frozen class refuses
+        )
+
+    def fills(self, one: Any, given: tuple[Any, ...], named: dict[str, Any]) -> bool:
+        """Set the fields of a new object. Return False, and set none, if the arguments are wrong."""
+        values = dict(zip(self._parameters, given, strict=False))
+        if len(given) > len(self._parameters) or not values.keys().isdisjoint(named):
+            return False
+        values |= named
+        if not self._required <= values.keys() or not values.keys() <= set(self._parameters):
+            return False
+        for name, default, make in self._fields:
+            if name in values:
+                self._set(one, name, values[name])
+            else:
+                self._set(one, name, default if make is dataclasses.MISSING else make())
+        if self._post:
+            one.__post_init__()
+        return True
+
+
+def _one_by_one(kind: _Kind, written: Mapping[str, Any], names: list[str]) -> _OneByOne | None:
+    """Return how objects of a class get their fields; None if it is not plain, or the library refuses it."""
+    parameters, fields = list[str](), list[tuple[str, Any, Any]]()
+    has_default = False
+    if any(name in vars(base) for base in kind.__mro__[1:] for name in (*names, "__dataclass_fields__")):
+        return None
+    for name in names:
+        default, make = written.get(name, dataclasses.MISSING), cast("Any", dataclasses.MISSING)
+        is_parameter = True
+        if isinstance(default, dataclasses.Field):
+            rule = default
+            default, make, is_parameter = rule.default, rule.default_factory, rule.init
+            if rule.kw_only not in {False, dataclasses.MISSING} or not (is_parameter or default is dataclasses.MISSING):
+                return None
+        if type(default).__hash__ is None or _is_bound(default, kind):
+            return None
+        if is_parameter:
+            if has_default and default is make:
+                return None  # it is behind one that has a default
+            has_default = has_default or default is not make
+            parameters.append(name)
+        if is_parameter or default is not make:
+            fields.append((name, default, make))
+    return _OneByOne(kind, parameters, fields)
+
+
+def _is_bound(value: Any, kind: _Kind) -> bool:
+    """Return whether an attribute of a class reads as something else than what was written."""
+    get = getattr(type(value), "__get__", None)
+    return get is not None and get(value, None, kind) is not value
 
 
 class _LateAttribute:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from functools import lru_cache
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 
 from utcp_bridge.dialects import ManualEntry, RawTool
 from utcp_bridge.errors import ConfigError, PolicyError, UtcpError, VariableNotFound
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.manuals.binding import Binder, key_uses_secrets, uses_secrets
 from utcp_bridge.manuals.hints import hints_of_template, is_repeatable, stated_hints, template_of
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 AnyTransport = type[Transport[Any]]
-_AFTER_HOST: Final = re.compile(r"[/?#]")
+_AFTER_HOST: Final = late_pattern(r"[/?#]")
 _WEB_SCHEMES = ("http", "https", "ws", "wss")
 _LIMIT_KEYS = (
     "breaker_failures",

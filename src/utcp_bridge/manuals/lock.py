@@ -23,7 +23,6 @@ does not have it.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Mapping
 from dataclasses import field
@@ -34,6 +33,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from utcp_bridge.errors import ConfigError, UtcpError
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, Source, Tool, Trust, is_list, is_object
 from utcp_bridge.net.files.writing import exclusive, write_file
@@ -65,7 +65,7 @@ _MAX_BYTES: Final = 128 * 1024 * 1024
 _SHOWN_DIGITS: Final = 12
 _NOT_CALLED: Final = frozenset({"name", *ManualOptions.model_fields})
 """Keys of a manual's own entry that do not say where a call goes."""
-_LAST_COMMA: Final = re.compile(rb",([ \t\r]*\n[ \t\r\n]*\})")
+_LAST_COMMA: Final = late_pattern(rb",([ \t\r]*\n[ \t\r\n]*\})")
 """What is left when somebody deletes the last line of an object. No string of JSON contains a newline."""
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 

@@ -11,12 +11,13 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 
 __all__ = ["UriPattern", "filled"]
 
-_EXPRESSION: Final = re.compile(r"\{([^{}]*)\}")
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_EXPRESSION: Final = late_pattern(r"\{([^{}]*)\}")
+_NAME: Final = late_pattern(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _MAX_LENGTH: Final = 2_000
 _MAX_VARIABLES: Final = 20
 

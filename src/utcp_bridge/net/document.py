@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -11,6 +10,7 @@ from urllib.parse import urljoin
 import anyio
 
 from utcp_bridge.errors import DeadlineExceeded, ManualError, Rejected, ReplyTooLarge
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import Document, Edition, in_seconds
 from utcp_bridge.net.reply import Reply
 from utcp_bridge.placement.request import RequestParts
@@ -26,7 +26,7 @@ DOCUMENT_TYPES: Final = "application/json, application/yaml, text/yaml, */*;q=0.
 Entry: TypeAlias = Literal["manual", "registry"]
 """The entry of a configuration that a document is fetched for: its `auth` and its limits apply."""
 
-_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,512}"')
+_ETAG = late_pattern(r'(?:W/)?"[\x21\x23-\x7e]{0,512}"')
 _MAX_DATE: Final = 64
 _NOT_MODIFIED: Final = 304
 _WANTED: dict[Entry | None, str] = {"registry": "a registry's list of manuals"}

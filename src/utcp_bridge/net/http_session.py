@@ -10,7 +10,6 @@ This module loads aiohttp. Import it at run time from `utcp_bridge.net.http` onl
 from __future__ import annotations
 
 import logging
-import re
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -26,6 +25,7 @@ from yarl import URL
 
 from utcp_bridge.errors import InvalidArguments, PolicyError, Rejected, Unreachable
 from utcp_bridge.foreign import SURELY_LIGHT, is_heavy
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import RECEIVED_HEADERS, Source, TlsOptions
 from utcp_bridge.net.aiohttp_engine import (
     AiohttpResolver,
@@ -42,6 +42,7 @@ from utcp_bridge.net.aiohttp_engine import (
     translate,
 )
 from utcp_bridge.net.guard import Guard, is_own_origin
+from utcp_bridge.net.heads.idle_connections import IdleConnector
 from utcp_bridge.net.heads.known_replies import KnownHead
 from utcp_bridge.net.heads.plain_requests import Begun, PlainRequests, WholeReply, has_known_parts, is_plain
 from utcp_bridge.net.heads.request_heads import framed
@@ -69,8 +70,8 @@ T = TypeVar("T")
 MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
-_UNENCODED = re.compile(r"[^\x21-\x7e]")
-_FORWARDABLE = re.compile(rb"[\x20-\x7e]{1,4096}")
+_UNENCODED = late_pattern(r"[^\x21-\x7e]")
+_FORWARDABLE = late_pattern(rb"[\x20-\x7e]{1,4096}")
 _CLOSING_SECONDS = 0.3
 """For the end of a WebSocket in both directions. It is outside the time of its call."""
 _MAX_TARGETS = 1024
@@ -151,10 +152,15 @@ class HttpSession:
         :raises DeadlineExceeded: the time limit is over.
         """
         limit = self._options.max_response_bytes if max_bytes is None else max_bytes
-        added = begun = None
+        added = begun = trace = None
         url, plain = parts.url, self._at_once
         if credentials is None and not trace_context.is_on():
             begun = None if plain is None else plain.begin(parts)
+        elif credentials is None and (place := trace_context.plain_place()) is not None:
+            trace = place.traceparent
+            begun = None if plain is None else plain.begin(parts, trace)
+            if begun is not None and place.note_request is not None:
+                place.note_request(parts.method, url)
         elif (more := self._begun_with_more(parts, credentials)) is not None:
             begun, parts, added, url = more
         if begun is None or plain is None:
@@ -174,12 +180,25 @@ class HttpSession:
             if facts.is_answer and size <= limit and (size <= SURELY_LIGHT or not is_heavy(data)):
                 plain.park(used, is_known=True)
                 return Reply(head.code, head.headers, data, url, limit, facts)
+        sent = begun, trace, added
+        return await self._whole(await self._response(parts, credentials, sent), limit)
+
+    async def _response(
+        self, parts: RequestParts, credentials: Credentials | None, sent: tuple[Begun, str | None, Additions | None]
+    ) -> Response:
+        """Return the response to a request that was sent, after redirects and with a renewed token.
+
+        `sent` also has what was added to the request: its `traceparent`, and what credentials add.
+        """
+        begun, trace, added = sent
+        if trace is not None:
+            parts = RequestParts(parts.method, parts.url, [*parts.headers, ("traceparent", trace)], parts.body)
         response = await self._send(parts, parts.url, added, begun)
         if response.status in _REDIRECTS:
             response = await self._follow_on(response, parts, added)
-        if credentials is not None and added is not None:
-            response = await self._with_renewed(response, parts, credentials, added)
-        return await self._whole(response, limit)
+        if credentials is None or added is None:
+            return response
+        return await self._with_renewed(response, parts, credentials, added)
 
     def _begun_with_more(
         self, parts: RequestParts, credentials: Credentials | None
@@ -389,6 +408,7 @@ class HttpSession:
     ) -> aiohttp.ClientResponse:
         """Send one request through the client's session."""
         client = self._client or (await self._open_clients())[0]
+        connector = client.connector
         extras = self._fixed if self._own is None else self._extras(target, self._own)
 
         def attempt() -> Awaitable[aiohttp.ClientResponse]:
@@ -398,6 +418,8 @@ class HttpSession:
             response = await attempt()
         except Exception as error:  # noqa: BLE001 - translated
             response = await self._where_it_moved(target, error, attempt)
+        if isinstance(connector, IdleConnector):
+            connector.note_announced(target, response.headers)
         if "Content-Encoding" in response.headers:
             check_encoding(response)
         return response
@@ -512,7 +534,8 @@ class HttpSession:
                 self._client = open_client(resolver, options)
                 self._sockets = socket_client(resolver, options)
                 connector = self._client.connector
-                if self._source.proxy is None and not options.trust_env and connector and has_known_parts():
+                is_direct = self._source.proxy is None and not options.trust_env
+                if is_direct and isinstance(connector, IdleConnector) and has_known_parts():
                     self._plain = PlainRequests(connector, self._client.timeout)
                     self._at_once = self._plain if self._is_bare else None
             return self._client, self._sockets

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import Final
 
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 
 __all__ = ["ReplyPart", "parameter", "split_parts"]
@@ -22,9 +23,9 @@ __all__ = ["ReplyPart", "parameter", "split_parts"]
 _MAX_PARTS: Final = 1000
 _MAX_HEAD: Final = 65_536
 _MAX_FIRST_LINE: Final = 1024
-_END_OF_HEADERS: Final = re.compile(rb"\r?\n\r?\n")
-_FOLDED: Final = re.compile(rb"\r?\n[ \t]+")
-_FIRST_LINE: Final = re.compile(rb"\s*--([^\r\n]{1,200}?)[ \t]*(?:\r?\n|\Z)")
+_END_OF_HEADERS: Final = late_pattern(rb"\r?\n\r?\n")
+_FOLDED: Final = late_pattern(rb"\r?\n[ \t]+")
+_FIRST_LINE: Final = late_pattern(rb"\s*--([^\r\n]{1,200}?)[ \t]*(?:\r?\n|\Z)")
 
 
 @dataclass(frozen=True, slots=True)

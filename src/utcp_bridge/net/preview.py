@@ -16,6 +16,7 @@ from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
 
 import orjson
 
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.processes.systems import join_command, split_command
@@ -34,10 +35,10 @@ _OPEN_HEADERS: Final = frozenset({
 })  # fmt: skip
 _OPEN_MEMBERS: Final = frozenset({"jsonrpc", "id", "method"})
 """Members of a message that the protocol writes."""
-_OPEN_SEGMENT: Final = re.compile(r"v[0-9]{1,2}|api|rest|graphql|rpc|mcp|utcp")
-_WORD: Final = re.compile(r"[a-z]+")
+_OPEN_SEGMENT: Final = late_pattern(r"v[0-9]{1,2}|api|rest|graphql|rpc|mcp|utcp")
+_WORD: Final = late_pattern(r"[a-z]+")
 _HIDES: Final = "Values that the configuration contains are hidden. --show-values shows them."
-_SCHEME: Final = re.compile(r"(?:Basic|Bearer|Digest|Token|ApiKey) (?=\S)", re.IGNORECASE)
+_SCHEME: Final = late_pattern(r"(?:Basic|Bearer|Digest|Token|ApiKey) (?=\S)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ as `{id}` in its URL, counts as declared.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.urls import at_pointer
 
@@ -21,7 +21,7 @@ _BRANCH_LISTS: Final = ("allOf", "anyOf", "oneOf")
 _OPENING: Final = ("patternProperties", "unevaluatedProperties", "$dynamicRef", "$recursiveRef", "dependencies")
 _MAX_BRANCHES: Final = 1_000
 _MAX_VALUES: Final = 20_000
-_MENTION: Final = re.compile(
+_MENTION: Final = late_pattern(
     r"\{\{?\s{0,9}([\w$@-]{1,128})|\$\{([A-Za-z0-9_]{1,128})\}|UTCP_ARG_(\w{1,128}?)_UTCP_(?:ARG|END)"
 )
 _NAMING: Final = ("body_field", "header_fields")

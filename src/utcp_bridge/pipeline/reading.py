@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import field
 from decimal import Decimal
@@ -31,6 +30,7 @@ from typing import Any, Final, TypeAlias, cast
 import orjson
 
 from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.pipeline.schema_cost import Cost
@@ -58,8 +58,8 @@ _MAX_NUMBER: Final = 64
 _MAX_CHANGES: Final = 20
 are_no_floats: Final = frozenset({str, int, bool, type(None)}).issuperset
 """Whether these are types that `WholeNumbers` does not change. To ask this first takes less time than its call."""
-_NO_FRACTION: Final = re.compile(rb"\.0[,\]}]")
-_EXPONENT: Final = re.compile(rb"e\+?[0-9]{1,3}[,\]}]")
+_NO_FRACTION: Final = late_pattern(rb"\.0[,\]}]")
+_EXPONENT: Final = late_pattern(rb"e\+?[0-9]{1,3}[,\]}]")
 _EXACT: Final = 2**53
 _MAX_FACETS: Final = 200
 """Sub-schemas that one value is looked at by."""
@@ -67,7 +67,7 @@ _MAX_SCHEMA: Final = 20_000
 """Objects and lists of a schema that are searched for an integer. A larger schema is taken to have one."""
 _BRANCHES: Final = ("allOf", "anyOf", "oneOf")
 _CONDITIONS: Final = ("if", "then", "else")
-_ONE_WORD: Final = re.compile(r"""[^\s,;|"'\[\]{}]+""")
+_ONE_WORD: Final = late_pattern(r"""[^\s,;|"'\[\]{}]+""")
 _WRAPPERS: Final = frozenset({
     "args", "arguments", "input", "inputs", "kwargs", "parameters", "params", "tool_input",
 })  # fmt: skip

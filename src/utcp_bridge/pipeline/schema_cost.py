@@ -19,6 +19,7 @@ from dataclasses import field
 from operator import le
 from typing import Any, Final
 
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.pipeline.schema_forms import DEFINITIONS, LISTS, MAPS, NESTED, TooDearError
@@ -52,7 +53,7 @@ _IN_PLACE_LISTS: Final = frozenset({"allOf", "anyOf", "oneOf"})
 _IN_PLACE: Final = frozenset({"else", "if", "not", "then"})
 _UNIONS: Final = frozenset({"anyOf", "not", "oneOf"})
 _UNEVALUATED: Final = frozenset({"unevaluatedItems", "unevaluatedProperties"})
-_TOKENS: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*+(?:\]|\\?\Z)|\{(\d++)(,?)(\d*+)\}|.", re.DOTALL)
+_TOKENS: Final = late_pattern(r"\\.|\[(?:\\.|[^\]\\])*+(?:\]|\\?\Z)|\{(\d++)(,?)(\d*+)\}|.", re.DOTALL)
 _CLASS: Final = 4
 _MAX_DIGITS: Final = 6
 _MIN_DIVISOR: Final = 1e-9

@@ -11,13 +11,13 @@ names and values of its upper levels.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Awaitable, Sequence
 from functools import cached_property
 from operator import is_
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object, made_call
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.declared import closed_schema, declared_arguments
@@ -35,7 +35,7 @@ __all__ = ["argument_fault", "validation"]
 _logger = logging.getLogger(__name__)
 _EXPLAINED_FAULTS = 5
 _MAX_FAULT = 300
-_PLAIN_NAME = re.compile(r"[\w.$@-]{1,64}")
+_PLAIN_NAME = late_pattern(r"[\w.$@-]{1,64}")
 _Tree: TypeAlias = "dict[str | None, _Tree]"
 """Names of members, and None for each item or value, to what is dropped inside of them; {} drops the member itself."""
 _ODD_NAME = "a name is not declared"

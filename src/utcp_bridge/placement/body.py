@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 import secrets
 from collections.abc import Callable, Collection
 from dataclasses import field
 from typing import Any, NamedTuple, TypeAlias
 
 from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Json, JsonObject
 from utcp_bridge.placement.encoding import compact_json, format_scalar, percent_encode
@@ -233,7 +233,7 @@ _ENCODERS: dict[str, Callable[[BodyPlan, Any], EncodedBody]] = {
 
 _DATA_URL_MARK = ";base64"
 _MAX_DATA_URL_HEAD = 1_024
-_BLANKS = re.compile(r"\s+")
+_BLANKS = late_pattern(r"\s+")
 _QUOTED = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\0": "%00"})
 _SIGNATURES = (
     (b"\x89PNG", "image/png"),

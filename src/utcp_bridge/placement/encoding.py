@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Any, Final, NoReturn, cast
@@ -18,6 +17,7 @@ from urllib.parse import quote, unquote
 import orjson
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.late.patterns import late_pattern
 
 __all__ = [
     "MAX_URL",
@@ -40,9 +40,9 @@ MAX_URL: Final = 262_144
 """Characters of a URL with its arguments. Servers accept 8,000 to 64,000 in a request."""
 
 _MAX_SPACED: Final = 16_384
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]{0,1000}")
-_SEPARATORS = re.compile(r"[/\\]")
+_CONTROL = late_pattern(r"[\x00-\x08\x0a-\x1f\x7f]")
+_UNRESERVED = late_pattern(r"[A-Za-z0-9_.~-]{0,1000}")
+_SEPARATORS = late_pattern(r"[/\\]")
 _MAX_DECODINGS = 8
 _EXACT: Final = 2**53
 _ARRAYS = (list, tuple)
@@ -223,11 +223,11 @@ def header_value(value: Any, *, argument: str) -> str:
     return text.strip(" \t")
 
 
-_START = re.compile(r"\s*[{\[]")
-_BLANK = re.compile(r"\s*")
-_MARK = re.compile(r'[\\"]')
-_TOUCHES_BEFORE = re.compile(r"[\w.+-]\Z")
-_TOUCHES_AFTER = re.compile(r"[\w.+-]")
+_START = late_pattern(r"\s*[{\[]")
+_BLANK = late_pattern(r"\s*")
+_MARK = late_pattern(r'[\\"]')
+_TOUCHES_BEFORE = late_pattern(r"[\w.+-]\Z")
+_TOUCHES_AFTER = late_pattern(r"[\w.+-]")
 _DECODER: Final = json.JSONDecoder(strict=False)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any, Final, TypeAlias
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject
 from utcp_bridge.placement.encoding import header_value, percent_encode
@@ -28,7 +28,7 @@ MAX_HEADER_BYTES: Final = 262_144
 
 _Pairs: TypeAlias = "list[tuple[str, str]]"
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TOKEN = late_pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _COOKIE_SAFE = "!#$&'()*+/:<=>?@[]^`{|}"
 _WRITTEN_BY_THE_ENGINE = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "upgrade"})
 

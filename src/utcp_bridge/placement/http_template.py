@@ -18,7 +18,6 @@ A value that the template fixes wins: no argument adds another value to a name i
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.placement.compiling import CallTemplate, compiled_property
@@ -201,7 +201,7 @@ def _body_names(body: _Body | None) -> frozenset[str]:
 
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "POST", "PUT", "PATCH", "DELETE"})
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+_TOKEN = late_pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _NULL_IS_EMPTY = BeforeValidator(lambda value: {} if value is None else value)
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PUT", "DELETE"})
 _READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})

@@ -44,6 +44,7 @@ from uuid import uuid4
 import orjson
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import is_list, is_object
 from utcp_bridge.placement.encoding import (
@@ -92,8 +93,8 @@ MAX_GROWTH: Final = 8_388_608
 """Characters that filters, and the third and later uses of one argument, may add to the arguments in one rendering."""
 _FREE_USES: Final = 2
 
-_PATH = re.compile(r"[\w$@-]+(?:\.[\w$@-]+|\[\d{1,6}\])*")
-_QUOTE_OR_BAR = re.compile(r'(?<!\\)"|\|')
+_PATH = late_pattern(r"[\w$@-]+(?:\.[\w$@-]+|\[\d{1,6}\])*")
+_QUOTE_OR_BAR = late_pattern(r'(?<!\\)"|\|')
 
 
 class Context(StrEnum):

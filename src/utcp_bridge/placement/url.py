@@ -9,7 +9,6 @@ The names in the query of the template are the author's: no argument may add a v
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import field
 from itertools import groupby
@@ -17,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 from urllib.parse import quote
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list
 from utcp_bridge.placement.encoding import MAX_URL, encode_path_segment, format_scalar, percent_encode, refuse_long_url
@@ -32,12 +32,12 @@ MAX_URL_PLACEHOLDERS: Final = 100
 _Piece: TypeAlias = "str | Callable[[JsonObject], str]"
 _Encoder: TypeAlias = Callable[[Any, str], str]
 
-_OPENING = re.compile(r"\{\{|\$\{(?P<variable>[A-Za-z0-9_]{1,256})\}|\{(?P<name>[^{}]{1,256})\}")
+_OPENING = late_pattern(r"\{\{|\$\{(?P<variable>[A-Za-z0-9_]{1,256})\}|\{(?P<name>[^{}]{1,256})\}")
 _IN_PLACE_OF_A_VALUE = "\ufffc"
 """A character that is percent-encoded wherever an author writes it."""
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_HOST_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
-_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_SCHEME = late_pattern(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_HOST_VALUE = late_pattern(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_LONE_PERCENT = late_pattern(r"%(?![0-9A-Fa-f]{2})")
 _KEPT_IN_PATH = "%/:@!$&'()*+,;=~"
 _KEPT_IN_QUERY = _KEPT_IN_PATH + "?"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import ntpath
 import os
-import re
 import shlex
 import shutil
 import struct
@@ -20,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Final
+
+from utcp_bridge.late.patterns import late_pattern
 
 __all__ = [
     "SPAWN_FLAGS",
@@ -49,9 +50,9 @@ WINDOWS_VARIABLES: Final = (
 """Variables without which programs of Windows do not start, or do not find their files. None holds a secret."""
 _ENDINGS: Final = (".com", ".exe", ".bat", ".cmd")
 """Those that Windows can start. `PATHEXT` has more, which belong to other programs."""
-_BATCH: Final = re.compile(r"(?is).*\.(?:bat|cmd)[ .]*")
-_LINE_BREAK: Final = re.compile("[\r\n]")
-_REPLACED: Final = re.compile("(?=([%!])(.+?)\\1)")
+_BATCH: Final = late_pattern(r"(?is).*\.(?:bat|cmd)[ .]*")
+_LINE_BREAK: Final = late_pattern("[\r\n]")
+_REPLACED: Final = late_pattern("(?=([%!])(.+?)\\1)")
 """A name between two signs, with what may follow it: `%NAME%`, `%NAME:a=b%`, and `!NAME!` where that is switched on."""
 _OF_CMD: Final = frozenset({
     "CD", "CMDCMDLINE", "CMDEXTVERSION", "COMSPEC", "DATE", "ERRORLEVEL", "HIGHESTNUMANODENUMBER", "PATH", "PATHEXT",

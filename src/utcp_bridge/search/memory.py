@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from dataclasses import field
 from typing import Any, Final, TypeGuard
 
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.search.text import terms
@@ -64,18 +65,18 @@ _MAX_DIMENSIONS: Final = 8_192
 _MAX_EXAMPLES: Final = 5
 _MAX_EXAMPLE: Final = 200
 """Characters."""
-_NOT_A_WORD: Final = re.compile(r"[@=\\/<>{}$%~^|]|\d{4}")
+_NOT_A_WORD: Final = late_pattern(r"[@=\\/<>{}$%~^|]|\d{4}")
 """Parts of addresses, paths, codes and keys."""
-_NUMBER: Final = re.compile(r"\d+")
+_NUMBER: Final = late_pattern(r"\d+")
 _MAX_DIGITS: Final = 4
-_CAMEL: Final = re.compile(r"[a-z][A-Z]")
-_SECRET: Final = re.compile(
+_CAMEL: Final = late_pattern(r"[a-z][A-Z]")
+_SECRET: Final = late_pattern(
     r"\b(?:pass(?:word|phrase|code|wd)?|secret|token|credentials?|bearer|pin|(?:api|access|private)[ _-]?key)\b"
     r"(?:\s+is\b|\s*[:=])?\s*\S+",
     re.IGNORECASE,
 )
 """A word for a secret, and the word after it, which may be the secret."""
-_TERM: Final = re.compile(rf"[^\W\d_]{{2,{_MAX_WORD}}}|[a-z]{{1,4}}\d{{1,2}}")
+_TERM: Final = late_pattern(rf"[^\W\d_]{{2,{_MAX_WORD}}}|[a-z]{{1,4}}\d{{1,2}}")
 
 
 def terms_to_learn(text: str) -> tuple[str, ...]:

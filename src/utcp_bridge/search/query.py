@@ -6,7 +6,6 @@ and by exact name, and the nearest names, do not use the ranking of a strategy.
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, Tool, counted, is_object, matches_glob
 from utcp_bridge.search.fields import parameters_of
@@ -50,7 +50,7 @@ _TOOLS_PER_CLOCK_READING: Final = 64
 _MAX_HAYSTACK: Final = 20_000
 _MIN_LIKENESS: Final = 0.25
 _NEAREST: Final = 3
-_ERROR_LINE: Final = re.compile(r"error: (.+)")
+_ERROR_LINE: Final = late_pattern(r"error: (.+)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,16 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
+from utcp_bridge.late.patterns import late_pattern
+
 __all__ = ["STOP_WORDS", "chunks", "compact", "normalise", "stem", "synonyms_of", "terms", "terms_of_chunk"]
 
-_CHUNK: Final = re.compile(r"\w+(?:[-'\u2019.]\w+)*")
-_PIECE: Final = re.compile(r"[^\W_]+")
-_CAMEL: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
-_APOSTROPHE: Final = re.compile(r"['\u2019](?:s|m|re|ve|ll|d|t)?\b", re.IGNORECASE)
-_CJK_RUN: Final = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af]+")
-_MARKS: Final = re.compile("[\u0300-\u036f]")
+_CHUNK: Final = late_pattern(r"\w+(?:[-'\u2019.]\w+)*")
+_PIECE: Final = late_pattern(r"[^\W_]+")
+_CAMEL: Final = late_pattern(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_APOSTROPHE: Final = late_pattern(r"['\u2019](?:s|m|re|ve|ll|d|t)?\b", re.IGNORECASE)
+_CJK_RUN: Final = late_pattern("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af]+")
+_MARKS: Final = late_pattern("[\u0300-\u036f]")
 _MAX_CHUNK: Final = 64
 _JOINED_PARTS: Final = 3
 _VOWELS: Final = frozenset("aeiouy")

@@ -26,6 +26,7 @@ from utcp_bridge.catalogue.fitting import RESULT_SCHEME, json_size
 from utcp_bridge.catalogue.render import compact
 from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Binary, JsonObject, is_list, is_object
 from utcp_bridge.server.replicas.place import new_ident
@@ -55,7 +56,7 @@ _MAX_REPEATED: Final = 32
 """Characters of a literal or a name that an expression may add to each row of any result."""
 _MAX_GREP: Final = 200
 _NOTE_BYTES: Final = 900
-_URI: Final = re.compile(re.escape(RESULT_SCHEME) + r"([0-9a-f]+)/?(?:\?offset=([0-9]{1,12}))?", re.IGNORECASE)
+_URI: Final = late_pattern(re.escape(RESULT_SCHEME) + r"([0-9a-f]+)/?(?:\?offset=([0-9]{1,12}))?", re.IGNORECASE)
 
 READ_INPUT: Final[JsonObject] = {
     "type": "object",

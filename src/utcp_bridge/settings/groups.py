@@ -3,7 +3,6 @@
 The groups of who may call are in `access.py`.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from utcp_bridge.late.libraries import import_pydantic
+from utcp_bridge.late.patterns import late_pattern
 
 __all__ = [
     "ArgumentCheck",
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 import_pydantic()
-_PLACEHOLDER: Final = re.compile(r"\$[({]|\{\{|\$\w+$|%\w+%$|<[^<>]*>$|YOUR_TOKEN$")
+_PLACEHOLDER: Final = late_pattern(r"\$[({]|\{\{|\$\w+$|%\w+%$|<[^<>]*>$|YOUR_TOKEN$")
 """The beginning of a text that was to be replaced by a token."""
 Exposure = Literal["auto", "all", "search", "pinned"]
 
@@ -216,6 +216,11 @@ class TimeoutSettings(Frozen):
     call_timeout: Seconds = Field(default=55.0, description="Seconds for one call, wall clock.")
     stream_timeout: Seconds = Field(default=300.0, description="Seconds for one streaming call, wall clock.")
     idle_timeout: Seconds = Field(default=30.0, description="Seconds without data after which a stream ends.")
+    keep_alive_timeout: Seconds = Field(
+        default=130.0,
+        description="Seconds after which an HTTP connection without a request is closed. Let a balancer close its own "
+        "sooner: nginx and AWS do after 60 seconds, Google Cloud after 600, Envoy after 3600.",
+    )
     ask_timeout: Seconds = Field(default=300.0, description="Seconds for an answer of the client to an MCP server.")
     deadline_header: HeaderName | None = Field(
         default=None,

@@ -10,6 +10,7 @@ import re
 from hashlib import sha1
 from typing import Any, Final
 
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.stores.connecting import Obstacle
 
 __all__ = ["first_refused", "obstacle_of_command"]
@@ -17,8 +18,8 @@ __all__ = ["first_refused", "obstacle_of_command"]
 _SCRIPT: Final = b"return redis.call('ZCARD', KEYS[2])"
 _MILLISECONDS: Final = 60_000
 _SECONDS: Final = 60
-_CLUSTER: Final = re.compile(r"(MOVED|ASK|CLUSTERDOWN|CROSSSLOT)\b")
-_MISSING: Final = re.compile(r"unknown (sub)?command|unsupported|not supported", re.IGNORECASE)
+_CLUSTER: Final = late_pattern(r"(MOVED|ASK|CLUSTERDOWN|CROSSSLOT)\b")
+_MISSING: Final = late_pattern(r"unknown (sub)?command|unsupported|not supported", re.IGNORECASE)
 
 
 async def first_refused(redis: Any, listening: Any, prefix: str) -> tuple[str, Exception] | None:

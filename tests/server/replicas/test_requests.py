@@ -41,7 +41,7 @@ class Bridges:
         self._opened: list[Connection] = []
 
     def pair(self) -> tuple[Connection, Connection]:
-        """Return a new connection to each. A bridge closes those that nothing came on for a while."""
+        """Return a new connection to each. A bridge closes idle connections after a while."""
         first, second = (Connection(port) for port in self.ports)
         self._opened += [first, second]
         return first, second

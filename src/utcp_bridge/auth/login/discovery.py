@@ -13,6 +13,7 @@ import orjson
 
 from utcp_bridge.auth.login.refusals import issuer_mismatch
 from utcp_bridge.errors import Unreachable, UtcpError
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import is_list, is_object
 from utcp_bridge.urls import bare_url
@@ -34,7 +35,7 @@ S256: Final = "S256"
 """The method of PKCE that logins use (RFC 7636)."""
 _MAX_SECONDS: Final = 20.0
 _MAX_BYTES: Final = 512 * 1024
-_PARAMETER: Final = re.compile(
+_PARAMETER: Final = late_pattern(
     r'\b([A-Za-z_]{1,40})[ \t]{0,4}=[ \t]{0,4}(?:"((?:[^"\\]|\\.){0,2000})"|([^\s,"]{1,2000}))'
 )
 

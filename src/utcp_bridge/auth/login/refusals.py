@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import field
 from typing import Final
 
 from utcp_bridge.errors import AuthRequired, LoginFailed
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.urls import bare_url
 
@@ -24,7 +24,7 @@ __all__ = [
     "no_registration",
 ]
 
-_CODE: Final = re.compile(r"[a-z_]{1,60}")
+_CODE: Final = late_pattern(r"[a-z_]{1,60}")
 _MAX_SCOPE: Final = 300
 _HELP: Final = "`utcp-bridge help login`"
 

@@ -7,13 +7,13 @@ omits it. The schema that checks arguments keeps every keyword.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
 
 from utcp_bridge.catalogue.text import clean
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = [
@@ -106,7 +106,7 @@ def _anchor(value: Any) -> Any:
     return value if isinstance(value, str) and _ANCHOR.fullmatch(value) else ABSENT
 
 
-_ANCHOR: Final = re.compile(r"[A-Za-z_][-A-Za-z0-9._]{0,199}")
+_ANCHOR: Final = late_pattern(r"[A-Za-z_][-A-Za-z0-9._]{0,199}")
 
 
 def _count(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["HEADER_KEY", "keep_valid_headers"]
@@ -32,7 +33,7 @@ _RESERVED_HEADERS: Final = frozenset({
     "last-event-id",
 })  # fmt: skip
 HEADER_KEY: Final = "x-mcp-header"
-_HEADER_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
+_HEADER_TOKEN: Final = late_pattern(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
 _HEADER_TYPES: Final = frozenset({"boolean", "integer", "string"})
 _VALUE_KEYWORDS: Final = frozenset({"const", "default", "enum", "examples"})
 

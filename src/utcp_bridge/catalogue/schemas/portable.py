@@ -13,7 +13,6 @@ checks the call.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import field, replace
 from functools import partial
@@ -51,6 +50,7 @@ from utcp_bridge.catalogue.schemas.keywords import (
 from utcp_bridge.catalogue.schemas.mcp_headers import HEADER_KEY, keep_valid_headers
 from utcp_bridge.catalogue.schemas.parts import Adopted, SharedPart, SharedParts
 from utcp_bridge.catalogue.schemas.size import fits, is_small, map_schemas, only_used
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.tasks import at_once
@@ -79,8 +79,8 @@ _LEAST_EAGER: Final = 400
 _HEAVY: Final = frozenset(
     {"additionalProperties", "allOf", "anyOf", "items", "oneOf", "patternProperties", "prefixItems", "properties"}
 )
-_KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
-_ODD: Final = re.compile(r"[^a-zA-Z0-9_.-]+")
+_KEY: Final = late_pattern(r"[a-zA-Z0-9_.-]{1,64}")
+_ODD: Final = late_pattern(r"[^a-zA-Z0-9_.-]+")
 _MAX_NAME: Final = 64
 _CUT_NAME: Final = 56
 _SIMPLE: Final = frozenset(

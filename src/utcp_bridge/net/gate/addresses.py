@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
+
+from utcp_bridge.late.patterns import late_pattern
 
 __all__ = ["IpAddress", "IpNetwork", "Nearness", "address_class", "closed_host", "is_never_named", "nearness"]
 
@@ -48,7 +49,7 @@ _BLOCKED: tuple[tuple[IpNetwork, str], ...] = tuple(
 )
 _IPV4_PARTS: Final = 4
 _MAX_BYTE: Final = 255
-_IPV4_NUMBER: Final = re.compile(r"0x[0-9a-f]{0,16}|[0-9]{1,16}")
+_IPV4_NUMBER: Final = late_pattern(r"0x[0-9a-f]{0,16}|[0-9]{1,16}")
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _ISATAP_MARKS = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
 # Services of the link or of the machine's cloud, which give credentials to every program that reaches them. Some have

@@ -8,14 +8,14 @@ handed over at once. The parser reads all others, and what it refuses is never k
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from utcp_bridge.late.patterns import late_pattern
+from utcp_bridge.net.heads.idle_connections import WatchedProtocol
 from utcp_bridge.net.heads.shapes import HeadShape
 
 __all__ = ["GivenBody", "Head", "KnownHead", "KnownReplies", "PlainProtocol"]
@@ -25,11 +25,11 @@ _MAX_HEAD_BYTES: Final = 4_096
 _MAX_MISSES: Final = 64
 """Heads in a row that were not known after which no more are kept: each reply of the service has another one."""
 _END: Final = b"\r\n\r\n"
-_VARYING: Final = re.compile(
+_VARYING: Final = late_pattern(
     rb"\r\n(?i:content-length): ?([0-9]{1,9})(?=\r\n)"
     rb"|\r\n(?i:date): ?([A-Za-z0-9](?:[A-Za-z0-9,: +-]{0,38}[A-Za-z0-9])?)(?=\r\n)"
 )
-_DATE_TEXT: Final = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9,: +-]{0,38}[A-Za-z0-9])?")
+_DATE_TEXT: Final = late_pattern(rb"[A-Za-z0-9](?:[A-Za-z0-9,: +-]{0,38}[A-Za-z0-9])?")
 _MAX_LENGTH_DIGITS: Final = 9
 _LENGTH: Final = "Content-Length"
 _DATE: Final = "Date"
@@ -186,11 +186,13 @@ def _split(data: bytes, end: int) -> tuple[tuple[bytes, ...], bytes | None, byte
     return (parts[0], parts[3], parts[6], first), parts[1] or parts[4], parts[2] or parts[5]
 
 
-class PlainProtocol(ResponseHandler):
+class PlainProtocol(WatchedProtocol):
     """aiohttp's protocol for clients. After `expect`, the parser is made only for a reply that is not known."""
 
-    def __init__(self, *, loop: Any, known: KnownReplies) -> None:
-        super().__init__(loop=loop)
+    def __init__(self, *, loop: Any, lost: Callable[[Any], None], known: KnownReplies) -> None:
+        super().__init__(loop=loop, lost=lost)
+        self.used: Any = None
+        """What `PlainRequests` has noted of the connection."""
         self._known = known
         self._expected: dict[str, Any] | None = None
 

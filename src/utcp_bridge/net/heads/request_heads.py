@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from yarl import URL
 
 from utcp_bridge import __version__
 from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.placement.request import FixedHeaders
 
 __all__ = ["USER_AGENT", "RequestHeads", "framed", "unwritable"]
@@ -27,9 +27,9 @@ _AUTOMATIC: Final = tuple(
 _NO_LENGTH: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods whose request says no length if it has no body."""
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_TRACE: Final = re.compile(r"[0-9a-f-]{1,64}")
+_HEADER_NAME: Final = late_pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FORBIDDEN: Final = late_pattern(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TRACE: Final = late_pattern(r"[0-9a-f-]{1,64}")
 _TRACE_LINE: Final = "\r\ntraceparent: "
 _MAX_KEPT: Final = 64
 _MAX_KEPT_LENGTH: Final = 1_024
@@ -88,9 +88,21 @@ class RequestHeads:
         return _request(method, target.raw_path_qs, lines, body)
 
     def written_at_once(
-        self, method: str, authority: str, path: str, headers: list[tuple[str, str]], body: bytes | None
+        self,
+        method: str,
+        authority: str,
+        path: str,
+        headers: list[tuple[str, str]],
+        body: bytes | None,
+        added: str | None = None,
     ) -> bytes | None:
-        """Return what `written` returns, if it has written the same header lines before; None for all others."""
+        """Return what `written` returns, if it has written the same header lines before; None for all others.
+
+        `added` is a `traceparent` behind the headers, which then have none.
+        """
+        if added is not None:
+            parts = self._lines.get((method, authority, tuple(headers), len(headers), body is None))
+            return None if parts is None else _request(method, path, f"{parts[0]}{added}{parts[1]}", body)
         fixed = headers if body is None and isinstance(headers, FixedHeaders) else None
         if fixed is not None and fixed.written is not None:
             by, of_method, of_authority, lines = fixed.written

@@ -38,29 +38,46 @@ class ServerSpans:
         self._deciding: Final = Deciding()
         self._tracer: Final = self._deciding.tracer(_SCOPE)
         self._placed, self._unsampled = TracePlace, Unsampled
+        self._reads_all: Final = not self._deciding.is_w3c
+        """Whether other members of a `_meta` than `traceparent` may carry a trace."""
         self._lights: Final[Lights | None] = self._deciding.lights
         self._scope: Final = None if self._lights is None else self._lights.scope(_SCOPE)
         self._shapes: Final[dict[tuple[str, str | None, str], SpanShape]] = {}
 
-    async def served(
+    def served(
         self, ctx: ServerRequestContext[None, Any], serve: Callable[[Any, Any], Awaitable[Any]], call_next: Any
-    ) -> Any:
-        """Return what `serve` returns for a request and `call_next`. It runs in the place of the request in a trace."""
+    ) -> Awaitable[Any]:
+        """Return what `serve` returns for a request and `call_next`. It runs in the place of the request in a trace.
+
+        A request that is not noted has its place until the end of its task.
+        """
         deciding, meta = self._deciding, ctx.meta
         context = deciding.current()
-        stated = self._stated(meta) if meta else None
+        stated = self._stated(meta) if meta and (self._reads_all or "traceparent" in meta) else None
         above: Any = context.get(deciding.key) if stated is None else stated
+        if type(above) is self._unsampled:
+            if stated is not None:
+                deciding.enter(above, context)
+            return serve(ctx, call_next)
         if isinstance(above, Context):
             above = above.get(deciding.key)
-        if type(above) is not self._unsampled and type(above) is not self._placed and not _is_valid(above):
+        if type(above) is not self._placed and not _is_valid(above):
             above = deciding.root()
-        if type(above) is self._unsampled:
-            token = deciding.enter(above, context)
-            try:
-                return await serve(ctx, call_next)
-            finally:
-                deciding.leave(token)
-        span = self._begun(ctx, above, stated)
+            if type(above) is self._unsampled:
+                deciding.enter(above, context)
+                return serve(ctx, call_next)
+        return self._noted(ctx, serve, call_next, self._begun(ctx, above, stated), context)
+
+    async def _noted(
+        self,
+        ctx: ServerRequestContext[None, Any],
+        serve: Callable[[Any, Any], Awaitable[Any]],
+        call_next: Any,
+        span: Span,
+        context: Context,
+    ) -> Any:
+        """Return what `serve` returns, and note it in a span."""
+        deciding = self._deciding
         token = deciding.enter(span, context)
         try:
             result = await serve(ctx, call_next)
@@ -91,8 +108,6 @@ class ServerSpans:
             found = self._deciding.continued(stated)
             if found is not None and (type(found) is self._unsampled or "baggage" not in meta):
                 return found
-        elif stated is None and self._deciding.is_w3c:
-            return None
         try:
             context = extract(meta)
         except (ValueError, TypeError):

@@ -376,10 +376,11 @@ class _LoggedAhead:
         scope[_BEGAN] = perf_counter()
         return self._ahead.may_take(scope)
 
-    def again(self, head: Any, scope: Scope) -> Any:
-        """Return what `take` needs for a request with known headers. Its time begins here."""
+    def again(self, head: Any, scope: Scope, body: bytes) -> tuple[Any, Any] | None:
+        """Return what `take` needs for a request with known headers, and what answers it. Its time begins here."""
         scope[_BEGAN] = perf_counter()
-        return self._ahead.again(head, scope)
+        found = self._ahead.again(head, scope, body)
+        return None if found is None else (found[0], _TakenLine(self._log, scope, found[1], len(body)))
 
     def take(self, head: Any, scope: Scope, body: bytes) -> Any:
         """Return what answers a request and writes its line; None if the application does."""
