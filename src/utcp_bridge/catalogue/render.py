@@ -202,7 +202,7 @@ def _spliced(written: WrittenValue, rendering: Rendering) -> JsonObject:
     """Return the result of a large value whose compact form is known."""
     if not written.is_exact and rendering.structured and written.data.find(b"null") >= 0:
         written = WrittenValue(orjson.loads(written.data), written.data)
-    result = text_result(SplicedText.of(written))
+    result = text_result(SplicedText.of(written, is_structured=rendering.structured))
     if rendering.structured:
         result["structuredContent"] = _structured(written.value, rendering)
     return result
