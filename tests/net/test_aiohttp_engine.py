@@ -599,17 +599,15 @@ def _reset(writer):
 
 
 @pytest.mark.parametrize("end", [asyncio.StreamWriter.close, _reset])
-@pytest.mark.parametrize(
-    ("method", "sent"), [("POST", [b"/1", b"/2"]), ("PATCH", [b"/1", b"/2"]), ("PUT", [b"/1", b"/2", b"/2"])]
-)
+@pytest.mark.parametrize(("method", "again"), [("POST", []), ("PATCH", []), ("PUT", [b"/2"])])
 @pytest.mark.parametrize("way", ["plain", "whole"], indirect=True)
-async def test_a_kept_connection_that_ends_repeats_only_what_may_be_repeated(pool, method, sent, end):
+async def test_a_kept_connection_that_ends_repeats_only_what_may_be_repeated(pool, method, again, end):
     async with _closing_server(end) as (endpoint, seen):
         session = pool.session(Source("shop", exempt=frozenset({endpoint})))
         await session.request(RequestParts(method, f"http://{endpoint}/1"))
         with contextlib.nullcontext() if method == "PUT" else pytest.raises(ConnectionLost):
             assert (await session.request(RequestParts(method, f"http://{endpoint}/2"))).status == 200
-        assert seen == sent
+        assert seen == [b"/1", b"/2", *again]
 
 
 async def test_a_server_that_closes_while_orders_arrive_gets_none_of_them_twice(pool):

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
     from utcp_bridge.auth.credentials import Additions, Credentials
     from utcp_bridge.net.gated_websocket import GatedWebSocket
-    from utcp_bridge.net.heads.first_requests import Arrival
+    from utcp_bridge.net.heads.arrivals import Arrival
     from utcp_bridge.net.http_options import PoolOptions
 
 __all__ = ["HttpSession", "StreamReply"]

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
-
-from multidict import CIMultiDict, CIMultiDictProxy
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from utcp_bridge.errors import ConnectionLost, Unreachable, UtcpError
 from utcp_bridge.foreign import is_heavy
 from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import Source
 from utcp_bridge.net.guard import Guard
+from utcp_bridge.net.heads.arrivals import Arrival
 from utcp_bridge.net.heads.request_heads import head_lines, whole_request
 from utcp_bridge.net.http_options import PoolOptions
 from utcp_bridge.net.reply import Reply
@@ -27,9 +26,8 @@ from utcp_bridge.telemetry import trace_context
 
 if TYPE_CHECKING:
     from utcp_bridge.auth.credentials import Credentials
-    from utcp_bridge.net.http_session import HttpSession
 
-__all__ = ["Arrival", "FirstRequests"]
+__all__ = ["FirstRequests"]
 
 _URL: Final = late_pattern(
     r"http://(?P<host>[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?)(?::(?P<port>[1-9][0-9]{0,4}))?"
@@ -42,93 +40,36 @@ _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _MAX_BODY: Final = 1 << 16
 _CONNECT_SECONDS: Final = 0.25
 """For the first address. If it does not accept a connection by then, aiohttp tries all of them."""
-_MAX_HEAD: Final = 8_192
-_MAX_FIELDS: Final = 100
-_END: Final = b"\r\n\r\n"
-_HEAD: Final = late_pattern(
-    rb"HTTP/1\.1 (?P<status>[245][0-9]{2})(?: [ -~]*)?\r\n"
-    rb"(?P<fields>(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*(?:[!-~](?:[ -~\t]*[!-~])?)?[ \t]*\r\n)+)\r\n"
-)
-_FIELD: Final = late_pattern(rb"([^:\r\n]+):[ \t]*([^\r\n]*?)[ \t]*\r\n")
-_LENGTH: Final = late_pattern(r"[0-9]{1,6}")
-"""A longer body is read by aiohttp as it arrives."""
-_OF_AIOHTTP: Final = frozenset({"transfer-encoding", "content-encoding", "upgrade"})
-"""Headers of a reply that aiohttp reads."""
-_WITHOUT_BODY: Final = frozenset({204, 205})
 
 
-class Arrival(asyncio.Protocol):
-    """What arrives on a connection, until it is a whole reply of the usual form or certainly another one."""
+class WholeSession(Protocol):
+    """The session with aiohttp (`HttpSession`)."""
 
-    def __init__(self) -> None:
-        self.data: Final = bytearray()
-        self.at_end = False
-        """Whether the other side has closed its direction."""
-        self.is_lost = False
-        self.error: Exception | None = None
-        self.found: tuple[int, CIMultiDictProxy[str], bytes] | None = None
-        """Status, headers and body of the whole reply."""
-        self.decided: Final = asyncio.Event()
-        self._head: tuple[int, CIMultiDictProxy[str], int, int] | None = None
+    async def request(
+        self, parts: RequestParts, *, credentials: Credentials | None = None, max_bytes: int | None = None
+    ) -> Reply:
+        """Send one request and return its reply."""
+        ...
 
-    def data_received(self, data: bytes) -> None:
-        """Look whether the reply is whole."""
-        self.data.extend(data)
-        if not self.decided.is_set() and self._is_decided():
-            self.decided.set()
+    async def reply_on(self, parts: RequestParts, transport: asyncio.Transport, arrival: Arrival, limit: int) -> Reply:
+        """Return the reply to a request that was written to a connection already."""
+        ...
 
-    def eof_received(self) -> bool:
-        """Note that nothing more comes. The connection stays until its reply was read."""
-        self.at_end = True
-        self.decided.set()
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Note the end of the connection."""
-        self.is_lost, self.error = True, exc
-        self.decided.set()
-
-    def _is_decided(self) -> bool:
-        if self._head is None:
-            end = self.data.find(_END)
-            if end < 0:
-                return len(self.data) > _MAX_HEAD
-            self._head = _head_of(bytes(self.data[: end + len(_END)]))
-            if self._head is None:
-                return True
-        status, headers, start, length = self._head
-        if len(self.data) < start + length:
-            return False
-        if len(self.data) == start + length:
-            self.found = status, headers, bytes(self.data[start:])
-        return True
-
-
-def _head_of(head: bytes) -> tuple[int, CIMultiDictProxy[str], int, int] | None:
-    """Return status, headers, where the body begins, and its length; None if the head is not of the usual form."""
-    usual = _HEAD.fullmatch(head) if len(head) <= _MAX_HEAD else None
-    if usual is None:
-        return None
-    headers = CIMultiDict((name.decode(), value.decode()) for name, value in _FIELD.findall(usual["fields"]))
-    lengths = headers.getall("Content-Length", [])
-    status = int(usual["status"])
-    if len(headers) > _MAX_FIELDS or len(lengths) != 1 or not _LENGTH.fullmatch(lengths[0]) or status in _WITHOUT_BODY:
-        return None
-    if any(name in headers for name in _OF_AIOHTTP):
-        return None
-    return status, CIMultiDictProxy(headers), len(head), int(lengths[0])
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
 
 
 class FirstRequests:
     """A session of a manual that imports aiohttp when it needs it. It has all that `HttpSession` has."""
 
-    def __init__(self, guard: Guard, source: Source, options: PoolOptions, make: Callable[[], HttpSession]) -> None:
+    def __init__(self, guard: Guard, source: Source, options: PoolOptions, make: Callable[[], WholeSession]) -> None:
         """`make` returns the session with aiohttp."""
         self._guard = guard
         self._source = source
         self._options = options
         self._make = make
-        self._made: HttpSession | None = None
+        self._made: WholeSession | None = None
         self._open: set[asyncio.Transport] = set()
         self._is_closed = False
 
@@ -141,7 +82,7 @@ class FirstRequests:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._whole(), name)
 
-    def _whole(self) -> HttpSession:
+    def _whole(self) -> WholeSession:
         if self._is_closed:
             raise Unreachable(f"The connections of manual {self._source.name!r} are closed.")
         if self._made is None:

@@ -27,7 +27,7 @@ from utcp_bridge.net.heads.request_heads import RequestHeads
 from utcp_bridge.placement.request import RequestParts
 
 if TYPE_CHECKING:
-    from utcp_bridge.net.heads.first_requests import Arrival
+    from utcp_bridge.net.heads.arrivals import Arrival
 
 __all__ = [
     "IDLE_SECONDS", "MAX_HEADER_BYTES", "Begun", "PlainReply", "PlainRequests", "WholeReply", "has_known_parts",
@@ -149,7 +149,7 @@ class _Used:
         self.since = 0.0
 
 
-class _Own:
+class _TakenOver:
     """A connection that is not of the connector. It ends with its reply."""
 
     def __init__(self, protocol: ResponseHandler) -> None:
@@ -323,8 +323,8 @@ class PlainRequests:
             else:
                 transport.resume_reading()
 
-        self._loop.call_soon(hand_over)  # when `read` waits: only who waits is told the cause of an error
-        return Begun(self, _Used(cast("Connection", _Own(protocol)), protocol, place), None)
+        self._loop.call_soon(hand_over)  # when `read` waits: only what waits receives the cause of an error
+        return Begun(self, _Used(cast("Connection", _TakenOver(protocol)), protocol, place), None)
 
     def park(self, used: _Used, *, is_known: bool = False) -> None:
         """Let a connection wait for the next request. If the server did not take the whole last one, end it.
