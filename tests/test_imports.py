@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,30 @@ def test_a_call_loads_what_its_tool_needs(tmp_path: Path) -> None:
     }
     assert {f"utcp_bridge.{name}" for name in others} & loaded == set()
     assert classes_written_at_import(loaded) == set()
+
+
+def test_a_call_over_plain_http_loads_no_engine(tmp_path: Path) -> None:
+    class Pong(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"pong")
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pong) as upstream:
+        threading.Thread(target=upstream.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{upstream.server_port}/"
+        tool = {"name": "a", "tool_call_template": {"call_template_type": "http", "url": url, "http_method": "GET"}}
+        entry = {"name": "m", "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": [tool]}}
+        entry |= {"allow_networks": ["127.0.0.0/8"], "allowed_communication_protocols": ["http"]}
+        (tmp_path / "utcp.json").write_text(json.dumps({"manual_call_templates": [entry]}), encoding="utf-8")
+        loaded = modules_of("call", "m.a", cwd=tmp_path)
+        upstream.shutdown()
+
+    assert "utcp_bridge.net.heads.first_requests" in loaded
+    assert {name.partition(".")[0] for name in loaded} & {"aiohttp", "yarl", "attr", "email"} == set()
 
 
 def test_a_worker_that_reads_documents_loads_no_models() -> None:

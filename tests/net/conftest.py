@@ -30,9 +30,9 @@ async def canary():
         assert running.connections == 0
 
 
-@pytest.fixture(params=["plain", "whole"])
+@pytest.fixture(params=["plain", "whole", "brief"])
 def way(request, monkeypatch):
-    """Send plain requests past aiohttp's session, and through it: what holds for one way holds for the other."""
+    """Send plain requests past aiohttp's session, through it, or at first without it: the same holds for all ways."""
     if request.param == "whole":
         monkeypatch.setattr("utcp_bridge.net.http_session.is_plain", lambda _parts: False)
     return request.param
@@ -40,7 +40,7 @@ def way(request, monkeypatch):
 
 @pytest.fixture
 async def pool(way):
-    kept = HttpPool(Guard(), max_response_bytes=1_000_000)
+    kept = HttpPool(Guard(), max_response_bytes=1_000_000, is_brief=way == "brief")
     yield kept
     await kept.aclose()
 

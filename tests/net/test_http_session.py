@@ -114,6 +114,7 @@ async def test_a_header_with_a_line_break_is_refused_without_repeating_it(sessio
     assert server.requests == []
 
 
+@pytest.mark.parametrize("way", ["plain", "whole"], indirect=True)
 async def test_connections_are_pooled_and_cookies_are_not_kept(session, server):
     server.answers["/login"] = answer(b"{}", extra="Set-Cookie: sid=1; Path=/\r\n")
     await session.request(get(f"{server.url}/login"))

@@ -117,7 +117,7 @@ async def raw_server() -> AsyncIterator[RawServer]:
         assert task is not None
         state.open.add(task)
         task.add_done_callback(state.open.discard)
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
+        with suppress(OSError, asyncio.IncompleteReadError):  # the client may be gone when the end is written
             head = await reader.readuntil(b"\r\n\r\n")
             lines = head.decode("latin-1").lower().split("\r\n")
             length = next((int(line[15:]) for line in lines if line.startswith("content-length:")), 0)

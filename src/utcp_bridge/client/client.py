@@ -100,7 +100,7 @@ class UtcpClient(ReferenceNames):
         self.host_ahead = HostAhead.of(extensions.host)
         self._children: ChildrenHold | None = None
         guard = extensions.guard or Guard()
-        self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
+        self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes, is_brief=bool(extensions.only))
         self._logins = Logins(
             partial(open_user_store, config.bridge.token_store, root=root), on_secret=self._learn_secret
         )

@@ -6,7 +6,8 @@ Importing this module is cheap. The first session loads the engine (aiohttp, a t
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from utcp_bridge.late.libraries import late_parts
 from utcp_bridge.model import Source
@@ -33,9 +34,12 @@ class HttpPool:
         connect_timeout: float = 10.0,
         connections: int = 1_024,
         trust_env: bool = False,
+        is_brief: bool = False,
     ) -> None:
+        """With `is_brief`, few requests are expected: plain ones are sent without the engine (`FirstRequests`)."""
         self._guard = guard
         self._options = PoolOptions(max_response_bytes, connect_timeout, connections, trust_env)
+        self._is_brief = is_brief
         self._sessions: dict[Source, HttpSession] = {}
         self._last: tuple[Source, HttpSession] | None = None
         """The session that was asked for last, because hashing and comparing a source takes longer than a look here."""
@@ -47,12 +51,22 @@ class HttpPool:
             return last[1]
         session = self._sessions.get(source)
         if session is None:
-            with late_certificates(), late_parts():
-                from utcp_bridge.net.http_session import HttpSession
-
-            session = self._sessions[source] = HttpSession(self._guard, source, self._options)
+            session = self._sessions[source] = self._brief(source) if self._is_brief else self._made(source)
         self._last = source, session
         return session
+
+    def _made(self, source: Source) -> HttpSession:
+        with late_certificates(), late_parts():
+            from utcp_bridge.net.http_session import HttpSession
+
+        return HttpSession(self._guard, source, self._options)
+
+    def _brief(self, source: Source) -> HttpSession:
+        from utcp_bridge.net.heads.first_requests import FirstRequests
+
+        if not FirstRequests.suits(source, self._options):
+            return self._made(source)
+        return cast("HttpSession", FirstRequests(self._guard, source, self._options, partial(self._made, source)))
 
     def token_transport(self, url: str, source: Source) -> httpx2.AsyncBaseTransport:
         """Return a transport for a token endpoint, with the pool and the guard of `source`.

@@ -23,7 +23,7 @@ import anyio.to_thread
 from multidict import CIMultiDict
 from yarl import URL
 
-from utcp_bridge.errors import InvalidArguments, PolicyError, Rejected, Unreachable
+from utcp_bridge.errors import ConnectionLost, InvalidArguments, PolicyError, Rejected, Unreachable
 from utcp_bridge.foreign import SURELY_LIGHT, is_heavy
 from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import RECEIVED_HEADERS, Source, TlsOptions
@@ -56,10 +56,13 @@ from utcp_bridge.telemetry import trace_context
 from utcp_bridge.urls import bare_url, endpoint_of_url
 
 if TYPE_CHECKING:
+    import asyncio
+
     import httpx2
 
     from utcp_bridge.auth.credentials import Additions, Credentials
     from utcp_bridge.net.gated_websocket import GatedWebSocket
+    from utcp_bridge.net.heads.arrivals import Arrival
     from utcp_bridge.net.http_options import PoolOptions
 
 __all__ = ["HttpSession", "StreamReply"]
@@ -224,6 +227,22 @@ class HttpSession:
         if trace_context.is_on():
             trace_context.note_request(parts.method, parts.url)
         return begun, traced, added, sent.url
+
+    async def reply_on(self, parts: RequestParts, transport: asyncio.Transport, arrival: Arrival, limit: int) -> Reply:
+        """Return the reply to a request without credentials that `FirstRequests` has written to a connection.
+
+        :raises UtcpError: as `request`.
+        """
+        await self._open_clients()
+        if self._plain is None:  # aiohttp has another form than expected
+            if parts.method != "GET":
+                raise ConnectionLost("The reply to a request could not be read. The service may have received it.")
+            return await self.request(parts, max_bytes=limit)
+        begun = self._plain.take_over(self._admit(parts.url, None), transport, arrival)
+        response = await self._send(parts, parts.url, None, begun)
+        if response.status in _REDIRECTS:
+            response = await self._follow_on(response, parts, None)
+        return await self._whole(response, limit)
 
     async def _whole(self, response: Response, limit: int) -> Reply:
         """Return the whole reply of a response."""

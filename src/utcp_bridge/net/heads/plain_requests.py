@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from functools import partial
 from inspect import signature
 from time import monotonic
-from typing import Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import aiohttp
 from aiohttp import hdrs, http_exceptions
@@ -29,6 +29,9 @@ from utcp_bridge.net.heads.idle_times import REPEATABLE, IdleTime
 from utcp_bridge.net.heads.known_replies import GivenBody, Head, KnownHead, KnownReplies, PlainProtocol
 from utcp_bridge.net.heads.request_heads import RequestHeads
 from utcp_bridge.placement.request import RequestParts
+
+if TYPE_CHECKING:
+    from utcp_bridge.net.heads.arrivals import Arrival
 
 __all__ = ["MAX_HEADER_BYTES", "Begun", "PlainReply", "PlainRequests", "WholeReply", "has_known_parts", "is_plain"]
 
@@ -146,6 +149,19 @@ class _Used:
         self.since = 0.0
         if isinstance(protocol, PlainProtocol):
             protocol.used = self
+
+
+class _TakenOver:
+    """A connection that is not of the connector. It ends with its reply."""
+
+    def __init__(self, protocol: ResponseHandler) -> None:
+        self.protocol = protocol
+
+    def close(self) -> None:
+        """Close it."""
+        self.protocol.close()
+
+    release = close
 
 
 _Waiter: TypeAlias = "asyncio.Future[tuple[KnownHead, bytes] | None] | None"
@@ -285,6 +301,27 @@ class PlainRequests:
         if request is None or (used := self._parked(place, parts.method)) is None:
             return None
         return used, _begin(used.protocol, parts.method, request)
+
+    def take_over(self, target: URL, transport: asyncio.Transport, arrival: Arrival) -> Begun:
+        """Let aiohttp read the reply on a connection to which the request was written already, and which has no TLS."""
+        place = self._places.get((target.scheme, target.raw_authority, False)) or self._place(target, None)
+        protocol = ResponseHandler(self._loop)
+        protocol.connection_made(transport)
+        protocol.force_close()
+        protocol.set_response_params(**_OF_BODY)
+
+        def hand_over() -> None:
+            transport.set_protocol(protocol)
+            protocol.data_received(bytes(arrival.data))
+            if arrival.is_lost:
+                protocol.connection_lost(arrival.error)
+            elif arrival.at_end:
+                transport.close()
+            else:
+                transport.resume_reading()
+
+        self._loop.call_soon(hand_over)  # when `read` waits: only what waits receives the cause of an error
+        return _Used(cast("Connection", _TakenOver(protocol)), protocol, place), None
 
     def park(self, used: _Used, *, is_known: bool = False) -> None:
         """Let a connection wait for the next request. If the server did not take the whole last one, end it.

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
-from typing import Final
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-import aiohttp
-from aiohttp import hdrs
 from multidict import CIMultiDict
-from yarl import URL
 
 from utcp_bridge import __version__
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.placement.request import FixedHeaders
 
-__all__ = ["USER_AGENT", "RequestHeads", "framed", "unwritable"]
+if TYPE_CHECKING:
+    from yarl import URL
+
+__all__ = ["USER_AGENT", "RequestHeads", "automatic_headers", "framed", "head_lines", "unwritable", "whole_request"]
 
 USER_AGENT: Final = f"utcp-bridge/{__version__}"
-_AGENT_LINE: Final = f"{hdrs.USER_AGENT}: {USER_AGENT}"
-_AUTOMATIC: Final = tuple(
-    (name.lower(), f"{name}: {value}") for name, value in aiohttp.ClientRequest.DEFAULT_HEADERS.items()
-)
-"""Headers that aiohttp adds if the request has none of the name: what it can decode."""
+_AGENT_LINE: Final = f"User-Agent: {USER_AGENT}"
 _NO_LENGTH: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods whose request says no length if it has no body."""
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
@@ -33,6 +32,29 @@ _TRACE: Final = late_pattern(r"[0-9a-f-]{1,64}")
 _TRACE_LINE: Final = "\r\ntraceparent: "
 _MAX_KEPT: Final = 64
 _MAX_KEPT_LENGTH: Final = 1_024
+
+
+@cache
+def automatic_headers() -> tuple[tuple[str, str], ...]:
+    """Return the names, in lower case, and the lines of headers that aiohttp adds if the request has none of the name.
+
+    They say what it can decode. Before it is imported, the same packages are looked for that it looks for.
+    """
+    engine: Any = sys.modules.get("aiohttp")
+    if engine is not None:
+        return tuple((name.lower(), f"{name}: {value}") for name, value in engine.ClientRequest.DEFAULT_HEADERS.items())
+    zstd = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    known = ["gzip", "deflate"]
+    known += ["br"] if _is_there("brotlicffi") or _is_there("brotli") else []
+    known += ["zstd"] if _is_there(zstd) else []
+    return ("accept", "Accept: */*"), ("accept-encoding", f"Accept-Encoding: {', '.join(known)}")
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent is missing
+        return False
 
 
 def framed(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
@@ -83,9 +105,10 @@ class RequestHeads:
         key = method, target.raw_authority, same, place, body is None
         parts = self._lines.get(key)
         if parts is None:
-            parts = self._keep(key, _head_lines(method, target, given, has_body=body is not None))
+            host = target.host_port_subcomponent or ""
+            parts = self._keep(key, head_lines(method, host, str(target), given, has_body=body is not None))
         lines = f"{parts[0]}{trace}{parts[1]}" if trace else parts[0]
-        return _request(method, target.raw_path_qs, lines, body)
+        return whole_request(method, target.raw_path_qs, lines, body)
 
     def written_at_once(
         self,
@@ -102,7 +125,7 @@ class RequestHeads:
         """
         if added is not None:
             parts = self._lines.get((method, authority, tuple(headers), len(headers), body is None))
-            return None if parts is None else _request(method, path, f"{parts[0]}{added}{parts[1]}", body)
+            return None if parts is None else whole_request(method, path, f"{parts[0]}{added}{parts[1]}", body)
         fixed = headers if body is None and isinstance(headers, FixedHeaders) else None
         if fixed is not None and fixed.written is not None:
             by, of_method, of_authority, lines = fixed.written
@@ -112,10 +135,10 @@ class RequestHeads:
         if parts is not None:
             if fixed is not None:
                 fixed.written = self, method, authority, parts[0]
-            return _request(method, path, parts[0], body)
+            return whole_request(method, path, parts[0], body)
         same, place, trace = _without_trace(tuple(headers))
         parts = self._lines.get((method, authority, same, place, body is None)) if trace else None
-        return None if parts is None else _request(method, path, f"{parts[0]}{trace}{parts[1]}", body)
+        return None if parts is None else whole_request(method, path, f"{parts[0]}{trace}{parts[1]}", body)
 
     def _keep(self, key: _Key, lines: str) -> tuple[str, str]:
         """Keep header lines: what is before the trace, and what is after it."""
@@ -144,26 +167,29 @@ def _without_trace(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[tuple[st
     return headers, _NO_TRACE, ""
 
 
-def _request(method: str, path: str, lines: str, body: bytes | None) -> bytes:
+def whole_request(method: str, path: str, lines: str, body: bytes | None) -> bytes:
+    """Return a request in one piece, with its header lines, but for the length of its body."""
     if body is None:
         return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode()
     return f"{method} {path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def _head_lines(method: str, target: URL, headers: Iterable[tuple[str, str]], *, has_body: bool) -> str:
-    """Return the header lines of a request, but for the length of its body."""
+def head_lines(method: str, host: str, url: str, headers: Iterable[tuple[str, str]], *, has_body: bool) -> str:
+    """Return the header lines of a request, but for the length of its body. `host` is that of its URL, with its port.
+
+    :raises InvalidArguments: a header has a character that is not allowed in it.
+    """
     fields, names = _fields(headers)
-    host = target.host_port_subcomponent or ""
     if "host" in names:
         host = [value for name, value in fields if name == names["host"]][-1]
         fields = [field for field in fields if field[0] != names["host"]]
     if _FORBIDDEN.search("".join([host, *[value for _, value in fields]])):
-        raise unwritable(str(target))
+        raise unwritable(url)
     lines = [f"Host: {host}"]
     if "user-agent" not in names:
         lines.append(_AGENT_LINE)
     lines += [f"{name}: {value}" for name, value in fields]
-    lines += [line for name, line in _AUTOMATIC if name not in names]
+    lines += [line for name, line in automatic_headers() if name not in names]
     if not has_body and method not in _NO_LENGTH:
         lines.append("Content-Length: 0")
     return "".join([f"{line}\r\n" for line in lines])

@@ -549,7 +549,7 @@ class _ModernPost(_Post, OneWay):
 
     async def _response(self, reply: McpReply) -> tuple[JsonObject, int]:
         request, calls, envelope = self.request, self._posts.calls, self._client
-        connection = HotConnection(calls.no_channel, str(request.version), envelope)
+        connection = HotConnection.of(calls.no_channel, str(request.version), envelope)
         try:
             result = await calls.respond(request, self, connection, reply.request)
             if request.caller is None:
