@@ -29,6 +29,7 @@ from yarl import URL
 from utcp_bridge.model import Source
 from utcp_bridge.net.aiohttp_engine import AiohttpResolver, ClientOptions, open_client
 from utcp_bridge.net.guard import Guard
+from utcp_bridge.net.heads.idle_connections import IdleConnector
 from utcp_bridge.net.heads.plain_requests import PlainRequests
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.placement.request import RequestParts
@@ -107,7 +108,7 @@ async def _aiohttp_parts(url: str) -> AsyncIterator[Ask]:
     """aiohttp's connector, protocol and parser, without its session, requests and responses."""
     source = Source("bench", exempt=frozenset({urlsplit(url).netloc}))
     client = open_client(AiohttpResolver(Guard(), source), ClientOptions(10.0, 0, trust_env=False, ssl=True))
-    assert client.connector is not None
+    assert isinstance(client.connector, IdleConnector)
     plain = PlainRequests(client.connector, client.timeout)
     target, parts = URL(url, encoded=True), RequestParts("GET", url, _HEADERS)
 

@@ -38,6 +38,7 @@ SEAMS = {
     "cli/live/doors.py": {"socket.AF_UNIX"},
     "cli/replicas.py": {"signal.SIGHUP", "socket.AF_UNIX", "socket.recv_fds", "socket.send_fds"},
     "net/files/writing.py": {"fcntl", "os.O_NOFOLLOW", "os.fchmod", "os.geteuid"},
+    "net/heads/idle_times.py": {"select.poll"},
     "net/listening.py": {"resource", "socket.SO_REUSEPORT"},
     "processes/child.py": {"select.poll"},
     "processes/children.py": {"add_reader", "add_writer", "os.killpg", "signal.SIGKILL", "socket.send_fds"},
@@ -50,7 +51,7 @@ SEAMS = {
     "processes/output.py": {"os.killpg", "signal.SIGKILL"},
     "net/files/kept.py": {"os.geteuid"},
     "server/replicas/replica.py": {"add_reader", "socket.recv_fds", "socket.send_fds"},
-    "server/wire/lines.py": {"connect_read_pipe", "connect_write_pipe"},
+    "server/wire/lines.py": {"connect_read_pipe", "connect_write_pipe", "fcntl"},
     "workers/program.py": {"os.nice", "resource"},
 }  # fmt: skip
 """Where a call of POSIX has its twin: a choice by the system, an error that is caught, or a module for POSIX alone."""

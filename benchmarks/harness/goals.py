@@ -24,7 +24,7 @@ LATE_SHARE = 0.85
 LATE_IDEAL = 3_200
 """Calls a second of 64 in flight, if each takes the 20 ms of the upstream and nothing else."""
 RATES = {
-    ("http", 1): 4.0, ("http", 16): 12.0, ("http", 64): 12.0,
+    ("http", 1): 4.0, ("http", 16): 12.0, ("http", 64): 15.0,
     ("stdio", 1): 4.5, ("stdio", 16): 12.0, ("stdio", 64): 14.0,
 }  # fmt: skip
 """Calls a second, x floor, by transport and number in flight."""

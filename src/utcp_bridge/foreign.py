@@ -80,7 +80,7 @@ MAX_VALUES: Final = 1_310_720
 """The most values in one piece of JSON of a program whose size has no setting: that of a reply."""
 _BYTES_OF_A_VALUE: Final = 8
 _LEAST_VALUES: Final = 100_000
-_HEAVY_FROM: Final = 131_072
+SURELY_LIGHT: Final = 131_072  # bytes up to which `is_heavy` is false: who asks for each call looks at this first
 _HEAVY_BYTES: Final = 1024 * 1024
 _HEAVY_VALUES: Final = 20_000
 _FEW_MARKS: Final = 1_000
@@ -373,7 +373,7 @@ def write_json(value: Any, option: int | None = None) -> bytes:
 
 def is_heavy(data: bytes | str) -> bool:
     """Return whether what is in `data` takes so long to read that others should have their turn in between."""
-    return len(data) > _HEAVY_FROM and (len(data) > _HEAVY_BYTES or _marks(data) > _HEAVY_VALUES)
+    return len(data) > SURELY_LIGHT and (len(data) > _HEAVY_BYTES or _marks(data) > _HEAVY_VALUES)
 
 
 def load_json(data: bytes | str, charset: str | None = None, *, most: int = MAX_VALUES) -> Any:

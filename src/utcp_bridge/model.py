@@ -54,11 +54,13 @@ __all__ = [
     "Requester",
     "Result",
     "Source",
+    "StatusMeta",
     "TlsOptions",
     "Tool",
     "Trust",
     "WrittenValue",
     "counted",
+    "current_reader",
     "defers",
     "discard",
     "first_few",
@@ -73,6 +75,7 @@ __all__ = [
     "made_result",
     "matches_glob",
     "read_at_once",
+    "status_meta",
 ]
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -478,6 +481,19 @@ def made_result(value: Any, meta: Mapping[str, Any], written: WrittenValue | Non
     return result
 
 
+class StatusMeta(dict[str, Any]):
+    """The `meta` of a result that has nothing but the status of a reply: layers that look at texts pass it by.
+
+    One serves many calls, so nothing may change it.
+    """
+
+
+@lru_cache(maxsize=64)
+def status_meta(status: int) -> StatusMeta:
+    """Return the `meta` of a result of which nothing else is known."""
+    return StatusMeta(status=status)
+
+
 Work: TypeAlias = Callable[..., Any]
 """A function of a module: it takes a value and JSON-shaped arguments, and returns a value or a generator of one."""
 
@@ -511,11 +527,13 @@ LargeReader: TypeAlias = Callable[[Tool, Result], Awaitable[Result]]
 large_reader: ContextVar[LargeReader | None] = ContextVar("large_reader", default=None)
 """Reads the large replies of the calls in this context: it receives a result whose value is `Deferred`. Without one, a
 transport reads each reply at once."""
+current_reader: Final = large_reader.get
+"""The variable's own method: Python calls the method of an imported object in three times the time."""
 
 
 def defers(data: bytes | str) -> bool:
     """Return whether a transport returns these bytes as `Deferred`."""
-    return is_heavy(data) and large_reader.get() is not None
+    return is_heavy(data) and current_reader() is not None
 
 
 @contextmanager

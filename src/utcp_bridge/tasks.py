@@ -38,11 +38,11 @@ __all__ = [
     "collector",
     "current_work",
     "effective_deadline",
+    "enclosing_work",
     "end_heavy_turn",
     "heavy_turn",
     "in_slices",
     "is_heavy_turn",
-    "is_part_of_work",
     "let_others_run",
     "loop_time",
     "pause_if_heavy",
@@ -153,21 +153,18 @@ class Stoppable:
     Unlike a scope it cancels once: what the task waits for after that is waited for.
     """
 
-    __slots__ = ("_is_closed", "_task", "why")
+    _task: asyncio.Task[Any] | None = None
+    _is_closed = False
+    why: str | None = None
 
-    def __init__(self) -> None:
-        self._task: asyncio.Task[Any] | None = None
-        self._is_closed = False
-        self.why: str | None = None
-
-    def begin(self) -> None:
-        """Note that the running task is the one.
+    def begin(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Note that the running task is the one. `loop` is the running one, which is looked for otherwise.
 
         :raises CancelledError: it was cancelled before it began.
         """
         if self.why is not None:
             raise asyncio.CancelledError
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(loop)
 
     def cancel(self, why: str = "cancelled") -> None:
         """Cancel the task for a reason. Only the first reason counts, and nothing happens after `close`."""
@@ -203,19 +200,19 @@ class TimeLimit:
 
     It costs a tenth of a scope of anyio, and cancels once: for work whose clean-up waits for nothing. `deadline` may be
     moved during the block. `effective_deadline` knows it. With `watched` it has no timer: it is in there during its
-    block, and the caller calls `expire`.
+    block, and the caller calls `expire`. `loop` is the event loop that runs, if the caller has asked for it.
     """
 
     __slots__ = ("_before", "_deadline", "_has_expired", "_loop", "_task", "_timer", "_token", "_watched")
 
-    def __init__(self, deadline: float, watched: dict[TimeLimit, None] | None = None) -> None:
+    def __init__(self, deadline: float, watched: dict[TimeLimit, None] | None = None, loop: Any = None) -> None:
         self._watched = watched
         self._deadline = deadline
+        self._loop: asyncio.AbstractEventLoop = loop or asyncio.get_running_loop()
         self._has_expired = False
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
         task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("A time limit needs a task.")
@@ -436,20 +433,26 @@ class HeavyWork:
     inside another is a part of it.
     """
 
-    __slots__ = ("_at_end", "_has_asked", "_has_ended", "_place", "_token")
-
-    def __init__(self) -> None:
-        self._at_end: list[Callable[[], None]] = []
-        self._has_asked = False
-        self._has_ended = False
-        self._place: anyio.Semaphore | None = None
-        self._token: Token[HeavyWork | None] | None = None
+    # Each call makes one and most look at nothing of it: `__init__` would take longer than what they do with it.
+    _at_end: tuple[Callable[[], None], ...] = ()
+    _has_asked = False
+    _has_ended = False
+    _place: anyio.Semaphore | None = None
+    _token: Token[HeavyWork | None] | None = None
 
     def __enter__(self) -> None:
+        self.begin()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def begin(self) -> None:
+        """Begin the work, for code that is called so often that a `with` is slow."""
         if _current.get() is None:
             self._token = _current.set(self)
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """End the work, whether it has succeeded or not."""
         if self._token is not None:
             _current.reset(self._token)
             self._has_ended = True
@@ -466,7 +469,7 @@ class HeavyWork:
 
     def at_end(self, act: Callable[[], None]) -> None:
         """Call `act` when nothing more is done with the reply, or when its call has failed."""
-        self._at_end.append(act)
+        self._at_end = (*self._at_end, act)
 
     async def take(self, place: anyio.Semaphore) -> None:
         """Wait until no other large reply is worked on. Tasks of this work do not wait for one another."""
@@ -485,16 +488,18 @@ class HeavyWork:
     def release(self) -> None:
         """Let the next large reply in."""
         while self._at_end:
-            self._at_end.pop()()
+            *rest, act = self._at_end
+            self._at_end = tuple(rest)
+            act()
         if self._place is not None:
             self._place.release()
             self._place = None
             self._has_asked = False
 
 
-def is_part_of_work() -> bool:
-    """Return whether the task is a part of a work, so that another `HeavyWork` would have no effect."""
-    return _current.get() is not None
+enclosing_work: Final = _current.get
+"""Returns the work that the task is a part of, so that another `HeavyWork` would have no effect; None outside of one.
+It is the variable's own method, because each call asks."""
 
 
 def current_work() -> HeavyWork | None:
@@ -525,7 +530,7 @@ async def heavy_turn(*, keep: bool = True) -> None:
 def is_heavy_turn() -> bool:
     """Return whether the task works on a large reply, so that `pause_if_heavy` would pause."""
     work = _current.get()
-    return work is not None and work.is_heavy
+    return work is not None and work._place is not None  # noqa: SLF001 - a property takes longer
 
 
 async def pause_if_heavy() -> None:

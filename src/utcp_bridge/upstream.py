@@ -370,9 +370,9 @@ class HostAhead:
 
 
 class Place(Protocol):
-    """What a call occupies, and gives up while its host is asked."""
+    """What a call occupies, and gives up while its host is asked. Calls may have one together."""
 
-    def give_up(self) -> None:
+    def leave(self) -> None:
         """Let another call have the place."""
         ...
 
@@ -388,13 +388,14 @@ class CallClock:
     the clock of the event loop.
     """
 
-    __slots__ = ("_asking", "_left", "_scope", "began", "has_stopped", "place")
+    __slots__ = ("_asking", "_is_away", "_left", "_scope", "began", "has_stopped", "place")
 
     def __init__(self, scope: anyio.CancelScope | TimeLimit, began: float = -inf) -> None:
         self.place: Place | None = None
         self.began = began
         self._scope = scope
         self._asking = 0
+        self._is_away = False
         self._left = inf
         self.has_stopped = False
         """Whether the host was asked during the call."""
@@ -404,14 +405,21 @@ class CallClock:
         """When the call's time is over, if the host is not asked from now on, on the clock of the event loop."""
         return self._scope.deadline
 
+    def leaves_for_good(self) -> bool:
+        """Forget the place. Return whether the call had it until now, so that the caller has to leave it."""
+        self.place = None
+        was_away, self._is_away = self._is_away, False
+        return not was_away
+
     @contextmanager
     def stopped(self) -> Generator[None]:
         """Stop the clock during the block. Blocks may overlap."""
         if not self._asking:
             self._left = self._scope.deadline - anyio.current_time()
             self._scope.deadline = inf
-            if self.place is not None:
-                self.place.give_up()
+            if self.place is not None and not self._is_away:
+                self._is_away = True
+                self.place.leave()
         self._asking += 1
         self.has_stopped = True
         try:
@@ -419,13 +427,16 @@ class CallClock:
         finally:
             self._asking -= 1
             if not self._asking:
-                if self.place is not None:
+                if self.place is not None and self._is_away:
+                    self._is_away = False
                     self.place.take_back()
                 self._scope.deadline = anyio.current_time() + self._left
 
 
 CALL_CLOCK: Final[ContextVar[CallClock | None]] = ContextVar("utcp_bridge_call_clock", default=None)
 """The clock of the current call."""
+current_clock: Final = CALL_CLOCK.get
+"""The variable's own method: Python calls the method of an imported object in three times the time."""
 
 
 async def ask_host(host: CallingHost | None, method: str, params: JsonObject, *, seconds: float) -> JsonObject:

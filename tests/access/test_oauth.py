@@ -273,8 +273,8 @@ class Memory:
         self.client = client_info
 
 
-async def test_the_sdks_client_finds_the_issuer_logs_in_and_calls(issuer):
-    """RFC 9728 from the 401 on: metadata, registration, code with PKCE and resource, token, call."""
+async def logged_in_call(url, tool, arguments):
+    """Call a tool with the client of the SDK, which logs in first. Return its result, and the query of the login."""
     seen = {}
     storage = Memory()
 
@@ -290,26 +290,32 @@ async def test_the_sdks_client_finds_the_issuer_logs_in_and_calls(issuer):
         answer = seen["answer"]
         return AuthorizationCodeResult(code=answer["code"][0], state=answer["state"][0], iss=answer["iss"][0])
 
+    provider = OAuthClientProvider(
+        server_url=url,
+        client_metadata=OAuthClientMetadata(
+            client_name="test", redirect_uris=["http://127.0.0.1:1/callback"], token_endpoint_auth_method="none"
+        ),
+        storage=storage,
+        redirect_handler=open_page,
+        callback_handler=come_back,
+    )
+    async with (
+        httpx2.AsyncClient(auth=provider, timeout=200) as http,
+        streamable_http_client(url, http_client=http) as streams,
+        ClientSession(streams[0], streams[1]) as session,
+    ):
+        await session.initialize()
+        return await session.call_tool(tool, arguments), seen["query"]
+
+
+async def test_the_sdks_client_finds_the_issuer_logs_in_and_calls(issuer):
+    """RFC 9728 from the 401 on: metadata, registration, code with PKCE and resource, token, call."""
+
     async def work(url):
-        provider = OAuthClientProvider(
-            server_url=url,
-            client_metadata=OAuthClientMetadata(
-                client_name="test", redirect_uris=["http://127.0.0.1:1/callback"], token_endpoint_auth_method="none"
-            ),
-            storage=storage,
-            redirect_handler=open_page,
-            callback_handler=come_back,
-        )
-        async with (
-            httpx2.AsyncClient(auth=provider, timeout=200) as http,
-            streamable_http_client(url, http_client=http) as streams,
-            ClientSession(streams[0], streams[1]) as session,
-        ):
-            await session.initialize()
-            result = await session.call_tool("m_echo", {"n": 5})
-            assert not result.is_error
-        assert seen["query"]["resource"] == [url]
-        assert seen["query"]["scope"] == ["read"]
+        result, query = await logged_in_call(url, "m_echo", {"n": 5})
+        assert not result.is_error
+        assert query["resource"] == [url]
+        assert query["scope"] == ["read"]
 
     await serve(bridge(oauth_issuer=issuer.url, required_scopes=["read"]), work)
 

@@ -61,8 +61,13 @@ def test_a_number_that_json_cannot_have_is_null(structured):
 def test_the_large_parts_are_spliced_and_nothing_else():
     value = {"filler": FILLER}
     result = render_result(written(value), Rendering(WIDE, structured=True))
-    parts = spliced(result)
     assert isinstance(result["content"][0]["text"], SplicedText)
+    parts = spliced(result)
+    assert isinstance(parts["structuredContent"], orjson.Fragment)
+    assert parts["content"] is result["content"]  # a text is written once, in the message
+    close = len(orjson.dumps(result)) + 3_000  # so its size was asked for
+    result = render_result(written(value), Rendering(Budget(close), structured=True))
+    parts = spliced(result)
     assert isinstance(parts["structuredContent"], orjson.Fragment)
     assert isinstance(parts["content"][0]["text"], orjson.Fragment)
     small = render_result(Result({"a": 1}), Rendering(WIDE, structured=True))

@@ -24,6 +24,8 @@ WEATHER = {
     },
     "tool_call_template": {"call_template_type": "text", "content": "<img src=x onerror=alert(2)>"},
 }
+AS_IT_IS = {"error": "", "needs_restart": []}
+"""A configuration that is in use."""
 ACTS = {"x-utcp-console": "1"}
 
 

@@ -2,6 +2,8 @@
 
 import re
 
+from tests.console.conftest import AS_IT_IS
+
 from utcp_bridge.console.pages import pictures, render, shown_result
 
 
@@ -43,7 +45,9 @@ def test_text_in_backticks_is_code_and_escaped():
         "retries_in": None, "login": None, "faults": [], "more_faults": 0, "servers": [], "breakers": [],
         "error": {"cause": "a `<i>` b", "remedy": "one ` alone <i>"},
     }  # fmt: skip
-    html = render("manuals.html", {"may_log_in": False, "manuals": [manual], "silent": []}).decode()
+    html = render(
+        "manuals.html", {"may_log_in": False, "manuals": [manual], "silent": [], "configuration": AS_IT_IS}
+    ).decode()
     assert "a <code>&lt;i&gt;</code> b" in html
     assert "one ` alone &lt;i&gt;" in html
     assert re.search(r"data-json='\{\"manual\": \"m\"\}'", html)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from redis import Redis
 from tests.cli.test_replicas import Connection, Served, served, tools, wait_until
+from tests.console.conftest import AS_IT_IS
 from tests.interop.serving import free_port, serving
 from tests.server.replicas.test_requests import Bridges, bridges, is_ready
 from tests.support.measured import measured
@@ -314,6 +315,6 @@ async def test_what_another_version_says_is_shown_as_far_as_it_can_be_read() -> 
         assert [one["name"] for one in manuals["manuals"]] == ["", "m"]
         assert [(one["time"], one["replica"]) for one in calls["calls"]] == [(1, "a")]
         assert (calls["number"], calls["savings"]) == (0, [(4.0, 5)])
-        page = render("manuals.html", {"may_log_in": False, **manuals}).decode()
+        page = render("manuals.html", {"may_log_in": False, "configuration": AS_IT_IS, **manuals}).decode()
         assert "<b>d</b>" not in page
         assert "&lt;b&gt;d&lt;/b&gt; gave no answer" in page

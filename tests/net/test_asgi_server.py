@@ -88,8 +88,9 @@ async def app(scope, receive, send):
 if sys.argv[1] == "h11":
     asgi_server.HttpToolsProtocol = None
 logging.basicConfig(format="%(levelname)s %(message)s")
-seconds = dict.fromkeys(("head", "body", "reading", "closing"), 60.0) | dict.fromkeys(sys.argv[3:], 0.3)
-limits = asgi_server.ConnectionLimits(total=8, sweep=0.1, **seconds)
+seconds = dict.fromkeys(("head", "idle", "body", "reading", "closing"), 60.0) | dict.fromkeys(sys.argv[3:], 0.3)
+idle = seconds.pop("idle")
+limits = asgi_server.ConnectionLimits(total=8, sweep=0.1, idle=lambda: idle, **seconds)
 listener = bind("127.0.0.1", 0)
 ready = lambda: print(listener.getsockname()[1], flush=True)
 loop = {"use_uvloop": sys.argv[2] == "uvloop"}
@@ -97,6 +98,7 @@ anyio.run(lambda: asgi_server.serve_asgi(app, [listener], on_ready=ready, limits
 """
 GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
 POST = b"POST /body HTTP/1.1\r\nHost: a\r\n"
+KEPT = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 ENDLESS = 64
 """Pieces of 64 KiB."""
 
@@ -124,6 +126,7 @@ def limited(*arguments):
         assert process.returncode == 0
         invalid = [line for line in logged.splitlines() if "Invalid HTTP request" in line]
         assert len(invalid) <= 4, "one line in a minute, and the number of the others"
+        assert "graceful shutdown exceeded" not in logged, "the server waited for a connection"
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +150,13 @@ def port_in_great_haste(way):
         yield found
 
 
+@pytest.fixture(scope="module")
+def port_without_idleness(way):
+    """Serve with little time for the next request on a connection."""
+    with limited(*way, "idle") as found:
+        yield found
+
+
 def sent(port, data, more=b"", times=0):
     """Send data until the server stops reading; return the beginning of what it sent."""
     received = b""
@@ -164,6 +174,24 @@ def sent(port, data, more=b"", times=0):
 
 def status(port, *parts):
     return sent(port, *parts)[9:12]
+
+
+def asked(client):
+    """Send a request on a connection, and return the status of its reply."""
+    client.sendall(KEPT)
+    received = b""
+    while not received.endswith(b"ok"):
+        received += client.recv(1_000) or pytest.fail("the connection has ended")
+    return received[9:12]
+
+
+@contextmanager
+def connected(port):
+    """Return a connection that was used once."""
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(60)
+        assert asked(client) == b"200"
+        yield client
 
 
 @pytest.mark.parametrize("size", [0, 60_000])
@@ -257,6 +285,32 @@ def test_a_connection_without_a_request_ends(port_in_great_haste, data):
     assert b"200" not in sent(port_in_great_haste, data)[:12]
 
 
+@pytest.mark.parametrize("request_", [KEPT, KEPT * 3, POST + b"Content-Length: 2\r\n\r\nab", KEPT + b"\r\n"])
+def test_an_idle_connection_ends_after_its_own_time(port_without_idleness, port_in_great_haste, request_):
+    with connected(port_in_great_haste) as kept:
+        assert sent(port_without_idleness, request_).count(b"HTTP/1.1 200") == max(1, request_.count(KEPT))
+        assert sent(port_in_great_haste, b"") == b"", "by now, a connection without a first request has ended"
+        assert asked(kept) == b"200", "the time for a head is not that of an idle connection"
+
+
+def test_an_idle_connection_makes_room_for_a_new_one_the_oldest_first(way):
+    with limited(*way) as port, ExitStack() as opened:
+        clients = [opened.enter_context(connected(port)) for _ in range(8)]
+        assert asked(clients[0]) == b"200"
+        clients[2].sendall(b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert clients[2].recv(1_000)[9:12] == b"200"
+        assert status(port, GET + b"\r\n") == b"200"
+        assert clients[1].recv(100) == b""
+        assert [asked(client) for client in (clients[0], *clients[3:])] == [b"200"] * 6
+
+
+def test_the_end_of_the_server_closes_idle_connections(way):
+    with ExitStack() as opened:
+        with limited(*way) as port:
+            client = opened.enter_context(connected(port))
+        assert client.recv(100) == b""
+
+
 def test_the_trailers_of_a_body_are_not_headers_of_the_request(port):
     chunked = POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\nab\r\n0\r\n"
     received = sent(port, chunked + b"X-Trailer: a\r\nAuthorization: b\r\nExpect: 100-continue\r\n\r\n")
@@ -311,6 +365,8 @@ class Peer:
 
 class Clock:
     """A protocol without connection."""
+
+    cycle = None
 
     class loop:  # noqa: N801
         time = staticmethod(lambda: 0.0)

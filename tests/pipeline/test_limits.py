@@ -1,6 +1,7 @@
 """Limits: slots, queue, rate and partial results, per manual."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import anyio
@@ -13,7 +14,7 @@ from tests.support.steps import Step, make_call, make_tool, run
 from utcp_bridge.errors import Busy, ReplyTooLarge
 from utcp_bridge.model import CALLER, Call, Emit, Tool, discard
 from utcp_bridge.pipeline import Next
-from utcp_bridge.pipeline.limits import Allowance, Limits, _Gate, _Slot
+from utcp_bridge.pipeline.limits import Allowance, Limits, _Gate
 from utcp_bridge.tasks import loop_time, setting
 from utcp_bridge.upstream import CALL_CLOCK, CallClock
 
@@ -325,28 +326,59 @@ def test_no_slot_and_no_place_is_lost(concurrency: int, queue: int, steps: list[
     anyio.run(play)
 
 
-@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["give_up", "take_back", "end"])), max_size=40))
+class Asking:
+    """A call that holds a slot of a gate, and asks its host now and then."""
+
+    def __init__(self, gate: _Gate) -> None:
+        self.gate, self.is_over = gate, False
+        self.clock = CallClock(anyio.CancelScope())
+        self.clock.place = gate
+        self.questions: list[AbstractContextManager[None]] = []
+
+    @property
+    def has_slot(self) -> bool:
+        return not self.is_over and not self.questions
+
+    def ask(self) -> None:
+        self.questions.append(self.clock.stopped())
+        self.questions[-1].__enter__()
+
+    def hear(self) -> None:
+        if self.questions:
+            self.questions.pop().__exit__(None, None, None)
+
+    def end(self) -> None:
+        if not self.is_over and self.clock.leaves_for_good():
+            self.gate.leave()
+        self.is_over = True
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["ask", "hear", "end"])), max_size=40))
 def test_no_order_of_questions_and_ends_loses_or_adds_a_slot(steps: list[tuple[int, str]]) -> None:
-    gate = _Gate("m", Allowance(concurrency=2, queue=0))
-    slots = [_Slot(gate) for _ in range(5)]
-    gate.free -= len(slots)
-    for number, what in steps:
-        getattr(slots[number], what)()
-        assert gate.free == 2 - sum(slot.is_held for slot in slots)
-    for slot in slots:
-        slot.end()
-        slot.take_back()
-    assert gate.free == 2
+    async def play() -> None:
+        gate = _Gate("m", Allowance(concurrency=2, queue=0))
+        calls = [Asking(gate) for _ in range(5)]
+        gate.free -= len(calls)
+        for number, what in steps:
+            getattr(calls[number], what)()
+            assert gate.free == 2 - sum(call.has_slot for call in calls)
+        for call in calls:
+            call.end()
+            while call.questions:
+                call.hear()
+        assert gate.free == 2
+
+    anyio.run(play)
 
 
 async def test_calls_that_went_on_beyond_the_limit_keep_new_calls_out() -> None:
     gate = _Gate("m", Allowance(concurrency=1, queue=1))
     await gate.enter("a")
-    one = _Slot(gate)
-    one.give_up()
+    one = Asking(gate)
+    one.ask()
     await gate.enter("b")
-    two = _Slot(gate)
-    one.take_back()
+    two = Asking(gate)
+    one.hear()
     async with anyio.create_task_group() as group:
         group.start_soon(gate.enter, "c")
         await anyio.wait_all_tasks_blocked()

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,6 +105,8 @@ class Balanced:
     urls: list[str]
     redis: RedisServer
     upstream: Upstream
+    configure: Callable[[Sequence[Any], Mapping[str, Any]], None]
+    """Gives all bridges other entries, besides those that are always there, and other settings."""
     bridges: list[Popen[bytes]] = field(default_factory=list[Popen[bytes]])
 
     def kill(self, place: int) -> None:
@@ -115,11 +117,18 @@ class Balanced:
 
 @contextmanager
 def balanced(
-    balancer: str, folder: Path, *, store_timeout: float = 0.25, settings: Mapping[str, Any] | None = None
+    balancer: str,
+    folder: Path,
+    *,
+    store_timeout: float = 0.25,
+    settings: Mapping[str, Any] | None = None,
+    entries: Sequence[Any] = (),
+    lines: Mapping[str, str] | None = None,
 ) -> Iterator[Balanced]:
     """Run everything, until the end of the block. The first bridge alone looks for changes of the manual.
 
-    `settings` are further settings of all bridges.
+    `settings` are further settings of all bridges, where `BALANCER` is the URL of the MCP endpoint at the balancer.
+    `entries` are further manuals. `lines` are texts in the file of the balancer, each with what replaces it.
     """
     with ExitStack() as stack:
         redis = RedisServer(folder)
@@ -127,26 +136,34 @@ def balanced(
         redis.start()
         upstream = Upstream()
         service = stack.enter_context(served(upstream.app))
-        ports = [free_port() for _ in range(REPLICAS)]
+        port, *ports = (free_port() for _ in range(1 + REPLICAS))
+        url = f"http://127.0.0.1:{port}/mcp"
+        configs = [folder / f"bridge-{place}.json" for place in range(REPLICAS)]
+
+        def configure(more: Sequence[Any], given: Mapping[str, Any]) -> None:
+            for place, config in enumerate(configs):
+                text = json.dumps(_configuration(service, place, more, given)).replace("BALANCER", url)
+                fresh = config.with_suffix(".new")
+                fresh.write_text(text, encoding="utf-8")
+                fresh.replace(config)
+
+        configure(entries, settings or {})
         variables = {**_variables(redis), "UTCP_BRIDGE_STORE_TIMEOUT": str(store_timeout)}
-        found = Balanced("", [f"http://127.0.0.1:{port}/mcp" for port in ports], redis, upstream)
-        for place, port in enumerate(ports):
-            config = folder / f"bridge-{place}.json"
-            config.write_text(json.dumps(_configuration(service, place, settings or {})), encoding="utf-8")
-            command = [sys.executable, "-m", "utcp_bridge", "serve", config, "--http", "--port", str(port)]
-            bridge = serving(command, ready=lambda port=port: _is_ready(port), environment=variables)
+        found = Balanced(url, [f"http://127.0.0.1:{port}/mcp" for port in ports], redis, upstream, configure)
+        for own, config in zip(ports, configs, strict=True):
+            command = [sys.executable, "-m", "utcp_bridge", "serve", config, "--http", "--port", str(own)]
+            bridge = serving(command, ready=lambda own=own: _is_ready(own), environment=variables)
             found.bridges.append(stack.enter_context(bridge))
-        port = free_port()
-        stack.enter_context(_balancer(balancer, folder, port, ports))
-        found.url = f"http://127.0.0.1:{port}/mcp"
+        stack.enter_context(_balancer(balancer, folder, port, ports, lines or {}))
         yield found
 
 
-def _configuration(service: str, place: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _configuration(service: str, place: int, more: Sequence[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     refresh = {"refresh_interval": 0.3 if place == 0 else 0}
     entries = [
         {"name": "m", "call_template_type": "http", "url": f"{service}/utcp", "http_method": "GET", **refresh},
         {"name": "limited", "call_template_type": "http", "url": f"{service}/limited", "rate_limit": RATE},
+        *more,
     ]
     return {"manual_call_templates": entries, "bridge": {"exposure": "all", "max_result_bytes": 4_000, **settings}}
 
@@ -157,9 +174,13 @@ def _variables(redis: RedisServer) -> Mapping[str, str]:
 
 
 @contextmanager
-def _balancer(kind: str, folder: Path, port: int, ports: Sequence[int]) -> Iterator[None]:
+def _balancer(kind: str, folder: Path, port: int, ports: Sequence[int], lines: Mapping[str, str]) -> Iterator[None]:
     path = folder / FILES[kind].name
-    path.write_text(_placed(FILES[kind].read_text(encoding="utf-8"), port, ports), encoding="utf-8")
+    text = _placed(FILES[kind].read_text(encoding="utf-8"), port, ports)
+    for before, after in lines.items():
+        assert before in text
+        text = text.replace(before, after)
+    path.write_text(text, encoding="utf-8")
     flags: tuple[str | Path, ...] = ("-db", "-f")
     if kind == "nginx":
         around = folder / "around.conf"

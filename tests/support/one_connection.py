@@ -67,7 +67,7 @@ class Line:
 
 
 class PatientConnection(http.client.HTTPConnection):
-    """A connection that is opened again where the bridge has closed it, as it does after 5 seconds without a request.
+    """A connection that is opened again where the bridge has closed it, as it does after a time without a request.
 
     On a busy machine, a test may take longer between two requests.
     """

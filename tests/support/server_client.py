@@ -43,7 +43,6 @@ class StandIn:
     """A client whose tools run functions: `async (arguments, emit) -> value`."""
 
     settings: BridgeSettings = field(default_factory=BridgeSettings)
-    generation: int = 1
     search_note: str | None = None
     audit_lost: int | None = None
     configuration: dict[str, Any] | None = None
@@ -66,6 +65,15 @@ class StandIn:
         self.manuals, self.calls, self._index, self.loaded = [], [], Bm25Strategy(), anyio.Event()
         self.moved = anyio.Event()
         self.host_ahead = HostAhead(AnyHost())
+        self.repository = InMemoryToolRepository()
+
+    @property
+    def generation(self):
+        return self.repository.generation
+
+    @generation.setter
+    def generation(self, number):
+        self.repository.generation = number
 
     def add(self, manual, name, function=None, **fields):
         tool = Tool(source=Source(manual), name=name, kind="test", template={}, **fields)
@@ -114,10 +122,6 @@ class StandIn:
     @property
     def prepared_search(self):
         return self
-
-    @property
-    def repository(self):
-        return InMemoryToolRepository()
 
     async def prepare_search(self, queries):
         self.prepared = list(queries)

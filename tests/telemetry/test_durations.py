@@ -10,6 +10,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExporte
 from opentelemetry.sdk.resources import Resource
 
 from utcp_bridge.telemetry import durations
+from utcp_bridge.telemetry.counting import CallCounts
 from utcp_bridge.telemetry.durations import Durations, DurationsReader, attributes_of
 
 SECONDS = st.floats(0, 20_000, allow_nan=False) | st.sampled_from([0.0, 5.0, 10.0, 1e4])
@@ -56,12 +57,17 @@ def plain(data: Any) -> Any:
 
 @given(st.lists(st.tuples(SECONDS, KEYS), min_size=1, max_size=20), st.integers(1, 4))
 def test_the_points_are_those_of_the_histogram_of_opentelemetry(calls: list[Any], together: int) -> None:
-    exporter, counted = Kept(), Durations()
+    exporter, counts = Kept(), CallCounts()
+    counted = Durations(counts.settle)
+    counts.also_many = counted.many
     reader = DurationsReader(exporter, counted, METRIC, ("s", "1"), RESOURCE)
     known = InMemoryMetricReader()
     histogram = MeterProvider([known], RESOURCE, shutdown_on_exit=False).get_meter("s", "1").create_histogram(**METRIC)
     for number, (seconds, key) in enumerate(calls):
-        counted(seconds, key)
+        if number % 3 and key[2] == "ok":
+            counts.waiting(key[0], key[1], "http")[0].append(seconds)
+        else:
+            counted(seconds, key)
         histogram.record(seconds, attributes_of(key))
         if number % together == 0:
             reader.collect()

@@ -62,12 +62,47 @@ def test_threads_share_one_heap(mode: str) -> None:
     assert (done.stdout.count("<heap nr=") == 1) == (mode == "shared")
 
 
+FAULTS = """
+import ctypes, resource, sys
+from utcp_bridge.workers import memory
+
+if "server" in sys.argv:
+    memory.return_large_blocks()
+memory.keep_room()
+allocate, free = ctypes.CDLL(None).malloc, ctypes.CDLL(None).free
+allocate.restype, free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+
+def use():
+    blocks = [allocate(50_000) for _ in range(32)]
+    for block in blocks:
+        ctypes.memset(block, 1, 50_000)
+    for block in blocks:
+        free(block)
+
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    use()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_info"), reason="needs glibc")
+@pytest.mark.parametrize("who", ["server", "library"])
+def test_results_of_some_size_take_the_memory_of_those_before_them(who: str) -> None:
+    """Only in a server: the memory of a program that embeds the client is its own affair."""
+    done = subprocess.run([sys.executable, "-c", FAULTS, who], capture_output=True, text=True, check=True)
+    assert (int(done.stdout) < 20) == (who == "server")  # pages that were taken from the system, of 390
+
+
 def test_nothing_happens_where_the_library_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_library", lambda: None)
     memory.give_back()
     memory.share_one_heap()
     memory.return_large_blocks.__wrapped__()
+    memory._keep_room.__wrapped__()
     monkeypatch.setattr(memory, "_library", object)
     memory.give_back()
     memory.share_one_heap()
     memory.return_large_blocks.__wrapped__()
+    memory._keep_room.__wrapped__()

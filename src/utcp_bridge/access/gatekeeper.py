@@ -84,6 +84,8 @@ class Gatekeeper:
         """Those before `oauth` that may still be in use."""
         self._challenger = challenger or Challenger("")
         self._wants_certificate = wants_certificate
+        self.is_open = not wants_certificate and shared is None and tokens is None and oauth is None
+        """Whether anyone may call. Then nobody has an admission. Every request asks, so that it is no property."""
         self._profiles_of_certificates = of_certificates or {}
         self._stamp: tuple[int, int, int] | None = None
         self._looked_at = 0.0
@@ -109,13 +111,6 @@ class Gatekeeper:
                 )
 
     @property
-    def is_open(self) -> bool:
-        """Whether anyone may call. Then nobody has an admission."""
-        return (
-            self._shared is None and self._tokens is None and self._oauth is None and not self._wants_certificate
-        )  # every request asks, some twice
-
-    @property
     def _wants_token(self) -> bool:
         return self._shared is not None or self._tokens is not None or self._oauth is not None
 
@@ -137,7 +132,7 @@ class Gatekeeper:
             self._shared_admission.lapse()
             self._shared_admission = Admission(_SHARED)
         self._shared, self._challenger = other._shared, other._challenger
-        self._wants_certificate = other._wants_certificate
+        self._wants_certificate, self.is_open = other._wants_certificate, other.is_open
         self._tokens, self._stamp, self._looked_at = other._tokens, other._stamp, other._looked_at
         self._exchange_named(other._named)
         if has_other_scopes:  # a token that lacks one is refused at its next request

@@ -15,7 +15,7 @@ import orjson
 
 from utcp_bridge.auth.redaction import MASK, Form, Redactor
 from utcp_bridge.foreign import visible_json_steps
-from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject, Result, is_list, is_object
+from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject, Result, StatusMeta, is_list, is_object
 from utcp_bridge.tasks import at_once, in_slices
 from utcp_bridge.variables import names_credential
 
@@ -48,10 +48,10 @@ def masked_notes(result: Result, redactor: Redactor) -> Result:
         result = replace(result, value=_masked_blocks(value, redactor))
     if result.truncated:
         result = replace(result, truncated=redactor(result.truncated))
-    for note in result.meta.values():
-        if not isinstance(note, int):
-            return replace(result, meta=_walked(dict(result.meta), redactor))
-    return result
+    meta = result.meta
+    if type(meta) is StatusMeta or all(isinstance(note, int) for note in meta.values()):
+        return result
+    return replace(result, meta=_walked(dict(meta), redactor))
 
 
 async def masked_result(result: Result, redactor: Redactor) -> Result:

@@ -109,7 +109,7 @@ class Entry:
 
     __slots__ = (
         "_composed", "_composed_weight", "_conform", "_has_headers", "_input", "_inputs", "_listed",
-        "_max_schema_bytes", "_nodes", "_output", "_share", "_weight", "_with_output", "name", "rendering", "tool",
+        "_max_schema_bytes", "_nodes", "_output", "_share", "_weight", "_with_output", "name", "tool", "way",
     )  # fmt: skip
 
     def __init__(
@@ -129,8 +129,8 @@ class Entry:
         self.name = name
         self._max_schema_bytes = max_schema_bytes
         self._with_output = with_output
-        self.rendering: tuple[Any, ...] | None = None
-        """How its last result was rendered, with what that depends on: most results of a tool go to one caller."""
+        self.way: Any = None
+        """How its last call was rendered (`call_entry`): most calls of a tool are those of one caller."""
         self._input: PortableInput | EllipsisType = ...
         self._output: PortableOutput | EllipsisType | None = ...
         self._has_headers: bool | EllipsisType = ...
@@ -440,7 +440,8 @@ class Catalogue:
     def __init__(self, client: UtcpClient, meta_tools: MetaToolEntries = _no_meta_tools) -> None:
         """`meta_tools` makes the entries that come before the tools, once per generation."""
         self._start(client, meta_tools)
-        client.repository.subscribe(self._note)
+        self._repository = client.repository
+        self._repository.subscribe(self._note)
 
     def _start(self, client: UtcpClient, meta_tools: MetaToolEntries) -> None:
         self._client = client
@@ -575,7 +576,9 @@ class Catalogue:
     def schema_with_headers(self, name: str) -> JsonObject | None:
         """Return the listed input schema of a tool, if clients repeat some of its arguments in headers."""
         entry = self.resolve(name)
-        return entry.input.schema if entry is not None and entry.has_headers else None
+        if entry is None or entry._has_headers is False:  # noqa: SLF001 - a property takes longer than the rest of this
+            return None
+        return entry.input.schema if entry.has_headers else None
 
     def counts(self) -> dict[str, int]:
         """Return the number of tools per manual, in the client's order."""
@@ -583,7 +586,7 @@ class Catalogue:
         return dict(Counter(entry.tool.manual for entry in self._entries.values()))
 
     def _refresh(self) -> None:
-        generation = self._client.generation
+        generation = self._repository.generation
         if generation == self._generation and (self._is_complete or self._settings.naming != "short"):
             return
         states = self._client.report()

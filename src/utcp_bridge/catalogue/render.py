@@ -45,6 +45,7 @@ from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, Written
 __all__ = [
     "Rendering",
     "ShowLink",
+    "TextResult",
     "as_it_is",
     "compact",
     "fault_result",
@@ -98,30 +99,49 @@ class Rendering:
     show_link: ShowLink = as_it_is
 
 
+class TextResult(JsonObject):
+    """A whole result of a call that is one text, which `in_order` need not examine. Nobody changes it.
+
+    It has `content`, `isError` (false), `resultType`, and perhaps `structuredContent` and `_meta`. In `_meta` are
+    members `utcp/…` alone, none of them null. A copy of it is a plain dict.
+    """
+
+    __slots__ = ()
+
+
 def render_result(result: Result, rendering: Rendering) -> JsonObject:
     """Return a result of a call as an MCP `tools/call` result."""
     value = result.value
-    plain, is_small = None, False
-    if isinstance(value, ContentBlocks):
-        rendered = _passed_through(value, rendering)
-    elif isinstance(value, Binary) or (
-        is_list(value) and any(isinstance(one, Binary | ContentBlocks) for one in value)
-    ):
-        rendered = _blocks_result(value if is_list(value) else [value], rendering)
-    else:
-        rendered, plain = _plain(value, rendering, result.data), value
-        is_small = _surely_fits(rendered, value, rendering.budget.max_bytes)
+    blocks = None if type(value) is dict else _content(value, rendering)
+    rendered = _plain(value, rendering, result.written) if blocks is None else blocks
+    is_small = blocks is None and _surely_fits(rendered, value, rendering.budget.max_bytes)
+    is_whole = True
     if result.truncated:
         _announce_cut(rendered, clean(result.truncated, 500))
+        is_whole = False
     if result.failure is not None:
         rendered["isError"] = True
         rendered["_meta"] = rendered.get("_meta", {}) | {"utcp/error": result.failure.code}
+        is_whole = False
     if result.meta:
-        meta: JsonObject = rendered.get("_meta", {})
-        rendered["_meta"] = meta | {f"utcp/{key}": _json_safe(one) for key, one in result.meta.items()}
+        meta: JsonObject = dict(rendered.get("_meta", ()))
+        for key, one in result.meta.items():
+            meta[f"utcp/{key}"] = one if type(one) is int else _json_safe(one)
+            is_whole = is_whole and one is not None
+        rendered["_meta"] = meta
     if is_small:
-        return rendered
+        return TextResult(rendered) if is_whole else rendered
+    plain = value if blocks is None else None
     return fitted(rendered, rendering.budget, compact, value=plain, conform=rendering.conform)
+
+
+def _content(value: Any, rendering: Rendering) -> JsonObject | None:
+    """Return the result of a value that has content of its own; None for any other value."""
+    if isinstance(value, ContentBlocks):
+        return _passed_through(value, rendering)
+    if isinstance(value, Binary) or (is_list(value) and any(isinstance(one, Binary | ContentBlocks) for one in value)):
+        return _blocks_result(value if is_list(value) else [value], rendering)
+    return None
 
 
 def render_error(error: Exception) -> JsonObject:
@@ -166,7 +186,7 @@ def compact(value: Any) -> str:
 
 
 def _plain(value: Any, rendering: Rendering, written: WrittenValue | None) -> JsonObject:
-    if written is not None and len(written.data) >= SPLICED_FROM:
+    if written is not None and written.value is value and len(written.data) >= SPLICED_FROM:
         return _spliced(written, rendering)
     if not rendering.structured:
         return text_result(compact(value))
@@ -178,7 +198,7 @@ def _plain(value: Any, rendering: Rendering, written: WrittenValue | None) -> Js
 
 def _spliced(written: WrittenValue, rendering: Rendering) -> JsonObject:
     """Return the result of a large value whose compact form is known."""
-    if not written.is_exact and rendering.structured and b"null" in written.data:
+    if not written.is_exact and rendering.structured and written.data.find(b"null") >= 0:
         written = WrittenValue(orjson.loads(written.data), written.data)
     result = text_result(SplicedText.of(written))
     if rendering.structured:
@@ -194,7 +214,7 @@ def _text_and_value(value: Any) -> tuple[str, Any]:
         except (TypeError, ValueError):
             pass
         else:
-            safe: Any = orjson.loads(data) if b"null" in data else value
+            safe: Any = orjson.loads(data) if data.find(b"null") >= 0 else value  # `in` takes twice as long
             return data.decode(), safe
     return compact(value), _json_safe(value)
 
@@ -207,7 +227,10 @@ def _surely_fits(rendered: JsonObject, value: Any, limit: int) -> bool:
     structured = rendered.get("structuredContent")
     if isinstance(text, SplicedText):
         data = b"" if structured is None else text.structure(structured)
-        return data is not None and len(text.escaped) + len(data) + _MAX_FRAME <= limit
+        if data is None:
+            return False
+        room = limit - len(data) - _MAX_FRAME
+        return 2 * text.size <= room or len(text.escaped) <= room  # as below
     if isinstance(value, str) or (structured is not None and structured is not value):
         return False
     size = len(text) if text.isascii() else len(text.encode())
@@ -321,7 +344,7 @@ def _json_safe(value: Any) -> Any:
         data = orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_DATACLASS)
     except (TypeError, ValueError):
         return json.loads(_tolerant(value))
-    return orjson.loads(data) if b"null" in data else value
+    return orjson.loads(data) if data.find(b"null") >= 0 else value
 
 
 def _tolerant(value: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 import orjson
 
 from utcp_bridge.model import JsonObject, WrittenValue, is_list, is_object
+from utcp_bridge.workers.memory import keep_room
 
 __all__ = ["SPLICED_FROM", "ListedTools", "SplicedText", "spliced", "spliced_message"]
 
@@ -25,20 +26,36 @@ _LOOKED_AT: Final = 2
 class SplicedText(str):
     """The text of a result that is a value as compact JSON, with what is written of both in a message."""
 
-    __slots__ = ("_written", "escaped")
+    __slots__ = ("_escaped", "_written")
 
-    escaped: bytes
-    """The text as a string of JSON."""
+    _escaped: bytes | None
     _written: WrittenValue
 
     @classmethod
     def of(cls, written: WrittenValue) -> Self:
         """Return the text of a value."""
-        text = written.data.decode()
-        made = cls(text)
-        made.escaped = orjson.dumps(text)
+        keep_room()
+        made = cls(written.data, "utf-8")
         made._written = written
+        made._escaped = None
         return made
+
+    @property
+    def size(self) -> int:
+        """The bytes of the text itself."""
+        return len(self._written.data)
+
+    @property
+    def escaped(self) -> bytes:
+        """The text as a string of JSON. It is kept for the message; without it, the message writes the text itself."""
+        if self._escaped is None:
+            self._escaped = orjson.dumps(self)
+        return self._escaped
+
+    @property
+    def is_escaped(self) -> bool:
+        """Whether somebody has asked for `escaped`."""
+        return self._escaped is not None
 
     def structure(self, structured: Any) -> bytes | None:
         """Return structured content as JSON, if it is the same value, by itself or as the one member `result`."""
@@ -94,24 +111,26 @@ def spliced(result: Any) -> Any:
 
 
 def _with_parts(result: JsonObject, blocks: list[Any], number: int, text: SplicedText) -> JsonObject:
-    shown = blocks.copy()
-    shown[number] = {**blocks[number], "text": orjson.Fragment(text.escaped)}
-    parts = {**result, "content": shown}
+    parts: JsonObject = {}
+    if text.is_escaped:
+        shown = blocks.copy()
+        shown[number] = {**blocks[number], "text": orjson.Fragment(text.escaped)}
+        parts["content"] = shown
     if (data := text.structure(result.get("structuredContent"))) is not None:
         parts["structuredContent"] = orjson.Fragment(data)
-    return parts
+    return {**result, **parts} if parts else result
 
 
 def _is_one_plain_text(content: Any) -> bool:
     """Return whether the content of a result is one text that is not spliced, as that of most results."""
-    block = content[0] if is_list(content) and len(content) == 1 else None
-    return is_object(block) and type(block.get("text")) is str
+    block: Any = content[0] if type(content) is list and len(content) == 1 else None
+    return type(block) is dict and type(block.get("text")) is str
 
 
 def spliced_message(message: Any) -> Any:
     """Return a message for orjson: that of `spliced`, if it is the response of a result."""
-    result = message.get("result") if is_object(message) else None
-    if is_object(result) and _is_one_plain_text(result.get("content")):
+    result: Any = message.get("result") if type(message) is dict else None
+    if type(result) is dict and _is_one_plain_text(result.get("content")):
         return message
     parts = spliced(result)
     return message if parts is result else {**message, "result": parts}

@@ -78,8 +78,14 @@ class LineWriter:
 
     def put_lines(self, lines: Sequence[bytes]) -> int:
         """Write lines, as `put` does. Return how many were dropped."""
-        dropped = 0
+        dropped, size = 0, sum(map(len, lines))
         with self._moved:
+            has_room = len(self._waiting) + len(lines) <= _MAX_LINES and self._bytes + size <= _MAX_BYTES
+            if has_room and not (self._ends or self._dropped):
+                self._waiting.extend(lines)
+                self._bytes += size
+                self._moved.notify_all()
+                return 0
             for line in lines:
                 if len(self._waiting) >= _MAX_LINES or self._bytes + len(line) > _MAX_BYTES or self._ends:
                     self._dropped += 1

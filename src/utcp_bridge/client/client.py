@@ -66,7 +66,7 @@ from utcp_bridge.telemetry.counting import CallCounts
 from utcp_bridge.telemetry.recent import RecentCalls
 from utcp_bridge.transport import Need, Services, Target
 from utcp_bridge.transports.registry import TransportRegistry
-from utcp_bridge.upstream import Hear, HostAhead, Offers, ServerState, Upstream
+from utcp_bridge.upstream import Hear, HostAhead, ServerState, Upstream
 from utcp_bridge.variables import Variables, load_variable_loaders, names_credential
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class UtcpClient(ReferenceNames):
         self._chains: dict[str, Next] = {}
         self._targets: dict[Tool, Target[Any]] = {}
         self._peers: dict[Tool, str | None] = {}
-        self._call_ids = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
+        self._id_prefix, self._call_numbers = secrets.token_hex(4), itertools.count(1)
         self.repository.subscribe(self._on_change)
 
     def _make_services(self, guard: Guard, root: Path) -> Services:
@@ -151,13 +151,10 @@ class UtcpClient(ReferenceNames):
             spawn=self._tasks.spawn,
             changed=lambda manual: self._tasks.spawn(partial(self._upkeep.refresh, manual)),
             heard=self._heard,
-            screen=self._screen,
+            screen=lambda upstream, offers: self._registration.screened(upstream, offers),  # noqa: PLW0108 - made late
             expected_host=self.host_ahead.expected,
             learn=self._learn,
         )
-
-    async def _screen(self, upstream: Upstream, offers: Offers) -> tuple[Offers, list[Fault]]:
-        return await self._registration.screened(upstream, offers)
 
     def _make_layers(self, extensions: Extensions, processors: Sequence[PostProcessor]) -> tuple[Layer, ...]:
         """The pipeline, outermost layer first."""
@@ -483,7 +480,7 @@ class UtcpClient(ReferenceNames):
         if chain is None:
             chain = self._chains[tool.qualified_name] = compose(tool, self._layers, self._innermost(tool))
         try:
-            work = chain(made_call(tool, arguments, next(self._call_ids)), emit)
+            work = chain(made_call(tool, arguments, f"{self._id_prefix}-{next(self._call_numbers)}"), emit)
             result = masked_notes(await self.host_ahead.behind(work), self.redactor)
         except UtcpError as error:
             redact_error(error, self.redactor)
@@ -599,18 +596,21 @@ class UtcpClient(ReferenceNames):
 
         async def invoke(call: Call, emit: Emit) -> Result:
             target = self._targets.get(tool) or self._bind(tool)
-            work = partial(transport.call, target, call)
-            if target.credentials is not None:
-                work = partial(target.credentials.with_valid_token, work)
+            credentials = target.credentials
             try:
                 try:
-                    value = await work(emit)
+                    if credentials is None:  # the usual case, without the parts
+                        value = await transport.call(target, call, emit)
+                    else:
+                        value = await credentials.with_valid_token(partial(transport.call, target, call), emit)
                 except AuthRequired as needed:
+                    work = partial(transport.call, target, call)
+                    work = work if credentials is None else partial(credentials.with_valid_token, work)
                     value = await self.login_desk.after_login(tool.manual, partial(work, emit), needed)
             except UtcpError as error:
-                add_advice(error, tool, has_credentials=target.credentials is not None)
-                if target.credentials is not None:  # the redactor must not have forgotten them
-                    self.redactor.learn(target.credentials.secrets(), source=f"tool {tool.qualified_name}")
+                add_advice(error, tool, has_credentials=credentials is not None)
+                if credentials is not None:  # the redactor must not have forgotten them
+                    self.redactor.learn(credentials.secrets(), source=f"tool {tool.qualified_name}")
                 raise
             return value if isinstance(value, Result) else Result(value)
 

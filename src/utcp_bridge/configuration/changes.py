@@ -68,11 +68,19 @@ class ConfigurationChange:
         return "; ".join(said) or "nothing has changed"
 
 
-def changes_between(before: UtcpClientConfig, after: UtcpClientConfig, in_use: BridgeSettings) -> ConfigurationChange:
-    """Return what changes from one configuration to another. `in_use` are the settings of the running server."""
+def changes_between(
+    before: UtcpClientConfig,
+    after: UtcpClientConfig,
+    in_use: BridgeSettings,
+    started: UtcpClientConfig | None = None,
+) -> ConfigurationChange:
+    """Return what changes from one configuration to another. `in_use` are the settings of the running server.
+
+    `started` is the configuration with which it started, if that is another one than `before`.
+    """
     old, new = _entries(before), _entries(after)
     now, later = _settings(in_use, after.bridge)
-    later += [key for key in _LATER if getattr(before, key) != getattr(after, key)]
+    later += [key for key in _LATER if getattr(started or before, key) != getattr(after, key)]
     return ConfigurationChange(
         added=tuple(name for name in new if name not in old),
         changed=tuple(name for name in new if name in old and new[name] != old[name]),

@@ -211,7 +211,9 @@ class Admin:
         states = [(one.name, one.status, one.tools, str(one.error), len(one.faults)) for one in self.client.report()]
         servers = [(one.manual, one.name, one.status, one.failure) for one in self.client.servers()]
         outages = [(one.manual, one.peer, one.seconds > 0) for one in self.client.outages()]
-        return [hash((*states, *servers, *outages)), self.client.recent.number]
+        configuration = self.client.configuration or {}
+        written = (configuration.get("error"), str(configuration.get("needs_restart")))
+        return [hash((*states, *servers, *outages, written)), self.client.recent.number]
 
     def marks_for_others(self) -> JsonObject:
         """Return what other bridges may know of this one, if somebody has looked at a console."""

@@ -216,7 +216,9 @@ class ConsoleSite:
         shown: JsonObject
         if part == "manuals":
             may_log_in = self.visitors.secret is not None and is_here(request.scope)
-            return {**await self._whole.manuals(), "may_log_in": may_log_in}
+            found = await self._whole.manuals()
+            written = {"error": "", "needs_restart": [], **(self._admin.client.configuration or {})}
+            return {**found, "may_log_in": may_log_in, "configuration": written}
         if part == "calls":
             found = await self._whole.calls(MAX_CALLS)
             tokens = {**await self._admin.tokens(), **self._whole.saved(found)}

@@ -37,7 +37,8 @@ from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.gate.connection_watch import issued
 from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.gated_websocket import GatedWebSocket
-from utcp_bridge.net.heads.plain_requests import IDLE_SECONDS, MAX_HEADER_BYTES, PlainReply, WholeReply
+from utcp_bridge.net.heads.idle_connections import IdleConnector
+from utcp_bridge.net.heads.plain_requests import MAX_HEADER_BYTES, PlainReply, WholeReply
 from utcp_bridge.net.heads.request_heads import USER_AGENT, unwritable
 from utcp_bridge.net.reply import MAX_DETAIL_BYTES, RETRYABLE, Reply, retry_after_seconds
 from utcp_bridge.tasks import heavy_turn, let_others_run
@@ -146,9 +147,8 @@ def socket_client(resolver: AiohttpResolver, options: ClientOptions) -> Client:
 def _client(
     resolver: AiohttpResolver, options: ClientOptions, *, middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = ()
 ) -> Client:
-    connector = aiohttp.TCPConnector(
+    connector = IdleConnector(
         resolver=resolver,
-        keepalive_timeout=IDLE_SECONDS,
         use_dns_cache=False,  # the guard keeps addresses, and forgets those that cannot be reached
         limit=options.connections,
         ssl=options.ssl,

@@ -24,7 +24,6 @@ import anyio
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -199,24 +198,39 @@ class _Connections:
         self._total = min(limits.total, half_of_the_files())
         self._open: set[_Inbound] = set()
         self._by_address: Counter[str] = Counter()
+        self._busy: set[str] = set()
+        """Addresses without an idle connection, so that a flood does not look again before the next sweep."""
         self._logged_at = -_LOG_SECONDS
 
     def __len__(self) -> int:
         return len(self._open)
 
     def admit(self, connection: _Inbound) -> bool:
-        """Count a new connection. Return whether it may stay."""
+        """Count a new connection. Return whether it may stay. If there are too many, one that is idle makes room."""
         address = connection.address
         most = self.limits.per_address
-        if len(self._open) >= self._total:
+        if len(self._open) >= self._total and not self._end_one_idle(""):
             self._log(f"The server has {self._total} connections, which is `max_connections`.")
             return False
-        if most is not None and address and self._by_address[address] >= most:
+        if most is not None and address and self._by_address[address] >= most and not self._end_one_idle(address):
             self._log(f"A client has {most} connections, which is `max_connections_per_address`.")
             return False
         self._open.add(connection)
         if address:
             self._by_address[address] += 1
+        return True
+
+    def _end_one_idle(self, address: str) -> bool:
+        """Close the connection from this address, or from any if it is empty, that was idle for longest."""
+        if address in self._busy:
+            return False
+        idle = [one for one in self._open if one.is_idle() and address in {"", one.address}]
+        if not idle:
+            self._busy.add(address)
+            return False
+        oldest = min(idle, key=lambda one: one.since)
+        self.forget(oldest)
+        oldest.transport.close()
         return True
 
     def forget(self, connection: _Inbound) -> None:
@@ -241,6 +255,7 @@ class _Connections:
 
     def sweep(self) -> None:
         """End overdue connections, and idle ones whose client has to show its certificate again."""
+        self._busy.clear()
         for connection in tuple(self._open):
             connection.end_if_overdue(self.limits)
 
@@ -301,10 +316,6 @@ class _Inbound:
         self.shares = True
         self.phase, self.since = (_SILENT if self.phase == _UNREAD else _RECEIVED), self._time()
 
-    def whole(self) -> None:
-        """A whole request has come, with a head that is known."""
-        self.phase, self.since = _RECEIVED, self._time()
-
     def end_response(self) -> None:
         """The response was written."""
         self.since = self._time()
@@ -359,6 +370,10 @@ class _Inbound:
         cycle = self._protocol.cycle
         return cycle is None or bool(cycle.response_complete)
 
+    def is_idle(self) -> bool:
+        """Return whether a response was written, and no further request has begun."""
+        return self.phase == _SILENT and self._protocol.cycle is not None and self.is_free()
+
     def reset(self) -> None:
         """Drop the connection at once, also what the system still holds for the client."""
         with suppress(AttributeError, OSError):
@@ -393,7 +408,7 @@ class _Inbound:
     def _patience(self, now: float, limits: ConnectionLimits) -> float:
         """Return how many seconds the present step may take."""
         if self.phase in {_SILENT, _HEAD}:
-            return limits.head if self.is_free() else float("inf")
+            return (limits.idle() if self.is_idle() else limits.head) if self.is_free() else float("inf")
         if self.phase == _UNREAD:
             return limits.closing
         if self.phase == _RECEIVED:
@@ -476,14 +491,8 @@ def _is_strict(raw: bytearray) -> bool:
 class _H11Protocol(H11Protocol):
     """uvicorn's protocol in Python, with the limits of this module."""
 
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.conn = self._parser = _WatchedParser()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -507,6 +516,9 @@ class _H11Protocol(H11Protocol):
         self._watched.end_response()
         super().on_response_complete()
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Do nothing: the sweep closes idle connections."""
+
     def pipeline_length(self) -> int:
         """Return how many requests wait: h11 stops at the second one."""
         return 0
@@ -525,8 +537,12 @@ if HttpToolsProtocol is not None:
         """What was read of a request whose head may be learned."""
         _read = b""
         """What was read since a request began, if connections may be handed over."""
+        _has_learned = False
+        """Whether a head may be known."""
         is_settled = False
         """Whether the connection stays here unless a request belongs elsewhere."""
+
+        _start = HttpToolsProtocol._start_asgi_task  # noqa: SLF001 - the own one hands requests to the front
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             self._own = cast("_Config", self.config)
@@ -550,7 +566,7 @@ if HttpToolsProtocol is not None:
                 return
             ahead = config.ahead
             if ahead is None or (head := ahead.may_take(cycle.scope)) is None:
-                super()._start_asgi_task(cycle, app)
+                self._start(cycle, app)
                 return
             self._waiting = cycle, app, head
             if not cycle.more_body:
@@ -574,7 +590,7 @@ if HttpToolsProtocol is not None:
 
         def shutdown(self) -> None:
             if (waiting := self._end_waiting()) is not None:
-                super()._start_asgi_task(*waiting[:2])
+                self._start(*waiting[:2])
             super().shutdown()
 
         def data_received(self, data: bytes) -> None:
@@ -585,8 +601,8 @@ if HttpToolsProtocol is not None:
             watched.shares = False
             if self._own.passing is not None:
                 self._read = data if before == _SILENT else self._read + data if before == _HEAD else b""
-            if before == _SILENT and watched.is_free():
-                if self._known and self._takes_known(data):
+            if before == _SILENT and ((cycle := self.cycle) is None or cycle.response_complete):
+                if self._has_learned and self._takes_known(data):
                     return
                 self._data = data if len(data) <= _MAX_LEARNED else b""
             super().data_received(data)
@@ -624,9 +640,10 @@ if HttpToolsProtocol is not None:
                 taken = cast("Any", self._own.ahead).take(head, cycle.scope, bytes(cycle.body))
                 if taken is not None:
                     self._known.learn(self._data, cycle, head)
+                    self._has_learned = True
                     taken.whole = partial(self._write_whole, cycle)
                 self._data, self._taken = b"", taken
-                super()._start_asgi_task(cycle, taken or app)
+                self._start(cycle, taken or app)
 
         def _takes_known(self, data: bytes) -> bool:
             """Let a request be answered whose head is known. Return whether that was possible."""
@@ -637,15 +654,13 @@ if HttpToolsProtocol is not None:
             config, ahead = self._own, self._own.ahead
             if config.passing is not None and self._leaves(config.passing, scope):
                 return True
-            if ahead is None or (head := ahead.again(known.head, scope)) is None:
+            if ahead is None or (again := ahead.again(known.head, scope, body)) is None:
                 return False
-            known.head = head
-            if (taken := ahead.take(head, scope, body)) is None:
-                return False
-            self._watched.whole()
+            known.head, taken = again
+            self._watched.phase = _RECEIVED  # without the time, for which nothing asks in this phase
             self.cycle = cycle = cycle_of(known, scope, self.server_state.default_headers)
             self._taken, taken.whole = taken, partial(self._write_known, cycle)
-            super()._start_asgi_task(cycle, taken)
+            self._start(cycle, taken)
             return True
 
         def _write_whole(self, cycle: Any, status: int, own: bytes, body: bytes) -> bool:
@@ -662,19 +677,14 @@ if HttpToolsProtocol is not None:
             self._joined.write_whole(head_of_response(status, cycle.default_headers, own), body)
             if self.pipeline or self.timeout_keep_alive_task is None:
                 self.on_response_complete()
-            else:  # the timer goes on, and looks at the time when it fires
+            else:  # the timer goes on
                 self._watched.end_response()
                 self._taken = None
                 self.server_state.total_requests += 1
             return True
 
         def timeout_keep_alive_handler(self) -> None:
-            self.timeout_keep_alive_task = None
-            left = self.timeout_keep_alive - (self.loop.time() - self._watched.since)
-            if self._watched.is_free() and left > 0:
-                self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
-            elif self._watched.is_free():  # else the end of the response starts it again
-                super().timeout_keep_alive_handler()
+            """Do nothing: the sweep closes idle connections."""
 
         def on_response_complete(self) -> None:
             self._watched.end_response()

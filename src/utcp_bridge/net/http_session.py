@@ -24,7 +24,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, PolicyError, Rejected, Unreachable
-from utcp_bridge.foreign import is_heavy
+from utcp_bridge.foreign import SURELY_LIGHT, is_heavy
 from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import RECEIVED_HEADERS, Source, TlsOptions
 from utcp_bridge.net.aiohttp_engine import (
@@ -42,11 +42,13 @@ from utcp_bridge.net.aiohttp_engine import (
     translate,
 )
 from utcp_bridge.net.guard import Guard, is_own_origin
+from utcp_bridge.net.heads.idle_connections import IdleConnector
+from utcp_bridge.net.heads.known_replies import KnownHead
 from utcp_bridge.net.heads.plain_requests import Begun, PlainRequests, WholeReply, has_known_parts, is_plain
 from utcp_bridge.net.heads.request_heads import framed
 from utcp_bridge.net.http_options import SocketOptions, advice_on_proxy
 from utcp_bridge.net.preview import NativeRequest
-from utcp_bridge.net.reply import Reply
+from utcp_bridge.net.reply import HeadFacts, Reply
 from utcp_bridge.net.tls import tls_context
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.tasks import seconds_left
@@ -70,8 +72,6 @@ _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_UNUSUAL = _REDIRECTS | {401}
-"""Statuses after which another request may follow."""
 _KEEP_METHOD = frozenset({307, 308})
 _UNENCODED = late_pattern(r"[^\x21-\x7e]")
 _FORWARDABLE = late_pattern(rb"[\x20-\x7e]{1,4096}")
@@ -127,6 +127,8 @@ class HttpSession:
         self._sockets: Client | None = None
         self._plain: PlainRequests | None = None
         """For plain requests, which do not need the client's session; None if a proxy may be needed."""
+        self._at_once: PlainRequests | None = None
+        """The same, if requests go out as they are given, so that one may begin at once."""
         self._opening = anyio.Lock()
         self._closed = False
         self._targets: dict[tuple[str, str, bool], str] = {}
@@ -153,41 +155,53 @@ class HttpSession:
         :raises DeadlineExceeded: the time limit is over.
         """
         limit = self._options.max_response_bytes if max_bytes is None else max_bytes
-        added = begun = None
-        url = parts.url
+        added = begun = trace = None
+        url, plain = parts.url, self._at_once
         if credentials is None and not trace_context.is_on():
-            begun = self._begun(parts)
+            begun = None if plain is None else plain.begin(parts)
+        elif credentials is None and (place := trace_context.plain_place()) is not None:
+            trace = place.traceparent
+            begun = None if plain is None else plain.begin(parts, trace)
+            if begun is not None and place.note_request is not None:
+                place.note_request(parts.method, url)
         elif (more := self._begun_with_more(parts, credentials)) is not None:
             begun, parts, added, url = more
-        if begun is None:
+        if begun is None or plain is None:
             return await self._whole(await self._exchange(parts, credentials), limit)
+        used, waiter = begun
         try:
-            known = None if begun.waiter is None else await begun.waiter
+            known = None if waiter is None else await waiter
         except Exception:  # noqa: BLE001 - `send` receives it again, and decides what to do about it
             known = None
         except BaseException:
-            begun.close()
+            used.connection.close()
             raise
         if known is not None:
             head, data = known
-            is_usual = head.code not in _UNUSUAL and "Content-Encoding" not in head.headers
-            if is_usual and len(data) <= limit and not is_heavy(data):
-                begun.park()
-                return Reply(head.code, head.headers, data, url, limit)
+            facts: HeadFacts = head.facts or _facts_of(head)
+            size = len(data)
+            if facts.is_answer and size <= limit and (size <= SURELY_LIGHT or not is_heavy(data)):
+                plain.park(used, is_known=True)
+                return Reply(head.code, head.headers, data, url, limit, facts)
+        sent = begun, trace, added
+        return await self._whole(await self._response(parts, credentials, sent), limit)
+
+    async def _response(
+        self, parts: RequestParts, credentials: Credentials | None, sent: tuple[Begun, str | None, Additions | None]
+    ) -> Response:
+        """Return the response to a request that was sent, after redirects and with a renewed token.
+
+        `sent` also has what was added to the request: its `traceparent`, and what credentials add.
+        """
+        begun, trace, added = sent
+        if trace is not None:
+            parts = RequestParts(parts.method, parts.url, [*parts.headers, ("traceparent", trace)], parts.body)
         response = await self._send(parts, parts.url, added, begun)
         if response.status in _REDIRECTS:
             response = await self._follow_on(response, parts, added)
-        if credentials is not None and added is not None:
-            response = await self._with_renewed(response, parts, credentials, added)
-        return await self._whole(response, limit)
-
-    def _begun(self, parts: RequestParts) -> Begun | None:
-        """Send a request at once, if nothing has to be added to it and a connection waits."""
-        plain = self._plain
-        if plain is None or not self._is_bare or not is_plain(parts):
-            return None
-        url = parts.url
-        return plain.begin(parts) if url.isascii() and url.isprintable() and " " not in url else None
+        if credentials is None or added is None:
+            return response
+        return await self._with_renewed(response, parts, credentials, added)
 
     def _begun_with_more(
         self, parts: RequestParts, credentials: Credentials | None
@@ -196,8 +210,8 @@ class HttpSession:
 
         Return it with the request without credentials, what they add to it, and its URL with that.
         """
-        traced, added, plain = parts, None, self._plain
-        if plain is None or not self._is_bare or (known := plain.origin_of(parts.url)) is None:
+        traced, added, plain = parts, None, self._at_once
+        if plain is None or (known := plain.origin_of(parts.url)) is None:
             return None
         if trace_context.is_on() and (carried := trace_context.passed_on(parts.headers)):
             traced = RequestParts(parts.method, parts.url, [*parts.headers, *carried], parts.body)
@@ -207,7 +221,7 @@ class HttpSession:
             if origin is None or not credentials.allow(origin) or (added := credentials.held()) is None:
                 return None
             sent = RequestParts(parts.method, *added.placed(parts.url, traced.headers), parts.body)
-        begun = self._begun(sent)
+        begun = plain.begin(sent)
         if begun is None:
             return None
         if trace_context.is_on():
@@ -310,7 +324,7 @@ class HttpSession:
         for client in (self._sockets, self._client):
             if client is not None:
                 await client.close()
-        self._client = self._sockets = self._plain = None
+        self._client = self._sockets = self._plain = self._at_once = None
 
     async def _exchange(self, parts: RequestParts, credentials: Credentials | None) -> Response:
         """Send the request, follow redirects, and renew the access token once after a 401."""
@@ -413,6 +427,7 @@ class HttpSession:
     ) -> aiohttp.ClientResponse:
         """Send one request through the client's session."""
         client = self._client or (await self._open_clients())[0]
+        connector = client.connector
         extras = self._fixed if self._own is None else self._extras(target, self._own)
 
         def attempt() -> Awaitable[aiohttp.ClientResponse]:
@@ -422,6 +437,8 @@ class HttpSession:
             response = await attempt()
         except Exception as error:  # noqa: BLE001 - translated
             response = await self._where_it_moved(target, error, attempt)
+        if isinstance(connector, IdleConnector):
+            connector.note_announced(target, response.headers)
         if "Content-Encoding" in response.headers:
             check_encoding(response)
         return response
@@ -536,8 +553,10 @@ class HttpSession:
                 self._client = open_client(resolver, options)
                 self._sockets = socket_client(resolver, options)
                 connector = self._client.connector
-                if self._source.proxy is None and not options.trust_env and connector and has_known_parts():
+                is_direct = self._source.proxy is None and not options.trust_env
+                if is_direct and isinstance(connector, IdleConnector) and has_known_parts():
                     self._plain = PlainRequests(connector, self._client.timeout)
+                    self._at_once = self._plain if self._is_bare else None
             return self._client, self._sockets
 
 
@@ -586,6 +605,12 @@ class _Captured(Exception):
 
 async def _capture(request: aiohttp.ClientRequest, _send: Any) -> aiohttp.ClientResponse:
     raise _Captured(request)
+
+
+def _facts_of(head: KnownHead) -> HeadFacts:
+    """Note what a head says of its body, for all replies that have it."""
+    facts = head.facts = HeadFacts(head.code, head.headers)
+    return facts
 
 
 async def _captured(client: Client, parts: RequestParts, target: URL, headers: CIMultiDict[str]) -> NativeRequest:

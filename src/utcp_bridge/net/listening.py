@@ -49,6 +49,7 @@ class ConnectionLimits:
     """How many connections a server has at once, and how long it waits for each, in seconds.
 
     `per_address` counts one IPv4 address or one /64 network of IPv6; clients on this machine are not counted.
+    A new connection has `head` seconds for its first request, and what `idle` returns for each later one.
     A body has `body` seconds, and one more for each `rate` bytes. A client that does not read its response has
     `reading` seconds for each `rate * reading` bytes. At the end of the server, requests have `grace` seconds.
     `on_refused` receives the address of a client and the status, if no application sees a request that is refused.
@@ -57,6 +58,7 @@ class ConnectionLimits:
     total: int = 1_000
     per_address: int | None = None
     head: float = 10.0
+    idle: Callable[[], float] = lambda: 130.0
     body: float = 30.0
     reading: float = 30.0
     closing: float = 10.0

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin
 
 import orjson
@@ -30,7 +30,7 @@ from utcp_bridge.foreign import (
     written_within,
 )
 from utcp_bridge.late.patterns import late_pattern
-from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject, WrittenValue, is_list, is_object
+from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject, WrittenValue, is_list, is_object, status_meta
 from utcp_bridge.net.multipart import parameter, split_parts
 from utcp_bridge.urls import bare_url
 
@@ -59,6 +59,8 @@ _SECONDS = late_pattern(r"[0-9]+(?:\.[0-9]*)?")
 _MAX_DIGITS = 12
 RETRYABLE = frozenset({429, 502, 503, 504})
 """Statuses of HTTP after which an idempotent request may be sent again."""
+_FOLLOWED: Final = frozenset({301, 302, 303, 307, 308, 401})
+"""Statuses after which another request may follow."""
 _TEXT_TYPES = frozenset(
     {
         "application/xml",
@@ -81,6 +83,9 @@ _MAX_WORDS = 1000
 _MAX_PAGE_WORDS = 200
 _MAX_MULTIPART_DEPTH = 4
 _MAX_BLOCKS = 1000
+_BACKSLASH = 0x5C
+_DEL = 0x7F
+"""As numbers: with bytes on its left, `in` raises an error within itself first, which costs a microsecond."""
 _MAX_COLOURED = 1_048_576
 """Characters of JSON in colour: in a longer text, terminal sequences are not looked for to find JSON in it."""
 _WRITTEN_FROM = 512
@@ -97,6 +102,23 @@ _DECLARED = late_pattern(
 """Where a page or an XML document names its own charset."""
 
 
+class HeadFacts:
+    """What the head of a reply says of its body. Replies with the same head have it in common.
+
+    `is_answer` is whether no other request follows it, such as that of a redirect, and its body came as it is. `meta`
+    is that of the result.
+    """
+
+    __slots__ = ("charset", "is_answer", "media_type", "meta")
+
+    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
+        self.media_type, self.charset = _read_type(headers.get("Content-Type", ""))
+        self.is_answer = status not in _FOLLOWED and "Content-Encoding" not in headers
+        self.meta: Mapping[str, Any] = status_meta(status)
+        if link := headers.get("Link"):
+            self.meta = {"status": status, "link": link}
+
+
 class Reply:
     """A complete reply. `headers` are case-insensitive, `body` is decoded, `url` is the URL after redirects.
 
@@ -104,11 +126,18 @@ class Reply:
     or `clean` (`Result`), if it is not text.
     """
 
-    __slots__ = ("body", "clean", "headers", "max_bytes", "status", "url", "written")
+    __slots__ = ("body", "clean", "facts", "headers", "max_bytes", "status", "url", "written")
 
     def __init__(
-        self, status: int, headers: Mapping[str, str], body: bytes, url: str, max_bytes: int | None = None
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        url: str,
+        max_bytes: int | None = None,
+        facts: HeadFacts | None = None,
     ) -> None:
+        self.facts = facts or HeadFacts(status, headers)
         self.max_bytes = max_bytes
         self.status = status
         self.headers = headers
@@ -123,12 +152,12 @@ class Reply:
     @property
     def media_type(self) -> str:
         """The Content-Type in lower case without its parameters; empty if there is none."""
-        return _read_type(self.headers.get("Content-Type", ""))[0]
+        return self.facts.media_type
 
     @property
     def charset(self) -> str | None:
         """The charset that the Content-Type declares."""
-        return _read_type(self.headers.get("Content-Type", ""))[1]
+        return self.facts.charset
 
     @property
     def location(self) -> str | None:
@@ -151,7 +180,7 @@ class Reply:
         """
         if not self.body or self.status == 204:
             return None
-        kind = _read_type(self.headers.get("Content-Type", ""))[0] if media_type is None else media_type
+        kind = self.facts.media_type if media_type is None else media_type
         if kind == "application/json" or _is_json(kind):
             return self._json()
         if not kind:
@@ -214,7 +243,9 @@ class Reply:
             except orjson.JSONDecodeError:
                 pass  # it may be text in another charset
             else:
-                if _is_clean(body):
+                # Without an escape, texts have only characters of the body, and JSON allows no control character of
+                # ASCII but DEL: then nothing is to be removed from them.
+                if body.isascii() and _BACKSLASH not in body and _DEL not in body:
                     self.clean = value
                 return value
         where = _BareUrl(self.url)
@@ -247,14 +278,6 @@ class Reply:
 def _read_type(content_type: str) -> tuple[str, str | None]:
     """Return the media type and the charset of a `Content-Type`."""
     return content_type.partition(";")[0].strip().lower(), parameter(content_type, "charset") or None
-
-
-def _is_clean(body: bytes) -> bool:
-    """Return whether nothing is to be removed from the texts of JSON in UTF-8. False if that is not certain.
-
-    Without an escape, they have only characters of the body, and JSON allows no control character of ASCII but DEL.
-    """
-    return body.isascii() and b"\\" not in body and b"\x7f" not in body
 
 
 class _BareUrl:

@@ -26,11 +26,11 @@ from utcp_bridge.errors import (
     Unreachable,
 )
 from utcp_bridge.late.records import dataclass
-from utcp_bridge.model import Call, Emit, JsonObject, Outage, Result, Tool, discard, large_reader
+from utcp_bridge.model import Call, Emit, JsonObject, Outage, Result, Tool, current_reader, discard
 from utcp_bridge.pipeline import Next
 from utcp_bridge.settings import ResilienceSettings
 from utcp_bridge.tasks import effective_deadline, loop_time
-from utcp_bridge.upstream import CALL_CLOCK, InputRequired, ProtocolError
+from utcp_bridge.upstream import CallClock, InputRequired, ProtocolError, current_clock
 
 __all__ = ["Breaker", "BreakerRule", "Breakers"]
 
@@ -116,6 +116,13 @@ class Breaker:
     def _spread(self) -> float:
         spread = self._pause * _random.uniform(1 - _JITTER, 1 + _JITTER)
         return min(max(spread, self.rule.first), self.rule.longest)
+
+
+class _Times(NamedTuple):
+    """When a call began and when its time ends, of a call whose clock is not all that limits it."""
+
+    began: float
+    ends: float
 
 
 class _Trial(NamedTuple):
@@ -214,15 +221,13 @@ class Breakers:
                 return await inner(call, emit)
             key = manual, peer
             is_probe = bool(self._known) and self._admit(key)
-            clock = CALL_CLOCK.get()
-            if clock is None or large_reader.get() is None:
-                began, ends = self.clock(), effective_deadline()
-            else:  # nothing but its clock limits a call for a client of the bridge
-                began, ends = clock.began, clock.ends
+            times: CallClock | _Times | None = current_clock()
+            if times is None or current_reader() is None:  # else nothing but its clock limits the call
+                times = _Times(self.clock(), effective_deadline())
             try:
                 result = await inner(call, emit if emit is discard else self._noting(key, emit))
             except BaseException as error:
-                self._count(key, rule, _Trial(began, ends, is_probe), error)
+                self._count(key, rule, _Trial(times.began, times.ends, is_probe), error)
                 raise
             if self._known:
                 self._answered(key)
@@ -291,7 +296,7 @@ class Breakers:
             self._answered(key)
         elif trial.began < trial.ends <= self.clock():
             # The layer above that limits the time cancels what runs below it.
-            clock = CALL_CLOCK.get()
+            clock = current_clock()
             if clock is None or not clock.has_stopped:
                 self._failed(key, rule, probe=trial.is_probe)
 

@@ -6,7 +6,7 @@ stay unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Generator
 from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
@@ -20,6 +20,7 @@ from utcp_bridge.model import (
     Deferred,
     Emit,
     Result,
+    StatusMeta,
     Tool,
     WrittenValue,
     discard,
@@ -30,10 +31,10 @@ from utcp_bridge.pipeline import Next
 from utcp_bridge.tasks import (
     HeavyWork,
     Slices,
+    enclosing_work,
     end_heavy_turn,
     in_slices,
     is_heavy_turn,
-    is_part_of_work,
     pause_if_heavy,
 )
 
@@ -50,28 +51,26 @@ def cleaning(tool: Tool, inner: Next) -> Next:
     """Return a step that cleans what `inner` returns, emits and raises."""
     del tool
 
-    def cleaned(call: Call, emit: Emit) -> Awaitable[Result]:
-        return _cleaned(inner, call, emit) if is_part_of_work() else _cleaned_as_work(inner, call, emit)
+    async def cleaned(call: Call, emit: Emit) -> Result:
+        if enclosing_work() is None:
+            with HeavyWork():
+                return await cleaned(call, emit)
+        try:
+            result = await inner(call, emit if emit is discard else _cleaning_emit(emit))
+        except UtcpError as error:
+            await in_slices(clean_error_in_steps(error))
+            end_heavy_turn()
+            raise
+        if result.failure is not None:
+            await in_slices(clean_error_in_steps(result.failure))
+        if result.clean is result.value and (type(result.meta) is StatusMeta or not result.meta):
+            return result
+        return await _cleaned(result)
 
     return cleaned
 
 
-async def _cleaned_as_work(inner: Next, call: Call, emit: Emit) -> Result:
-    with HeavyWork():
-        return await _cleaned(inner, call, emit)
-
-
-async def _cleaned(inner: Next, call: Call, emit: Emit) -> Result:
-    try:
-        result = await inner(call, emit if emit is discard else _cleaning_emit(emit))
-    except UtcpError as error:
-        await in_slices(clean_error_in_steps(error))
-        end_heavy_turn()
-        raise
-    if result.failure is not None:
-        await in_slices(clean_error_in_steps(result.failure))
-    if result.clean is result.value and (not result.meta or _is_status(result.meta)):
-        return result
+async def _cleaned(result: Result) -> Result:
     written = result.data
     if isinstance(result.value, Deferred):
         value: Any = result.value.then(clean_in_steps)
@@ -79,18 +78,13 @@ async def _cleaned(inner: Next, call: Call, emit: Emit) -> Result:
         if is_heavy_turn():
             await pause_if_heavy()
         value, written = await _cleaned_value(result.value, written)
-    if result.meta and not _is_status(result.meta):
+    if result.meta and type(result.meta) is not StatusMeta:
         given = dict(result.meta)
         meta = await _clean(given)
         if meta is not given:
             return replace(result, value=value, meta=meta, written=written)
     same = value is result.value and written is result.written
     return result if same else replace(result, value=value, written=written)
-
-
-def _is_status(meta: Mapping[str, Any]) -> bool:
-    """Return whether a number is all there is: cleaning it would take ten times as long as this look."""
-    return len(meta) == 1 and isinstance(meta.get("status"), int)
 
 
 def _cleaning_emit(emit: Emit) -> Emit:

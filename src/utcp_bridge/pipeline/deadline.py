@@ -15,7 +15,7 @@ from typing import Final
 
 from utcp_bridge.errors import DeadlineExceeded
 from utcp_bridge.late.records import dataclass
-from utcp_bridge.model import Call, Deferred, Emit, Result, Tool, in_seconds, large_reader
+from utcp_bridge.model import Call, Deferred, Emit, Result, Tool, current_reader, in_seconds
 from utcp_bridge.pipeline import Next
 from utcp_bridge.tasks import TimeLimit, loop_time, scope_until
 from utcp_bridge.upstream import CALL_CLOCK, CallClock
@@ -57,14 +57,15 @@ class Deadline:
 
 def _bounded_by_timer(tool: Tool, inner: Next, seconds: float) -> Next:
     limits = TimeLimits(seconds)
+    set_clock, reset_clock = CALL_CLOCK.set, CALL_CLOCK.reset
 
     async def bounded(call: Call, emit: Emit) -> Result:
         with limits.begin() as limit:
-            token = CALL_CLOCK.set(CallClock(limit, limits.began))
+            token = set_clock(CallClock(limit, limits.began))
             try:
                 return await inner(call, emit)
             finally:
-                CALL_CLOCK.reset(token)
+                reset_clock(token)
         raise _late(tool, seconds)
 
     return bounded
@@ -97,7 +98,7 @@ class TimeLimits:
         ends = began + self._seconds
         if self._timer is None and ends != inf:
             self._timer = loop.call_at(ends, self._look)
-        return TimeLimit(ends, self.running)
+        return TimeLimit(ends, self.running, loop)
 
     def _look(self) -> None:
         """End the limits whose deadline has come, and wait for the next one."""
@@ -128,7 +129,7 @@ class LargeReplies:
         limit = self.seconds(tool)
 
         async def read(call: Call, emit: Emit) -> Result:
-            reader = large_reader.get()
+            reader = current_reader()
             if reader is None:
                 return await inner(call, emit)
             began = monotonic()  # takes a tenth of the time of `loop_time`

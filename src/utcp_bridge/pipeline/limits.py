@@ -25,7 +25,7 @@ from utcp_bridge.pipeline import Next
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.stores.limiter import Bucket, Lease, SharedLimits, Slots, Uncovered
 from utcp_bridge.tasks import loop_time
-from utcp_bridge.upstream import CALL_CLOCK
+from utcp_bridge.upstream import current_clock
 
 __all__ = ["Allowance", "Limits", "allowance_of"]
 
@@ -99,6 +99,10 @@ class _Gate:
         ticket.admitted = True
         ticket.called.set()
 
+    def take_back(self) -> None:
+        """Have a slot again at once, also beyond the limit: the upstream is working on the call."""
+        self.free -= 1
+
     async def _wait(self, caller: str) -> None:
         if self.waiting >= self.allowance.queue:
             self._make_room(caller)
@@ -160,40 +164,20 @@ class _Gate:
         )
 
 
-@dataclass(slots=True, eq=False)
-class _Slot:
-    """The slot of one call, which it does not have while its host is asked.
-
-    It has the slot again at once after that, also beyond the limit: the upstream is working on the call.
-    """
+@dataclass(frozen=True, slots=True)
+class _SharedSlot:
+    """A slot of a gate, and one among those that bridges share."""
 
     gate: _Gate
-    is_held: bool = True
-    is_over: bool = False
-    lease: Lease | None = None
-    """The slot among those that bridges share."""
+    lease: Lease
 
-    def give_up(self) -> None:
-        if self.is_held:
-            self.is_held = False
-            self.gate.leave()
-            if self.lease is not None:
-                self.lease.leave()
+    def leave(self) -> None:
+        self.gate.leave()
+        self.lease.leave()
 
     def take_back(self) -> None:
-        if not (self.is_held or self.is_over):
-            self.is_held = True
-            self.gate.free -= 1
-            if self.lease is not None:
-                self.lease.take_back()
-
-    def end(self) -> None:
-        self.is_over = True
-        if self.lease is None and self.is_held and not self.gate.lines:  # the usual case, without the calls
-            self.is_held = False
-            self.gate.free += 1
-        else:
-            self.give_up()
+        self.gate.take_back()
+        self.lease.take_back()
 
 
 @dataclass(slots=True, eq=False)
@@ -226,7 +210,8 @@ class Limits:
             gate = self.gates.get(manual)
             if gate is None or (gate.allowance is not allowance and gate.allowance != allowance):
                 gate = self.gates[manual] = _Gate(manual, allowance)
-            slot, clock = _Slot(gate), CALL_CLOCK.get()
+            slot: _Gate | _SharedSlot = gate
+            clock = current_clock()
             if gate.free > 0 and allowance.rate is None:
                 gate.free -= 1
             else:
@@ -239,15 +224,16 @@ class Limits:
             cohort.running += 1
             try:
                 if self.shared is not None and (allowance.is_shared or allowance.rate is not None):
-                    slot.lease = await _among_all(self.shared, gate)
+                    slot = await _shared_slot(self.shared, gate)
                     if clock is not None:
-                        clock.began = loop_time()
+                        clock.place, clock.began = slot, loop_time()
                 return await inner(call, _counting(emit, allowance.partials) if emits else emit)
             finally:
                 cohort.running -= 1
                 if cohort.left is not None:
                     cohort.check()
-                slot.end()
+                if clock is None or clock.leaves_for_good():
+                    slot.leave()
 
         return limited
 
@@ -261,6 +247,12 @@ class Limits:
         if cohort is not None and cohort.running:
             cohort.left = anyio.Event()
             await cohort.left.wait()
+
+
+async def _shared_slot(shared: SharedLimits, gate: _Gate) -> _Gate | _SharedSlot:
+    """Return what a call has that has a slot of its gate already; see `_among_all`."""
+    lease = await _among_all(shared, gate)
+    return gate if lease is None else _SharedSlot(gate, lease)
 
 
 async def _among_all(shared: SharedLimits, gate: _Gate) -> Lease | None:

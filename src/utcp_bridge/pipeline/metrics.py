@@ -14,7 +14,7 @@ from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next, outcome_of
 from utcp_bridge.telemetry import trace_context
-from utcp_bridge.telemetry.counting import CallCounts, CallDetails
+from utcp_bridge.telemetry.counting import MANY, CallCounts, CallDetails
 from utcp_bridge.telemetry.recent import RecentCalls
 
 __all__ = ["CallDetails", "Metrics", "MetricsHook", "tracing"]
@@ -44,6 +44,8 @@ class Metrics:
         hooks = (*self.hooks, *own)
         if not hooks:
             return inner
+        if hooks == (self.counts,) and self.counts is not None:
+            return _counted(tool, inner, self.counts)
 
         async def measured(call: Call, emit: Emit) -> Result:
             started = perf_counter()
@@ -56,6 +58,34 @@ class Metrics:
             return result
 
         return measured
+
+
+def _counted(tool: Tool, inner: Next, counts: CallCounts) -> Next:
+    """Count calls. Those that end well wait for others, with as little as possible done for each."""
+    hooks = (counts,)
+    waiting, settle = counts.waiting(tool.manual, tool.qualified_name, tool.kind)
+
+    async def counted(call: Call, emit: Emit) -> Result:
+        started = perf_counter()
+        try:
+            result = await inner(call, emit)
+        except BaseException as error:
+            _report(hooks, tool, outcome_of(error), perf_counter() - started)
+            raise
+        if result.failure is not None or (counts.also is not None and _is_alone(counts)):
+            _report(hooks, tool, outcome_of(result.failure), perf_counter() - started)
+        else:
+            waiting.append(perf_counter() - started)
+            if len(waiting) >= MANY:
+                settle()
+        return result
+
+    return counted
+
+
+def _is_alone(counts: CallCounts) -> bool:
+    """Return whether a call is counted by itself: its trace may be noted, and then it is an example for others."""
+    return counts.also_many is None or (trace_context.is_on() and not trace_context.is_unsampled())
 
 
 def _report(hooks: Sequence[MetricsHook], tool: Tool, outcome: str, seconds: float) -> None:

@@ -56,7 +56,8 @@ _COMPILING: Final = 4
 _MAX_NUMBER: Final = 64
 """Characters of a number in text."""
 _MAX_CHANGES: Final = 20
-_NO_FLOATS: Final = frozenset({str, int, bool, type(None)})
+are_no_floats: Final = frozenset({str, int, bool, type(None)}).issuperset
+"""Whether these are types that `WholeNumbers` does not change. To ask this first takes less time than its call."""
 _NO_FRACTION: Final = late_pattern(rb"\.0[,\]}]")
 _EXPONENT: Final = late_pattern(rb"e\+?[0-9]{1,3}[,\]}]")
 _EXACT: Final = 2**53
@@ -140,9 +141,7 @@ class WholeNumbers:
 
     def written(self, arguments: JsonObject) -> JsonObject:
         """Return the arguments, as the same object if no number changes."""
-        if _NO_FLOATS.issuperset(map(type, arguments.values())) or not self._is_needed:
-            return arguments
-        if not _may_have_whole_floats(arguments):
+        if not self._is_needed or not _may_have_whole_floats(arguments):
             return arguments
         self._work = _MAX_WORK
         try:

@@ -41,14 +41,16 @@ class RetryBudget:
     free: float
     left: float = 0.0
     at: float = 0.0
+    most: float = field(init=False)
+    """What `add` does not go beyond."""
 
     def __post_init__(self) -> None:
         self.left = self.free
+        self.most = max(self.free, _MAX_SAVED)
 
     def add(self, share: float) -> None:
         """Add the share of one call."""
-        if self.left < _MAX_SAVED or self.left < self.free:
-            self.left = min(self.left + share, max(self.free, _MAX_SAVED))
+        self.left = min(self.left + share, self.most)
 
     def take(self, now: float) -> bool:
         """Take one retry and return True, or return False if none is left."""
@@ -97,7 +99,9 @@ class Retry:
             return inner
 
         async def retried(call: Call, emit: Emit) -> Result:
-            budget = self._budget(manual, times)
+            budget = self.budgets.get(manual)
+            if budget is None or budget.left < budget.most:
+                budget = self._budget(manual, times)
             noting = _Noting(emit) if emits else None
             for attempt in range(times):
                 try:

@@ -21,7 +21,7 @@ from utcp_bridge.late.patterns import late_pattern
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object, made_call
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.declared import closed_schema, declared_arguments
-from utcp_bridge.pipeline.reading import ArgumentReader, WholeNumbers, object_in
+from utcp_bridge.pipeline.reading import ArgumentReader, WholeNumbers, are_no_floats, object_in
 from utcp_bridge.pipeline.schema_checks import CompiledForm, SchemaChecks
 from utcp_bridge.pipeline.subschemas import MASK
 from utcp_bridge.settings import ArgumentCheck
@@ -65,19 +65,21 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
         return inner
     checks = _Checks(tool, defaults, names, is_refusing=check == "strict")
     whole_numbers = WholeNumbers(tool.inputs)
+    may_mend = bool(tool.body_members) or sent_back.has_work
 
     def validated(call: Call, emit: Emit) -> Awaitable[Result]:
         arguments = call.arguments
-        if tool.body_members and "body" in arguments:
-            arguments = _flatten_body(tool, arguments)
-        arguments = sent_back.repaired(arguments)
+        if may_mend:
+            flat = _flatten_body(tool, arguments) if tool.body_members and "body" in arguments else arguments
+            arguments = sent_back.repaired(flat)
         if defaults:
             arguments = {**defaults, **arguments}
         if not unchecked:
             arguments = checks.checked(arguments)
         if names is not None and not names.issuperset(arguments):
             arguments = checks.declared(arguments)
-        arguments = whole_numbers.written(arguments)
+        if not are_no_floats(map(type, arguments.values())):
+            arguments = whole_numbers.written(arguments)
         if arguments is not call.arguments:
             call = made_call(call.tool, arguments, call.id)
         return inner(call, emit)
@@ -107,6 +109,11 @@ class _SentBack:
             name, argument = (one.get("name"), one.get("argument")) if is_object(one) else (None, None)
             if one.get("in") == "path" and argument != name and name in tool.body_members:
                 self._filled[str(argument)] = str(name)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any arguments can be repaired."""
+        return bool(self._dropped_within or self._dropped or self._filled)
 
     @property
     def looks_inside(self) -> bool:
@@ -176,6 +183,8 @@ class _Checks:
         self._schema = tool.inputs if names is None else closed_schema(tool.inputs, names)
         self._is_refusing = is_refusing
         self._readers: dict[int, ArgumentReader] = {}
+        self._light: CompiledForm | None = None
+        """The form of the whole schema, once it is compiled, if any arguments may be checked against it."""
 
     @cached_property
     def _checks(self) -> SchemaChecks:
@@ -191,10 +200,12 @@ class _Checks:
 
         :raises InvalidArguments: they do not fit, and this is what refuses them; or they take too long to check.
         """
-        whole = self._checks.whole
-        form = whole if whole is not None and whole.cost.is_light else self._form_for(arguments)
-        if _fits(form.validator, arguments, self._tool):
-            return arguments
+        form = self._light or self._form_for(arguments)
+        try:
+            if form.validator.is_valid(arguments):
+                return arguments
+        except ValueError:  # keys that are not text, Python objects: only an embedding program can send them
+            raise InvalidArguments(f"The arguments of {self._tool.qualified_name} are not JSON.") from None
         reader = self._reader(form)
         reading = reader.read(self._with_defaults_for_nulls(arguments, reader))
         if reading.changes:
@@ -224,6 +235,9 @@ class _Checks:
         return {name: value for name, value in arguments.items() if name in self._names}
 
     def _form_for(self, arguments: JsonObject) -> CompiledForm:
+        whole = self._checks.whole
+        if whole is not None and whole.cost.is_light:
+            self._light = whole
         form = self._checks.form_for(arguments)
         if form is None:
             message = f"The arguments take too long to check against the input schema of {self._tool.qualified_name}."
@@ -260,13 +274,6 @@ def argument_fault(error: jsonschema_rs.ValidationError) -> str:
         text = _ODD_NAME
     fault = f"{path}: {text}" if path else text
     return fault if len(fault) <= _MAX_FAULT else f"{fault[:_MAX_FAULT]}…"
-
-
-def _fits(validator: jsonschema_rs.Validator, arguments: JsonObject, tool: Tool) -> bool:
-    try:
-        return validator.is_valid(arguments)
-    except ValueError:  # keys that are not text, Python objects: only an embedding program can send them
-        raise InvalidArguments(f"The arguments of {tool.qualified_name} are not JSON.") from None
 
 
 def _faults(form: CompiledForm, arguments: JsonObject) -> list[str]:

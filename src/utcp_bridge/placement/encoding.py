@@ -181,13 +181,19 @@ def encode_query(pairs: Iterable[tuple[str, Any]]) -> str:
     room = MAX_URL
     for name, value in pairs:
         key = name if name.isascii() and name.isalnum() else percent_encode(name, argument=name)
-        # most values are a text or a number, and each call passes here
-        for text in (value,) if type(value) is str else (str(value),) if type(value) is int else _texts(value):
-            room -= len(key) + len(text) + 2
-            if room < 0:
-                refuse_long_url(name)
-            is_plain = text.isascii() and text.isalnum()
-            encoded.append(f"{key}={text if is_plain else percent_encode(text, argument=name)}")
+        # most values are a number or a plain text, and each call passes here
+        if type(value) is int or (type(value) is str and value.isalnum() and value.isascii()):
+            pair = f"{key}={value}"
+            room -= len(pair) + 1
+            encoded.append(pair)
+        else:
+            for text in _texts(value):
+                room -= len(key) + len(text) + 2
+                if room < 0:
+                    break
+                encoded.append(f"{key}={percent_encode(text, argument=name)}")
+        if room < 0:
+            refuse_long_url(name)
     return "&".join(encoded)
 
 

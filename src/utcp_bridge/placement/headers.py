@@ -13,6 +13,7 @@ from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject
 from utcp_bridge.placement.encoding import header_value, percent_encode
 from utcp_bridge.placement.placeholders import OMITTED, Context, Syntax, Template, compile_template
+from utcp_bridge.placement.request import FixedHeaders
 from utcp_bridge.urls import query_name
 
 __all__ = ["SYNTAXES", "HeaderPlan", "compile_headers", "without_doubles"]
@@ -45,6 +46,8 @@ class HeaderPlan:
     """Arguments that a header or cookie contains."""
     semicolons: int | None = None
     """How many the template's own Cookie header has; None for any number, if one argument is the whole header."""
+    fixed_lines: FixedHeaders | None = field(default=None, repr=False)
+    """What `build` returns, if no argument is in a header: the same object for each call."""
 
     def build(self, arguments: JsonObject) -> _Pairs:
         """Return the headers for these arguments; a header whose argument is absent or null is omitted.
@@ -135,13 +138,15 @@ def compile_headers(
     written = next((value for name, value in headers.items() if name.lower() == "cookie"), None)
     kept = without_doubles(cookies, _cookie_names(written))
     jar = {_token(name, "cookie"): _template(value, f"The cookie {name!r}") for name, value in cookies.items()}
+    cookie_pairs = tuple((name, template) for name, template in jar.items() if name in kept)
     return HeaderPlan(
         tuple(fixed.values()),
         tuple(dynamic),
-        tuple((name, template) for name, template in jar.items() if name in kept),
+        cookie_pairs,
         None if content_type is None else content_type[1],
         frozenset[str]().union(*(_names(name, template) for name, template in [*dynamic, *jar.items()])),
         written.count(";") if isinstance(written, str) and not _is_one_placeholder(written) else None,
+        None if dynamic or cookie_pairs else FixedHeaders(fixed.values()),
     )
 
 

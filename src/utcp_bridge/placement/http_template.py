@@ -72,6 +72,8 @@ class _Body:
     """Writes the member `argument` of an object."""
     argument: str
     template: Template | None = field(default=None, repr=False)
+    is_argument: bool = False
+    """Whether it is an argument by name."""
 
     def encoded(self, arguments: JsonObject, rest: JsonObject) -> EncodedBody | None:
         """Return the body, or None if the request has no body."""
@@ -96,23 +98,28 @@ class Placement:
     rest_in_query: bool
     used: frozenset[str]
     """Arguments that a header, the URL, the query template or the body contains."""
+    has_plain_query: bool = False
+    """Whether the query is all that has no other place."""
 
     def build(self, arguments: JsonObject) -> RequestParts:
         """Return the request for these arguments.
 
         :raises InvalidArguments: a path argument is missing, or a value does not fit its place.
         """
-        headers = self.headers.build(arguments)
-        used = self.used
+        headers = self.headers.fixed_lines or self.headers.build(arguments)
+        used, body = self.used, self.body
         rest = arguments
         if not used.isdisjoint(arguments):
             rest = {name: value for name, value in arguments.items() if name not in used}
         content: bytes | None = None
-        if self.body is not None and (encoded := self.body.encoded(arguments, rest)) is not None:
-            content = encoded.content
-            headers.append(("Content-Type", encoded.content_type))
-        url = self.url.build(arguments, self._query(arguments, rest))
-        return RequestParts(self.method, url, headers, content)
+        # the body is one of `used`, if it is an argument
+        if body is not None and (rest is not arguments or not body.is_argument):
+            encoded = body.encoded(arguments, rest)
+            if encoded is not None:
+                content = encoded.content
+                headers = [*headers, ("Content-Type", encoded.content_type)]
+        query = encode_query(rest.items()) if self.has_plain_query else self._query(arguments, rest)
+        return RequestParts(self.method, self.url.build(arguments, query), headers, content)
 
     def _query(self, arguments: JsonObject, rest: JsonObject) -> str:
         if self.query is not None:
@@ -146,14 +153,16 @@ def compile_placement(spec: PlacementSpec) -> Placement:
         query = _template(without_doubles(spec.query_params, url.fixed), "`query_params`")
     body = _compile_body(spec, headers.content_type or spec.content_type)
     plain_rest = query is None and (spec.body_template is None or spec.method == "GET")
+    rest_in_query = plain_rest and spec.body_field != WHOLE_REST
     return Placement(
         method=spec.method,
         url=url,
         headers=headers,
         query=query,
         body=body,
-        rest_in_query=plain_rest and spec.body_field != WHOLE_REST,
+        rest_in_query=rest_in_query,
         used=url.used | headers.used | _names(query) | _body_names(body),
+        has_plain_query=rest_in_query and not url.fixed,
     )
 
 
@@ -173,7 +182,7 @@ def _compile_body(spec: PlacementSpec, content_type: str) -> _Body | None:
     write = compile_body(
         BodyPlan(media_type=content_type, argument=argument), is_written=template is not None and template.is_json_text
     )
-    return _Body(write, argument, template)
+    return _Body(write, argument, template, is_argument=template is None and argument != WHOLE_REST)
 
 
 def _template(value: Any, where: str) -> Template:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import field
+from typing import Any
 
 from utcp_bridge.late.records import dataclass
 
-__all__ = ["RequestParts"]
+__all__ = ["FixedHeaders", "RequestParts"]
+
+
+class FixedHeaders(list[tuple[str, str]]):
+    """Headers that all requests of a template share, so nothing changes them.
+
+    `written` is a note of who writes them out, so that it finds their text again without a look at each of them.
+    """
+
+    __slots__ = ("written",)
+
+    def __init__(self, headers: Iterable[tuple[str, str]]) -> None:
+        super().__init__(headers)
+        self.written: Any = None
 
 
 @dataclass(slots=True)  # not frozen: each call makes one, which would take three times as long

@@ -54,17 +54,17 @@ class UrlPlan:
     """Names in the query, as `query_names` reads them."""
     open_names: tuple[int, ...] = ()
     """Positions in the query where an argument is (part of) a name."""
+    whole: str = field(default="", repr=False)
+    """The URL, if no argument is in it."""
 
     def build(self, arguments: JsonObject, query: str = "") -> str:
         """Return the URL, completely encoded, with `query` (already encoded) appended.
 
         :raises InvalidArguments: an argument is missing or does not fit its place.
         """
-        pieces = self.pieces
-        if len(pieces) == 1 and isinstance(pieces[0], str):
-            url = pieces[0]
-        else:
-            url = "".join([piece if isinstance(piece, str) else piece(arguments) for piece in pieces])
+        url = self.whole
+        if not url:
+            url = "".join([piece if isinstance(piece, str) else piece(arguments) for piece in self.pieces])
         if query:
             url = f"{url}&{query}" if self.has_query else f"{url}?{query}"
         if len(url) > MAX_URL:
@@ -178,12 +178,14 @@ class _UrlCompiler:
         if self._host_is_empty:
             raise ConfigError(f"{self._field} must have a host.", remedy="Write http(s)://host[:port]/path.")
         names = list(query_names("".join(self._query)))
+        pieces = tuple(_merged(self._pieces))
         return UrlPlan(
-            tuple(_merged(self._pieces)),
+            pieces,
             frozenset(self._used),
             self._has_query,
             frozenset(name for name in names if name and _IN_PLACE_OF_A_VALUE not in name),
             tuple(position for position, name in enumerate(names) if _IN_PLACE_OF_A_VALUE in name),
+            pieces[0] if len(pieces) == 1 and isinstance(pieces[0], str) else "",
         )
 
 

@@ -298,14 +298,14 @@ class BridgeServer(HandlingServer):
         return entry is not None and self.client.is_silent(entry.tool)
 
     def plain_call(self, ctx: HotContext) -> Awaitable[JsonObject] | None:
-        """Return the result of a hot call if nothing else has to be done for it than to call the tool.
+        """Return the result of a hot call in its final form, if nothing has to be done for it but to call the tool.
 
         The shape of a hot request leaves out a state, a task of the handshake era, and arguments of another type.
         """
         client = self.client
         if not client.host_ahead.is_known or client.notes_requesters:
             return None
-        if ctx.meta is not None and trace_context.is_on() and "baggage" in ctx.meta:
+        if ctx.meta is not None and "baggage" in ctx.meta and trace_context.is_on():
             return None
         caller = ctx.hot.caller or caller_at(ctx.connection, ctx)
         host = self.interaction.host_of(ctx, ctx.connection, caller.owner)
@@ -313,17 +313,18 @@ class BridgeServer(HandlingServer):
 
     async def _called_plainly(self, ctx: HotContext, host: CallingHost, caller: Caller) -> JsonObject:
         params: Any = ctx.params
-        call = ToolCall(params["name"], params.get("arguments"))
-        emit = discard if ctx.hot.token is None or self.is_silent(call.name) else _emitter(ctx)
-        log, asked = log_receiver.set(self.logs.receiver(ctx)), HOST.set(host)
+        name: str = params["name"]
+        emit = discard if ctx.hot.token is None or self.is_silent(name) else _emitter(ctx)
+        log_receiver.set(self.logs.receiver(ctx))  # both are those of this task alone, which ends with the request
+        HOST.set(host)
         try:
-            return await self.parts.called(call, emit, caller)
+            result = await self.parts.called(name, params.get("arguments") or {}, emit, caller)
         except Exception as error:  # noqa: BLE001 - it takes the way of every other request
             raised = error
-        finally:
-            HOST.reset(asked)
-            log_receiver.reset(log)
-        return await self._answered(ctx, partial(self._ended, ctx, raised))
+        else:
+            return self.hot.shaped(ctx.protocol_version, result)
+        result = await self._answered(ctx, partial(self._ended, ctx, raised))
+        return self.hot.shaped(ctx.protocol_version, result)
 
     async def _ended(self, ctx: HotContext, error: Exception, _emit: Emit) -> JsonObject:
         """Return the result of a call that has raised this error."""
@@ -347,7 +348,7 @@ class BridgeServer(HandlingServer):
     ) -> JsonObject:
         call = params if isinstance(params, ToolCall) else ToolCall(params.name, params.arguments)
         try:
-            return await self.parts.called(call, emit, caller_of(ctx))
+            return await self.parts.called(call.name, call.arguments or {}, emit, caller_of(ctx))
         except TaskStarted as started:
             return self.relay.tasks.created(ctx, started)
 

@@ -173,7 +173,12 @@ def _limits(settings: BridgeSettings, access: AccessLog | None) -> ConnectionLim
     """Return the limits on the connections of this process: its share of those of all."""
     per_address = None if settings.insecure else settings.max_connections_per_address
     most = -(-settings.max_connections // here().count)
-    limits = ConnectionLimits(total=most, per_address=per_address, grace=_LAST_RESORT_SECONDS)
+    limits = ConnectionLimits(
+        total=most,
+        per_address=per_address,
+        idle=lambda: settings.keep_alive_timeout,  # another value counts at once
+        grace=_LAST_RESORT_SECONDS,
+    )
     return limits if access is None else replace(limits, on_refused=access.refused)
 
 
@@ -378,6 +383,12 @@ def _problem(code: int, message: str) -> Any:
     return {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}}
 
 
+class _NoDoors:
+    """Stands for doors that are open."""
+
+    edition: Final = 0
+
+
 class HttpFront:
     """Answers `/healthz` (alive) and `/readyz` (first load done); passes the rest on if the caller is recognised."""
 
@@ -392,9 +403,13 @@ class HttpFront:
         at_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._app = app
-        self._readiness = readiness
-        self._keeper = keeper
+        self.readiness: Final = readiness
+        """Says whether clients are asked to close their connections."""
+        self.gate: Final = keeper
+        """What recognises callers, unless it is open; None if anyone may call."""
         self._doors = doors
+        self.checks: Final = _NoDoors() if doors is None else doors
+        """What `lets_in` decided holds for the same edition of these."""
         self._path = _bare(path)
         self._documents = frozenset({CATALOG_PATH, card_path(path)})
         self.end_streams: Final = at_end
@@ -429,7 +444,7 @@ class HttpFront:
 
     def begin_drain(self) -> None:
         """End event streams, ask clients to close their connections, and report in `/readyz` that the server ends."""
-        self._readiness.is_draining = True
+        self.readiness.is_draining = True
         self._used_at = anyio.current_time()
         self.end_streams()
 
@@ -541,31 +556,20 @@ class HttpFront:
     @property
     def keeper(self) -> Gatekeeper | None:
         """What recognises callers; None if anyone may call."""
-        keeper = self._keeper
-        return None if keeper is None or keeper.is_open else keeper
+        return None if self.gate is None or self.gate.is_open else self.gate
 
     def lets_in(self, headers: list[Header]) -> bool:
         """Return whether a request passes the checks of its headers but for who calls."""
         return (self._doors is None or self._doors.accepts(headers)) and _stripped(headers) is headers
 
-    @property
-    def edition(self) -> int:
-        """What `lets_in` decided holds for the same edition."""
-        return 0 if self._doors is None else self._doors.edition
-
     def expect(self, number: int = 1) -> None:
         """Count a request in flight whose body has not come yet, or stop to count it."""
         self._calls += number
-        self._used_at = loop_time()
+        self._note_use()
 
     def caller_of(self, scope: Scope) -> str:
         """Return what distinguishes the client of a request from others."""
         return _caller(scope)
-
-    @property
-    def is_draining(self) -> bool:
-        """Whether clients are asked to close their connections."""
-        return self._readiness.is_draining
 
     def enter(self, end: Callable[[], object], admission: Admission | None) -> None:
         """Count a call in flight until `leave`. `end` is called at the end of the server, or of its token."""
@@ -576,14 +580,19 @@ class HttpFront:
         """Stop to count a request in flight."""
         del self._open[end]
         self._calls -= 1
-        self._used_at = loop_time()
+        if self.readiness.is_draining:  # asked here too: each call passes
+            self._note_use()
+
+    def _note_use(self) -> None:
+        if self.readiness.is_draining:  # nothing else asks for the time
+            self._used_at = loop_time()
 
     def closing(self, send: Send) -> Send:
         """Return a `send` that asks the client to close its connection if the server ends by then."""
 
         def send_closing(message: Message) -> Awaitable[None]:
-            if self._readiness.is_draining and message["type"] == "http.response.start":
-                self._used_at = loop_time()
+            if self.readiness.is_draining and message["type"] == "http.response.start":
+                self._note_use()
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             return send(message)
 
@@ -619,7 +628,7 @@ class HttpFront:
             finally:
                 del self._open[cancellation.cancel]
                 self._calls -= is_call
-                self._used_at = loop_time()
+                self._note_use()
         if not cancellation.cancelled_caught or finished:
             return
         if started:
@@ -637,7 +646,7 @@ class HttpFront:
         elif scope["path"] == "/healthz":
             await respond(send, 200, {"status": "ok"})
         else:
-            summary = self._readiness.whole(self._readiness.summary())
+            summary = self.readiness.whole(self.readiness.summary())
             await respond(send, 200 if summary["ready"] else 503, summary)
 
 

@@ -147,9 +147,11 @@ class Lessons:
 
     def called(self, owner: str, lasting_owner: str, tool: str) -> None:
         """Learn from a successful call of the tool of this UTCP name, if a search of the client returned it."""
+        if not self._pupils:  # nobody has searched, or the memory is off
+            return
         key = self._key(owner, lasting_owner)
         pupil = self._pupils.get(key)
-        if pupil is None:  # it has not searched, or the memory is off
+        if pupil is None:
             return
         since = time.monotonic() - _SEARCH_SECONDS
         for search in reversed(pupil.searches):

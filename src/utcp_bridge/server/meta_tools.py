@@ -9,7 +9,7 @@ tool is missing. This module does not use the MCP SDK.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -173,38 +173,54 @@ async def call_entry(  # noqa: PLR0913, PLR0917 - what a call needs of the serve
     :raises InputRequired: the host has to retry the call with answers.
     :raises ProtocolError: the host has to open a page first.
     """
-    rendering = _rendering(entry, client.settings, budget, show)
-    mark = partial(marked_as_data, source=entry.name) if is_marked(client.settings, entry.tool) else _unmarked
-    reader = large_reader.set(workers.reader(entry, rendering, client.redactor))
+    way: _Way | None = entry.way
+    if way is None or not (way.budget is budget and way.show is show and way.settings is client.settings):
+        way = entry.way = _Way(client, entry, budget, workers, show)
+    reader = large_reader.set(way.reader if workers.opened else None)
+    work = HeavyWork()
+    work.begin()
     try:
-        with HeavyWork():
-            result = await call_masked(client, entry.tool, entry.own_arguments(arguments), emit)
-            if isinstance(result.value, Rendered):
-                return mark(result.value.result)
+        given = entry.own_arguments(arguments) if way.renames else arguments
+        result = await call_masked(client, entry.tool, given, emit)
+        if isinstance(result.value, Rendered):
+            rendered = result.value.result
+        else:
             if is_heavy_turn():
                 await pause_if_heavy()
-            return mark(render_result(result, rendering))
+            rendered = render_result(result, way.rendering)
     except TaskStarted as started:
-        rendered = partial(_rendered_task, rendering, started.read)
-        started.render = lambda result: mark(rendered(result))
+        started.render = partial(_rendered_task, way, started.read)
         raise
     except (InvalidArguments, InputRequired, ProtocolError):
         raise
     except Exception as error:  # noqa: BLE001 - an error of any kind is a result
-        return mark(render_error(error))
+        rendered = render_error(error)
     finally:
+        work.end()
         large_reader.reset(reader)
+    return rendered if way.mark is None else way.mark(rendered)
 
 
-def _unmarked(result: JsonObject) -> JsonObject:
-    """Return a result unchanged."""
-    return result
+class _Way:
+    """How the calls of a tool are rendered, with what that depends on: most calls of a tool go one way."""
+
+    __slots__ = ("budget", "mark", "reader", "renames", "rendering", "settings", "show")
+
+    def __init__(
+        self, client: UtcpClient, entry: Entry, budget: Budget, workers: ReplyWorkers, show: Show | None
+    ) -> None:
+        self.budget, self.show, self.settings = budget, show, client.settings
+        self.renames = bool(entry.input.renamed)
+        self.rendering = _rendering(entry, client.settings, budget, show)
+        self.reader = workers.reader(entry, self.rendering, client.redactor)
+        is_data = is_marked(client.settings, entry.tool)
+        self.mark = partial(marked_as_data, source=entry.name) if is_data else None
 
 
-def _rendered_task(rendering: Rendering, read: Callable[[JsonObject], ContentBlocks], result: JsonObject) -> JsonObject:
+def _rendered_task(way: _Way, read: Callable[[JsonObject], ContentBlocks], result: JsonObject) -> JsonObject:
     """Return the result of a task of an MCP server as the result of its tool."""
-    value = read(visible_json(result))
-    return render_result(Result(value), rendering)
+    rendered = render_result(Result(read(visible_json(result))), way.rendering)
+    return rendered if way.mark is None else way.mark(rendered)
 
 
 class MetaTools:
@@ -241,6 +257,8 @@ class MetaTools:
                     remedy="Give `meta_tools` different names of at most 48 letters, digits, '_' and '-', or null.",
                 )
             self._calls[name] = function
+        self.names: Container[str] = self._calls
+        """Their names: a look that is quicker than `in` of this object."""
 
     def __contains__(self, name: str) -> bool:
         return name in self._calls
@@ -456,11 +474,8 @@ def _offset(value: Any) -> int:
 
 
 def _rendering(entry: Entry, settings: BridgeSettings, budget: Budget, show: Show | None) -> Rendering:
-    if (made := entry.rendering) is not None and made[0] is budget and made[1] is show and made[2] is settings:
-        rendering: Rendering = made[3]
-        return rendering
     output = entry.output
-    rendering = Rendering(
+    return Rendering(
         budget=budget,
         structured=output is not None or settings.structured_content == "always",
         conform=entry.conform,
@@ -469,8 +484,6 @@ def _rendering(entry: Entry, settings: BridgeSettings, budget: Budget, show: Sho
         refuse_link=entry.refuse_link,
         show_link=as_it_is if show is None else partial(show, entry.tool),
     )
-    entry.rendering = budget, show, settings, rendering
-    return rendering
 
 
 def meta_tool_entries(settings: BridgeSettings, counts: Mapping[str, int]) -> list[JsonObject]:

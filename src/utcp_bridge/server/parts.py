@@ -17,7 +17,7 @@ import anyio
 from utcp_bridge.access.gatekeeper import is_protected
 from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.catalogue.catalogue import Entry, ToolPage, View
-from utcp_bridge.catalogue.render import compact
+from utcp_bridge.catalogue.render import TextResult, compact
 from utcp_bridge.catalogue.spliced import ListedTools
 from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.late.records import dataclass
@@ -168,13 +168,13 @@ class Parts:
         result["_meta"] = {SERVER_INFO_META_KEY: stamp}
         return result
 
-    def called(self, call: ToolCall, emit: Emit, caller: Caller) -> Awaitable[JsonObject]:
+    def called(self, name: str, arguments: JsonObject, emit: Emit, caller: Caller) -> Awaitable[JsonObject]:
         """Return the result of a tool or a meta-tool.
 
         :raises UnknownTool: the name is not that of a tool.
         :raises UtcpError: see `call_entry`.
         """
-        made = self._called(call, emit, caller)
+        made = self._called(name, arguments, emit, caller)
         return made if self.copies is None else self._copied(self.copies, made)
 
     @staticmethod
@@ -185,9 +185,8 @@ class Parts:
         await copies.written(before)
         return result
 
-    async def _called(self, call: ToolCall, emit: Emit, caller: Caller) -> JsonObject:
-        name, arguments = call.name, call.arguments or {}
-        if name in self.meta_tools:
+    async def _called(self, name: str, arguments: JsonObject, emit: Emit, caller: Caller) -> JsonObject:
+        if name in self.meta_tools.names:
             await (self.readiness.settle if self.meta_tools.is_search(name) else self.readiness.wait)()
             return await self.meta_tools.call(name, arguments, emit, caller)
         entry = self.catalogue.resolve(name) or await self._entry_of(name)
@@ -195,7 +194,7 @@ class Parts:
             self.client, entry, arguments, emit, self.budgets.of(caller), self.workers, self.meta_tools.show
         )
         self.meta_tools.called(entry, result, caller)
-        return self.with_page(entry.tool, result)
+        return result if type(result) is TextResult else self.with_page(entry.tool, result)
 
     async def _entry_of(self, name: str) -> Entry:
         """Return the entry of a name that the catalogue has after a moment, or that a page means.

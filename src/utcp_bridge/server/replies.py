@@ -161,7 +161,7 @@ class McpReply:
     def __init__(
         self, send: Send, accepted: Accepted, request: Request | None = None, whole: WriteWhole | None = None
     ) -> None:
-        self.request: Final = request
+        self.request = request
         self._whole = whole
         self._send = send
         self._accepted = accepted
@@ -214,7 +214,8 @@ class McpReply:
         """Send the response to the request and end the reply."""
         if not self._opened and self._accepted.json:
             self._ended = True  # nothing else is written from here on
-            if self._whole is None or not self._whole(200, *_whole(response, self.session_id)):
+            whole = self._whole
+            if whole is None or not whole(200, *_whole(response, self.session_id)):
                 await respond(self._send, 200, response, _session_header(self.session_id))
             return
         async with self._turn:
@@ -226,8 +227,8 @@ class McpReply:
             await self.finish(response)
             return
         self._ended = True
-        data = encode(response)
-        if self._whole is not None and self._whole(status, _PLAIN_LINES % len(data), data):
+        data, whole = encode(response), self._whole
+        if whole is not None and whole(status, _PLAIN_LINES % len(data), data):
             return
         headers = [(b"content-length", str(len(data)).encode()), _JSON]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})

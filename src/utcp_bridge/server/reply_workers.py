@@ -74,7 +74,8 @@ class ReplyWorkers:
         self._rested = anyio.Event()
         self._turns: dict[str, _Turn] = {}
         self._places = anyio.Semaphore(_MAX_WORKERS)
-        self._opened = 0
+        self.opened = 0
+        """How many contexts of `open` there are: large replies are read in workers if there is one."""
         self._not_before = 0.0 if can_start() else math.inf
 
     @asynccontextmanager
@@ -83,20 +84,20 @@ class ReplyWorkers:
         return_large_blocks()
         async with anyio.create_task_group() as group:
             group.start_soon(self._retire)
-            self._opened += 1
+            self.opened += 1
             try:
                 yield
             finally:
-                self._opened -= 1
+                self.opened -= 1
                 group.cancel_scope.cancel()
                 await self._end_idle(math.inf)
 
-    def reader(self, entry: Entry, rendering: Rendering, redactor: Redactor) -> LargeReader | None:
-        """Return the `large_reader` for the calls of a tool whose results are rendered this way; None if not open.
+    def reader(self, entry: Entry, rendering: Rendering, redactor: Redactor) -> LargeReader:
+        """Return the `large_reader` for the calls of a tool whose results are rendered this way, while this is open.
 
         Results have no credentials that the redactor knows.
         """
-        return partial(self._read, entry, rendering, redactor) if self._opened else None
+        return partial(self._read, entry, rendering, redactor)
 
     async def page(self, kept: KeptResult, selection: JsonObject, offset: int, limit: int) -> Page:
         """Return a part of a kept result.
@@ -145,7 +146,7 @@ class ReplyWorkers:
         about = {"media_type": kept.media_type, "is_text": kept.is_text, "size": kept.size, "is_packed": kept.is_packed}
         with anyio.move_on_after(_READ_SECONDS):
             reply = None
-            if self._opened and kept.is_large:
+            if self.opened and kept.is_large:
                 reply = await self._ask(f"reader:{kept.owner}", {**head, "kept": about}, lambda: kept.data, kept.size)
             return await anyio.to_thread.run_sync(here, abandon_on_cancel=True) if reply is None else reply
         raise DeadlineExceeded(
@@ -212,7 +213,7 @@ class ReplyWorkers:
             return None
 
     async def _rest(self, worker: WorkerProcess) -> None:
-        if worker.is_usable and self._opened:
+        if worker.is_usable and self.opened:
             self._idle.append((anyio.current_time() + _WARM_SECONDS, worker))
             self._rested.set()
         else:

@@ -289,7 +289,10 @@ class HandshakeSession:
 
     def _cancel(self, params: JsonObject) -> bool:
         ident = as_request_id(params.get("requestId"))
-        scope = None if ident is None else self.in_flight.get(coerce_request_id(ident))
+        scope = None if ident is None else self.in_flight.get(ident)
+        if scope is None and ident is not None:  # some clients write the number of a request as text
+            known = coerce_request_id(ident)
+            scope = next((one for other, one in self.in_flight.items() if coerce_request_id(other) == known), None)
         if scope is not None:
             scope.cancel()
         return scope is not None
@@ -422,7 +425,8 @@ class HandshakeSessions:
         self._limit: Callable[[], int] = lambda: server.client.settings.max_sessions if limit is None else limit
         self._sessions: OrderedDict[str, HandshakeSession] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
-        self._replies: set[McpReply] = set()
+        self.replies: Final[set[McpReply]] = set()
+        """Those that are not complete. One that is silent for long has signs of life."""
         self._across: SessionsAcross | None = None
         if (store := server.client.shared) is not None:
             from utcp_bridge.server.replicas.across import SessionsAcross  # few configurations have a store
@@ -438,16 +442,8 @@ class HandshakeSessions:
             await self.forget_idle(anyio.current_time())
             await self.end_refused()
             async with anyio.create_task_group() as group:
-                for reply in tuple(self._replies):
+                for reply in tuple(self.replies):
                     group.start_soon(reply.ping, _PING_SECONDS, _TICK_SECONDS)
-
-    def keep_alive_of(self, reply: McpReply) -> None:
-        """Let a reply that is silent for long have signs of life, until `let_go`."""
-        self._replies.add(reply)
-
-    def let_go(self, reply: McpReply) -> None:
-        """Note that a reply is complete."""
-        self._replies.discard(reply)
 
     def known(self, ident: str | None, admission: Admission | None = None) -> HandshakeSession | None:
         """Return a session by its id, if it is there and that of the principal. It counts as used."""
@@ -644,38 +640,37 @@ class HandshakeSessions:
     async def _answer(
         self,
         session: HandshakeSession,
-        asked: _ReadRequest,
+        asked: _ReadRequest | HotRequest,
         reply: McpReply,
         canceller: anyio.CancelScope | Stoppable,
         hot: HotRequest | None = None,
     ) -> JsonObject:
-        ident, method, params = asked
+        ident = asked.ident
         transport = _WITH_EVENTS if reply.takes_events else _WITHOUT_EVENTS
-        exchange = _Exchange(session, reply, ident, transport, reply.request, progress_token_from_params(params))
-        key = coerce_request_id(ident)
-        session.in_flight[key] = canceller
-        self._replies.add(reply)
+        token = progress_token_from_params(asked.params) if hot is None else hot.token
+        exchange = _Exchange(session, reply, ident, transport, reply.request, token)
+        session.in_flight[ident] = canceller
+        self.replies.add(reply)
         try:
             if hot is None:
-                result = await session.runner.on_request(exchange, method, params)
+                result = await session.runner.on_request(exchange, asked.method, asked.params)
             else:
                 result = await self._server.hot.respond(hot, exchange, session.connection, reply.request)
             return {"jsonrpc": "2.0", "id": ident, "result": result}
         except Exception as error:  # noqa: BLE001 - the SDK says which text of it clients may read
             return _error(ident, modern_error_data(error))
         finally:
-            self._replies.discard(reply)
-            if session.in_flight.get(key) is canceller:
-                del session.in_flight[key]
+            self.replies.discard(reply)
+            if session.in_flight.get(ident) is canceller:
+                del session.in_flight[ident]
             if session.is_forgotten and not session.in_flight:
                 await session.close()
 
-    async def answer_hot(
+    def answer_hot(
         self, session: HandshakeSession, request: HotRequest, reply: McpReply, stoppable: Stoppable
-    ) -> JsonObject:
+    ) -> Awaitable[JsonObject]:
         """Return the response to a hot request of a session. Its client cancels it by `stoppable`."""
-        asked = _ReadRequest(request.ident, request.method, request.params)
-        return await self._answer(session, asked, reply, stoppable, request)
+        return self._answer(session, request, reply, stoppable, request)
 
     @staticmethod
     def cancelled(request: HotRequest | _ReadRequest) -> JsonObject:

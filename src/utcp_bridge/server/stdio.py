@@ -36,9 +36,11 @@ from utcp_bridge.catalogue.spliced import spliced
 from utcp_bridge.foreign import escape_line_ends, json_line
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.callers import known_caller
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
-from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, read_hot
+from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, KnownMeta, read_hot
 from utcp_bridge.server.incoming import UnreadableMessage, read_message, refuse_long
+from utcp_bridge.server.meta_tools import Caller
 from utcp_bridge.server.wire.lines import MAX_LINE_BYTES, InFlight, Lines, LongLineError, SendLine, Wire, open_wire
 from utcp_bridge.tasks import OwnTasks, Stoppable
 
@@ -318,6 +320,9 @@ class HotLines:
         self._others: set[types.RequestId] = set()
         """Ids of the requests that the SDK serves."""
         self._tasks = OwnTasks()
+        self._known: Final = KnownMeta()
+        self._caller: tuple[Any, Caller] | None = None
+        """The last envelope of 2026-07-28, and the client that it means."""
         self._handshake: types.RequestId | None = None
         self._follows = False
         self._run = 0
@@ -356,7 +361,7 @@ class HotLines:
         """Begin to answer a line, or cancel the request that it names. Return whether it was taken."""
         if (self._session is None and self._outbound is None) or self._handshake is not None:
             return False
-        request = read_hot(line) if self._calls.may_answer else None
+        request = read_hot(line, self._known) if self._calls.may_answer else None
         if request is None:
             return bool(self._taken) and self._cancels(line)
         if self._follows or self._run >= _WITHOUT_PAUSE:
@@ -406,9 +411,14 @@ class HotLines:
             if session is None or session.client_params is None:
                 return None
             return _HotCall(request, session, self._writer)
-        envelope = None if self._outbound is None else self._calls.envelope_of(request)
+        envelope = None if self._outbound is None else request.envelope or self._calls.envelope_of(request)
         if envelope is None:
             return None
+        if request.envelope is None and request.token is None:
+            self._known.learn(request, envelope)
+        request.envelope = envelope
+        if self._caller is not None and self._caller[0] is envelope:
+            request.caller = self._caller[1]
         return _HotCall(request, HotConnection(self._outbound, request.version, envelope), self._writer)
 
     def _cancels(self, line: bytes) -> bool:
@@ -454,6 +464,9 @@ class HotLines:
         ident = call.request.ident
         try:
             result = await self._calls.respond(call.request, call, call.connection)
+            envelope, caller = call.request.envelope, call.request.caller or known_caller(call.connection)
+            if envelope is not None and caller is not None:
+                self._caller = envelope, caller
         finally:
             call.is_closed = True
             key = coerce_request_id(ident)

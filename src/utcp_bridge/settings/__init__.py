@@ -69,6 +69,7 @@ LIVE_SETTINGS: Final = frozenset({
     "exposure", "exposure_limits", "exposure_by_client", "pinned", "naming", "aliases", "list_status", "page_size",
     "structured_content", "max_schema_bytes", "follow_configuration",
     "startup_settle", "drain_seconds", "discovery_timeout", "call_timeout", "stream_timeout", "idle_timeout",
+    "keep_alive_timeout",
     "max_result_bytes", "max_result_bytes_by_client", "max_stream_events", "concurrency", "queue", "rate_limit",
     "retries", "breaker_failures", "breaker_pause", "breaker_max_pause", "validation", "log_level",
     "profile", "profiles", "default_profile", "budgets", "access_rules", "approvals", "rule_timeout", "spotlight",

@@ -216,6 +216,11 @@ class TimeoutSettings(Frozen):
     call_timeout: Seconds = Field(default=55.0, description="Seconds for one call, wall clock.")
     stream_timeout: Seconds = Field(default=300.0, description="Seconds for one streaming call, wall clock.")
     idle_timeout: Seconds = Field(default=30.0, description="Seconds without data after which a stream ends.")
+    keep_alive_timeout: Seconds = Field(
+        default=130.0,
+        description="Seconds after which an HTTP connection without a request is closed. Let a balancer close its own "
+        "sooner: nginx and AWS do after 60 seconds, Google Cloud after 600, Envoy after 3600.",
+    )
     ask_timeout: Seconds = Field(default=300.0, description="Seconds for an answer of the client to an MCP server.")
     deadline_header: HeaderName | None = Field(
         default=None,

@@ -11,6 +11,7 @@ import copy
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from random import getrandbits
 from typing import Any, Final, cast
 
@@ -26,7 +27,8 @@ __all__ = ["Deciding", "TracePlace", "Unsampled", "place_of"]
 
 _PARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-(0[0-3])")
 """`traceparent` in the form of today (W3C Trace Context, section 3.2)."""
-_SAMPLED: Final = frozenset({"01", "03"})
+_SAMPLED: Final = "13"
+"""Last characters of a `traceparent` whose trace is noted, in the form of today."""
 _W3C: Final = frozenset({"traceparent", "tracestate", "baggage"})
 _STOCK: Final = "opentelemetry.sdk.trace.sampling"
 _ROOT: Final = r"(AlwaysOnSampler|AlwaysOffSampler|TraceIdRatioBased\{[0-9.e-]+\})"
@@ -36,16 +38,23 @@ _USUAL: Final = re.compile(
 )
 """What the samplers `parentbased_…` say of themselves, of which one is the default."""
 _RANDOM: Final = 0x02
+_ABOVE_ALL: Final = "g"
+"""Behind each hexadecimal number."""
 _SCOPE: Final = "utcp_bridge"
 
 
 class TracePlace(NonRecordingSpan):
     """A place in a trace that a caller notes. `traceparent` is its text, and the ids are read when somebody asks."""
 
-    def __init__(self, traceparent: str, *, is_remote: bool) -> None:
+    note_request: Final = None
+    """Nothing of requests to upstreams is noted here."""
+    is_remote = False
+    _read: SpanContext | None = None
+
+    def __init__(self, traceparent: str, *, is_remote: bool = False) -> None:
         self.traceparent: Final = traceparent
-        self.is_remote: Final = is_remote
-        self._read: SpanContext | None = None
+        if is_remote:
+            self.is_remote = True
 
     def get_span_context(self) -> SpanContext:
         """Return the ids, which few ask for."""
@@ -72,36 +81,40 @@ class _Ids:
 
     def __init__(self, real: Any) -> None:
         self._real = real
-        self.is_plain: Final = type(real) is RandomIdGenerator
+        self._is_plain: Final = type(real) is RandomIdGenerator
         """Whether ids are random numbers, and nothing else."""
         self._flags = f"{_RANDOM:02x}" if real.is_trace_id_random() else "00"
-        self._chosen: int | None = None
+        self._chosen: str | None = None
         self.generate_span_id: Final = real.generate_span_id
         self.is_trace_id_random: Final = real.is_trace_id_random
 
     def generate_trace_id(self) -> int:
         """Return the id of the trace that begins."""
         chosen = self.take_chosen()
-        found: int = self._real.generate_trace_id() if chosen is None else chosen
+        found: int = self._real.generate_trace_id() if chosen is None else int(chosen[:32], 16)
         return found
 
-    def take_chosen(self) -> int | None:
-        """Return the id by which it was decided to note the next trace, if one was chosen."""
+    def take_chosen(self) -> str | None:
+        """Return the id by which it was decided to note the next trace, if one was chosen, and that of its span."""
         chosen, self._chosen = self._chosen, None
         return chosen
 
-    def unsampled(self, bound: int) -> Unsampled | None:
-        """Return a new trace, whose id is not below the bound in its lower half; None if the next one has to be."""
-        if not self.is_plain:
-            ident, span = self._real.generate_trace_id(), self._real.generate_span_id()
-            data = ident.to_bytes(16, "big") + span.to_bytes(8, "big")
-        else:
-            data = getrandbits(192).to_bytes(24, "big")  # as two calls, but for their checks for zero
-        if int.from_bytes(data[8:16], "big") < bound:
-            self._chosen = int.from_bytes(data[:16], "big")
+    def new(self) -> str:
+        """Return the id of a new trace, and that of its first span."""
+        if self._is_plain:
+            return getrandbits(192).to_bytes(24, "big").hex()  # as two calls, but for their checks for zero
+        return f"{self._real.generate_trace_id():032x}{self._real.generate_span_id():016x}"
+
+    def unsampled(self, bound: str) -> Unsampled | None:
+        """Return a new trace, whose id is not below the bound in its lower half; None if the next one has to be.
+
+        Numbers of the same length in text are compared as quickly as they are made, and text is what goes on.
+        """
+        text = self.new()
+        if text[16:32] < bound:
+            self._chosen = text
             return None
-        text = data.hex()
-        return Unsampled(f"00-{text[:32]}-{text[32:]}-{self._flags}", is_remote=False)
+        return Unsampled(f"00-{text[:32]}-{text[32:]}-{self._flags}")
 
 
 class Deciding:
@@ -134,9 +147,12 @@ class Deciding:
         """Under which a context has its span."""
         self.spans: Final = provider.get_tracer(_SCOPE)
         """The tracer of the bridge."""
-        self._root = "" if found is None else found[1]
         self._ids = _Ids(provider.id_generator) if self.is_usual else None
-        self._bound = _bound(self._root)
+        bound = _bound("" if found is None else found[1])
+        self.root: Final[Callable[[], Unsampled | None]] = (
+            _undecided if self._ids is None or bound is None else partial(self._ids.unsampled, bound)
+        )
+        """Return a new trace that is not noted; None if the tracer has to begin one."""
         make = None if self._ids is None else getattr(provider, "lights", None)
         self.lights: Final[Any] = None if make is None else make(self._ids)
         """Begins spans that cost little (`Lights`); None if this provider has none."""
@@ -149,33 +165,30 @@ class Deciding:
             found.id_generator = self._ids
         return found
 
-    def root(self) -> Unsampled | None:
-        """Return a new trace that is not noted; None if the tracer has to begin one."""
-        return None if self._ids is None or self._bound is None else self._ids.unsampled(self._bound)
-
     def continued(self, traceparent: str) -> TracePlace | None:
         """Return the place in the trace of a caller. None: `traceparent` is not of the usual form."""
         found = _PARENT.fullmatch(traceparent) if self.is_usual else None
         if found is None:
             return None
-        return (TracePlace if found[1] in _SAMPLED else Unsampled)(traceparent, is_remote=True)
+        return (TracePlace if traceparent[-1] in _SAMPLED else Unsampled)(traceparent, is_remote=True)
 
     def continues(self, traceparent: bytes) -> bool:
         """Continue the trace of a caller in this task. False: `traceparent` is not of the usual form."""
         span = self.continued(traceparent.decode("latin-1"))
-        if span is not None:
-            self._attach(self.alone(span))
-        return span is not None
+        if span is None:
+            return False
+        self._attach(Context({self.key: span}))
+        return True
 
     def enter(self, span: Any, context: Context) -> Any:
         """Make a span the current one in a context, and return what `leave` needs."""
-        if not context or (len(context) == 1 and self.key in context):
+        if not context or (self.key in context and len(context) == 1):
             return self._attach(Context({self.key: span}))
         return self._attach(set_span_in_context(span, context))
 
-    def alone(self, span: Any) -> Context:
-        """Return a context that has nothing but a span."""
-        return Context({self.key: span})
+
+def _undecided() -> None:
+    """Leave it to the tracer."""
 
 
 def _variable() -> ContextVar[Context] | None:
@@ -187,9 +200,10 @@ def _variable() -> ContextVar[Context] | None:
     return cast("ContextVar[Context]", found) if isinstance(found, ContextVar) else None
 
 
-def _bound(root: str) -> int | None:
-    """Return below which number the id of a trace is one that is noted; None if each is."""
+def _bound(root: str) -> str | None:
+    """Return below which number, in 16 digits, the half of an id of a trace is one that is noted; None if each is."""
     name, _, rate = root.rstrip("}").partition("{")
     if name == "TraceIdRatioBased":
-        return TraceIdRatioBased(float(rate)).bound
-    return 0 if name == "AlwaysOffSampler" else None
+        bound = TraceIdRatioBased(float(rate)).bound
+        return f"{bound:016x}" if bound <= TraceIdRatioBased.TRACE_ID_LIMIT else _ABOVE_ALL
+    return "" if name == "AlwaysOffSampler" else None

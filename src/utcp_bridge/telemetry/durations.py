@@ -1,15 +1,15 @@
 """The histogram of durations for OpenTelemetry, from numbers of our own: a call costs an entry of a queue.
 
-`Histogram.record` of OpenTelemetry looks up, checks and locks for each value. Here values wait in a queue, are added
-together, and become the points of OpenTelemetry when they are sent. The points are those of its own histogram with the
-usual bounds; `Durations.can_count` says when.
+`Histogram.record` of OpenTelemetry looks up, checks and locks for each value. Here values wait in a queue, or with the
+counts of calls (`CallCounts`), are added together, and become the points of OpenTelemetry when they are sent. The
+points are those of its own histogram with the usual bounds; `Durations.can_count` says when.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from threading import Lock
@@ -30,7 +30,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from utcp_bridge.telemetry import trace_context
-from utcp_bridge.telemetry.counting import Key
+from utcp_bridge.telemetry.counting import Key, buckets_of
 
 __all__ = ["Durations", "DurationsReader", "attributes_of"]
 
@@ -70,6 +70,13 @@ class _Series:
         if span is not None:
             self.exemplars[place] = seconds, time_ns(), span
 
+    def add_many(self, seconds: Sequence[float]) -> None:
+        """Add values in the order of their size, of calls whose trace is not noted."""
+        for place, number in enumerate(buckets_of(seconds, _BOUNDS)):
+            self.buckets[place] += number
+        self.total += sum(seconds)
+        self.lowest, self.highest = min(self.lowest, seconds[0]), max(self.highest, seconds[-1])
+
     def point(self, now: int) -> HistogramDataPoint:
         exemplars: list[Exemplar] = []
         for _, (seconds, at, span) in sorted(self.exemplars.items()):
@@ -86,7 +93,9 @@ class _Series:
 class Durations:
     """Takes the durations of calls in one thread, and gives points of OpenTelemetry in another."""
 
-    def __init__(self) -> None:
+    def __init__(self, settle: Callable[[], None] | None = None) -> None:
+        """`settle` calls `many` with what waits elsewhere."""
+        self._settle = settle
         self._waiting: deque[tuple[float, Key, Any]] = deque()
         self._series: dict[Key, _Series] = {}
         self._overflow: _Series | None = None
@@ -102,6 +111,11 @@ class Durations:
         self._waiting.append((seconds, key, trace_context.noted_span() if trace_context.is_on() else None))
         if len(self._waiting) >= _MAX_TOGETHER:
             self._add()
+
+    def many(self, seconds: Sequence[float], key: Key, /) -> None:
+        """Take the durations of calls whose trace is not noted, in the order of their size."""
+        with self._adding:
+            (self._series.get(key) or self._new(key)).add_many(seconds)
 
     def _add(self) -> None:
         waiting, series = self._waiting, self._series
@@ -122,6 +136,8 @@ class Durations:
 
     def points(self) -> list[HistogramDataPoint]:
         """Return a point for each manual, tool and outcome."""
+        if self._settle is not None:
+            self._settle()
         self._add()
         now = time_ns()
         with self._adding:

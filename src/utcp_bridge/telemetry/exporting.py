@@ -262,7 +262,8 @@ def _start_metrics(counts: CallCounts, environment: Mapping[str, str]) -> Callab
     exporter, resource = OTLPMetricExporter(), _resource(environment)
     shutdown: Callable[[float], None]
     if Durations.can_count(environment):
-        durations = Durations()
+        durations = Durations(counts.settle)
+        counts.also_many = durations.many
         reader: Any = DurationsReader(exporter, durations, _DURATION, ("utcp_bridge", __version__), resource)
         counts.also, shutdown = durations, reader.shutdown
     else:
@@ -272,6 +273,7 @@ def _start_metrics(counts: CallCounts, environment: Mapping[str, str]) -> Callab
     def end() -> None:
         counts.also = None
         shutdown(_FLUSH_MILLISECONDS)
+        counts.also_many = None
 
     return end
 

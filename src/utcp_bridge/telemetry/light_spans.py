@@ -107,6 +107,11 @@ class Scope:
         self.take: Final = provider.take
         self.instrumentation: Final = InstrumentationScope(name, "")
 
+    def empty(self) -> ReadableSpan:
+        """Return a span of the SDK that has no more than this scope."""
+        place = SpanContext(1, 1, is_remote=False)
+        return ReadableSpan("", place, resource=self.provider.resource, instrumentation_scope=self.instrumentation)
+
 
 class SpanShape:
     """What spans of the same tool have in common. `varying` is the name of the one attribute that differs.
@@ -114,7 +119,7 @@ class SpanShape:
     It comes behind `before`, and in front of `after`.
     """
 
-    __slots__ = ("after", "before", "key", "key_bytes", "keys", "kind", "name", "scope", "written")
+    __slots__ = ("after", "before", "key", "key_bytes", "keys", "kind", "layouts", "name", "scope", "written")
 
     def __init__(
         self,
@@ -129,6 +134,8 @@ class SpanShape:
         self.before, self.key, self.after = before, varying, after or {}
         self.keys: Final = frozenset({*before, varying, *self.after})
         self.key_bytes: Final = part(1, varying.encode())
+        self.layouts: Final[dict[tuple[int, bool, bool, bytes], bytes]] = {}
+        """What is written of spans of this shape but for what differs, by what decides about it (`span_bytes`)."""
         self.written: tuple[bytes, bytes, bytes] | None
         """Name and kind, the attributes in front of the varying one, and those behind it. None: UTF-8 has no form."""
         try:
@@ -271,8 +278,7 @@ class Lights:
 
     def __init__(self, provider: LightProvider, ids: Any) -> None:
         self._provider = provider
-        self._new_trace = ids.generate_trace_id
-        self._has_plain_ids, self._chosen = ids.is_plain, ids.take_chosen
+        self._ids = ids
         self._root_flags = "03" if ids.is_trace_id_random() else "01"
 
     def scope(self, name: str) -> Scope:
@@ -299,7 +305,8 @@ class Lights:
         if not self._provider.has_light_spans:
             return None
         if type(above) is LightSpan:
-            return LightSpan(shape, varying, above.trace, above.ident, above.flags, _new_ident())
+            ident = getrandbits(64).to_bytes(8, "big").hex()
+            return LightSpan(shape, varying, above.trace, above.ident, above.flags, ident)
         if type(above) is TracePlace:
             text = above.traceparent
             found = LightSpan(shape, varying, text[3:35], text[36:52], text[53:], _new_ident())
@@ -317,10 +324,7 @@ class Lights:
 
     def _root(self, shape: SpanShape, varying: str) -> LightSpan:
         """Begin a new trace. Both ids are of one look at the random numbers, as those of the SDK's generator."""
-        chosen = self._new_trace() if not self._has_plain_ids else self._chosen()
-        if chosen is not None:
-            return LightSpan(shape, varying, f"{chosen:032x}", "", self._root_flags, _new_ident())
-        text = getrandbits(192).to_bytes(24, "big").hex()
+        text = self._ids.take_chosen() or self._ids.new()
         return LightSpan(shape, varying, text[:32], "", self._root_flags, text[32:])
 
 

@@ -17,8 +17,8 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from utcp_bridge.telemetry.light_spans import LightSpan
-from utcp_bridge.telemetry.otlp import attribute_bytes, number_bytes, part
+from utcp_bridge.telemetry.light_spans import LightSpan, Scope
+from utcp_bridge.telemetry.otlp import attribute_bytes, part
 
 __all__ = ["SpanExporter", "encoded"]
 
@@ -35,11 +35,12 @@ _REMOTE_FLAGS: Final = _FLAGS.pack(*_FLAGS_TAG, _HAS_REMOTE | _IS_REMOTE)
 _PLAIN_STATUS: Final = bytes((_STATUS << 3 | 2, 0))
 _LOCAL_END: Final = _PLAIN_STATUS + _LOCAL_FLAGS
 _REMOTE_END: Final = _PLAIN_STATUS + _REMOTE_FLAGS
-_WHOLE: Final = b"%b%b%b%b\x4a%c%b\x12%c\x0a%c%b%b%b%b"
-"""A light span: ids, head, times, attributes, the one that varies, and what is behind it."""
 _bytes: Final = bytes.fromhex
-_SHORT: Final = 120
-"""Bytes of an attribute whose lengths take one byte each."""
+_SPAN: Final = 2
+_SHORT: Final = 64
+"""Most characters of a text for which the rest of a span is kept."""
+_MAX_LAYOUTS: Final = 256
+_NO_LAYOUT: Final = b""
 _CODE: Final = b"\x18"
 _MAX_BYTES: Final = 4 * 1024 * 1024
 
@@ -58,28 +59,71 @@ class SpanExporter(OTLPSpanExporter):
 
 def encoded(spans: Iterable[ReadableSpan | LightSpan]) -> bytes:
     """Return spans as an `ExportTraceServiceRequest`."""
-    groups: dict[Any, list[ReadableSpan | LightSpan]] = {}
+    groups: dict[Any, list[ReadableSpan]] = {}
+    light: dict[Scope, list[bytes]] = {}
     for span in spans:
-        key = span.shape.scope if isinstance(span, LightSpan) else (id(span.resource), span.instrumentation_scope)
-        groups.setdefault(key, []).append(span)
-    return b"".join(_group(group) for group in groups.values())
+        if type(span) is LightSpan:
+            scope = span.shape.scope
+            if (parts := light.get(scope)) is None:
+                parts = light[scope] = []
+            parts.append(_whole(span))
+        else:
+            one = span.readable() if isinstance(span, LightSpan) else span
+            groups.setdefault((id(one.resource), one.instrumentation_scope), []).append(one)
+    written = [_grouped(scope.empty(), b"".join(parts)) for scope, parts in light.items()]
+    written += [_grouped(group[0], b"".join([part(_SPAN, _span(one)) for one in group])) for group in groups.values()]
+    return b"".join(written)
 
 
-def _group(spans: list[ReadableSpan | LightSpan]) -> bytes:
+def _grouped(first: ReadableSpan, spans: bytes) -> bytes:
     """Return spans of one resource and one scope. These two are written by OpenTelemetry's encoder."""
-    first = spans[0]
-    around: Any = encode_spans([first.readable() if isinstance(first, LightSpan) else first]).resource_spans[0]
+    around: Any = encode_spans([first]).resource_spans[0]
     scope = around.scope_spans[0]
     scope.ClearField("spans")
-    head = scope.SerializeToString()
+    head: bytes = scope.SerializeToString()
     around.ClearField("scope_spans")
-    written = [_light(span) if type(span) is LightSpan else _any(span) for span in spans]
-    inner = head + b"".join([b"\x12%b%b" % (number_bytes(len(one)), one) for one in written])
-    return part(1, around.SerializeToString() + part(2, inner))
+    return part(1, around.SerializeToString() + part(2, head + spans))
 
 
-def _any(span: ReadableSpan | LightSpan) -> bytes:
-    return _light(span) if isinstance(span, LightSpan) else _span(span)
+def _whole(span: LightSpan) -> bytes:
+    """Return a light span, as a field of what is around it.
+
+    Most differ in their ids, times and one text alone. All else of them is kept, for each length of that text.
+    """
+    varying, request, parent = span.varying, span.request[0], span.parent
+    if span.more is not None or span.status is not None or not span.is_plain or not varying.isascii():
+        return part(_SPAN, _light(span))
+    key = len(varying), not parent, span.is_parent_remote, request
+    layouts = span.shape.layouts
+    if (layout := layouts.get(key)) is None:
+        layout = _layout(span)
+        if len(layouts) >= _MAX_LAYOUTS:
+            layouts.clear()
+        if len(varying) < _SHORT:
+            layouts[key] = layout
+    if layout is _NO_LAYOUT:
+        return part(_SPAN, _light(span))
+    ids = f"0a10{span.trace}1208{span.ident}2208{parent}" if parent else f"0a10{span.trace}1208{span.ident}"
+    times = _SPAN_TIMES.pack(_START_TAG, span.start_time, _END_TAG, span.end_time)
+    return layout % (_bytes(ids), times, varying.encode())
+
+
+def _layout(span: LightSpan) -> bytes:
+    """Return what is written of spans like this one, with places for the ids, the times and the text that varies."""
+    if span.shape.written is None:
+        return _NO_LAYOUT
+    written = _light(span)
+    head, before, after = (_literal(one) for one in span.shape.written)
+    varied = part(_ATTRIBUTE, span.shape.key_bytes + part(2, part(1, span.varying.encode())))
+    varied = _literal(varied[: len(varied) - len(span.varying)])
+    end = _literal(span.request[0]) + (_REMOTE_END if span.is_parent_remote else _LOCAL_END)
+    size = _literal(part(_SPAN, written)[: -len(written)])
+    return b"%b%%b%b%%b%b%b%%b%b%b" % (size, head, before, varied, after, end)
+
+
+def _literal(data: bytes) -> bytes:
+    """Return bytes as a part of a format."""
+    return data.replace(b"%", b"%%")
 
 
 def _light(span: LightSpan) -> bytes:
@@ -99,16 +143,11 @@ def _light(span: LightSpan) -> bytes:
         return _span(span.readable())
     if status is not None:
         end = part(_STATUS, _CODE + bytes((status.status_code.value,))) + end[len(_PLAIN_STATUS) :]
-    name, size, parent = span.shape.key_bytes, len(varying), span.parent
     ids = b"\x0a\x10%b\x12\x08%b" % (_bytes(span.trace), _bytes(span.ident))
-    if parent:
-        ids += b'"\x08%b' % _bytes(parent)
+    if span.parent:
+        ids += b'"\x08%b' % _bytes(span.parent)
     times = _SPAN_TIMES.pack(_START_TAG, span.start_time, _END_TAG, span.end_time)
-    if len(name) + size < _SHORT:
-        # an attribute with its key, and its value with the text in it
-        sizes = len(name) + size + 4, name, size + 2, size
-        return _WHOLE % (ids, head, times, before, *sizes, varying, after, request, end)
-    varied = part(_ATTRIBUTE, name + part(2, part(1, varying)))
+    varied = part(_ATTRIBUTE, span.shape.key_bytes + part(2, part(1, varying)))
     return b"".join((ids, head, times, before, varied, after, request, end))
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attempts", "attached", "begin", "continue_in_task", "end", "is_of_sdk", "is_on", "is_unsampled", "note_request",
-    "noted_span", "passed_on", "passed_on_in_environment", "request_attributes", "served", "with_baggage",
+    "noted_span", "passed_on", "passed_on_in_environment", "plain_place", "request_attributes", "served",
+    "with_baggage",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -60,19 +61,19 @@ def is_on() -> bool:
 
 def is_unsampled() -> bool:
     """Return whether nothing is noted of the present request, while `is_on`."""
-    context = _otel.current()
-    if len(context) == 1:  # the usual case, which a call meets
-        (span,) = context.values()
-        return type(span) is _otel.unsampled
-    return type(_otel.current_span()) is _otel.unsampled
+    return type(_otel.current().get(_otel.key)) is _otel.unsampled
 
 
-def continue_in_task(headers: Mapping[bytes, bytes]) -> None:
+def continue_in_task(headers: Mapping[bytes, bytes] | bytes) -> None:
     """Continue the trace that these headers carry until the end of the task, as `attached` does, while `is_on`.
 
-    `headers` are `traceparent`, `tracestate` and `baggage`, as far as the request has them.
+    `headers` are `traceparent`, `tracestate` and `baggage`, as far as the request has them, or the first one alone.
     """
-    if len(headers) == 1 and _otel.continues(headers.get(b"traceparent", b"")):
+    if isinstance(headers, bytes):
+        if _otel.continues(headers):
+            return
+        headers = {b"traceparent": headers}
+    elif len(headers) == 1 and _otel.continues(headers.get(b"traceparent", b"")):
         return
     carrier = {
         name.decode(): value.strip(b" \t").decode("latin-1")
@@ -142,9 +143,9 @@ class Attempts:
         if decided is not self._decided:
             self._decided = decided
             self._shape = None if decided.lights is None else self._light(decided)
-        if self._shape is not None and (lights := decided.lights) is not None:
+        if self._shape is not None:
             context = decided.current()
-            span = lights.begin(self._shape, value, context.get(decided.key))
+            span = decided.lights.begin(self._shape, value, context.get(decided.key))
             if span is not None:
                 return span, decided.enter(span, context)
         attributes = {**self._attributes, self._varying: value}
@@ -184,13 +185,14 @@ def noted_span() -> Any:
     span: Any = _otel.current().get(_otel.key)
     if span is None or type(span) is _otel.unsampled:
         return None
-    return span if hasattr(span, "note_request") or span.get_span_context().trace_flags.sampled else None
+    is_light = getattr(span, "note_request", None) is not None
+    return span if is_light or span.get_span_context().trace_flags.sampled else None
 
 
 def note_request(method: str, url: str) -> None:
     """Note a request to an upstream in the current span, if it notes anything, while `is_on`."""
     span: Any = _otel.current().get(_otel.key)
-    if span is None or isinstance(span, _otel.placed):
+    if span is None or type(span) is _otel.unsampled or type(span) is _otel.placed:
         return
     if (note := getattr(span, "note_request", None)) is not None:
         note(method, url)
@@ -204,6 +206,18 @@ def request_attributes(method: str, url: str) -> dict[str, str | int]:
 
     target = URL(url)
     return {"http.request.method": method, "server.address": target.host or "", "server.port": target.port or 0}
+
+
+def plain_place() -> Any:
+    """Return the current span if its `traceparent` is known, and all that is passed on, while `is_on`; None otherwise.
+
+    Its `note_request` notes a request to an upstream, unless that is None.
+    """
+    context = _otel.current()
+    if len(context) != 1 or not _otel.is_w3c:
+        return None
+    span = context.get(_otel.key)
+    return span if hasattr(span, "traceparent") else None
 
 
 def passed_on(known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from utcp_bridge.foreign import SURELY_LIGHT
 from utcp_bridge.model import Call, Document, Emit, Result, defers, made_result
 from utcp_bridge.net.document import fetch_manual
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply, located
 from utcp_bridge.placement.http_template import HttpFamilyTemplate, verb_annotations
-from utcp_bridge.transport import Target, Transport
+from utcp_bridge.transport import Services, Target, Transport
 
 __all__ = ["TRANSPORT", "HttpTemplate", "HttpTransport"]
 
@@ -53,6 +54,10 @@ class HttpTransport(Transport[HttpTemplate]):
     ends_at_once: ClassVar[bool] = True
     emits: ClassVar[bool] = False
 
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._max_reply_bytes = services.settings.max_reply_bytes
+
     @classmethod
     def endpoint(cls, template: HttpTemplate) -> str | None:
         """Return the template's URL, with its placeholders."""
@@ -81,15 +86,19 @@ class HttpTransport(Transport[HttpTemplate]):
         reply = await self.services.http.session(target.source).request(
             template.build_request(call.arguments),
             credentials=target.credentials,
-            max_bytes=call.tool.limits.get("max_reply_bytes", self.services.settings.max_reply_bytes),
+            max_bytes=call.tool.limits.get("max_reply_bytes", self._max_reply_bytes),
         )
-        reply.raise_for_status()
-        if defers(reply.body):
-            return Result(reply.deferred(), meta=_meta(reply))
+        if reply.status >= 400:
+            reply.raise_for_status()
+        body = reply.body
+        if len(body) > SURELY_LIGHT and defers(body):
+            return Result(reply.deferred(), meta=reply.facts.meta)
         value = reply.value()
         if value is None and template.http_method in {"HEAD", "OPTIONS"}:
             value = _informative_headers(reply)
-        return made_result(located(value, reply), _meta(reply), reply.written, reply.clean)
+        elif type(value) is not dict:
+            value = located(value, reply)
+        return made_result(value, reply.facts.meta, reply.written, reply.clean)
 
     async def explain(self, target: Target[HttpTemplate], call: Call) -> NativeRequest:
         """Return the request."""
@@ -98,13 +107,6 @@ class HttpTransport(Transport[HttpTemplate]):
 
 
 TRANSPORT = HttpTransport
-
-
-def _meta(reply: Reply) -> dict[str, Any]:
-    meta: dict[str, Any] = {"status": reply.status}
-    if link := reply.headers.get("Link"):
-        meta["link"] = link
-    return meta
 
 
 def _informative_headers(reply: Reply) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -180,6 +181,20 @@ def test_origins_of_pages_that_are_accepted_change_for_the_next_request(home: Pa
         assert page_reads(bridge, OTHER_PAGE)[1] == OTHER_PAGE, "a value with a fault leaves the one before"
         assert change()["error"] is None
         assert page_reads(bridge, OTHER_PAGE) == refused
+
+
+# --- idle connections ----------------------------------------------------------------------------
+
+
+def test_another_time_for_idle_connections_counts_for_those_that_are_open(home: Path) -> None:
+    path = write(home / "utcp.json", entry("a"))
+    with served(home, path) as bridge, closing(socket.create_connection(("127.0.0.1", bridge.port), 60)) as idle:
+        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert idle.recv(1_000).startswith(b"HTTP/1.1 200 ")
+        write(path, entry("a"), bridge={"keep_alive_timeout": 0.1})
+        done = reloaded(bridge)
+        assert (done["settings"], done["needs_restart"]) == (["timeouts.keep_alive_timeout"], [])
+        assert idle.recv(1_000) == b""
 
 
 # --- the one profile -----------------------------------------------------------------------------

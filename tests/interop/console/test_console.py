@@ -182,6 +182,26 @@ def test_axe_finds_nothing_and_a_phone_does_not_scroll_sideways(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_the_links_to_the_sections_stay_in_view(tmp_path: Path, scheme: str) -> None:
+    configure(tmp_path)
+    with page_of(tmp_path) as page:
+        page("scheme", scheme)
+        page("size", 375, 667)
+        for section in ("hosts", "calls", "drift", "tools", "approvals", "manuals"):
+            assert page("shown", "nav")
+            page("click", f'nav a[href="#{section}"]')
+            assert page("shown", f"#{section}"), "the bar does not cover the heading"
+        page("click", 'nav a[href="#hosts"]')
+        page("press", "Home")
+        tab_to(page, 'href="#manuals"')
+        for section in ("tools", "calls", "approvals", "drift", "hosts"):
+            page("press", "Tab")
+            assert f'href="#{section}"' in page("focused")
+            assert page("shown", ":focus")
+        assert (page("overflow"), page("axe")) == (0, [])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_of_workers_follows_the_state_of_each(tmp_path: Path, scheme: str) -> None:
     with served(tmp_path) as server, browsed(f"http://127.0.0.1:{server.port}/") as page:
         page("scheme", scheme)

@@ -31,6 +31,12 @@ const steps = {
   count: async (page, selector) => (await page.$$(selector)).length,
   // how many elements take up room
   visible: async (page, selector) => page.$$eval(selector, (found) => found.filter((one) => one.getClientRects().length).length),
+  // whether an element is in the window, and nothing covers its middle
+  shown: async (page, selector) => page.$eval(selector, (one) => {
+    const { left, right, top, bottom } = one.getBoundingClientRect();
+    const found = document.elementFromPoint((Math.max(left, 0) + Math.min(right, innerWidth)) / 2, (top + bottom) / 2);
+    return top >= 0 && bottom <= innerHeight && left < innerWidth && right > 0 && one.contains(found);
+  }),
   // send JSON as the page does, and return the status
   post: async (page, path, body) => page.evaluate(async (where, what) => {
     const headers = { "x-utcp-console": "1", "content-type": "application/json" };

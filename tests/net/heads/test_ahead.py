@@ -362,8 +362,9 @@ class TakesAll:
     def may_take(self, scope):
         return scope["headers"]
 
-    def again(self, _head, scope):
-        return self.may_take(scope)
+    def again(self, _head, scope, body):
+        head = self.may_take(scope)
+        return head, self.take(head, scope, body)
 
     def let_go(self):
         pass

@@ -11,7 +11,7 @@ import pytest
 from utcp_bridge.errors import ReplyTooLarge
 from utcp_bridge.model import Source
 from utcp_bridge.net.guard import Guard
-from utcp_bridge.net.heads import plain_requests
+from utcp_bridge.net.heads import idle_times
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.placement.request import RequestParts
 
@@ -128,7 +128,7 @@ async def test_connections_that_wait_leave_room_for_another_origin(server):
 
 
 async def test_connections_that_wait_are_closed_after_a_while(server, monkeypatch):
-    monkeypatch.setattr(plain_requests, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(idle_times, "IDLE_SECONDS", 0.01)
     pool = pool_for()
     session = session_of(pool, server)
     await ask(session, server, 4)

@@ -59,8 +59,8 @@ class Begun:
         self.number = 0
         begin = PlainRequests.begin
 
-        def counted(requests, parts):
-            found = begin(requests, parts)
+        def counted(requests, parts, trace=None):
+            found = begin(requests, parts, trace)
             self.number += found is not None
             return found
 

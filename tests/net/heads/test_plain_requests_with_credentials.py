@@ -154,8 +154,8 @@ def begun(monkeypatch):
     """Return a list of the requests that were written at once."""
     found, begin = [], PlainRequests.begin
 
-    def noted(requests, parts):
-        one = begin(requests, parts)
+    def noted(requests, parts, trace=None):
+        one = begin(requests, parts, trace)
         if one is not None:
             found.append(parts)
         return one

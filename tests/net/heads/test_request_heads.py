@@ -21,3 +21,15 @@ def test_requests_with_a_trace_are_written_as_with_any_other_header(requests):
         plain = [(name.replace("parent", "parenz"), value) for name, value in headers]
         wanted = RequestHeads().written("POST", target, plain, body).replace(b"parenz:", b"parent:")
         assert heads.written("POST", target, headers, body) == wanted
+
+
+@given(st.lists(st.tuples(HEADERS, st.sampled_from([None, b"", b"{}"])), max_size=6))
+def test_a_trace_that_is_added_is_written_as_the_last_header(requests):
+    heads, target = RequestHeads(), URL("http://127.0.0.1/a?b=c")
+    for headers, body in requests:
+        if any(name.lower() == "traceparent" for name, _ in headers):
+            continue
+        asked = "POST", target.raw_authority, target.raw_path_qs, headers, body, TRACES[0]
+        wanted = heads.written("POST", target, [*headers, ("traceparent", TRACES[0])], body)
+        assert heads.written_at_once(*asked) == wanted
+        assert RequestHeads().written_at_once(*asked) is None

@@ -1,12 +1,17 @@
 """Plain results have the members, and their order, of the SDK's models."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.server_client import StandIn
 
+from utcp_bridge.catalogue.fitting import Budget
+from utcp_bridge.catalogue.render import Rendering, TextResult, render_result
+from utcp_bridge.errors import UpstreamError
+from utcp_bridge.model import Result
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.hot.plain_results import in_order
 from utcp_bridge.settings import BridgeSettings
@@ -49,3 +54,30 @@ def test_a_plain_result_is_written_as_the_sdk_writes_it(calls, version, result):
 )
 def test_any_other_block_is_left_to_the_sdk(block):
     assert in_order({"content": [block], "isError": False, "resultType": "complete"}, None) is None
+
+
+VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | TEXT, st.lists, max_leaves=4)
+ANSWERS = st.builds(
+    Result,
+    VALUES | st.dictionaries(TEXT, VALUES, max_size=3),
+    truncated=st.none() | st.just("it is too long"),
+    meta=st.dictionaries(st.sampled_from(["status", "links", "next"]), st.none() | st.integers() | TEXT, max_size=2),
+    failure=st.none() | st.just(UpstreamError("it broke")),
+)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("structured", [False, True])
+@given(answer=ANSWERS)
+def test_a_rendered_result_is_written_as_the_sdk_writes_it(calls, version, structured, answer):
+    rendered = render_result(answer, Rendering(Budget(100_000), structured=structured))
+    shaped = calls._shaper._serialize("tools/call", version, dict(rendered))
+    assert json.dumps(calls.shaped(version, rendered)) == json.dumps(shaped)
+
+
+def test_a_rendered_text_is_known_to_be_one():
+    whole = Result({"a": 1}, meta={"status": 200})
+    rendering = Rendering(Budget(100_000))
+    assert type(render_result(whole, rendering)) is TextResult
+    assert type(render_result(replace(whole, truncated="cut"), rendering)) is dict
+    assert type(render_result(replace(whole, meta={"status": None}), rendering)) is dict

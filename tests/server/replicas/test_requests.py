@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -41,7 +42,7 @@ class Bridges:
         self._opened: list[Connection] = []
 
     def pair(self) -> tuple[Connection, Connection]:
-        """Return a new connection to each. A bridge closes those that nothing came on for a while."""
+        """Return a new connection to each. A bridge closes idle connections after a while."""
         first, second = (Connection(port) for port in self.ports)
         self._opened += [first, second]
         return first, second
@@ -245,9 +246,17 @@ def test_a_session_lists_its_tasks_of_all_bridges_page_by_page(legacy: Bridges) 
         assert page(here, session, cursor=cursor)["error"]["code"] == -32602
 
 
+def replicas_at(one: Connection) -> JsonObject:
+    """Return what a bridge shows of both, as soon as the other one has told it that it is ready."""
+    while True:
+        found: JsonObject = json.loads(one.ask("GET", "/admin/api/replicas").read())
+        if found["ready"] == 2:
+            return found
+
+
 def test_the_console_of_each_bridge_shows_both(legacy: Bridges) -> None:
     pair = legacy.pair()
-    found = [json.loads(one.ask("GET", "/admin/api/replicas").read()) for one in pair]
+    found = [replicas_at(one) for one in pair]
     assert found[0]["seen"] != found[1]["seen"]
     for one in found:
         assert (one["ready"], one["store"]) == (2, "ready")
@@ -257,6 +266,20 @@ def test_the_console_of_each_bridge_shows_both(legacy: Bridges) -> None:
     page = pair[0].ask("GET", "/", Accept="text/html").read().decode()
     assert f"<b>{found[0]['seen']}</b> made this page" in page
     assert found[1]["seen"] in page
+
+
+def test_the_terminal_shows_both_bridges_and_where_each_call_ran(legacy: Bridges) -> None:
+    command = [sys.executable, "-m", "utcp_bridge", "top", f"http://127.0.0.1:{legacy.ports[0]}"]
+    pair = legacy.pair()
+    names = [replicas_at(one)["seen"] for one in pair]
+    for one in pair:
+        one.modern("tools/call", {"name": "t_s_seen", "arguments": {}, "_meta": ABLE}, "t_s_seen")
+    done = subprocess.run([*command, "--once"], capture_output=True, text=True, timeout=200, check=True)
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    assert f"Replicas (2 of 2 ready, seen from {names[0]})" in lines
+    for name in names:
+        assert [line for line in lines if line.startswith("ready") and name in line]
+        assert [line for line in lines if line.startswith("ok") and "seen" in line and line.endswith(name)]
 
 
 # --- the way itself ---

@@ -132,16 +132,24 @@ async def test_requests_with_a_known_head_have_their_own_names_and_sizes(is_hot)
     server.hot.respond = counted
     sizes = []
 
+    traces = [TRACE, None, TRACE[::-1], TRACE, "f" * 32, None, "0", "1" * 32, None, "a" * 32]
+    names *= len(traces)
+    stated = [traces[number // 2 % len(traces)] for number in range(len(names))]
+
     async def work(url, _lines):
-        trace = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
-        requests = [(modern(name, **trace), call(name, n=number)) for number, name in enumerate(names)]
+        carried = [{"traceparent": f"00-{trace}-b7ad6b7169203331-01"} if trace else {} for trace in stated]
+        requests = [
+            (modern(name, **more), call(name, n=number))
+            for number, (name, more) in enumerate(zip(names, carried, strict=True))
+        ]
         sizes.extend(await anyio.to_thread.run_sync(talk, url, requests))
 
     lines = await logged(server, work)
     assert answered == (names if is_hot else [])
     assert [one["name"] for one in lines] == names
     assert [(one["bytes_in"], one["bytes_out"]) for one in lines] == sizes
-    assert {(one["version"], one["mcp_method"], one["trace"]) for one in lines} == {(MODERN, "tools/call", TRACE)}
+    assert {(one["version"], one["mcp_method"]) for one in lines} == {(MODERN, "tools/call")}
+    assert [one.get("trace") for one in lines] == [None if trace == "0" else trace for trace in stated]
 
 
 async def test_a_trace_in_the_message_and_the_name_of_a_resource_without_its_query():

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from io import FileIO
 
 import anyio
@@ -114,6 +115,25 @@ def test_each_descriptor_of_a_wire_is_closed_once(use_uvloop, monkeypatch):
     assert [len(opened), again, [*filter(is_open, opened)]] == [2, [], []]
     for end in ends:
         os.close(end)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux changes the size of a pipe")
+@pytest.mark.parametrize("use_uvloop", [False, True])
+def test_results_of_some_size_do_not_wait_for_one_another(use_uvloop):
+    """A host that has several calls in flight reads one result after the other."""
+    line = b"x" * 49_999 + b"\n"
+
+    async def use(writing):
+        with anyio.fail_after(60):  # a pipe as it is by default holds up the second or third for ever
+            async with lines.open_output(writing) as send_line:
+                for _ in range(10):
+                    await send_line(line)
+
+    reading, writing = os.pipe()
+    anyio.run(use, writing, backend_options={"use_uvloop": use_uvloop})
+    os.close(writing)
+    with os.fdopen(reading, "rb") as whole:
+        assert whole.read() == 10 * line
 
 
 def is_open(descriptor):

@@ -88,6 +88,7 @@ class Follower:
         self._options = options
         self._sources = options.found()
         self._loaded = loaded
+        self._started = loaded.config
         self._client = client
         self._turn = anyio.Lock()
         self._asked = anyio.Event()
@@ -155,7 +156,7 @@ class Follower:
 
     async def _taken_over(self, after: LoadedConfig, *, has_new_values: bool) -> Reloaded:
         client, config = self._client, after.config
-        change = changes_between(self._loaded.config, config, client.settings)
+        change = changes_between(self._loaded.config, config, client.settings, self._started)
         has_new_values = has_new_values or change.has_new_variables
         settings = self._checked(config.bridge, change.settings)
         has_ruling = not _OF_RULES.isdisjoint(change.settings)

@@ -71,10 +71,11 @@ class Ahead(Protocol):
         """Note that a request that may be taken waits no longer for its body."""
         ...
 
-    def again(self, head: Any, scope: Any) -> Any:
-        """Return what `take` needs for a request with known headers whose body has come; None if it is not taken.
+    def again(self, head: Any, scope: Any, body: bytes) -> tuple[Any, Any] | None:
+        """Return what `take` needs for a request with known headers whose body has come, and what that returns.
 
-        `head` is that of the last request with the same headers, but for the length and the name of the tool.
+        None if it is not taken. `head` is that of the last request with the same headers, but for the length and the
+        name of the tool.
         """
         ...
 
@@ -133,9 +134,6 @@ class KnownHeads:
         """Whole heads: what is known of them, their scope, and the size of a request with such a head."""
         self._traced: _Traced | None = None
         """The last head with a trace."""
-
-    def __bool__(self) -> bool:
-        return bool(self._known)
 
     def forget(self) -> None:
         """Forget all: the connection has ended."""

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from utcp_bridge.late.patterns import late_pattern
+from utcp_bridge.net.heads.idle_connections import WatchedProtocol
 from utcp_bridge.net.heads.shapes import HeadShape
 
-__all__ = ["GivenBody", "Head", "KnownReplies", "PlainProtocol"]
+__all__ = ["GivenBody", "Head", "KnownHead", "KnownReplies", "PlainProtocol"]
 
 _MAX_KNOWN: Final = 128
 _MAX_HEAD_BYTES: Final = 4_096
@@ -37,11 +37,15 @@ _WITHOUT_BODY: Final = frozenset({204, 304})
 _FINAL: Final = 200
 
 
-class _ReplyHead(NamedTuple):
-    """A head of a reply (`Head`)."""
+class KnownHead:
+    """A head that replies share (`Head`). `facts` is what their reader found out about it, and `None` at first."""
 
-    code: int
-    headers: CIMultiDictProxy[str]
+    __slots__ = ("code", "facts", "headers")
+
+    def __init__(self, code: int, headers: CIMultiDictProxy[str]) -> None:
+        self.code = code
+        self.headers = headers
+        self.facts: Any = None
 
 
 class _KnownReply:
@@ -60,9 +64,9 @@ class _KnownReply:
         self.headers = headers
         self.length_name = length_name
         self.date_name = date_name
-        self.last: tuple[bytes | None, bytes | None, _ReplyHead] | None = None
+        self.last: tuple[bytes | None, bytes | None, KnownHead] | None = None
 
-    def head(self, length: bytes, date: bytes | None) -> _ReplyHead:
+    def head(self, length: bytes, date: bytes | None) -> KnownHead:
         """Return the head with this length and date."""
         if self.last is not None and self.last[0] == length and self.last[1] == date:
             return self.last[2]
@@ -70,7 +74,7 @@ class _KnownReply:
         headers[self.length_name] = length.decode()
         if date is not None:
             headers[self.date_name] = date.decode()
-        head = _ReplyHead(self.code, CIMultiDictProxy(headers))
+        head = KnownHead(self.code, CIMultiDictProxy(headers))
         self.last = length, date, head
         return head
 
@@ -118,20 +122,20 @@ class KnownReplies:
         self._last: _KnownReply | None = None
         """That of the last reply, which the next one has as a rule."""
         self._misses = 0
-        self._same: tuple[bytes, int, Head] | None = None
-        """The last known head with its blank line, the length of the whole reply, and what was read of it."""
+        self._same: tuple[bytes, int, int, KnownHead] | None = None
+        """The last known head with its blank line, its length, that of the whole reply, and what was read of it."""
 
     @property
     def is_learning(self) -> bool:
         """Whether heads are kept."""
         return self._misses < _MAX_MISSES
 
-    def find(self, data: bytes) -> tuple[Head, bytes] | None:
+    def find(self, data: bytes) -> tuple[KnownHead, bytes] | None:
         """Return the head and the body of a reply that is whole and has a known head; None for any other."""
         same = self._same
-        if same is not None and len(data) == same[1] and data.startswith(same[0]):
+        if same is not None and len(data) == same[2] and data.startswith(same[0]):
             self._misses = 0
-            return same[2], data[len(same[0]) :]
+            return same[3], data[same[1] :]
         end = data.find(_END)
         if not self._known or not 0 < end <= _MAX_HEAD_BYTES:
             return None
@@ -147,7 +151,7 @@ class KnownReplies:
             return None
         self._misses = 0
         head = known.head(length, date)
-        self._same = data[: end + 4], len(data), head
+        self._same = data[: end + 4], end + 4, len(data), head
         return head, data[end + 4 :]
 
     def learn(self, data: bytes, message: Any) -> None:
@@ -182,15 +186,17 @@ def _split(data: bytes, end: int) -> tuple[tuple[bytes, ...], bytes | None, byte
     return (parts[0], parts[3], parts[6], first), parts[1] or parts[4], parts[2] or parts[5]
 
 
-class PlainProtocol(ResponseHandler):
+class PlainProtocol(WatchedProtocol):
     """aiohttp's protocol for clients. After `expect`, the parser is made only for a reply that is not known."""
 
-    def __init__(self, *, loop: Any, known: KnownReplies) -> None:
-        super().__init__(loop=loop)
+    def __init__(self, *, loop: Any, lost: Callable[[Any], None], known: KnownReplies) -> None:
+        super().__init__(loop=loop, lost=lost)
+        self.used: Any = None
+        """What `PlainRequests` has noted of the connection."""
         self._known = known
         self._expected: dict[str, Any] | None = None
 
-    def expect(self, options: dict[str, Any]) -> asyncio.Future[tuple[Head, bytes] | None] | None:
+    def expect(self, options: dict[str, Any]) -> asyncio.Future[tuple[KnownHead, bytes] | None] | None:
         """Prepare for a reply that is parsed with these options (`set_response_params`).
 
         Return what becomes its known head and its body; None, also later, if it is to be read as the parser hands it
@@ -199,7 +205,7 @@ class PlainProtocol(ResponseHandler):
         if options["skip_payload"] or self._tail or self._buffer or self._upgraded or self._eof:
             self.set_response_params(**options)
             return None
-        self._parser = None
+        self._parser = self._payload = None  # the last body has ended, so nothing has to look at it again
         self._expected = options
         waiter: Any = self._loop.create_future()
         self._waiter = waiter  # that of `read`, which also hears of the end of the connection

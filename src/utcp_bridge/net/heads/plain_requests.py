@@ -8,11 +8,13 @@ it (`PlainReply`).
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 from collections.abc import Iterable
 from functools import partial
 from inspect import signature
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import aiohttp
 from aiohttp import hdrs, http_exceptions
@@ -22,27 +24,22 @@ from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from yarl import URL
 
-from utcp_bridge.net.heads.known_replies import GivenBody, Head, KnownReplies, PlainProtocol
+from utcp_bridge.net.heads.idle_connections import IdleConnector
+from utcp_bridge.net.heads.idle_times import REPEATABLE, IdleTime
+from utcp_bridge.net.heads.known_replies import GivenBody, Head, KnownHead, KnownReplies, PlainProtocol
 from utcp_bridge.net.heads.request_heads import RequestHeads
 from utcp_bridge.placement.request import RequestParts
 
 if TYPE_CHECKING:
     from utcp_bridge.net.heads.arrivals import Arrival
 
-__all__ = [
-    "IDLE_SECONDS", "MAX_HEADER_BYTES", "Begun", "PlainReply", "PlainRequests", "WholeReply", "has_known_parts",
-    "is_plain",
-]  # fmt: skip
+__all__ = ["MAX_HEADER_BYTES", "Begun", "PlainReply", "PlainRequests", "WholeReply", "has_known_parts", "is_plain"]
 
 MAX_HEADER_BYTES: Final = 65536
-IDLE_SECONDS: Final = 4.0
-"""After which a connection is not used again. Uvicorn, Node and Apache close it after 5 s. A POST that is sent at that
-moment is lost, and cannot be sent again, because the server may have read it."""
 _PLAIN_BODY: Final = 1 << 16
 """Up to this, a body is written in one piece together with its head. A larger one waits for its receiver."""
 _PLAIN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-"""Sent once more if the connection ends before a reply (RFC 9110 9.2.2): the server may have closed it meanwhile."""
+_ENCODED: Final = re.compile(r"[\x21-\x7e]+").fullmatch
 _AFTER_SCHEME: Final = len("https://")
 _FINAL: Final = 200
 _SWITCHING: Final = 101
@@ -138,7 +135,10 @@ class PlainReply:
 
 
 class _Used:
-    """A connection and its parts. It waits in `place` between two requests, since `since`, on the clock `monotonic`."""
+    """A connection and its parts. It waits in `place` between two requests, since `since`, on the clock `monotonic`.
+
+    `since` is 0 until it waits for the first time.
+    """
 
     __slots__ = ("connection", "place", "protocol", "since")
 
@@ -147,6 +147,8 @@ class _Used:
         self.protocol = protocol
         self.place = place
         self.since = 0.0
+        if isinstance(protocol, PlainProtocol):
+            protocol.used = self
 
 
 class _TakenOver:
@@ -162,36 +164,23 @@ class _TakenOver:
     release = close
 
 
-class Begun:
-    """A request that was written to a connection which waited. `waiter` is what `PlainProtocol.expect` returned."""
-
-    __slots__ = ("_requests", "used", "waiter")
-
-    def __init__(
-        self, requests: PlainRequests, used: _Used, waiter: asyncio.Future[tuple[Head, bytes] | None] | None
-    ) -> None:
-        self._requests = requests
-        self.used = used
-        self.waiter = waiter
-
-    def park(self) -> None:
-        """Let the connection wait for the next request: the reply has come whole, and its head is known."""
-        self._requests.park(self.used, is_known=True)
-
-    def close(self) -> None:
-        """Close the connection: nobody waits for the reply."""
-        self.used.connection.close()
+_Waiter: TypeAlias = "asyncio.Future[tuple[KnownHead, bytes] | None] | None"
+Begun: TypeAlias = "tuple[_Used, _Waiter]"
+"""A request that was written to a connection which waited: the connection, and what `PlainProtocol.expect` returned.
+It is a pair because each call makes one."""
 
 
 class _PoolPlace(aiohttp.ClientRequest):
     """What names a place of the pool: a request to the origin, which is never sent. Its key is made once.
 
-    `parked` are connections that wait for the next request, the last one that was used at the end.
+    `parked` are connections that wait for the next request, the last one that was used at the end. It is a POST, so
+    that the pool gives it no connection that may be closing.
     """
 
-    def __init__(self, origin: URL, **options: Any) -> None:
-        super().__init__(hdrs.METH_GET, origin, loop=asyncio.get_running_loop(), **options)
+    def __init__(self, origin: URL, connector: IdleConnector, **options: Any) -> None:
+        super().__init__(hdrs.METH_POST, origin, loop=asyncio.get_running_loop(), **options)
         self._key = super().connection_key
+        self.idle: IdleTime = connector.idle.of(self._key[:3])
         self.authority = origin.raw_authority
         self.origin = origin.scheme, self.authority
         self.parked: list[_Used] = []
@@ -208,13 +197,13 @@ class PlainRequests:
     (cookies, proxies, redirects, traces, uploads) costs half of the CPU time of a request: docs/benchmarks.md.
 
     A connection that is free waits here, not in the connector, whose way of taking it and giving it back costs as much
-    as a request. It is closed after `IDLE_SECONDS` all the same.
+    as a request. It is closed after `IDLE_SECONDS` all the same, and `idle_times` says which requests it takes.
     """
 
-    def __init__(self, connector: aiohttp.BaseConnector, timeout: aiohttp.ClientTimeout) -> None:
+    def __init__(self, connector: IdleConnector, timeout: aiohttp.ClientTimeout) -> None:
         self._loop = asyncio.get_running_loop()
         # not in aiohttp's documentation; a connector without it keeps its own protocol
-        vars(connector)["_factory"] = partial(PlainProtocol, loop=self._loop, known=KnownReplies())
+        vars(connector)["_factory"] = partial(PlainProtocol, loop=self._loop, lost=self._lost, known=KnownReplies())
         self._heads = RequestHeads()
         self._connector = connector
         self._timeout = timeout
@@ -224,6 +213,7 @@ class PlainRequests:
         self._room = connector.limit // _PARKED_SHARE if connector.limit else _MAX_PLACES
         """How many more connections may wait."""
         self._sweep: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     async def send(
         self,
@@ -241,17 +231,17 @@ class PlainRequests:
         method = parts.method
         request = self._heads.written(method, target, headers, parts.body)
         place = self._places.get((target.scheme, target.raw_authority, own is not None)) or self._place(target, own)
-        is_last = method not in _REPEATABLE
+        is_last = method not in REPEATABLE
+        used = self._parked(place, method) if begun is None else begun[0]
         while True:
-            if begun is not None:
-                used = begun.used
-            else:
-                used = (self._parked(place) if place.parked else None) or await self._connected(place)
+            if used is None:
+                used = await self._connected(place)
             try:
-                waiter = _begin(used.protocol, method, request) if begun is None else begun.waiter
+                waiter = _begin(used.protocol, method, request) if begun is None else begun[1]
                 begun = None
                 if waiter is not None and (known := await waiter) is not None:
                     head, data = known
+                    self._note_announced(used, head)
                     self.park(used, is_known=True)
                     return WholeReply(head.code, head.headers, data, target)
                 message, content = await used.protocol.read()
@@ -261,14 +251,15 @@ class PlainRequests:
                 used.connection.close()
                 raise aiohttp.ClientResponseError(place.request_info, (), status=error.code) from error
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-                used.connection.close()
+                self._note_closed(used)
                 if is_last:
                     raise
-                is_last = True
+                is_last, used = True, None  # a new connection: those that wait may have ended with this one
             except BaseException:
                 used.connection.close()
                 raise
             else:
+                self._note_announced(used, message)
                 return PlainReply(self, message, content, target, used)
 
     def remember(self, url: str, target: URL, own: dict[str, Any] | None) -> None:
@@ -290,20 +281,26 @@ class PlainRequests:
         place = self._origins.get(url[:end]) if end > 0 else None
         return None if place is None else place.origin
 
-    def begin(self, parts: RequestParts) -> Begun | None:
-        """Send a request for which `is_plain` is true without waiting for anything, if that is possible.
+    def begin(self, parts: RequestParts, trace: str | None = None) -> Begun | None:
+        """Send a request without waiting for anything, if that is possible; else return None.
 
-        It is if its origin and its header lines are known and a connection waits. Its URL must be encoded.
+        It is if `is_plain` is true, its URL is encoded, its origin and its header lines are known, and a connection
+        waits. `trace` is a `traceparent` that is added to its headers.
         """
         url = parts.url
+        # the lines are those of a plain method
+        if not _ENCODED(url) or (parts.body is not None and len(parts.body) > _PLAIN_BODY):
+            return None
         end = url.find("/", _AFTER_SCHEME)
         place = self._origins.get(url[:end]) if end > 0 else None
         if place is None or not place.parked or "#" in url or url[-1] == "?":
             return None
-        request = self._heads.written_at_once(parts.method, place.authority, url[end:], parts.headers, parts.body)
-        if request is None or (used := self._parked(place)) is None:
+        request = self._heads.written_at_once(
+            parts.method, place.authority, url[end:], parts.headers, parts.body, trace
+        )
+        if request is None or (used := self._parked(place, parts.method)) is None:
             return None
-        return Begun(self, used, _begin(used.protocol, parts.method, request))
+        return used, _begin(used.protocol, parts.method, request)
 
     def take_over(self, target: URL, transport: asyncio.Transport, arrival: Arrival) -> Begun:
         """Let aiohttp read the reply on a connection to which the request was written already, and which has no TLS."""
@@ -324,7 +321,7 @@ class PlainRequests:
                 transport.resume_reading()
 
         self._loop.call_soon(hand_over)  # when `read` waits: only what waits receives the cause of an error
-        return Begun(self, _Used(cast("Connection", _TakenOver(protocol)), protocol, place), None)
+        return _Used(cast("Connection", _TakenOver(protocol)), protocol, place), None
 
     def park(self, used: _Used, *, is_known: bool = False) -> None:
         """Let a connection wait for the next request. If the server did not take the whole last one, end it.
@@ -334,17 +331,18 @@ class PlainRequests:
         transport = used.protocol.transport
         if transport is not None and transport.get_write_buffer_size():
             transport.abort()
-        if self._room <= 0 or self._connector.closed or (not is_known and used.protocol.should_close):
+        if self._room <= 0 or self._is_closed or (not is_known and used.protocol.should_close):
             used.connection.release()
             return
         self._room -= 1
         used.since = monotonic()
         used.place.parked.append(used)
         if self._sweep is None:
-            self._sweep = self._loop.call_later(IDLE_SECONDS, self._close_idle)
+            self._sweep = self._loop.call_later(self._connector.idle.period, self._close_idle)
 
     def close(self) -> None:
-        """Close the connections that wait."""
+        """Close the connections that wait, before the connector is closed."""
+        self._is_closed = True
         if self._sweep is not None:
             self._sweep.cancel()
         for place in self._places.values():
@@ -357,25 +355,58 @@ class PlainRequests:
             self._places.clear()
             self._origins.clear()
         tls = {} if own is None else {name: own[name] for name in ("ssl", "server_hostname")}
-        made = self._places[target.scheme, target.raw_authority, own is not None] = _PoolPlace(target.origin(), **tls)
+        made = self._places[target.scheme, target.raw_authority, own is not None] = _PoolPlace(
+            target.origin(), self._connector, **tls
+        )
         return made
 
-    def _parked(self, place: _PoolPlace) -> _Used | None:
-        """Return a connection that waits, if it can still be used."""
+    def _parked(self, place: _PoolPlace, method: str) -> _Used | None:
+        """Return a connection that waits, if it can still be used for a request of this method."""
         while place.parked:
             used = place.parked.pop()
             self._room += 1
             transport = used.protocol.transport
             is_open = transport is not None and not transport.is_closing()
+            seconds = monotonic() - used.since
             # `should_close`: a server sends something without being asked
-            if is_open and monotonic() - used.since < IDLE_SECONDS and not used.protocol.should_close:
+            if is_open and seconds < place.idle.at_once and not used.protocol.should_close:
+                return used
+            taken = place.idle.take(transport, seconds, is_repeatable=method in REPEATABLE)
+            if taken is None:
+                self._room -= 1
+                place.parked.append(used)
+                if (oldest := place.parked[0]) is not used:
+                    place.idle.look(oldest.protocol.transport, monotonic() - oldest.since)
+                return None
+            if taken and not used.protocol.should_close:
                 return used
             used.connection.close()
         return None
 
+    def _lost(self, protocol: PlainProtocol) -> None:
+        """Note how long a connection was idle, if it has ended while it waited."""
+        used = protocol.used
+        if used is None or used not in used.place.parked:
+            self._connector.note_lost(protocol)
+            return
+        used.place.parked.remove(used)
+        self._room += 1
+        self._note_closed(used)
+
+    def _note_announced(self, used: _Used, head: Head) -> None:
+        """Note what the first reply over a connection says about idle ones."""
+        if not used.since:
+            self._connector.idle.announced(used.place.idle, head.headers)
+
+    def _note_closed(self, used: _Used) -> None:
+        """Close a connection that the server has closed, and note how long it was idle, if it was."""
+        used.connection.close()
+        if used.since:
+            used.place.idle.closed(monotonic() - used.since)
+
     async def _connected(self, place: _PoolPlace) -> _Used:
         """Return another connection, a new one as a rule."""
-        if self._connector.closed:
+        if self._is_closed:
             raise aiohttp.ClientConnectionError("The connections are closed.")
         for _ in range(2):
             try:
@@ -390,14 +421,17 @@ class PlainRequests:
     def _close_idle(self) -> None:
         """Close the connections that have waited for too long, and look again when the next one has."""
         self._sweep = None
-        now, oldest = monotonic(), None
+        now, following = monotonic(), math.inf
         for place in self._places.values():
-            old = sum(now - used.since >= IDLE_SECONDS for used in place.parked)
-            self._drop(place, old)
-            if place.parked and (oldest is None or place.parked[0].since < oldest):
-                oldest = place.parked[0].since
-        if oldest is not None:
-            self._sweep = self._loop.call_later(oldest + IDLE_SECONDS - now, self._close_idle)
+            most = place.idle.most
+            old = [used for used in place.parked if now - used.since >= most]
+            for used in old:
+                place.idle.look(used.protocol.transport, now - used.since)
+            self._drop(place, len(old))
+            if place.parked:
+                following = min(following, place.parked[0].since + most)
+        if following < math.inf:
+            self._sweep = self._loop.call_later(min(following - now, self._connector.idle.period), self._close_idle)
 
     def _drop(self, place: _PoolPlace, number: int) -> None:
         dropped, place.parked = place.parked[:number], place.parked[number:]
@@ -406,7 +440,7 @@ class PlainRequests:
             used.connection.close()
 
 
-def _begin(protocol: ResponseHandler, method: str, request: bytes) -> asyncio.Future[tuple[Head, bytes] | None] | None:
+def _begin(protocol: ResponseHandler, method: str, request: bytes) -> _Waiter:
     """Write a request, and return what `PlainProtocol.expect` returns for its reply."""
     options = _OF_HEAD if method == hdrs.METH_HEAD else _OF_BODY
     waiter = None

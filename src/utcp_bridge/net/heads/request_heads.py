@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from utcp_bridge import __version__
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.late.patterns import late_pattern
+from utcp_bridge.placement.request import FixedHeaders
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -110,11 +111,30 @@ class RequestHeads:
         return whole_request(method, target.raw_path_qs, lines, body)
 
     def written_at_once(
-        self, method: str, authority: str, path: str, headers: list[tuple[str, str]], body: bytes | None
+        self,
+        method: str,
+        authority: str,
+        path: str,
+        headers: list[tuple[str, str]],
+        body: bytes | None,
+        added: str | None = None,
     ) -> bytes | None:
-        """Return what `written` returns, if it has written the same header lines before; None for all others."""
+        """Return what `written` returns, if it has written the same header lines before; None for all others.
+
+        `added` is a `traceparent` behind the headers, which then have none.
+        """
+        if added is not None:
+            parts = self._lines.get((method, authority, tuple(headers), len(headers), body is None))
+            return None if parts is None else whole_request(method, path, f"{parts[0]}{added}{parts[1]}", body)
+        fixed = headers if body is None and isinstance(headers, FixedHeaders) else None
+        if fixed is not None and fixed.written is not None:
+            by, of_method, of_authority, lines = fixed.written
+            if by is self and of_method == method and of_authority == authority:
+                return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode()
         parts = self._lines.get((method, authority, tuple(headers), _NO_TRACE, body is None))
         if parts is not None:
+            if fixed is not None:
+                fixed.written = self, method, authority, parts[0]
             return whole_request(method, path, parts[0], body)
         same, place, trace = _without_trace(tuple(headers))
         parts = self._lines.get((method, authority, same, place, body is None)) if trace else None

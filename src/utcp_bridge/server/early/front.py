@@ -54,8 +54,8 @@ from utcp_bridge.server.early.hello import (
     server_info,
 )
 from utcp_bridge.server.hot.plain_results import in_order
-from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, hot_request, is_plain_id
-from utcp_bridge.server.parts import Parts, ToolCall, progress_emitter
+from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, KnownMeta, is_plain_id, read_hot
+from utcp_bridge.server.parts import Parts, progress_emitter
 from utcp_bridge.server.profiles.parts import size_of
 from utcp_bridge.server.wire.lines import LongLineError, Wire, open_wire
 from utcp_bridge.server.wire.protocol import (
@@ -149,6 +149,7 @@ class EarlyFront:
         self._lines = wire.lines
         self._modern: HotRequest | None = None
         """The first request of a host of 2026-07-28."""
+        self._known: Final = KnownMeta()
         self._hello: Hello | None = None
         """What a host of the handshake era has said."""
         self._caller: Caller | None = None
@@ -287,13 +288,13 @@ class EarlyFront:
         """Begin to serve a line. Return False if the SDK has to."""
         if len(line) > MAX_HOT_BYTES or is_sdk_imported():
             return False
+        request = read_hot(line, self._known)
+        if request is not None:
+            return self._begins(request)
         try:
             message = from_json(line, cache_strings="keys")
         except ValueError:
             return False
-        request = hot_request(message)
-        if request is not None:
-            return self._begins(request)
         if not is_object(message) or message.get("jsonrpc") != "2.0" or not isinstance(message.get("method"), str):
             return False
         return self._takes_other(message)
@@ -383,14 +384,27 @@ class EarlyFront:
                 return False
             call = _EarlyCall(request, self._caller, self._hello.version, key)
         else:
-            is_plain, name = envelope_name((request.params or {}).get("_meta"))
-            if self._hello is not None or not is_plain:
+            caller = None if self._hello is not None else self._caller_of(request, request.version)
+            if caller is None:
                 return False
             self._modern = self._modern or request
-            call = _EarlyCall(request, caller_on_stdio(name, request.version), request.version, key)
+            call = _EarlyCall(request, caller, request.version, key)
         self._taken[key] = call
         self._start(self._serve(call))
         return True
+
+    def _caller_of(self, request: HotRequest, version: str) -> Caller | None:
+        """Return who sends a request of 2026-07-28; None if the SDK has to look at what it says of its client."""
+        if request.envelope is not None:  # what is known by an equal `_meta`
+            caller: Caller = request.envelope[0]
+            return caller
+        is_plain, name = envelope_name((request.params or {}).get("_meta"))
+        if not is_plain:
+            return None
+        caller = caller_on_stdio(name, version)
+        if request.token is None:
+            self._known.learn(request, (caller, None))
+        return caller
 
     # --- requests ---
 
@@ -458,7 +472,7 @@ class EarlyFront:
             REQUESTER.set(requester_on_stdio(call.caller, self._parts.part.profile_name))  # of this task alone
         try:
             emit = discard if call.request.token is None else progress_emitter(partial(self._progress, call))
-            work = partial(self._parts.called, ToolCall(params["name"], params.get("arguments")), emit, call.caller)
+            work = partial(self._parts.called, params["name"], params.get("arguments") or {}, emit, call.caller)
             spending = self._parts.part.spending
             return await (work() if spending.spend is None else spending.within(ANYONE, work, size_of))
         except UnknownTool as error:

@@ -197,7 +197,7 @@ class Interaction:
             return None
         if ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
             return HandshakeHost(connection, self._redactor, ctx, self._level_of)
-        return None if has_abilities(connection) else RetryingHost(ctx, owner, self._level_of, _NO_ABILITIES)
+        return None if has_abilities(connection) else RetryingHost.of(ctx, owner, self._level_of, _NO_ABILITIES)
 
     def _serve(self, ctx: Context, work: Work) -> Awaitable[JsonObject]:
         if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
@@ -245,7 +245,7 @@ class Interaction:
             return self._follow(ctx, self._suspended(str(value), owner, answers))
         if kind == "page" and not _all_accepted(answers):
             raise ProtocolError(types.INVALID_REQUEST, "The client did not open the page that the tool requires.")
-        host = RetryingHost(ctx, owner, self._level_of)
+        host = RetryingHost.of(ctx, owner, self._level_of, capabilities_of(connection_of(ctx)))
         if kind == "upstream":
             host.take(answers, value, origin)
         if not host.capabilities or self._calls.group is None:

@@ -45,6 +45,7 @@ _ABSENT: Final = [["absent"]]
 """Stands for a member that is not there: no valid one is a list."""
 _MAX_ENVELOPES: Final = 64
 _MAX_ENVELOPE_BYTES: Final = 4_096
+_blank: Final = object.__new__
 
 
 Context = ServerRequestContext[None, Any]
@@ -54,20 +55,9 @@ class HotContext(ServerRequestContext[None, Any]):
     """The SDK's context of a hot request, which makes the view of its session only if a handler looks at that."""
 
     lifespan_context = None
-
-    def __init__(
-        self, request: HotRequest, exchange: DispatchContext[Any], connection: Connection, http_request: Any
-    ) -> None:
-        # not the dataclass's: it needs the session, and sets four fields more
-        self.hot = request
-        self.exchange = exchange
-        self.connection = connection
-        self.protocol_version = connection.protocol_version
-        self.method = request.method
-        self.params = request.params
-        self.request_id = request.ident
-        self.meta = cast("Any", request.meta)
-        self.request = http_request
+    hot: HotRequest
+    exchange: DispatchContext[Any]
+    connection: Connection
 
     @cached_property
     def session(self) -> ServerSession:  # type: ignore[override]
@@ -86,9 +76,10 @@ class HandlingServer(Server[None]):
         raise NotImplementedError
 
     def plain_call(self, ctx: HotContext) -> Awaitable[JsonObject] | None:
-        """Return the result of a hot call if nothing else has to be done for it than to call the tool.
+        """Return the result of a hot call in its final form, if nothing has to be done for it but to call the tool.
 
-        It is the result that `shortcut` and `call_tool` give, in fewer steps. None: they have to be asked.
+        It is the result that `shortcut` and `call_tool` give, in fewer steps. None: they have to be asked. It runs in
+        the task of the request.
         """
         raise NotImplementedError
 
@@ -213,21 +204,21 @@ class HotCalls:
 
         :raises MCPError: the request is refused.
         """
-        ctx = HotContext(request, exchange, connection, http_request)
+        ctx = _blank(HotContext)  # `__init__` of a dataclass needs the session, and takes much longer
+        ctx.hot, ctx.exchange, ctx.connection, ctx.request = request, exchange, connection, http_request
+        ctx.protocol_version, ctx.request_id = connection.protocol_version, request.ident
+        meta: Any = request.meta
+        ctx.method, ctx.params, ctx.meta = request.method, request.params, meta
         spans = self._spans
         if spans is not None:
-            traced: Any = spans.served(ctx, self._served, self._next)
-            return traced  # type: ignore[no-any-return]
+            return spans.served(ctx, self._served, self._next)
         return self._served(ctx, self._next)
 
     def _served(self, ctx: HotContext, call_next: CallNext) -> Awaitable[JsonObject]:
         """Return the result of a request in its final form, in one step if it is a plain call."""
         if ctx.method == "tools/call" and (plain := self._server.plain_call(ctx)) is not None:
-            return self._shaped_when_done(ctx.protocol_version, plain)
+            return plain
         return self._in_full(ctx, call_next)
-
-    async def _shaped_when_done(self, version: str, call: Awaitable[JsonObject]) -> JsonObject:
-        return self.shaped(version, await call)
 
     def _in_full(self, ctx: HotContext, call_next: CallNext) -> Awaitable[JsonObject]:
         """Let the server's middleware and handlers answer a request."""

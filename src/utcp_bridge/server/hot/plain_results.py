@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from utcp_bridge.catalogue.render import TextResult
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.server.wire.protocol import SERVER_INFO_META_KEY
 
@@ -22,15 +23,28 @@ def in_order(result: JsonObject, stamp: JsonObject | None) -> JsonObject | None:
 
     `stamp` names the server in results of 2026-07-28. None: the result has something else.
     """
+    if type(result) is not TextResult:
+        return _examined(result, stamp)
+    ordered: JsonObject = {}
+    if (meta := result.get("_meta")) is not None:
+        ordered["_meta"] = meta if stamp is None else {**meta, SERVER_INFO_META_KEY: stamp}
+    ordered["content"] = [{"text": result["content"][0]["text"], "type": "text"}]
+    ordered["isError"] = False
+    if stamp is not None:
+        ordered["resultType"] = "complete"
+    if (structured := result.get("structuredContent")) is not None:
+        ordered["structuredContent"] = structured
+    if stamp is not None and meta is None:
+        ordered["_meta"] = {SERVER_INFO_META_KEY: stamp}
+    return ordered
+
+
+def _examined(result: JsonObject, stamp: JsonObject | None) -> JsonObject | None:
     content, meta, is_error = result.get("content"), result.get("_meta"), result.get("isError")
     structured = result.get("structuredContent")
     if not result.keys() <= _PLAIN or result.get("resultType") != "complete" or not isinstance(is_error, bool):
         return None
-    one = content[0] if is_list(content) and len(content) == 1 else None  # most results are one block of text
-    if is_object(one) and len(one) == 2 and one.get("type") == "text" and isinstance(one.get("text"), str):
-        blocks: Any = [{"text": one["text"], "type": "text"}]
-    else:
-        blocks = _blocks(content)
+    blocks = _blocks(content)
     if blocks is None or not (structured is None or isinstance(structured, dict)):
         return None
     ordered: JsonObject = {"content": blocks, "isError": is_error}

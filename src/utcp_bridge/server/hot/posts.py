@@ -14,8 +14,9 @@ Until 2025-11-25 a client that disconnects does not cancel its calls. Since 2026
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final, Protocol
 
 import anyio
@@ -26,15 +27,18 @@ from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 from starlette.requests import Request, empty_receive, empty_send
 
-from utcp_bridge.access.admissions import Admission, admission_of, note_admission, principal_of
+from utcp_bridge.access.admissions import Admission, admission_of, note_admission
 from utcp_bridge.access.gatekeeper import Gatekeeper
+from utcp_bridge.access.principals import ANYONE
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, JsonObject
 from utcp_bridge.net.heads.ahead import WriteWhole
 from utcp_bridge.server.callers import known_caller
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
 from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, KnownMeta, read_hot
 from utcp_bridge.server.meta_tools import Caller
+from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.replies import Accepted, Header, McpReply, Receive, Scope, Send, is_json, read_accept
+from utcp_bridge.server.wire.protocol import RequestId
 from utcp_bridge.tasks import Stoppable
 from utcp_bridge.telemetry import trace_context
 
@@ -53,10 +57,20 @@ _TRACE: Final = "utcp_bridge.trace"
 """Where the scope of a request keeps the headers of its trace, if traces are on."""
 _TRANSPORT: Final = TransportContext(kind="streamable-http", can_send_request=False)
 _OK: Final = 200
+_FAILED: Final = 500
 _MAX_HEADS: Final = 256
 _MAX_CALLERS: Final = 16
 _MAX_HEAD_BYTES: Final = 4_096
 """A longer head is examined each time."""
+
+
+class Checks(Protocol):
+    """What judges the headers of requests (`Doors`)."""
+
+    @property
+    def edition(self) -> int:
+        """A number that grows when the judgement changes."""
+        ...
 
 
 class Entrance(Protocol):
@@ -67,13 +81,13 @@ class Entrance(Protocol):
         ...
 
     @property
-    def edition(self) -> int:
-        """What `lets_in` decided holds for the same edition."""
+    def checks(self) -> Checks:
+        """What `lets_in` decided holds for the same edition of these."""
         ...
 
     @property
-    def keeper(self) -> Gatekeeper | None:
-        """What recognises callers; None if anyone may call."""
+    def gate(self) -> Gatekeeper | None:
+        """What recognises callers, unless it is open; None if anyone may call."""
         ...
 
     def expect(self, number: int = 1) -> None:
@@ -89,8 +103,8 @@ class Entrance(Protocol):
         ...
 
     @property
-    def is_draining(self) -> bool:
-        """Whether clients are asked to close their connections."""
+    def readiness(self) -> Readiness:
+        """Says whether clients are asked to close their connections (`is_draining`)."""
         ...
 
     def enter(self, end: Callable[[], object], admission: Admission | None) -> None:
@@ -99,6 +113,21 @@ class Entrance(Protocol):
 
     def leave(self, end: Callable[[], object]) -> None:
         """Stop to count a request in flight."""
+        ...
+
+
+class NotedLine(Protocol):
+    """Notes a request in the access log (`web/access_log.py`)."""
+
+    status: int | None
+    sent: int
+
+    def counted(self, send: Send) -> Send:
+        """Return a `send` that notes what it sends."""
+        ...
+
+    def end(self) -> None:
+        """Write the line."""
         ...
 
 
@@ -114,24 +143,23 @@ class KnownSession(Protocol):
 class KnownSessions(Protocol):
     """The sessions of one server (`HandshakeSessions`)."""
 
+    @property
+    def replies(self) -> set[McpReply]:
+        """Those that are not complete. One that is silent for long has signs of life."""
+        ...
+
     def known(self, ident: str | None, admission: Admission | None) -> Any:
         """Return a session by its id, if it is there and that of the principal. It counts as used."""
         ...
 
-    async def answer_hot(self, session: Any, request: HotRequest, reply: McpReply, stoppable: Stoppable) -> JsonObject:
+    def answer_hot(
+        self, session: Any, request: HotRequest, reply: McpReply, stoppable: Stoppable
+    ) -> Awaitable[JsonObject]:
         """Return the response to a hot request of a session. Its client cancels it by `stoppable`."""
         ...
 
     def cancelled(self, request: HotRequest) -> JsonObject:
         """Return the response to a request that its client has cancelled."""
-        ...
-
-    def keep_alive_of(self, reply: McpReply) -> None:
-        """Let a reply that is silent for long have signs of life, until `let_go`."""
-        ...
-
-    def let_go(self, reply: McpReply) -> None:
-        """Note that a reply is complete."""
         ...
 
 
@@ -156,13 +184,18 @@ class _Head:
     """What its requests say of their client, if that is always the same."""
     edition: int = 0
     """The edition of the checks that it passed (`Entrance.edition`)."""
+    usual: int = 0
+    """How many headers a request has that carries no trace, if it is one that is taken."""
+    trace_place: list[int] = field(default_factory=list[int], repr=False)
+    """Where `traceparent` was in the last request that had one header more than that."""
 
-    def client_of(self, envelope: tuple[Any, Any], scope: Scope) -> Caller | None:
+    def client_of(self, envelope: tuple[Any, Any]) -> Caller | None:
         """Return the client that an envelope meant when it came with this head from the same principal."""
         known = self.callers.get(id(envelope))
         if known is None or known[0] is not envelope:
             return None
-        return known[1] if known[1].principal is principal_of(scope) else None
+        principal = ANYONE if self.admission is None else self.admission.principal
+        return known[1] if known[1].principal is principal else None
 
     def note_client(self, envelope: tuple[Any, Any], caller: Caller | None) -> None:
         """Note which client an envelope means that came with this head."""
@@ -234,7 +267,7 @@ class HotPosts:
         return head
 
     def _remembered(self, key: tuple[Header, ...], headers: list[Header]) -> _Head | None:
-        if (known := self._heads.get(key)) is not None and known.edition == self.front.edition:
+        if (known := self._heads.get(key)) is not None and known.edition == self.front.checks.edition:
             return known
         head = self._examined(headers, key)
         if head is not None and sum(len(header[0]) + len(header[1]) for header in headers) <= _MAX_HEAD_BYTES:
@@ -245,10 +278,10 @@ class HotPosts:
 
     def _let_in(self, head: _Head, scope: Scope) -> _Head | None:
         """Return the head with who sends it, which is noted in the scope; None if the application has to ask."""
-        headers, keeper = head.key, self.front.keeper
-        if head.edition != self.front.edition:
+        headers, keeper = head.key, self.front.gate
+        if head.edition != self.front.checks.edition:
             return None
-        if keeper is None:
+        if keeper is None or keeper.is_open:
             return head if head.admission is None else replace(head, admission=None, callers={}, names={})
         if scope["query_string"] or keeper.needed is not None:
             return None
@@ -282,27 +315,50 @@ class HotPosts:
         if not is_named or not accepted.json or not is_json(_text(told, b"content-type")):
             return None
         session = _text(told, b"mcp-session-id")
-        head = _Head(accepted, version, is_modern, method, session, key=key, edition=self.front.edition)
+        usual = len(key) + 1 + (is_modern and method == "tools/call")  # Content-Length and Mcp-Name vary
+        head = _Head(
+            accepted, version, is_modern, method, session, key=key, edition=self.front.checks.edition, usual=usual
+        )
         return head if self.front.lets_in(headers) else None
 
     def let_go(self) -> None:
         """Stop counting a request that was let in: it is taken, served by the application, or lost."""
         self.front.expect(-1)
 
-    def again(self, head: _Head, scope: Scope) -> _Head | None:
-        """Return the head of a request with known headers, with who sends it; None if it is not taken here."""
+    def again(self, head: _Head, scope: Scope, body: bytes) -> tuple[_Head, _Post] | None:
+        """Return the head of a request with known headers, with who sends it, and what answers the request.
+
+        None if it is not taken here.
+        """
         if not self.calls.may_answer:
             return None
         found = self._let_in(head, scope)
-        if found is not None:
-            self.front.expect(0)
-            if trace_context.is_on():
-                _note_trace(dict(reversed(scope["headers"])), scope)  # the first of a name counts
-        return found
+        if found is None:
+            return None
+        self._note_known_trace(head, scope)
+        taken = self._taken(found, scope, body)
+        return None if taken is None else (found, taken)
+
+    def _note_known_trace(self, head: _Head, scope: Scope) -> None:
+        """Note the trace that a request with known headers continues, if traces are on."""
+        headers = scope["headers"]
+        more = len(headers) - head.usual
+        if more <= 0 or not trace_context.is_on():
+            return
+        place = head.trace_place
+        if more == 1 and place and headers[place[0]][0] == b"traceparent":
+            scope[_TRACE] = headers[place[0]][1]
+            return
+        _note_trace(dict(reversed(headers)), scope)  # the first of a name counts
+        if more == 1 and _TRACE in scope and len(scope[_TRACE]) == 1:
+            place[:] = [next(at for at, (name, _) in enumerate(headers) if name == b"traceparent")]
 
     def take(self, head: _Head, scope: Scope, body: bytes) -> _Post | None:
         """Return what answers a request; None if the application does."""
-        request = read_hot(body, head.meta) if self.calls.may_answer and self._still_in(head) else None
+        return self._taken(head, scope, body) if self.calls.may_answer and self._still_in(head) else None
+
+    def _taken(self, head: _Head, scope: Scope, body: bytes) -> _Post | None:
+        request = read_hot(body, head.meta)
         if request is None:
             return None
         if not head.is_modern:
@@ -315,14 +371,14 @@ class HotPosts:
         envelope = self._envelope(request, head, scope)
         if envelope is None:
             return None
-        request.caller = head.client_of(envelope, scope)
+        request.caller = head.client_of(envelope)
         return _ModernPost(self, head, request, envelope)
 
     def _still_in(self, head: _Head) -> bool:
         """Return whether the sender of a head is still let in, after the time in which its body came."""
         if head.admission is not None:
             return not head.admission.has_lapsed
-        return self.front.keeper is None
+        return self.front.gate is None or self.front.gate.is_open
 
     def _envelope(self, request: HotRequest, head: _Head, scope: Scope) -> tuple[Any, Any] | None:
         """Return what the client of a request of 2026-07-28 says of itself; None if the SDK has to look at it."""
@@ -356,49 +412,90 @@ class _TakenRequest(Request):
         self.scope = scope
 
 
-class _Post:
-    """A request that was taken: an ASGI application for it alone. It counts as in flight, and ends with the server."""
+class _HotReply(McpReply):
+    """The reply to a request that was taken. Most are written whole, and need no `send`."""
+
+    def __init__(self, post: _Post, scope: Scope, send: Send, now: float) -> None:
+        # not that of its base, which needs a `send` that closes
+        self.request = _TakenRequest(scope)
+        self._post = post
+        self._bare_send = send
+        self._accepted = post.head.accepted
+        self._sent_at = now
+
+    @cached_property
+    def _send(self) -> Send:  # type: ignore[override]
+        return self._post.front.closing(self._bare_send)
+
+    @property
+    def _whole(self) -> WriteWhole | None:  # type: ignore[override]
+        post = self._post
+        if post.front.readiness.is_draining:
+            return None
+        return post.whole if post.line is None else post.noted_whole
+
+
+class _Post(Stoppable):
+    """A request that was taken: an ASGI application for it alone. It counts as in flight, and ends with the server.
+
+    `client` is what is known of its client: a session, or an envelope.
+    """
 
     whole: WriteWhole | None = None
+    line: NotedLine | None = None
+    """What notes the request in the access log, if there is one."""
 
-    def __init__(self, posts: HotPosts, head: _Head, request: HotRequest) -> None:
+    def __init__(self, posts: HotPosts, head: _Head, request: HotRequest, client: Any) -> None:
         self._posts = posts
-        self._head = head
+        self.front: Final = posts.front
+        self.head: Final = head
         self.request: Final = request
-        self._stoppable: Final = Stoppable()
+        self._client = client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
         del receive
-        front, stoppable = self._posts.front, self._stoppable
-        admission = admission_of(scope)
-        CALLER.set(self._head.caller_of(scope, front))
+        front, head, line = self.front, self.head, self.line
+        if line is not None:
+            send = line.counted(send)
+        CALLER.set(head.caller_of(scope, front))
         RECEIVED_HEADERS.set(scope["headers"])
         if _TRACE in scope:
             trace_context.continue_in_task(scope[_TRACE])
-        reply = McpReply(front.closing(send), self._head.accepted, _TakenRequest(scope), self._write_whole)
-        front.enter(stoppable.end, admission)
+        loop = asyncio.get_running_loop()
+        reply = _HotReply(self, scope, send, loop.time())
+        front.enter(self.end, head.admission)
         self._posts.in_flight += 1
         try:
-            stoppable.begin()
+            self.begin(loop)
             await self._answer(reply)
         except asyncio.CancelledError:
-            if not stoppable.has_stopped():
+            if not self.has_stopped():
                 raise
-            if stoppable.why == "end":
-                await reply.end(is_refused=admission is not None and admission.ended)
+            if self.why == "end":
+                await reply.end(is_refused=head.admission is not None and head.admission.ended)
             else:
                 await self._cancelled(reply)
+        except Exception:
+            if line is not None:
+                line.status = line.status or _FAILED
+            raise
         finally:
             self._posts.in_flight -= 1
-            front.leave(stoppable.end)
-            stoppable.close()
+            front.leave(self.end)
+            self.close()
+            if line is not None:
+                line.end()
 
     def disconnected(self) -> None:
         """Note that the client has closed the connection."""
 
-    def _write_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        return self.whole is not None and not self._posts.front.is_draining and self.whole(status, lines, body)
+    def noted_whole(self, status: int, lines: bytes, body: bytes) -> bool:
+        """Write a whole response, and note it for the access log."""
+        if self.whole is None or self.line is None or not self.whole(status, lines, body):
+            return False
+        self.line.status, self.line.sent = status, len(body)
+        return True
 
     async def _answer(self, reply: McpReply) -> None:
         raise NotImplementedError
@@ -410,13 +507,9 @@ class _Post:
 class _SessionPost(_Post):
     """A request of a session. Only a `notifications/cancelled` and the end of the server stop it."""
 
-    def __init__(self, posts: HotPosts, head: _Head, request: HotRequest, session: KnownSession) -> None:
-        super().__init__(posts, head, request)
-        self._session = session
-
     async def _answer(self, reply: McpReply) -> None:
-        reply.session_id = self._head.session
-        await reply.finish(await self._posts.sessions.answer_hot(self._session, self.request, reply, self._stoppable))
+        reply.session_id = self.head.session
+        await reply.finish(await self._posts.sessions.answer_hot(self._client, self.request, reply, self))
 
     async def _cancelled(self, reply: McpReply) -> None:
         await reply.finish(self._posts.sessions.cancelled(self.request))
@@ -429,10 +522,10 @@ class _ModernPost(_Post, OneWay):
     can_send_request = False
     transport = _TRANSPORT
 
-    def __init__(self, posts: HotPosts, head: _Head, request: HotRequest, envelope: tuple[Any, Any]) -> None:
-        super().__init__(posts, head, request)
-        self.request_id = request.ident
-        self._envelope = envelope
+    @property
+    def request_id(self) -> RequestId:
+        """Part of the SDK's interface."""
+        return self.request.ident
 
     @property
     def cancel_requested(self) -> anyio.Event:
@@ -441,19 +534,20 @@ class _ModernPost(_Post, OneWay):
 
     def disconnected(self) -> None:
         """Stop the request: its client cannot read the response."""
-        self._stoppable.cancel()
+        self.cancel()
 
     async def _answer(self, reply: McpReply) -> None:
-        request, calls, sessions, envelope = self.request, self._posts.calls, self._posts.sessions, self._envelope
-        connection = HotConnection(calls.no_channel, str(request.version), envelope)
+        request, posts, envelope = self.request, self._posts, self._client
+        connection = HotConnection(posts.calls.no_channel, str(request.version), envelope)
         status = _OK
-        sessions.keep_alive_of(reply)
+        replies = posts.sessions.replies
+        replies.add(reply)
         try:
             try:
-                result = await calls.respond(request, self, connection, reply.request)
+                result = await posts.calls.respond(request, self, connection, reply.request)
                 response: JsonObject = {"jsonrpc": "2.0", "id": request.ident, "result": result}
                 if request.caller is None:
-                    self._head.note_client(envelope, known_caller(connection))
+                    self.head.note_client(envelope, known_caller(connection))
             except Exception as raised:  # noqa: BLE001 - the SDK says which text of it clients may read
                 error = modern_error_data(raised)
                 written = error.model_dump(by_alias=True, mode="json", exclude_none=True)
@@ -464,7 +558,7 @@ class _ModernPost(_Post, OneWay):
                     await connection.aclose()
             await reply.finish_plain(response, status)
         finally:
-            sessions.let_go(reply)
+            replies.discard(reply)
 
 
 def _note_trace(headers: Mapping[bytes, bytes], scope: Scope) -> None:

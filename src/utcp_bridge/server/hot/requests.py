@@ -35,7 +35,6 @@ MAX_HOT_BYTES: Final = 65_536
 ENVELOPE: Final = (PROTOCOL_VERSION_META_KEY, CLIENT_INFO_META_KEY, CLIENT_CAPABILITIES_META_KEY)
 """What a client says of itself in each request since 2026-07-28. The second is optional."""
 _MEMBERS: Final = {
-    "tools/call": frozenset({"name", "arguments", "_meta"}),
     "tools/list": frozenset({"cursor", "_meta"}),
     "ping": frozenset({"_meta"}),
 }
@@ -46,6 +45,7 @@ _MAX_NUMBER: Final = 2**53
 _MAX_ID: Final = 256
 _ABSENT: Final = object()
 _NOTHING: Final[JsonObject] = {}
+_blank: Final = object.__new__
 
 
 @dataclass(slots=True)
@@ -107,7 +107,7 @@ def hot_request(  # noqa: PLR0911 - every request passes here, and calls of func
     message: Any, known: KnownMeta | None = None
 ) -> HotRequest | None:
     """Return a message as a request, if its shape is plain."""
-    if not is_object(message) or message.get("jsonrpc") != "2.0":
+    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
         return None
     ident: Any = message.get("id")
     method, params = message.get("method"), message.get("params")
@@ -117,9 +117,14 @@ def hot_request(  # noqa: PLR0911 - every request passes here, and calls of func
         return None
     if params is None:
         return HotRequest(ident, method, None) if method in _WITHOUT_PARAMS else None
-    if not is_object(params) or not _has_plain_params(method, params):
+    if not isinstance(params, dict):
         return None
-    request, meta = HotRequest(ident, method, params), params.get("_meta", _ABSENT)
+    meta: Any = params.get("_meta", _ABSENT)
+    if not (_is_plain_call(params, meta) if method == "tools/call" else _has_plain_params(method, params)):
+        return None
+    request = _blank(HotRequest)  # `__init__` takes as long as all of this
+    request.ident, request.method, request.params = ident, method, params
+    request.meta = request.token = request.version = request.envelope = request.caller = None
     if meta is _ABSENT:
         return request
     if known is not None and known.stated is not None and meta == known.stated and method in _MODERN_METHODS:
@@ -128,13 +133,15 @@ def hot_request(  # noqa: PLR0911 - every request passes here, and calls of func
     return request if _takes_meta(request, meta) else None
 
 
+def _is_plain_call(params: JsonObject, meta: Any) -> bool:
+    arguments: Any = params.get("arguments", _NOTHING)
+    others = len(params) - (arguments is not _NOTHING) - (meta is not _ABSENT)  # a set of members takes longer
+    return others == 1 and isinstance(params.get("name"), str) and isinstance(arguments, dict)
+
+
 def _has_plain_params(method: str, params: JsonObject) -> bool:
     members = _MEMBERS.get(method)
-    if members is None or not params.keys() <= members:
-        return False
-    if method == "tools/call":
-        return isinstance(params.get("name"), str) and isinstance(params.get("arguments", _NOTHING), dict)
-    return isinstance(params.get("cursor", ""), str)
+    return members is not None and params.keys() <= members and isinstance(params.get("cursor", ""), str)
 
 
 def is_plain_id(ident: Any) -> TypeGuard[RequestId]:

@@ -38,30 +38,46 @@ class ServerSpans:
         self._deciding: Final = Deciding()
         self._tracer: Final = self._deciding.tracer(_SCOPE)
         self._placed, self._unsampled = TracePlace, Unsampled
+        self._reads_all: Final = not self._deciding.is_w3c
+        """Whether other members of a `_meta` than `traceparent` may carry a trace."""
         self._lights: Final[Lights | None] = self._deciding.lights
         self._scope: Final = None if self._lights is None else self._lights.scope(_SCOPE)
         self._shapes: Final[dict[tuple[str, str | None, str], SpanShape]] = {}
 
-    async def served(
+    def served(
         self, ctx: ServerRequestContext[None, Any], serve: Callable[[Any, Any], Awaitable[Any]], call_next: Any
-    ) -> Any:
-        """Return what `serve` returns for a request and `call_next`. It runs in the place of the request in a trace."""
+    ) -> Awaitable[Any]:
+        """Return what `serve` returns for a request and `call_next`. It runs in the place of the request in a trace.
+
+        The request has its place until the end of its task.
+        """
         deciding, meta = self._deciding, ctx.meta
         context = deciding.current()
-        stated = self._stated(meta) if meta else None
+        stated = self._stated(meta) if meta and (self._reads_all or "traceparent" in meta) else None
         above: Any = context.get(deciding.key) if stated is None else stated
+        if type(above) is self._unsampled:
+            if stated is not None:
+                deciding.enter(above, context)
+            return serve(ctx, call_next)
         if isinstance(above, Context):
             above = above.get(deciding.key)
-        if type(above) is not self._unsampled and type(above) is not self._placed and not _is_valid(above):
+        if above is None or (type(above) is not self._placed and not above.get_span_context().is_valid):
             above = deciding.root()
-        if type(above) is self._unsampled:
-            token = deciding.enter(above, context)
-            try:
-                return await serve(ctx, call_next)
-            finally:
-                deciding.leave(token)
-        span = self._begun(ctx, above, stated)
-        token = deciding.enter(span, context)
+            if type(above) is self._unsampled:
+                deciding.enter(above, context)
+                return serve(ctx, call_next)
+        return self._noted(ctx, serve, call_next, self._begun(ctx, above, stated), context)
+
+    async def _noted(
+        self,
+        ctx: ServerRequestContext[None, Any],
+        serve: Callable[[Any, Any], Awaitable[Any]],
+        call_next: Any,
+        span: Span,
+        context: Context,
+    ) -> Any:
+        """Return what `serve` returns, and note it in a span."""
+        self._deciding.enter(span, context)
         try:
             result = await serve(ctx, call_next)
         except MCPError as error:
@@ -81,7 +97,6 @@ class ServerSpans:
                 span.set_status(StatusCode.ERROR)
             return result
         finally:
-            deciding.leave(token)
             span.end()
 
     def _stated(self, meta: Mapping[str, Any]) -> TracePlace | Context | None:
@@ -91,8 +106,6 @@ class ServerSpans:
             found = self._deciding.continued(stated)
             if found is not None and (type(found) is self._unsampled or "baggage" not in meta):
                 return found
-        elif stated is None and self._deciding.is_w3c:
-            return None
         try:
             context = extract(meta)
         except (ValueError, TypeError):
@@ -104,7 +117,9 @@ class ServerSpans:
         name = (ctx.params or {}).get("name")
         target = name if isinstance(name, str) and name else None
         if self._lights is not None and self._scope is not None:
-            shape = self._shape(self._lights, self._scope, ctx.method, target, ctx.protocol_version)
+            shape = self._shapes.get((ctx.method, target, ctx.protocol_version))
+            if shape is None:
+                shape = self._shape(self._lights, self._scope, ctx.method, target, ctx.protocol_version)
             light = self._lights.begin(shape, str(ctx.request_id), above)
             if light is not None:
                 return light
@@ -115,20 +130,13 @@ class ServerSpans:
         return span
 
     def _shape(self, lights: Lights, scope: Scope, method: str, name: Any, version: str) -> SpanShape:
-        key = method, name, version
-        if (known := self._shapes.get(key)) is not None:
-            return known
         before, after = _attributes(method, name, version)
         made = lights.shape(scope, _title(method, name), SpanKind.SERVER, before, _ID, after)
         if name is None or len(name) <= _MAX_NAME:
             if len(self._shapes) >= _MAX_SHAPES:
                 self._shapes.clear()
-            self._shapes[key] = made
+            self._shapes[method, name, version] = made
         return made
-
-
-def _is_valid(span: Span | None) -> bool:
-    return span is not None and span.get_span_context().is_valid
 
 
 def _title(method: str, name: str | None) -> str:

@@ -102,6 +102,8 @@ class _Way(Generic[S, E]):
         """What answers its hot requests at `/mcp`, and at the address of the profile."""
         self.leaves: Final = anyio.Event()
         """Set when its profile is gone."""
+        self.has_left = False
+        """The same, which each request asks."""
         self._in_flight = 0
 
     @property
@@ -116,6 +118,12 @@ class _Way(Generic[S, E]):
             await app(*request)
         finally:
             self._in_flight -= 1
+
+    def leave(self) -> None:
+        """Note that its profile is gone."""
+        self.has_left = True
+        self.leaves.set()
+        self.end_streams()
 
     def end_streams(self) -> None:
         """End its event streams."""
@@ -201,8 +209,7 @@ class ProfileWays(Generic[S, E]):
             wanted = {profile.name for profile in profiles}
             for name in [name for name in self._ways if name not in wanted]:
                 way = self._ways.pop(name)
-                way.leaves.set()
-                way.end_streams()
+                way.leave()
         return self._open(profiles)
 
     async def _open(self, profiles: Profiles) -> None:
@@ -366,20 +373,23 @@ class _HotWays:
         """Note that a request that may be taken waits no longer for its body: one count serves all."""
         self._whole.let_go()
 
-    def again(self, head: tuple[_Way[Any, Any], HotPart, Any], scope: Scope) -> Any:
-        """Return the server's part and the head of a request with known headers: its profile is chosen anew."""
+    def again(self, head: tuple[_Way[Any, Any], HotPart, Any], scope: Scope, body: bytes) -> Any:
+        """Return the head of a request with known headers, and what answers it: its profile is chosen anew."""
         way, posts, own = head
-        if posts is self._whole and not self._ways.has_profiles:
-            still = posts.again(own, scope)
-            if still is None or principal_of(scope).profiles is not None:  # its profile is gone
-                return None
-            return head if still is own else (way, posts, still)
-        found = self.may_take(scope)
-        if found is not None:
-            self.let_go()
-        return found
+        if posts is self._whole and not self._ways.has_profiles and not way.has_left:
+            found = posts.again(own, scope, body)
+            if found is None or not (self._keeper.is_open or principal_of(scope).profiles is None):
+                return None  # it is not hot, or its profile is gone
+            still, taken = found
+            return head if still is own else (way, posts, still), taken
+        chosen = self.may_take(scope)
+        if chosen is None:
+            return None
+        self.let_go()
+        taken = self.take(chosen, scope, body)
+        return None if taken is None else (chosen, taken)
 
     def take(self, head: tuple[_Way[Any, Any], HotPart, Any], scope: Scope, body: bytes) -> Any:
         """Return an ASGI application for a request whose body has come; None if the usual one serves it."""
         way, posts, own = head
-        return None if way.leaves.is_set() else posts.take(own, scope, body)
+        return None if way.has_left else posts.take(own, scope, body)

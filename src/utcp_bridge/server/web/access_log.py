@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import orjson
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
@@ -22,7 +22,7 @@ from pydantic_core import from_json
 from utcp_bridge.access.admissions import address_of, admission_of, profile_of
 from utcp_bridge.foreign import escape_line_ends, visible
 from utcp_bridge.model import JsonObject, is_object
-from utcp_bridge.net.heads.ahead import Ahead, WriteWhole
+from utcp_bridge.net.heads.ahead import Ahead
 from utcp_bridge.server.callers import session_digest
 from utcp_bridge.server.replies import AsgiApp, Message, Receive, Scope, Send
 
@@ -38,6 +38,11 @@ _VERSIONS: Final = frozenset({*HANDSHAKE_PROTOCOL_VERSIONS, *MODERN_PROTOCOL_VER
 _SESSION: Final = b"mcp-session-id"
 _MAX_PARTS: Final = 2_048
 _MAX_HEADS: Final = 256
+_OK: Final = 200
+_TRACEPARENT: Final = b"traceparent"
+_MAX_REST: Final = 192
+"""Bytes of a line but for who asks what."""
+_TRACE_LENGTH: Final = 55
 _SECONDS: Final = 0.1
 """How long a line waits for others."""
 _MAX_WAITING: Final = 64 * 1024
@@ -72,6 +77,10 @@ class Mask(Protocol):
         ...
 
 
+_Entry: TypeAlias = "tuple[_PartsOfHead, str, float, float, int | None, int, int]"
+"""What a line is made of: `traceparent`, begin and end on the clock `perf_counter`, status, and sizes of the bodies."""
+
+
 class AccessLog:
     """Writes the lines to `sink`. `mask` replaces known secrets in a text.
 
@@ -80,8 +89,9 @@ class AccessLog:
     path, mcp_method, name (of the tool, the prompt or the resource), version, session (the digest of the audit log),
     profile, trace. A head that uvicorn could not read has none of these.
 
-    The parts of lines that come again are kept as they are written. Lines go to the sink together, after a tenth of a
-    second at the latest: to wake its thread costs more than a line. The end of the server waits for none.
+    The parts of lines that come again are kept as they are written. A request notes what differs, and lines are written
+    together, after a tenth of a second at the latest: to wake the sink's thread costs more than a line. The end of the
+    server waits for none.
     """
 
     def __init__(self, sink: LineSink, mask: Mask) -> None:
@@ -89,13 +99,14 @@ class AccessLog:
         self._mask = mask
         self._parts: dict[tuple[Any, ...], bytes] = {}
         self._changes = mask.changes
-        self._heads: dict[int, _PartsOfHead] = {}
-        """What is known of requests by their list of headers, which requests with the same head share."""
+        self._heads: dict[tuple[Any, ...], _PartsOfHead] = {}
+        """What is known of requests that were taken, by what the front made of their heads, their names and clients."""
         self._since = time.time() - perf_counter()
         """The time at which the other clock was 0."""
         self._second = -1
         self._time = b""
-        self._waiting: list[bytes] = []
+        self._waiting: list[bytes | _Entry] = []
+        """Lines, and what `_written` makes lines of."""
         self._bytes = 0
 
     @property
@@ -120,60 +131,85 @@ class AccessLog:
         now = time.time()
         address = b"" if peer is None else _members({"address": peer[0]})
         parts = self._new_second(int(now)), now % 1 * 1000, address, status
-        self._put(b'%b.%03d+00:00",%b"status":%d,"ms":0.0}\n' % parts)
+        written = b'%b.%03d+00:00",%b"status":%d,"ms":0.0}\n' % parts
+        self._put(written, len(written))
 
     def write(self, line: _Line) -> None:
         """Write the line of a request."""
-        scope, mask = line.scope, self._mask
-        if mask.changes != self._changes or len(self._parts) >= _MAX_PARTS:
+        self._look_at_mask()
+        made = self._head(line, line.asked)
+        trace = dict[bytes, bytes](line.scope["headers"]).get(b"traceparent")
+        sent = 0 if line.scope["method"] == "HEAD" else line.sent
+        stated = trace.decode("latin-1") if trace else line.trace
+        found = stated if len(stated) == _TRACE_LENGTH else ""
+        self._put((made, found, line.began, perf_counter(), line.status, line.received, sent), made.size)
+
+    def write_taken(self, line: _TakenLine) -> None:
+        """Write the line of a request that was taken, with what is known of the last one with the same head."""
+        ended, scope = perf_counter(), line.scope
+        self._look_at_mask()
+        key = id(line.head), line.name, line.method, scope.get("client")
+        made = self._heads.get(key)
+        if made is None or not made.fits(scope):
+            made = self._heads_of(key, line)
+        headers = scope["headers"]
+        if headers is not made.headers and (
+            made.place < 0 or len(headers) != made.length or headers[made.place][0] != _TRACEPARENT
+        ):
+            made.look_at(headers)
+        trace = line.trace if made.place < 0 else headers[made.place][1].decode("latin-1") or line.trace
+        found = trace if len(trace) == _TRACE_LENGTH else ""
+        self._put((made, found, line.began, ended, line.status, line.received, line.sent), made.size)
+
+    def _look_at_mask(self) -> None:
+        """Forget what is written if other secrets are known now."""
+        if self._mask.changes != self._changes or len(self._parts) >= _MAX_PARTS:
             self._parts.clear()
             self._heads.clear()
-            self._changes = mask.changes
-        known = self._heads.get(id(scope["headers"]))
-        head = known if known is not None and known.fits(line) else self._head(line)
-        second, status = line.began + self._since, line.status
-        self._put(
-            b'%b.%03d+00:00",%b"status":%b,%b"bytes_in":%d,"bytes_out":%d,"ms":%.3f}\n'
-            % (
-                self._time if int(second) == self._second else self._new_second(int(second)),
-                second % 1 * 1000,
-                head.sender,
-                b"null" if status is None else b"%d" % status,
-                head.message,
-                line.received,
-                0 if scope["method"] == "HEAD" else line.sent,
-                (perf_counter() - line.began) * 1000,
-            )
-        )
+            self._changes = self._mask.changes
 
-    def _head(self, line: _Line) -> _PartsOfHead:
-        """Return what the line has of a head and of the message behind it."""
-        scope = line.scope
-        headers = dict[bytes, bytes](scope["headers"])
-        trace = headers.get(b"traceparent")
-        found = _TRACE.fullmatch(trace.decode("latin-1") if trace else line.trace)
-        message = self._message(line, scope, headers)
-        made = _PartsOfHead(
-            line, self._sender(scope), message if found is None else b'%b"trace":"%b",' % (message, found[1].encode())
-        )
-        if found is None and isinstance(line, _TakenLine):  # the trace of each request is another one
-            if len(self._heads) >= _MAX_HEADS:
-                self._heads.clear()
-            self._heads[id(made.headers)] = made
+    def _heads_of(self, key: tuple[Any, ...], line: _TakenLine) -> _PartsOfHead:
+        made = self._head(line, (line.method, line.name, "", None))
+        made.head = line.head
+        if len(self._heads) >= _MAX_HEADS:
+            self._heads.clear()
+        self._heads[key] = made
         return made
+
+    def _head(self, line: _Line | _TakenLine, asked: tuple[str, str, str, str | None]) -> _PartsOfHead:
+        """Return what the line has of a head and of the message behind it, but for the trace."""
+        scope = line.scope
+        message = self._message(asked, scope, dict[bytes, bytes](scope["headers"]))
+        return _PartsOfHead(scope, self._sender(scope), message)
 
     def flush(self) -> None:
         """Give the sink the lines that wait. At the end of the server, nothing else does it."""
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         if waiting:
-            self._sink.put_lines(waiting)
+            self._sink.put_lines([one if isinstance(one, bytes) else self._written(one) for one in waiting])
 
-    def _put(self, line: bytes) -> None:
+    def _written(self, entry: _Entry) -> bytes:
+        head, stated, began, ended, status, received, sent = entry
+        second = began + self._since
+        found = _TRACE.fullmatch(stated) if stated else None
+        return b'%b.%03d+00:00",%b"status":%b,%b%b"bytes_in":%d,"bytes_out":%d,"ms":%.3f}\n' % (
+            self._time if int(second) == self._second else self._new_second(int(second)),
+            second % 1 * 1000,
+            head.sender,
+            b"200" if status == _OK else b"null" if status is None else b"%d" % status,
+            head.message,
+            b"" if found is None else b'"trace":"%b",' % found[1].encode(),
+            received,
+            sent,
+            (ended - began) * 1000,
+        )
+
+    def _put(self, entry: bytes | _Entry, size: int) -> None:
         if not self._waiting:
             asyncio.get_running_loop().call_later(_SECONDS, self.flush)
             self._since = time.time() - perf_counter()
-        self._waiting.append(line)
-        self._bytes += len(line)
+        self._waiting.append(entry)
+        self._bytes += size
         if self._bytes >= _MAX_WAITING:
             self.flush()
 
@@ -200,19 +236,20 @@ class AccessLog:
         }
         return self._keep(key, members)
 
-    def _message(self, line: _Line, scope: Scope, headers: Mapping[bytes, bytes]) -> bytes:
-        """Return the members that say what is asked of MCP."""
+    def _message(self, asked: tuple[str, str, str, str | None], scope: Scope, headers: Mapping[bytes, bytes]) -> bytes:
+        """Return the members that say what is asked of MCP. `asked` is as in `_Line.asked`."""
+        method, name, opened, said = asked
         stated = headers.get(b"mcp-protocol-version")
         session = headers.get(b"mcp-session-id")
-        key = profile_of(scope), line.method, line.name, stated, line.version, session, line.session
+        key = profile_of(scope), method, name, stated, said, session, opened
         if (kept := self._parts.get(key)) is not None:
             return kept
         version = "" if stated is None else stated.decode("latin-1")
-        ident = line.session if not session else session.decode("latin-1")
+        ident = opened if not session else session.decode("latin-1")
         members = {
-            "mcp_method": self._clean(line.method, _MAX_NAME) or None,
-            "name": self._clean(line.name, _MAX_NAME) or None,
-            "version": version if version in _VERSIONS else line.version,
+            "mcp_method": self._clean(method, _MAX_NAME) or None,
+            "name": self._clean(name, _MAX_NAME) or None,
+            "version": version if version in _VERSIONS else said,
             "session": session_digest(ident) if ident else None,
             "profile": key[0],
         }
@@ -239,26 +276,25 @@ def _members(members: JsonObject) -> bytes:
 class _PartsOfHead:
     """The parts of lines of requests with the same head that ask the same, as they are written."""
 
-    __slots__ = ("_admission", "_asked", "_client", "_profile", "headers", "message", "sender")
+    __slots__ = ("_admission", "_profile", "head", "headers", "length", "message", "place", "sender", "size")
 
-    def __init__(self, line: _Line, sender: bytes, message: bytes) -> None:
-        scope = line.scope
-        self.headers: Final = scope["headers"]
-        """Kept, so that no other list has its number."""
-        self._client = scope.get("client")
+    def __init__(self, scope: Scope, sender: bytes, message: bytes) -> None:
+        self.head: Any = None
+        """What the front made of the head. Kept, so that nothing else has its number."""
+        self.look_at(scope["headers"])
         self._admission, self._profile = admission_of(scope), profile_of(scope)
-        self._asked = line.asked
         self.sender, self.message = sender, message
+        self.size: Final = len(sender) + len(message) + _MAX_REST
+        """Bytes of such a line, at most."""
 
-    def fits(self, line: _Line) -> bool:
-        """Return whether a line of a request with the same headers has these parts."""
-        scope = line.scope
-        return (
-            self._asked == line.asked
-            and self._admission is admission_of(scope)
-            and self._profile == profile_of(scope)
-            and self._client is scope.get("client")
-        )
+    def look_at(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Find the place of the last `traceparent` among headers; it is -1 if they have none."""
+        self.headers, self.length = headers, len(headers)
+        self.place = max((place for place, (name, _) in enumerate(headers) if name == _TRACEPARENT), default=-1)
+
+    def fits(self, scope: Scope) -> bool:
+        """Return whether a line of a request with such a head has these parts."""
+        return self._admission is admission_of(scope) and self._profile == profile_of(scope)
 
 
 class _Line:
@@ -292,9 +328,9 @@ class _Line:
             self.scope.pop(_LINE, None)  # a circle would hold the request until the collector finds it
 
     @property
-    def asked(self) -> tuple[Any, ...]:
-        """What the line has of the message behind the head."""
-        return self.method, self.name, self.trace, self.session, self.version
+    def asked(self) -> tuple[str, str, str, str | None]:
+        """What the line has of the message behind the head: method, name, session that begins, version."""
+        return self.method, self.name, self.session, self.version
 
     def note(self, method: str, params: Any, meta: Any) -> None:
         """Note the parts of a message of MCP that its line has."""
@@ -323,45 +359,39 @@ class _Line:
         await self._send(message)
 
 
-class _TakenLine(_Line):
-    """The line of a request that was taken ahead of the application. Nothing notes more of it later."""
+class _TakenLine:
+    """The line of a request that was taken ahead of the application. What answers that tells it what it sends."""
 
-    whole: WriteWhole | None = None
+    __slots__ = ("_log", "_send", "began", "head", "method", "name", "received", "scope", "sent", "status", "trace")
 
     def __init__(self, log: AccessLog, scope: Scope, taken: Any, size: int) -> None:
-        # not that of `_Line`, because nothing looks for this line in its scope
-        self._log, self.scope, self._app = log, scope, taken
-        self.began = scope[_BEGAN]
-        self.received = size
+        self._log, self.scope, self.head = log, scope, taken.head
         request = taken.request
-        self.method = request.method
-        if (params := request.params) and type(name := params.get("name")) is str:
-            self.name = name
-        if (meta := request.meta) and type(trace := meta.get("traceparent")) is str:
-            self.trace = trace
+        self.began: float = scope[_BEGAN]
+        self.received, self.sent = size, 0
+        self.status: int | None = None
+        self.method: str = request.method
+        params, meta = request.params, request.meta
+        name = params.get("name") if params else None
+        self.name: str = name if type(name) is str else ""
+        trace = meta.get("traceparent") if meta else None
+        self.trace: str = trace if type(trace) is str else ""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request, and write its line at the end."""
-        self._send, taken = send, self._app
-        taken.whole = self._write_whole
-        try:
-            await taken(scope, receive, self._count_sent)
-        except Exception:
-            self.status = self.status or 500
-            raise
-        finally:
-            self._log.write(self)
-            taken.whole = None
+    def end(self) -> None:
+        """Write the line: the request was answered."""
+        self._log.write_taken(self)
 
-    def disconnected(self) -> None:
-        """Pass on that the client has closed the connection."""
-        self._app.disconnected()
+    def counted(self, send: Send) -> Send:
+        """Return a `send` that notes what it sends."""
+        self._send: Send = send
+        return self._count_sent
 
-    def _write_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        if self.whole is None or not self.whole(status, lines, body):
-            return False
-        self.status, self.sent = status, len(body)
-        return True
+    async def _count_sent(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        else:
+            self.sent += len(message.get("body", b""))
+        await self._send(message)
 
 
 class _LoggedAhead:
@@ -376,15 +406,18 @@ class _LoggedAhead:
         scope[_BEGAN] = perf_counter()
         return self._ahead.may_take(scope)
 
-    def again(self, head: Any, scope: Scope) -> Any:
-        """Return what `take` needs for a request with known headers. Its time begins here."""
+    def again(self, head: Any, scope: Scope, body: bytes) -> tuple[Any, Any] | None:
+        """Return what `take` needs for a request with known headers, and what answers it. Its time begins here."""
         scope[_BEGAN] = perf_counter()
-        return self._ahead.again(head, scope)
+        found = self._ahead.again(head, scope, body)
+        return None if found is None else (found[0], _TakenLine(self._log, scope, found[1], len(body)))
 
     def take(self, head: Any, scope: Scope, body: bytes) -> Any:
         """Return what answers a request and writes its line; None if the application does."""
         taken = self._ahead.take(head, scope, body)
-        return None if taken is None else _TakenLine(self._log, scope, taken, len(body))
+        if taken is not None:
+            taken.line = _TakenLine(self._log, scope, taken, len(body))
+        return taken
 
 
 def note_message(scope: Scope, message: Any) -> None:

@@ -42,6 +42,8 @@ _EXCERPT: Final = 65_536
 """Bytes of the head, and of the tail, of a line that is too long. One of them has the id of the request."""
 _CHUNK: Final = 256 * 1024
 _FLUSH_SECONDS: Final = 0.5
+_PIPE_BYTES: Final = 1 << 20
+"""The most that Linux allows each user for one pipe. The system takes memory for what waits in it alone."""
 
 Lines = Callable[[], Awaitable[bytes]]
 """Returns the next line, empty at the end.
@@ -222,6 +224,7 @@ async def open_output(descriptor: int, at_loss: Callable[[], object] = lambda: N
     if not _is_watchable(descriptor):
         yield _ThreadWriter(descriptor, at_loss).send
         return
+    _make_room(descriptor)
     writer = _PipeWriter(at_loss)
     transport, _ = await asyncio.get_running_loop().connect_write_pipe(lambda: writer, _duplicate(descriptor, "wb"))
     writer.transport = transport
@@ -236,6 +239,19 @@ async def open_output(descriptor: int, at_loss: Callable[[], object] = lambda: N
             transport.abort()
         with suppress(OSError):
             os.set_blocking(descriptor, True)
+
+
+def _make_room(descriptor: int) -> None:
+    """Let a pipe take several results of some size at once, where Linux allows it: by default, one of 50 KB fills it.
+
+    Otherwise, further results wait in this process with all that they were made of.
+    """
+    if sys.platform == "linux":
+        import fcntl
+
+        with suppress(OSError):  # a socket, or a user whose pipes are large already
+            if fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ) < _PIPE_BYTES:
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _duplicate(descriptor: int, mode: Literal["rb", "wb"]) -> IO[bytes]:

@@ -66,7 +66,9 @@ def test_the_display_shows_foreign_text_as_text():
         "error": {"cause": "a\nb", "remedy": "c"},
     }
     call = {"outcome": "ok", "tool": "m.[bold]t", "seconds": 0.0015, "time": 0.0}
+    alone = {"seen": None, "ready": 1, "store": None, "replicas": []}
     state = {"status": {"version": "1", "ready": True}, "manuals": [manual], "calls": [call], "number": 1}
+    state["replicas"] = alone
     screen = io.StringIO()
     Console(width=120, file=screen).print(_drawn("http://127.0.0.1:1", state, "No connection."))
     text = screen.getvalue()

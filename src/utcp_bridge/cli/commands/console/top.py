@@ -86,14 +86,15 @@ async def _top(address: str, seconds: float, once: bool, as_json: bool, token: s
 
 
 async def _state(pool: HttpPool, address: str, token: str | None) -> JsonObject:
-    """Return {status, manuals, calls} of a bridge.
+    """Return {status, manuals, calls, replicas} of a bridge, with the manuals and calls of all of its replicas.
 
     :raises UtcpError: the bridge cannot be reached, or refuses.
     """
     status = await _read(pool, address, token, "status")
     manuals = await _read(pool, address, token, "manuals")
     calls = await _read(pool, address, token, f"calls?limit={_CALLS}")
-    return {"status": status, "manuals": manuals["manuals"], **calls}
+    replicas = await _read(pool, address, token, "replicas")
+    return {"status": status, "manuals": manuals["manuals"], **calls, "replicas": replicas}
 
 
 async def _read(pool: HttpPool, address: str, token: str | None, path: str) -> JsonObject:
@@ -127,8 +128,20 @@ async def _read(pool: HttpPool, address: str, token: str | None, path: str) -> J
 _NO_CALLS: Final = "No call yet. The bridge records its calls from the first visit of the console on."
 
 
+def _count(number: int | None) -> str:
+    """Return a number as it is shown; of a replica that has not answered yet, it is not known."""
+    return "" if number is None else f"{number:,}"
+
+
 def _tables(state: JsonObject) -> Iterator[_Table]:
     """Yield the title, the headings and the rows of each table."""
+    if every := state["replicas"]["replicas"]:
+        ready = f"{state['replicas']['ready']} of {len(every)} ready, seen from {state['replicas']['seen']}"
+        replicas = [
+            (one["state"], one["name"], *(_count(one[key]) for key in ("tools", "failed", "open")), one["version"])
+            for one in every
+        ]
+        yield f"Replicas ({ready})", ("STATE", "REPLICA", "TOOLS", "FAILED", "BREAKERS", "VERSION"), replicas
     manuals: list[tuple[str, ...]] = []
     for one in state["manuals"]:
         error = one["error"]
@@ -141,11 +154,12 @@ def _tables(state: JsonObject) -> Iterator[_Table]:
             one["tool"],
             f"{one['seconds'] * 1000:,.1f}",
             f"{datetime.fromtimestamp(one['time'], UTC):%H:%M:%S}",
+            *([one["replica"]] if every else []),
         )
         for one in state["calls"]
     ]
     what = f"Last calls ({state['number']:,} in all)" if calls else _NO_CALLS
-    yield what, ("OUTCOME", "TOOL", "MS", "TIME (UTC)"), calls
+    yield what, ("OUTCOME", "TOOL", "MS", "TIME (UTC)", *(["REPLICA"] if every else [])), calls
 
 
 def _print(state: JsonObject) -> None:
