@@ -157,14 +157,14 @@ class Stoppable:
     _is_closed = False
     why: str | None = None
 
-    def begin(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Note that the running task is the one. `loop` is the running one, which is looked for otherwise.
+    def begin(self, task: asyncio.Task[Any] | None = None) -> None:
+        """Note that the running task is the one. `task` is that, which is looked for otherwise.
 
         :raises CancelledError: it was cancelled before it began.
         """
         if self.why is not None:
             raise asyncio.CancelledError
-        self._task = asyncio.current_task(loop)
+        self._task = asyncio.current_task() if task is None else task
 
     def cancel(self, why: str = "cancelled") -> None:
         """Cancel the task for a reason. Only the first reason counts, and nothing happens after `close`."""
@@ -206,10 +206,8 @@ class TimeLimit:
     __slots__ = ("_before", "_deadline", "_has_expired", "_loop", "_task", "_timer", "_token", "_watched")
 
     def __init__(self, deadline: float, watched: dict[TimeLimit, None] | None = None, loop: Any = None) -> None:
-        self._watched = watched
-        self._deadline = deadline
+        self._watched, self._deadline, self._has_expired = watched, deadline, False
         self._loop: asyncio.AbstractEventLoop = loop or asyncio.get_running_loop()
-        self._has_expired = False
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
@@ -497,9 +495,7 @@ class HeavyWork:
             self._has_asked = False
 
 
-enclosing_work: Final = _current.get
-"""Returns the work that the task is a part of, so that another `HeavyWork` would have no effect; None outside of one.
-It is the variable's own method, because each call asks."""
+enclosing_work: Final = _current.get  # what a task is a part of, so that another `HeavyWork` would have no effect
 
 
 def current_work() -> HeavyWork | None:

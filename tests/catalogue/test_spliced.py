@@ -1,5 +1,6 @@
 """What is spliced into messages as bytes is what would be written of it."""
 
+import weakref
 from dataclasses import replace
 from math import inf, nan
 
@@ -56,6 +57,21 @@ def test_a_number_that_json_cannot_have_is_null(structured):
     assert orjson.dumps(spliced(one)) == orjson.dumps(render_result(Result(value), rendering))
     if structured:
         assert one["structuredContent"]["n"] == [None] * 3
+
+
+@pytest.mark.parametrize("structured", [False, True])
+def test_only_a_structured_result_keeps_the_value(structured):
+    """It is many small objects, which would wait in memory until the result is written."""
+
+    class Watched(dict):
+        pass
+
+    value = Watched(filler=FILLER)
+    gone = weakref.ref(value)
+    result = render_result(written(value, exact=True), Rendering(WIDE, structured=structured))
+    del value
+    assert (gone() is None) == (not structured)
+    assert isinstance(result["content"][0]["text"], SplicedText)
 
 
 def test_the_large_parts_are_spliced_and_nothing_else():

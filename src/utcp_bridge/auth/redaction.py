@@ -78,6 +78,8 @@ class Redactor:
         self._sources: dict[str, dict[str, None]] = {}
         self._uses: Counter[str] = Counter()
         self._credentials: set[str] = set()
+        self.has_credentials = False
+        """Whether there is anything to replace in results."""
         self._credential_forms: tuple[Form, ...] | None = None
 
     def __repr__(self) -> str:
@@ -95,7 +97,7 @@ class Redactor:
                 self._remember(value, source)
                 if is_credential and len(value) >= _MIN_CREDENTIAL and value not in self._credentials:
                     self._credentials.add(value)
-                    self._credential_forms = None
+                    self.has_credentials, self._credential_forms = True, None
 
     def _remember(self, value: str, source: str) -> None:
         own = self._sources.setdefault(source, {})
@@ -121,13 +123,9 @@ class Redactor:
             del self._uses[oldest]
             self._values.discard(oldest)
             self._credentials.discard(oldest)
+            self.has_credentials = bool(self._credentials)
             self._pattern = self._credential_forms = None
             self.changes += 1
-
-    @property
-    def has_credentials(self) -> bool:
-        """Whether there is anything to replace in results."""
-        return bool(self._credentials)
 
     def credential_forms(self) -> tuple[Form, ...]:
         """Return the usual forms of credentials, the longest first."""

@@ -40,7 +40,7 @@ from utcp_bridge.catalogue.text import clean, clean_line
 from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.foreign import visible, visible_json
 from utcp_bridge.late.records import dataclass
-from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, WrittenValue, is_list, is_object
+from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, StatusMeta, WrittenValue, is_list, is_object
 
 __all__ = [
     "Rendering",
@@ -123,7 +123,9 @@ def render_result(result: Result, rendering: Rendering) -> JsonObject:
         rendered["isError"] = True
         rendered["_meta"] = rendered.get("_meta", {}) | {"utcp/error": result.failure.code}
         is_whole = False
-    if result.meta:
+    if type(result.meta) is StatusMeta and blocks is None and is_whole:
+        rendered["_meta"] = {"utcp/status": result.meta["status"]}
+    elif result.meta:
         meta: JsonObject = dict(rendered.get("_meta", ()))
         for key, one in result.meta.items():
             meta[f"utcp/{key}"] = one if type(one) is int else _json_safe(one)
@@ -200,7 +202,7 @@ def _spliced(written: WrittenValue, rendering: Rendering) -> JsonObject:
     """Return the result of a large value whose compact form is known."""
     if not written.is_exact and rendering.structured and written.data.find(b"null") >= 0:
         written = WrittenValue(orjson.loads(written.data), written.data)
-    result = text_result(SplicedText.of(written))
+    result = text_result(SplicedText.of(written, is_structured=rendering.structured))
     if rendering.structured:
         result["structuredContent"] = _structured(written.value, rendering)
     return result

@@ -26,24 +26,22 @@ _LOOKED_AT: Final = 2
 class SplicedText(str):
     """The text of a result that is a value as compact JSON, with what is written of both in a message."""
 
-    __slots__ = ("_escaped", "_written")
+    __slots__ = ("_escaped", "_written", "size")
 
+    size: int
+    """The bytes of the text."""
     _escaped: bytes | None
-    _written: WrittenValue
+    _written: WrittenValue | None
 
     @classmethod
-    def of(cls, written: WrittenValue) -> Self:
-        """Return the text of a value."""
+    def of(cls, written: WrittenValue, *, is_structured: bool) -> Self:
+        """Return the text of a value. Only that of a structured result keeps the value, which is many small objects."""
         keep_room()
         made = cls(written.data, "utf-8")
-        made._written = written
+        made.size = len(written.data)
+        made._written = written if is_structured else None
         made._escaped = None
         return made
-
-    @property
-    def size(self) -> int:
-        """The bytes of the text itself."""
-        return len(self._written.data)
 
     @property
     def escaped(self) -> bytes:
@@ -60,6 +58,8 @@ class SplicedText(str):
     def structure(self, structured: Any) -> bytes | None:
         """Return structured content as JSON, if it is the same value, by itself or as the one member `result`."""
         written = self._written
+        if written is None:
+            return None
         if structured is written.value:
             return written.data
         if is_object(structured) and len(structured) == 1 and structured.get("result") is written.value:

@@ -217,7 +217,7 @@ class ConsoleSite:
         if part == "manuals":
             may_log_in = self.visitors.secret is not None and is_here(request.scope)
             found = await self._whole.manuals()
-            written = {"error": "", "needs_restart": [], **(self._admin.client.configuration or {})}
+            written: JsonObject = {"error": "", "needs_restart": [], **(self._admin.client.configuration or {})}
             return {**found, "may_log_in": may_log_in, "configuration": written}
         if part == "calls":
             found = await self._whole.calls(MAX_CALLS)

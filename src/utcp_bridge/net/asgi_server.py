@@ -38,7 +38,7 @@ from utcp_bridge.net.heads.ahead import (
     head_of_response,
     plain_answer,
     stays_open,
-)
+)  # fmt: skip
 from utcp_bridge.net.heads.repeats import Repeats
 from utcp_bridge.net.listening import (
     ConnectionLimits,
@@ -538,7 +538,6 @@ if HttpToolsProtocol is not None:
         _read = b""
         """What was read since a request began, if connections may be handed over."""
         _has_learned = False
-        """Whether a head may be known."""
         is_settled = False
         """Whether the connection stays here unless a request belongs elsewhere."""
 
@@ -547,6 +546,7 @@ if HttpToolsProtocol is not None:
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             self._own = cast("_Config", self.config)
             self._joined = joined = cast("Any", JoinedWrites(transport, self.loop))
+            self._is_closing = transport.is_closing
             self.app_state = with_certificate(self.app_state, transport)
             super().connection_made(joined)
             self._watched = _admitted(self, joined)
@@ -594,7 +594,7 @@ if HttpToolsProtocol is not None:
             super().shutdown()
 
         def data_received(self, data: bytes) -> None:
-            if self.transport.is_closing():
+            if self._is_closing():
                 return
             watched, data = self._watched, bytes(data)  # asyncio on Windows hands over a bytearray in Python 3.11
             before, self._chunk = watched.phase, len(data)
@@ -660,7 +660,9 @@ if HttpToolsProtocol is not None:
             self._watched.phase = _RECEIVED  # without the time, for which nothing asks in this phase
             self.cycle = cycle = cycle_of(known, scope, self.server_state.default_headers)
             self._taken, taken.whole = taken, partial(self._write_known, cycle)
-            self._start(cycle, taken)
+            task = taken.task = self.loop.create_task(cycle.run_asgi(taken))  # as `_start`, but its task is known
+            task.add_done_callback(self.tasks.discard)
+            self.tasks.add(task)
             return True
 
         def _write_whole(self, cycle: Any, status: int, own: bytes, body: bytes) -> bool:
@@ -671,7 +673,7 @@ if HttpToolsProtocol is not None:
             """Do the same for a request with a known head, which does not ask to close the connection."""
             if cycle.response_started or cycle.disconnected or not cycle.keep_alive:
                 return False
-            if cycle is not self.cycle or self.flow.write_paused or self.transport.is_closing():
+            if cycle is not self.cycle or self.flow.write_paused or self._is_closing():
                 return False
             cycle.response_started = cycle.response_complete = True
             self._joined.write_whole(head_of_response(status, cycle.default_headers, own), body)

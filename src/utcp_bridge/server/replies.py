@@ -18,6 +18,7 @@ from utcp_bridge.net.heads.ahead import WriteWhole
 from utcp_bridge.tasks import loop_time
 
 __all__ = [
+    "OK",
     "Accepted",
     "AsgiApp",
     "Header",
@@ -49,6 +50,7 @@ _EVENTS: Final = (
     (b"x-accel-buffering", b"no"),
 )
 _SESSION: Final = b"mcp-session-id"
+OK: Final = 200
 _LINES: Final = b"content-type: application/json\r\ncontent-length: %d\r\ncache-control: no-store\r\n"
 """The header lines of `respond`."""
 _PLAIN_LINES: Final = b"content-length: %d\r\ncontent-type: application/json\r\n"
@@ -212,24 +214,40 @@ class McpReply:
 
     async def finish(self, response: Any) -> None:
         """Send the response to the request and end the reply."""
+        if not self.write(response):
+            await self.send(response)
+
+    def write(self, response: Any) -> bool:
+        """Do what `finish` does, in one piece. Return whether that was possible; otherwise `send` does the rest."""
+        if self._opened or not self._accepted.json or (whole := self._whole) is None:
+            return False
+        self._ended = True  # nothing else is written from here on
+        return whole(OK, *_whole(response, self.session_id))
+
+    async def send(self, response: Any) -> None:
+        """Do what `finish` does, message by message."""
         if not self._opened and self._accepted.json:
-            self._ended = True  # nothing else is written from here on
-            whole = self._whole
-            if whole is None or not whole(200, *_whole(response, self.session_id)):
-                await respond(self._send, 200, response, _session_header(self.session_id))
+            self._ended = True
+            await respond(self._send, OK, response, _session_header(self.session_id))
             return
         async with self._turn:
             await self._write(event_of(response), last=True)
 
-    async def finish_plain(self, response: Any, status: int) -> None:
-        """Send the response to a request of 2026-07-28 as the SDK does."""
+    def write_plain(self, response: Any, status: int) -> bool:
+        """Do what `write` does for a request of 2026-07-28, as the SDK writes its response."""
+        if self._opened or not self._accepted.json or (whole := self._whole) is None:
+            return False
+        self._ended = True
+        data = encode(response)
+        return whole(status, _PLAIN_LINES % len(data), data)
+
+    async def send_plain(self, response: Any, status: int) -> None:
+        """Do what `send` does for a request of 2026-07-28."""
         if self._opened or not self._accepted.json:
-            await self.finish(response)
+            await self.send(response)
             return
         self._ended = True
-        data, whole = encode(response), self._whole
-        if whole is not None and whole(status, _PLAIN_LINES % len(data), data):
-            return
+        data = encode(response)
         headers = [(b"content-length", str(len(data)).encode()), _JSON]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": data})

@@ -45,7 +45,7 @@ from utcp_bridge.model import JsonObject, in_seconds, is_list, is_object
 from utcp_bridge.server.hosts.adapters import capabilities_of
 from utcp_bridge.server.hot.requests import HotRequest
 from utcp_bridge.server.replicas.place import new_ident
-from utcp_bridge.server.replies import McpReply, event_of, open_events
+from utcp_bridge.server.replies import OK, McpReply, event_of, open_events
 from utcp_bridge.tasks import Stoppable, loop_time
 from utcp_bridge.upstream import APPS
 
@@ -627,9 +627,13 @@ class HandshakeSessions:
             raise Refusal(400, "The `id` of a request is text or an integer.")
         hot = self._server.hot.of_session(message, session.connection)
         asked, scope = _ReadRequest(ident, method, params), anyio.CancelScope()
-        with scope:
-            return await self._answer(session, asked, reply, scope, hot)
-        return self.cancelled(asked)
+        self.replies.add(reply)
+        try:
+            with scope:
+                return (await self._answer(session, asked, reply, scope, hot))[0]
+            return self.cancelled(asked)
+        finally:
+            self.replies.discard(reply)
 
     async def _note(self, session: HandshakeSession, method: str, params: JsonObject | None, reply: McpReply) -> None:
         if method == "notifications/cancelled":
@@ -644,23 +648,22 @@ class HandshakeSessions:
         reply: McpReply,
         canceller: anyio.CancelScope | Stoppable,
         hot: HotRequest | None = None,
-    ) -> JsonObject:
+    ) -> tuple[JsonObject, int]:
+        """Return the response, and its status of HTTP."""
         ident = asked.ident
         transport = _WITH_EVENTS if reply.takes_events else _WITHOUT_EVENTS
         token = progress_token_from_params(asked.params) if hot is None else hot.token
         exchange = _Exchange(session, reply, ident, transport, reply.request, token)
         session.in_flight[ident] = canceller
-        self.replies.add(reply)
         try:
             if hot is None:
                 result = await session.runner.on_request(exchange, asked.method, asked.params)
             else:
                 result = await self._server.hot.respond(hot, exchange, session.connection, reply.request)
-            return {"jsonrpc": "2.0", "id": ident, "result": result}
+            return {"jsonrpc": "2.0", "id": ident, "result": result}, OK
         except Exception as error:  # noqa: BLE001 - the SDK says which text of it clients may read
-            return _error(ident, modern_error_data(error))
+            return _error(ident, modern_error_data(error)), OK
         finally:
-            self.replies.discard(reply)
             if session.in_flight.get(ident) is canceller:
                 del session.in_flight[ident]
             if session.is_forgotten and not session.in_flight:
@@ -668,8 +671,8 @@ class HandshakeSessions:
 
     def answer_hot(
         self, session: HandshakeSession, request: HotRequest, reply: McpReply, stoppable: Stoppable
-    ) -> Awaitable[JsonObject]:
-        """Return the response to a hot request of a session. Its client cancels it by `stoppable`."""
+    ) -> Awaitable[tuple[JsonObject, int]]:
+        """Return the response to a hot request of a session, with its status. Its client cancels it by `stoppable`."""
         return self._answer(session, request, reply, stoppable, request)
 
     @staticmethod

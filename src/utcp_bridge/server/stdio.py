@@ -419,7 +419,7 @@ class HotLines:
         request.envelope = envelope
         if self._caller is not None and self._caller[0] is envelope:
             request.caller = self._caller[1]
-        return _HotCall(request, HotConnection(self._outbound, request.version, envelope), self._writer)
+        return _HotCall(request, HotConnection.of(self._outbound, request.version, envelope), self._writer)
 
     def _cancels(self, line: bytes) -> bool:
         """Cancel the request that a `notifications/cancelled` names, if it was taken."""

@@ -20,7 +20,7 @@ from utcp_bridge.access.tokens import TokenFile
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, REQUESTER
 from utcp_bridge.net import asgi_server
 from utcp_bridge.net.asgi_server import serve_asgi
-from utcp_bridge.net.heads.ahead import KnownHeads
+from utcp_bridge.net.heads.ahead import SAME, KnownHeads
 from utcp_bridge.net.listening import bind
 from utcp_bridge.server.app import BridgeServer
 
@@ -439,7 +439,7 @@ def test_only_what_was_read_of_the_same_head_is_learned(other, added):
     found = heads.find(data)
     assert (found is None) == (other is not None)
     if found is not None:
-        assert found[1] == {key: value for key, value in scope.items() if key not in added}
+        assert found[1] == {key: value for key, value in scope.items() if key not in added} | {SAME: {}}
         assert found[1]["headers"] is not headers
         assert found[1]["state"] is not scope["state"]
 

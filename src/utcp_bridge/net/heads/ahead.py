@@ -23,6 +23,7 @@ from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
 __all__ = [
+    "SAME",
     "Ahead",
     "JoinedWrites",
     "KnownHeads",
@@ -50,6 +51,8 @@ _NAMES: Final = (_LENGTH, b"mcp-name", _TRACE)
 _MAX_DIGITS: Final = 5
 _END: Final = b"\r\n\r\n"
 _CLOSE: Final = (b"connection", b"close")
+SAME: Final = "utcp_bridge.same"
+"""Where a scope has a dict that requests with the same head share, but for a trace: what follows from it alone."""
 _OWN: Final = "utcp_bridge."
 """What the server adds to a scope, such as who calls: that is of one request."""
 
@@ -83,7 +86,7 @@ class Ahead(Protocol):
         """Return an ASGI application for a request whose body has come; None if the usual one serves it.
 
         Its `disconnected` is called if the client closes the connection. It may send its response by `whole`, which is
-        a `WriteWhole`.
+        a `WriteWhole`. Its `task` may be set, to the one that runs it.
         """
         ...
 
@@ -123,15 +126,21 @@ class _Traced(NamedTuple):
     """Of the trace in the list of headers."""
 
 
+_NOTHING: Final[tuple[bytes, Any, dict[str, Any], int]] = (b"", None, {}, -1)
+"""A head with its empty line, what is known of it, its scope, and the size of a request with it: no data has this."""
+
+
 class KnownHeads:
     """The heads of one connection whose requests were taken."""
 
-    __slots__ = ("_known", "_repeated", "_traced")
+    __slots__ = ("_known", "_last", "_repeated", "_traced")
 
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, ...], _KnownRequest] = {}
         self._repeated: dict[bytes, tuple[_KnownRequest, dict[str, Any], int]] = {}
         """Whole heads: what is known of them, their scope, and the size of a request with such a head."""
+        self._last = _NOTHING
+        """The last of them that came again. To compare it with the beginning of a request costs less than to look."""
         self._traced: _Traced | None = None
         """The last head with a trace."""
 
@@ -139,7 +148,7 @@ class KnownHeads:
         """Forget all: the connection has ended."""
         self._known.clear()
         self._repeated.clear()
-        self._traced = None
+        self._last, self._traced = _NOTHING, None
 
     def learn(self, data: bytes, cycle: Any, ahead: Any = None) -> None:
         """Keep the head of a request that was taken, if `data` is the whole request. Its response has not begun.
@@ -166,6 +175,14 @@ class KnownHeads:
 
     def find(self, data: bytes) -> tuple[_KnownRequest, dict[str, Any], bytes] | None:
         """Return what is known of a request, its scope and its body; None if the head is not known."""
+        begin, known, read, size = self._last
+        if len(data) == size and data.startswith(begin):
+            scope = read.copy()
+            scope["state"] = read["state"].copy()
+            return known, scope, data[len(begin) :]
+        return self._found(data)
+
+    def _found(self, data: bytes) -> tuple[_KnownRequest, dict[str, Any], bytes] | None:
         if (last := self._traced) is not None and len(data) == last.size and data.startswith(last.before):
             trace = data[last.begin : last.end]
             if data.startswith(last.after, last.end) and _TRACE_VALUE.fullmatch(trace):
@@ -176,10 +193,8 @@ class KnownHeads:
         end = data.find(_END)
         head = data[:end]
         if (repeated := self._repeated.get(head)) is not None:
-            read = repeated[1]
-            scope = read.copy()
-            scope["state"] = read["state"].copy()
-            return (repeated[0], scope, data[end + 4 :]) if len(data) == repeated[2] else None
+            self._last = data[: end + 4], *repeated
+            return self.find(data) if len(data) == repeated[2] else None
         if not 0 < end <= _MAX_KNOWN_BYTES:
             return None
         key, values = _split(data, end)
@@ -191,7 +206,7 @@ class KnownHeads:
             if name == _LENGTH and not _is_length(value, len(data) - end - 4):
                 return None
             headers[place] = name, value
-        scope = {**known.scope, "headers": headers, "state": known.scope["state"].copy()}
+        scope = {**known.scope, "headers": headers, "state": known.scope["state"].copy(), SAME: {}}
         if known.repeats:
             if len(self._repeated) >= _MAX_REPEATED:
                 self._repeated.clear()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -42,7 +42,7 @@ class IdleConnector(aiohttp.TCPConnector):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(keepalive_timeout=idle_times.IDLE_SECONDS, **options)
+        cast("Any", super()).__init__(keepalive_timeout=idle_times.IDLE_SECONDS, **options)
         self.idle = IdleTimes()
         vars(self)["_factory"] = partial(WatchedProtocol, loop=asyncio.get_running_loop(), lost=self.note_lost)
 

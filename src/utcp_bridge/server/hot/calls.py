@@ -94,13 +94,17 @@ class HandlingServer(Server[None]):
 class HotConnection(Connection):
     """The SDK's record of one request of 2026-07-28, which makes only what is used."""
 
-    def __init__(self, outbound: Any, version: str, envelope: tuple[Any, Any]) -> None:
-        # not the SDK's: it makes an event and a stack of callbacks, which take longer than everything else here
-        self.outbound = outbound
-        self.session_id = None
-        self.protocol_version = version
-        self._client_params, self.client_capabilities = envelope
-        self.state = {}
+    session_id = None
+    is_bound = False
+    """Whether handlers have bound something to the request, which `aclose` ends."""
+
+    @classmethod
+    def of(cls, outbound: Any, version: str, envelope: tuple[Any, Any]) -> HotConnection:
+        """Return the record of a request. `envelope` is what its client says of itself (`HotCalls.envelope_of`)."""
+        made = _blank(cls)  # the SDK's `__init__` makes an event and a stack of callbacks, which take much longer
+        made.outbound, made.protocol_version, made.state = outbound, version, {}
+        made._client_params, made.client_capabilities = envelope  # noqa: SLF001 - its own
+        return made
 
     @cached_property
     def initialized(self) -> anyio.Event:  # type: ignore[override]
@@ -112,12 +116,8 @@ class HotConnection(Connection):
     @cached_property
     def exit_stack(self) -> AsyncExitStack:  # type: ignore[override]
         """What ends with the request."""
+        self.is_bound = True
         return AsyncExitStack()
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether handlers have bound something to the request, which `aclose` ends."""
-        return "exit_stack" in self.__dict__
 
     async def aclose(self) -> None:
         """End what handlers have bound to the request."""
