@@ -424,18 +424,12 @@ class HeavyWork:
     _place: anyio.Semaphore | None = None
     _token: Token[HeavyWork | None] | None = None
 
-    def __enter__(self) -> None:
-        self.begin()
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-
     def begin(self) -> None:
         """Begin the work, for code that is called so often that a `with` is slow."""
         if _current.get() is None:
             self._token = _current.set(self)
 
-    def end(self) -> None:
+    def end(self, *_: object) -> None:
         """End the work, whether it has succeeded or not."""
         if self._token is not None:
             _current.reset(self._token)
@@ -443,9 +437,7 @@ class HeavyWork:
             if self._place is not None or self._at_end:
                 self.release()
 
-    @property
-    def is_heavy(self) -> bool:
-        return self._place is not None
+    __enter__, __exit__ = begin, end
 
     @property
     def has_ended(self) -> bool:

@@ -103,6 +103,14 @@ def test_falsy_values_are_bodies(value: Any) -> None:
     assert json.loads(parts.body) == value
 
 
+def test_the_type_of_a_body_stays_out_of_requests_without_one() -> None:
+    placement = compile_placement(PlacementSpec(url=URL, method="POST", body_field="body", headers={"X-One": "1"}))
+    for arguments in ({}, {"body": {"n": 1}}, {}):
+        parts = placement.build(dict(arguments))
+        assert header(parts, "X-One") == "1"
+        assert (parts.body is None) == (header(parts, "Content-Type") is None) == (not arguments)
+
+
 def test_a_star_sends_the_other_arguments_as_the_body() -> None:
     parts = build({"id": 1, "a": 1, "b": None}, url=URL + "/{id}", method="POST", body_field="*")
     assert parts.url == f"{URL}/1"

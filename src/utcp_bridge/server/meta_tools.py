@@ -173,9 +173,9 @@ async def call_entry(  # noqa: PLR0913, PLR0917 - what a call needs of the serve
     :raises InputRequired: the host has to retry the call with answers.
     :raises ProtocolError: the host has to open a page first.
     """
-    way: _Way | None = entry.way
+    way: _RenderWay | None = entry.way
     if way is None or not (way.budget is budget and way.show is show and way.settings is client.settings):
-        way = entry.way = _Way(client, entry, budget, workers, show)
+        way = entry.way = _RenderWay(client, entry, budget, workers, show)
     reader = large_reader.set(way.reader if workers.opened else None)
     work = HeavyWork()
     work.begin()
@@ -201,7 +201,7 @@ async def call_entry(  # noqa: PLR0913, PLR0917 - what a call needs of the serve
     return rendered if way.mark is None else way.mark(rendered)
 
 
-class _Way:
+class _RenderWay:
     """How the calls of a tool are rendered, with what that depends on: most calls of a tool go one way."""
 
     __slots__ = ("budget", "mark", "reader", "renames", "rendering", "settings", "show")
@@ -217,7 +217,7 @@ class _Way:
         self.mark = partial(marked_as_data, source=entry.name) if is_data else None
 
 
-def _rendered_task(way: _Way, read: Callable[[JsonObject], ContentBlocks], result: JsonObject) -> JsonObject:
+def _rendered_task(way: _RenderWay, read: Callable[[JsonObject], ContentBlocks], result: JsonObject) -> JsonObject:
     """Return the result of a task of an MCP server as the result of its tool."""
     rendered = render_result(Result(read(visible_json(result))), way.rendering)
     return rendered if way.mark is None else way.mark(rendered)

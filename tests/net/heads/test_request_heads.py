@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from utcp_bridge.net.heads.request_heads import RequestHeads
+from utcp_bridge.placement.request import FixedHeaders
 
 TRACES = ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-1", "0", "x y", "é", ""]
 HEADERS = st.lists(
@@ -33,3 +34,19 @@ def test_a_trace_that_is_added_is_written_as_the_last_header(requests):
         wanted = heads.written("POST", target, [*headers, ("traceparent", TRACES[0])], body)
         assert heads.written_at_once(*asked) == wanted
         assert RequestHeads().written_at_once(*asked) is None
+
+
+SENT = st.tuples(
+    st.integers(0, 1), st.sampled_from(["GET", "POST"]), st.sampled_from(["a", "b:81"]), st.sampled_from([None, b"{}"])
+)
+
+
+@given(st.lists(SENT, max_size=12))
+def test_headers_that_requests_share_are_written_for_each_method_host_and_client(requests):
+    shared, clients = FixedHeaders([("Accept", "*/*"), ("x", "1")]), [RequestHeads(), RequestHeads()]
+    for number, method, host, body in requests:
+        target = URL(f"http://{host}/p?q=1")
+        wanted = RequestHeads().written(method, target, list(shared), body)
+        assert clients[number].written(method, target, shared, body) == wanted
+        asked = method, target.raw_authority, target.raw_path_qs, shared, body
+        assert [clients[number].written_at_once(*asked) for _ in range(2)] == [wanted, wanted]

@@ -38,8 +38,8 @@ _PORT: Final = 80
 _MAX_PORT: Final = 65_535
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _MAX_BODY: Final = 1 << 16
-_CONNECT_SECONDS: Final = 0.25
-"""For the first address. If it does not accept a connection by then, aiohttp tries all of them."""
+_CONNECT_SECONDS: Final = (2.0, 0.25)
+"""For the only address, and for the first of several. If it accepts none by then, aiohttp tries all of them."""
 
 
 class WholeSession(Protocol):
@@ -145,7 +145,8 @@ class FirstRequests:
         try:
             self._guard.check_target("http", host, port, self._source)
             addresses = await self._guard.resolve(host, port, self._source)
-            async with asyncio.timeout(min(_CONNECT_SECONDS, self._options.connect_timeout)):
+            seconds = _CONNECT_SECONDS[len(addresses) > 1]
+            async with asyncio.timeout(min(seconds, self._options.connect_timeout)):
                 first = addresses[0]
                 return await asyncio.get_running_loop().create_connection(Arrival, first.host, first.port)
         except (UtcpError, OSError):  # also a TimeoutError
