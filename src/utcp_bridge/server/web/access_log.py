@@ -410,7 +410,9 @@ class _LoggedAhead:
         """Return what `take` needs for a request with known headers, and what answers it. Its time begins here."""
         scope[_BEGAN] = perf_counter()
         found = self._ahead.again(head, scope, body)
-        return None if found is None else (found[0], _TakenLine(self._log, scope, found[1], len(body)))
+        if found is not None:
+            found[1].line = _TakenLine(self._log, scope, found[1], len(body))
+        return found
 
     def take(self, head: Any, scope: Scope, body: bytes) -> Any:
         """Return what answers a request and writes its line; None if the application does."""
