@@ -134,7 +134,9 @@ class Admin:
             error = {
                 "code": state.error.code,
                 "cause": self._text(state.error.message),
-                "remedy": self._text(state.error.remedy or f"`utcp-bridge doctor {state.name}` shows which step fails."),
+                "remedy": self._text(
+                    state.error.remedy or f"`utcp-bridge doctor {state.name}` shows which step fails."
+                ),
             }
         groups = grouped_faults(state.faults)
         pause = None if state.next_try is None else round(max(0.0, state.next_try - loop_time()), 1)
