@@ -504,7 +504,7 @@ async def heavy_turn(*, keep: bool = True) -> None:
 def is_heavy_turn() -> bool:
     """Return whether the task works on a large reply, so that `pause_if_heavy` would pause."""
     work = _current.get()
-    return work is not None and work._place is not None  # noqa: SLF001 - a property takes longer
+    return work is not None and work._place is not None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - a property takes longer
 
 
 async def pause_if_heavy() -> None:

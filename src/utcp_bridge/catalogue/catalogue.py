@@ -576,7 +576,7 @@ class Catalogue:
     def schema_with_headers(self, name: str) -> JsonObject | None:
         """Return the listed input schema of a tool, if clients repeat some of its arguments in headers."""
         entry = self.resolve(name)
-        if entry is None or entry._has_headers is False:  # noqa: SLF001 - a property takes longer than the rest of this
+        if entry is None or entry._has_headers is False:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - a property takes longer than the rest
             return None
         return entry.input.schema if entry.has_headers else None
 

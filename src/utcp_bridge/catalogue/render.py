@@ -112,7 +112,7 @@ class TextResult(JsonObject):
 def render_result(result: Result, rendering: Rendering) -> JsonObject:
     """Return a result of a call as an MCP `tools/call` result."""
     value = result.value
-    blocks = None if type(value) is dict else _content(value, rendering)
+    blocks = None if type(result.value) is dict else _content(value, rendering)
     rendered = _plain(value, rendering, result.written) if blocks is None else blocks
     is_small = blocks is None and _surely_fits(rendered, value, rendering.budget.max_bytes)
     is_whole = True

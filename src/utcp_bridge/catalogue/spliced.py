@@ -123,14 +123,14 @@ def _with_parts(result: JsonObject, blocks: list[Any], number: int, text: Splice
 
 def _is_one_plain_text(content: Any) -> bool:
     """Return whether the content of a result is one text that is not spliced, as that of most results."""
-    block: Any = content[0] if type(content) is list and len(content) == 1 else None
-    return type(block) is dict and type(block.get("text")) is str
+    block: Any = content[0] if content.__class__ is list and len(content) == 1 else None
+    return block.__class__ is dict and block.get("text").__class__ is str
 
 
 def spliced_message(message: Any) -> Any:
     """Return a message for orjson: that of `spliced`, if it is the response of a result."""
-    result: Any = message.get("result") if type(message) is dict else None
-    if type(result) is dict and _is_one_plain_text(result.get("content")):
+    result: Any = message.get("result") if message.__class__ is dict else None
+    if result.__class__ is dict and _is_one_plain_text(result.get("content")):
         return message
     parts = spliced(result)
     return message if parts is result else {**message, "result": parts}

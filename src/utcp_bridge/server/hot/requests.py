@@ -107,7 +107,7 @@ def hot_request(  # noqa: PLR0911 - every request passes here, and calls of func
     message: Any, known: KnownMeta | None = None
 ) -> HotRequest | None:
     """Return a message as a request, if its shape is plain."""
-    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+    if message.__class__ is not dict or message.get("jsonrpc") != "2.0":  # not `is_object`: it is a call more
         return None
     ident: Any = message.get("id")
     method, params = message.get("method"), message.get("params")
@@ -117,7 +117,7 @@ def hot_request(  # noqa: PLR0911 - every request passes here, and calls of func
         return None
     if params is None:
         return HotRequest(ident, method, None) if method in _WITHOUT_PARAMS else None
-    if not isinstance(params, dict):
+    if params.__class__ is not dict:
         return None
     meta: Any = params.get("_meta", _ABSENT)
     if not (_is_plain_call(params, meta) if method == "tools/call" else _has_plain_params(method, params)):
