@@ -143,9 +143,9 @@ class Attempts:
         if decided is not self._decided:
             self._decided = decided
             self._shape = None if decided.lights is None else self._light(decided)
-        if self._shape is not None:
+        if self._shape is not None and (lights := decided.lights) is not None:
             context = decided.current()
-            span = decided.lights.begin(self._shape, value, context.get(decided.key))
+            span = lights.begin(self._shape, value, context.get(decided.key))
             if span is not None:
                 return span, decided.enter(span, context)
         attributes = {**self._attributes, self._varying: value}

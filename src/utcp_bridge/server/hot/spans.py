@@ -59,7 +59,7 @@ class ServerSpans:
             if stated is not None:
                 deciding.enter(above, context)
             return serve(ctx, call_next)
-        if isinstance(above, Context):
+        if stated is not None and isinstance(above, Context):
             above = above.get(deciding.key)
         if above is None or (type(above) is not self._placed and not above.get_span_context().is_valid):
             above = deciding.root()
