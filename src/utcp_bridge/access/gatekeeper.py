@@ -85,8 +85,8 @@ class Gatekeeper:
         self._challenger = challenger or Challenger("")
         self._wants_certificate = wants_certificate
         self.is_open = not wants_certificate and shared is None and tokens is None and oauth is None
-        """Whether anyone may call; then nobody has an admission. An attribute takes less time than a property, and every
-        request asks."""
+        """Whether anyone may call; then nobody has an admission. Every request asks, and an attribute takes less time
+        than a property."""
         self._profiles_of_certificates = of_certificates or {}
         self._stamp: tuple[int, int, int] | None = None
         self._looked_at = 0.0

@@ -15,7 +15,11 @@ from utcp_bridge.errors import ConnectionLost
 from utcp_bridge.model import Source, TlsOptions
 from utcp_bridge.placement.request import RequestParts
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.usefixtures("deadline"),
+    pytest.mark.parametrize("way", ["plain", "whole"], indirect=True),  # the third way keeps no connection
+]
 
 PROVEN = 8
 
