@@ -85,8 +85,7 @@ class Gatekeeper:
         self._challenger = challenger or Challenger("")
         self._wants_certificate = wants_certificate
         self.is_open = not wants_certificate and shared is None and tokens is None and oauth is None
-        """Whether anyone may call; then nobody has an admission. Every request asks, and an attribute takes less time
-        than a property."""
+        """Whether anyone may call. Then nobody has an admission. Every request asks."""
         self._profiles_of_certificates = of_certificates or {}
         self._stamp: tuple[int, int, int] | None = None
         self._looked_at = 0.0

@@ -209,10 +209,11 @@ def _one_by_one(kind: _Kind, written: Mapping[str, Any], names: list[str]) -> _O
     if any(name in vars(base) for base in kind.__mro__[1:] for name in (*names, "__dataclass_fields__")):
         return None
     for name in names:
-        default, make = written.get(name, dataclasses.MISSING), cast("Any", dataclasses.MISSING)
+        default: Any = written.get(name, dataclasses.MISSING)
+        make: Any = dataclasses.MISSING
         is_parameter = True
-        if isinstance(default, dataclasses.Field):
-            rule = default
+        if type(default) is dataclasses.Field:
+            rule = cast("Any", default)
             default, make, is_parameter = rule.default, rule.default_factory, rule.init
             if rule.kw_only not in {False, dataclasses.MISSING} or not (is_parameter or default is dataclasses.MISSING):
                 return None
@@ -230,7 +231,7 @@ def _one_by_one(kind: _Kind, written: Mapping[str, Any], names: list[str]) -> _O
 
 def _is_bound(value: Any, kind: _Kind) -> bool:
     """Return whether an attribute of a class reads as something else than what was written."""
-    get = getattr(type(value), "__get__", None)
+    get = getattr(cast("Any", type(value)), "__get__", None)
     return get is not None and get(value, None, kind) is not value
 
 

@@ -601,7 +601,8 @@ if HttpToolsProtocol is not None:
             watched.shares = False
             if self._own.passing is not None:
                 self._read = data if before == _SILENT else self._read + data if before == _HEAD else b""
-            if before == _SILENT and ((cycle := self.cycle) is None or cycle.response_complete):
+            cycle: Any = self.cycle  # None before the first request
+            if before == _SILENT and (cycle is None or cycle.response_complete):
                 if self._has_learned and self._takes_known(data):
                     return
                 self._data = data if len(data) <= _MAX_LEARNED else b""

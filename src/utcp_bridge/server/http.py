@@ -386,7 +386,7 @@ def _problem(code: int, message: str) -> Any:
 class _NoDoors:
     """Stands for doors that are open."""
 
-    edition: Final = 0
+    edition = 0
 
 
 class HttpFront:

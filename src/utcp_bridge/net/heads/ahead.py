@@ -206,7 +206,7 @@ class KnownHeads:
             if name == _LENGTH and not _is_length(value, len(data) - end - 4):
                 return None
             headers[place] = name, value
-        scope = {**known.scope, "headers": headers, "state": known.scope["state"].copy(), SAME: {}}
+        scope = {**known.scope, "headers": headers, "state": known.scope["state"].copy(), SAME: dict[str, Any]()}
         if known.repeats:
             if len(self._repeated) >= _MAX_REPEATED:
                 self._repeated.clear()
