@@ -2,8 +2,8 @@
 
 A server may close an idle connection at the moment at which a request is on its way. It is then unknown whether the
 request was read: neither the end of the connection nor a reset says so. A request that must not be repeated is lost.
-What is certain is an end that has arrived before the request is written, so that is looked for (`is_quiet`). Against
-the rest helps only to leave connections alone that have been idle for about as long as the server waits.
+What is certain is an end that has arrived before the request is written, so that is looked for (`is_quiet`). For the
+rest, connections are left alone that have been idle for about as long as the server waits.
 """
 
 from __future__ import annotations
