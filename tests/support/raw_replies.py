@@ -95,10 +95,16 @@ REPLIES: dict[str, bytes] = {
 
 @dataclass
 class RawServer:
-    """Sends `pieces` after each request, and ends the connection. `requests` has what arrived, by connection."""
+    """Sends `pieces` after each request, and ends the connection. `requests` has what arrived, by connection.
+
+    After a piece it gives the client `turns` turns of the event loop. From three on, the client receives each piece by
+    itself. If it is not to end the connection (`ends`), the client has to.
+    """
 
     url: str = ""
     pieces: Sequence[bytes] = ()
+    turns: int = 1
+    ends: bool = True
     requests: list[bytes] = field(default_factory=list)
     open: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -125,8 +131,10 @@ async def raw_server() -> AsyncIterator[RawServer]:
             for piece in state.pieces:
                 writer.write(piece)
                 await writer.drain()
-                await asyncio.sleep(0)
-            writer.write_eof()
+                for _ in range(state.turns):
+                    await asyncio.sleep(0)
+            if state.ends:
+                writer.write_eof()
             await reader.read()
         writer.close()
 
