@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
 BROKEN = ["bad chunk size", "signed chunk size", "huge chunk size", "chunk without an end"]
 TURNS = 4
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+PACKED = HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
 EVENT = b"d\r\ndata: first\n\n\r\n"
 NO_SIZE = b"zz\r\nhello\r\n0\r\n\r\n"
 
@@ -78,6 +79,23 @@ async def test_a_broken_chunk_after_its_head_is_an_error_at_once(server, pool, n
 
 
 @pytest.mark.usefixtures("parser")
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        ([HEAD + b"5\r\nhello", b"\r\nzz\r\n"], "a chunk is not valid"),
+        ([HEAD + b"5\r\nhello", b"\r\n0\r\n: Z\r\n\r\n"], "a chunk is not valid"),
+        ([PACKED + b"1\r\n\x1f", b"\r\n5\r\nhello\r\n"], "cannot be decompressed"),
+    ],
+    ids=["size", "trailer", "gzip"],
+)
+async def test_a_break_together_with_the_end_of_a_chunk_is_an_error_at_once(server, pool, pieces, words):
+    server.pieces = pieces
+    with pytest.raises(MalformedReply, match=words):
+        await pool.session(source(server)).request(RequestParts("GET", f"{server.url}/x"))
+    await server.all_closed()
+
+
+@pytest.mark.usefixtures("parser")
 async def test_a_stream_ends_at_its_broken_chunk(server, pool):
     session = pool.session(source(server))
     server.pieces = [HEAD, EVENT, NO_SIZE]
@@ -126,7 +144,7 @@ def read_each(way, *replies):
 
     async def read():
         found = []
-        with anyio.fail_after(20):
+        with anyio.fail_after(5):
             async with raw_server() as server:
                 server.turns = TURNS
                 for server.pieces in replies:

@@ -29,6 +29,17 @@ class TellingProtocol(ResponseHandler):
     broken, so the reader would wait until its deadline.
     """
 
+    def data_received(self, data: bytes) -> None:
+        """Let the parser read the data. If that broke the body, tell its reader a second time.
+
+        A chunk that ended just before has woken the reader. It looks for data only and waits again, without a look at
+        the error.
+        """
+        super().data_received(data)
+        body = self._payload
+        if body is not None and (failure := body.exception()) is not None and not body.is_eof():
+            self._loop.call_soon(body.set_exception, failure)
+
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         """Report an error to who waits for a head, and one of the parser also to the reader of a body."""
         if exc_cause is None:
