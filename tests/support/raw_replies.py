@@ -95,10 +95,17 @@ REPLIES: dict[str, bytes] = {
 
 @dataclass
 class RawServer:
-    """Sends `pieces` after each request, and ends the connection. `requests` has what arrived, by connection."""
+    """Sends `pieces` after each request, and ends the connection. `requests` has what arrived, by connection.
+
+    After a piece it gives the client `turns` turns of the event loop. From three on, the client receives each piece by
+    itself. Before the last piece it waits for `goes_on`. Without `ends`, the client has to end the connection.
+    """
 
     url: str = ""
     pieces: Sequence[bytes] = ()
+    turns: int = 1
+    ends: bool = True
+    goes_on: asyncio.Event | None = None
     requests: list[bytes] = field(default_factory=list)
     open: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -122,11 +129,15 @@ async def raw_server() -> AsyncIterator[RawServer]:
             lines = head.decode("latin-1").lower().split("\r\n")
             length = next((int(line[15:]) for line in lines if line.startswith("content-length:")), 0)
             state.requests.append(head + (await reader.readexactly(length) if length else b""))
-            for piece in state.pieces:
+            for left, piece in enumerate(state.pieces, 1 - len(state.pieces)):
+                if left == 0 and state.goes_on is not None:
+                    await state.goes_on.wait()
                 writer.write(piece)
                 await writer.drain()
-                await asyncio.sleep(0)
-            writer.write_eof()
+                for _ in range(state.turns):
+                    await asyncio.sleep(0)
+            if state.ends:
+                writer.write_eof()
             await reader.read()
         writer.close()
 

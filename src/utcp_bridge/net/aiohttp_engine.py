@@ -400,15 +400,19 @@ def _refused_request(_error: Exception, url: str) -> UtcpError:
 
 def _broken_answer(error: Exception, url: str) -> UtcpError:
     """Return the error for bytes that are not HTTP, or that stopped arriving."""
-    cause = error.__cause__
+    # aiohttp's parser in Python gives its own errors to who waits for a body
+    cause = error if isinstance(error, http_exceptions.HttpProcessingError) else error.__cause__
     if isinstance(cause, http_exceptions.HttpProcessingError) and cause.__cause__ is not None:
         cause = cause.__cause__
     if isinstance(cause, http_exceptions.ContentEncodingError):
         return MalformedReply(f"{bare_url(url)} returned a body that cannot be decompressed.")
     if isinstance(cause, http_exceptions.LineTooLong):
         return ReplyTooLarge(f"{bare_url(url)} returned headers above {MAX_HEADER_BYTES} bytes.")
-    if isinstance(error, aiohttp.ClientPayloadError):
+    if isinstance(error, aiohttp.ClientPayloadError) and str(error) != str(cause):
+        # the parser's own errors have the words of their cause, and the end of the connection has others
         return ConnectionLost(f"The connection to {_host_of(url)} broke before the reply was complete.")
+    if isinstance(cause, http_exceptions.BadHttpMessage) and not isinstance(cause, http_exceptions.BadStatusLine):
+        return MalformedReply(f"{bare_url(url)} returned bytes that are not HTTP: a header or a chunk is not valid.")
     return MalformedReply(f"{bare_url(url)} returned bytes that are not HTTP.", remedy=_perhaps_tls(url))
 
 
@@ -433,7 +437,10 @@ def _host_of(url: str) -> str:
 _TABLE: Final[tuple[tuple[tuple[type[Exception], ...], Callable[[Exception, str], UtcpError]], ...]] = (
     ((aiohttp.WSServerHandshakeError,), _no_handshake),
     ((aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError), _no_connection),
-    ((aiohttp.ClientResponseError, aiohttp.ClientPayloadError), _broken_answer),
+    (
+        (aiohttp.ClientResponseError, aiohttp.ClientPayloadError, http_exceptions.HttpProcessingError),
+        _broken_answer,
+    ),
     ((aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError), _unusable_url),
     ((TimeoutError,), _timed_out),
     ((ValueError, TypeError), _refused_request),

@@ -27,14 +27,8 @@ CUTS = {
     "cut": lambda reply: [reply[: len(reply) * 2 // 3]],
     "nothing": lambda _reply: [],
 }
-BY_PIECES = {
-    "bad chunk size",
-    "signed chunk size",
-    "huge chunk size",
-    "chunk without an end",
-    "more than the length",
-}
-"""Replies of which aiohttp makes something else when they come in pieces, as it happens to read them."""
+BY_PIECES = {"more than the length"}
+"""A reply of which aiohttp makes something else when it comes in pieces, as it happens to read them."""
 MOVED = b"HTTP/1.1 307 Moved\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n"
 
 

@@ -80,9 +80,10 @@ def result(value: Any) -> Attack:
     return attack
 
 
-def raw(data: bytes) -> Attack:
+def raw(*pieces: bytes) -> Attack:
     async def attack(_server: HostileMcp, wire: Wire, _message: Message) -> None:
-        await wire.send(data)
+        for piece in pieces:
+            await wire.send(piece)
 
     return attack
 
@@ -185,6 +186,9 @@ BAD: dict[str, tuple[Attack, type[UtcpError], str]] = {
     "a stream that goes on without end": (body(EVENTS, b"retry: 0\nid: 1\ndata:\n\n", 1), ConnectionLost, ENDED),
     "a negative length": (raw(b"HTTP/1.1 200 x\r\nContent-Length: -5\r\n\r\n{}"), MalformedReply, NOT_HTTP),
     "a huge length": (raw(b"HTTP/1.1 200 x\r\nContent-Length: %d\r\n\r\n{}" % 10**30), MalformedReply, NOT_HTTP),
+    **{f"a broken chunk of {kind}": (
+        raw(f"HTTP/1.1 200 x\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode(), b"zz\r\n{}\r\n"),
+        MalformedReply, NOT_HTTP) for kind in (EVENTS, "application/json")},
     "no HTTP": (raw(b"\x00\xff\x1b[31mHello\r\n\r\n"), MalformedReply, NOT_HTTP),
     "nothing": (raw(b"HTTP/1.1 204 x\r\nConnection: close\r\n\r\n"), MalformedReply, "a response without a message"),
     "only acceptance": (raw(b"HTTP/1.1 202 x\r\nContent-Length: 0\r\n\r\n"), MalformedReply, "no reply .status 202"),

@@ -11,17 +11,52 @@ from typing import Any, cast
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from utcp_bridge.net.heads import idle_times
 from utcp_bridge.net.heads.idle_times import REPEATABLE, IdleTimes
 
-__all__ = ["IdleConnector", "WatchedProtocol"]
+__all__ = ["IdleConnector", "TellingProtocol", "WatchedProtocol"]
 
 _TLS_SCHEMES = frozenset({"https", "wss"})
 
 
-class WatchedProtocol(ResponseHandler):
+class TellingProtocol(ResponseHandler):
+    """aiohttp's protocol for clients, which tells the reader of a body that what came is not HTTP.
+
+    aiohttp closes the connection, but tells only who waits for a head: its parser forgets the body when a chunk is
+    broken, so the reader would wait until its deadline.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """Let the parser read the data. If that broke the body, tell its reader a second time.
+
+        A chunk that ended just before has woken the reader. It looks for data only and waits again, without a look at
+        the error.
+        """
+        super().data_received(data)
+        body = self._payload
+        if body is not None and (failure := body.exception()) is not None and not body.is_eof():
+            self._loop.call_soon(body.set_exception, failure)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        """Report an error to who waits for a head, and one of the parser also to the reader of a body."""
+        if exc_cause is None:
+            super().set_exception(exc)
+        else:
+            super().set_exception(exc, exc_cause)
+        if not isinstance(exc, HttpProcessingError):
+            return  # the connection ended: aiohttp knows whether the body has ended, too
+        exc.__cause__ = exc_cause  # aiohttp sets it only if somebody waits already
+        body = self._payload
+        if body is not None and not body.is_eof() and body.exception() is None:
+            failure = aiohttp.ClientPayloadError(str(exc_cause))  # the words of the cause: `aiohttp_engine` knows it so
+            failure.__cause__ = exc_cause
+            body.set_exception(failure)
+
+
+class WatchedProtocol(TellingProtocol):
     """aiohttp's protocol for clients, which reports the end of its connection."""
 
     def __init__(self, *, loop: Any, lost: Callable[[Any], None]) -> None:

@@ -24,7 +24,7 @@ from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from yarl import URL
 
-from utcp_bridge.net.heads.idle_connections import IdleConnector
+from utcp_bridge.net.heads.idle_connections import IdleConnector, TellingProtocol
 from utcp_bridge.net.heads.idle_times import REPEATABLE, IdleTime
 from utcp_bridge.net.heads.known_replies import GivenBody, Head, KnownHead, KnownReplies, PlainProtocol
 from utcp_bridge.net.heads.request_heads import RequestHeads
@@ -305,7 +305,7 @@ class PlainRequests:
     def take_over(self, target: URL, transport: asyncio.Transport, arrival: Arrival) -> Begun:
         """Let aiohttp read the reply on a connection to which the request was written already, and which has no TLS."""
         place = self._places.get((target.scheme, target.raw_authority, False)) or self._place(target, None)
-        protocol = ResponseHandler(self._loop)
+        protocol = TellingProtocol(self._loop)
         protocol.connection_made(transport)
         protocol.force_close()
         protocol.set_response_params(**_OF_BODY)
