@@ -66,6 +66,7 @@ OTHER_PATTERNS: dict[tuple[str, str], str] = {
         "maps.patterns",
         "'\\\\{\\\\{\\\\s*(' + names + ')\\\\s*\\\\}\\\\}|\\\\{(' + names + ')\\\\}'",
     ): "words, escaped; a brace ends the blanks",
+    ("late.patterns", "self._text"): "the text of a `late_pattern(…)`, which is looked at where it is written",
     ("maps.patterns", "''.join(parts) + rest + '\\\\Z'"): (
         "escaped texts, and groups that stop at the text after them; one may have slashes, in at most 2,000 characters"
     ),
@@ -128,8 +129,17 @@ def named_patterns(module: str) -> dict[str, re.Pattern[Any]]:
     found: dict[str, re.Pattern[Any]] = {}
     for name, value in vars(importlib.import_module(module)).items():
         members = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
-        found.update({f"{name}.{n}": one for n, one in enumerate(members) if isinstance(one, re.Pattern)})
+        found.update({f"{name}.{n}": compiled(one) for n, one in enumerate(members) if is_pattern(one)})
     return found
+
+
+def is_pattern(value: Any) -> bool:
+    return isinstance(value, re.Pattern) or type(value).__module__ == "utcp_bridge.late.patterns"
+
+
+def compiled(pattern: Any) -> re.Pattern[Any]:
+    """Return a pattern, also of one that is compiled when it is first used."""
+    return pattern if isinstance(pattern, re.Pattern) else re.compile(pattern.pattern, pattern.flags)
 
 
 def methods_by_name(tree: ast.Module) -> dict[str, set[str]]:
@@ -152,7 +162,12 @@ def uses_of_re(module: str) -> tuple[Use, ...]:
 
 def _uses_of_re(module: str) -> Iterator[Use]:
     for node in ast.walk(tree_of(module)):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
+        if not (isinstance(node, ast.Call) and node.args):
+            continue
+        if isinstance(node.func, ast.Name) and node.func.id == "late_pattern":
+            yield Use(module, node.lineno, node.args[0], "compile", node.args[1] if len(node.args) > 1 else None)
+            continue
+        if not isinstance(node.func, ast.Attribute):
             continue
         if is_re(node.func) or is_re(node.func, "compile"):
             flags = next((one.value for one in node.keywords if one.arg == "flags"), None)

@@ -1,5 +1,6 @@
 """Sessions of the handshake era: inside the process, and with a bridge that is restarted."""
 
+import asyncio
 import json
 import re
 from functools import partial
@@ -42,9 +43,9 @@ def sessions(client):
 
 
 async def post(sessions, message, ident=None, version=None, accepted=BOTH):
-    """Return what the client receives."""
+    """Return what the client receives. Each request has a task of its own, as in the server."""
     wire = Wire()
-    await sessions.post(message, ident, version, McpReply(wire, accepted))
+    await asyncio.create_task(sessions.post(message, ident, version, McpReply(wire, accepted)))
     return wire
 
 

@@ -315,7 +315,7 @@ class BridgeServer(HandlingServer):
         params: Any = ctx.params
         name: str = params["name"]
         emit = discard if ctx.hot.token is None or self.is_silent(name) else _emitter(ctx)
-        log_receiver.set(self.logs.receiver(ctx))  # both are those of this task alone, which ends with the request
+        log_receiver.set(self.logs.receiver(ctx))  # both are of this task, which ends with the request
         HOST.set(host)
         try:
             result = await self.parts.called(name, params.get("arguments") or {}, emit, caller)

@@ -16,9 +16,8 @@ _MAX_FIELDS: Final = 100
 _END: Final = b"\r\n\r\n"
 _HEAD: Final = late_pattern(
     rb"HTTP/1\.1 (?P<status>[245][0-9]{2})(?: [ -~]*)?\r\n"
-    rb"(?P<fields>(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*(?:[!-~](?:[ -~\t]*[!-~])?)?[ \t]*\r\n)+)\r\n"
+    rb"(?P<fields>(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ -~\t]*\r\n)+)\r\n"
 )
-_FIELD: Final = late_pattern(rb"([^:\r\n]+):[ \t]*([^\r\n]*?)[ \t]*\r\n")
 _LENGTH: Final = late_pattern(r"[0-9]{1,6}")
 """A longer body is read by aiohttp as it arrives."""
 _OF_AIOHTTP: Final = frozenset({"transfer-encoding", "content-encoding", "upgrade"})
@@ -78,7 +77,8 @@ def _head_of(head: bytes) -> tuple[int, CIMultiDictProxy[str], int, int] | None:
     usual = _HEAD.fullmatch(head) if len(head) <= _MAX_HEAD else None
     if usual is None:
         return None
-    headers = CIMultiDict((name.decode(), value.decode()) for name, value in _FIELD.findall(usual["fields"]))
+    lines = (line.partition(":") for line in usual["fields"].decode().splitlines())
+    headers = CIMultiDict((name, value.strip(" \t")) for name, _, value in lines)
     lengths = headers.getall("Content-Length", [])
     status = int(usual["status"])
     if len(headers) > _MAX_FIELDS or len(lengths) != 1 or not _LENGTH.fullmatch(lengths[0]) or status in _WITHOUT_BODY:
