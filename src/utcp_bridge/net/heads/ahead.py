@@ -194,10 +194,10 @@ class KnownHeads:
         head = data[:end]
         if (repeated := self._repeated.get(head)) is not None:
             self._last = data[: end + 4], *repeated
-            known, read, size = repeated
+            same, read, size = repeated
             scope = read.copy()
             scope["state"] = read["state"].copy()
-            return (known, scope, data[end + 4 :]) if len(data) == size else None
+            return (same, scope, data[end + 4 :]) if len(data) == size else None
         if not 0 < end <= _MAX_KNOWN_BYTES:
             return None
         key, values = _split(data, end)
