@@ -83,8 +83,10 @@ Lanes = list[HttpLane] | list[PipeClient]
 Way = Literal["2026-07-28", "2025-11-25", "stdio 2026-07-28", "stdio 2025-11-25"]
 WAYS: tuple[Way, ...] = ("2026-07-28", "2025-11-25", "stdio 2026-07-28", "stdio 2025-11-25")
 """Versions of the protocol, over HTTP or over stdio."""
-UNCOUNTED, COUNTED = 150, 512
+UNCOUNTED, COUNTED = 300, 1_024
 """Calls before the instructions are counted, and while they are."""
+IDLE_CPU, QUIET_SECONDS = 0.02, 1.0
+"""CPU seconds of a process that does nothing but its timers, and the time in which they are counted."""
 BATCH_MILLISECONDS = 20_000
 """How long a span waits at most for others, while instructions are counted."""
 COUNTER = ["valgrind", "--tool=callgrind", "--fair-sched=try", "--instr-atstart=no", "--callgrind-out-file=/dev/null"]
@@ -225,18 +227,20 @@ async def _round(variants: Mapping[str, Variant], found: Mapping[str, Found]) ->
         found[name].pairs.append((off, fmean(samples)))
 
 
-async def count(names: Sequence[str], way: Way, python: str) -> None:
+async def count(names: Sequence[str], way: Way, python: str, in_flight: int) -> None:
     """Print the rows of a table of instructions."""
     off = 0.0
     with upstream() as port, collecting() as collector:
         for name in names:
-            found, spans = await _instructions(name, way, port, collector, python)
+            found, spans = await _instructions(name, way, port, collector, python, in_flight)
             off = off or found
             row = f"{found:,.0f} | {found - off:+,.0f} | {found / off:.3f} | {spans:.2f}"
             print(f"| {way} | {name} | {row} |", flush=True)
 
 
-async def _instructions(name: str, way: Way, port: int, collector: Collector, python: str) -> tuple[float, float]:
+async def _instructions(
+    name: str, way: Way, port: int, collector: Collector, python: str, in_flight: int
+) -> tuple[float, float]:
     """Return the instructions of a call, and its spans. Those of the start are not counted, for they are many more.
 
     Over HTTP, the process does nothing from time to time (`side_by_side`), because that would depend on the machine.
@@ -251,10 +255,11 @@ async def _instructions(name: str, way: Way, port: int, collector: Collector, py
         environment = {**variables, **sight.environment(name, collector.port)}
         running = start([*COUNTER, python, "-m", *program, path], environment=environment)
         try:
-            opened = partial(_http_lanes, await _address(running, sight), era) if is_http else None
-            async with opened() if opened else _stdio_lanes(running, era) as lanes:
+            opened = partial(_http_lanes, await _address(running, sight), era, in_flight) if is_http else None
+            async with opened() if opened else _stdio_lanes(running, era, in_flight) as lanes:
                 await run_burst(lanes, load_of(era), MAX_SECONDS * 10, UNCOUNTED)
                 before = await _arrived(collector, name, sight, UNCOUNTED)
+                await _quiet(running)
                 async with opened() if opened else contextlib.nullcontext(lanes) as new:  # servers close idle ones
                     _switch(running, "on")
                     calls = len((await run_burst(new, load_of(era), MAX_SECONDS * 10, COUNTED)).latencies)
@@ -277,6 +282,14 @@ async def _address(running: Running, sight: Sight) -> Address:
     return Address(str(url.hostname), url.port or 0, url.path, headers=headers)
 
 
+async def _quiet(running: Running) -> None:
+    """Wait until the process does nothing by itself: some work, once, follows its start."""
+    ends, before = monotonic() + MAX_SECONDS, -1.0
+    while (now := running.cpu()) - before > IDLE_CPU and monotonic() < ends:
+        before = now
+        await asyncio.sleep(QUIET_SECONDS)
+
+
 def _switch(running: Running, state: str) -> None:
     """Turn counting on or off."""
     subprocess.run(["callgrind_control", "-i", state, str(running.process.pid)], check=True, capture_output=True)
@@ -293,8 +306,8 @@ async def _arrived(collector: Collector, name: str, sight: Sight, calls: int) ->
 
 
 @contextlib.asynccontextmanager
-async def _http_lanes(address: Address, era: Era) -> AsyncIterator[Lanes]:
-    lanes = [await HttpLane.open(address, era) for _ in range(IN_FLIGHT)]
+async def _http_lanes(address: Address, era: Era, in_flight: int) -> AsyncIterator[Lanes]:
+    lanes = [await HttpLane.open(address, era) for _ in range(in_flight)]
     try:
         yield lanes
     finally:
@@ -303,11 +316,11 @@ async def _http_lanes(address: Address, era: Era) -> AsyncIterator[Lanes]:
 
 
 @contextlib.asynccontextmanager
-async def _stdio_lanes(running: Running, era: Era) -> AsyncIterator[Lanes]:
+async def _stdio_lanes(running: Running, era: Era, in_flight: int) -> AsyncIterator[Lanes]:
     client = await PipeClient.open(running.stdin, running.stdout, era)
     try:
         await list_tools(client)
-        yield [client] * IN_FLIGHT
+        yield [client] * in_flight
     finally:
         client.close()
 
@@ -321,6 +334,8 @@ async def main(given: list[str] | None = None) -> None:
     parser.add_argument("--era", choices=ERAS, action="append", help="versions of the protocol; default: both")
     parser.add_argument("--instructions", action="store_true", help="count instructions with valgrind, once a row")
     parser.add_argument("--way", choices=WAYS, action="append", help="of instructions; default: HTTP, both versions")
+    counted = f"calls in flight while instructions are counted; default: {IN_FLIGHT}. One depends least on the machine"
+    parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help=counted)
     parser.add_argument("--only", action="append", choices=list(SIGHTS), help="what to compare; may be given again")
     parser.add_argument("--python", default=sys.executable, help="an interpreter that has another version")
     options = parser.parse_args(given)
@@ -332,7 +347,7 @@ async def main(given: list[str] | None = None) -> None:
         print("| protocol | telemetry | instructions a call | added | x off | spans a call |")
         print("| --- | --- | --- | --- | --- | --- |", flush=True)
         for way in options.way or ERAS:
-            await count(names, way, options.python)
+            await count(names, way, options.python, options.in_flight)
         return
     print("| protocol | telemetry | CPU us/call | added us | x off, median [quartiles] | spans a call | rounds |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
