@@ -157,9 +157,10 @@ class HttpSession:
         limit = self._options.max_response_bytes if max_bytes is None else max_bytes
         added = begun = trace = None
         url, plain = parts.url, self._at_once
-        if credentials is None and not trace_context.is_on():
+        place = trace_context.plain_place() if credentials is None else None
+        if place is trace_context.NOTHING:
             begun = None if plain is None else plain.begin(parts)
-        elif credentials is None and (place := trace_context.plain_place()) is not None:
+        elif place is not None:
             trace = place.traceparent
             begun = None if plain is None else plain.begin(parts, trace)
             if begun is not None and place.note_request is not None:

@@ -15,13 +15,15 @@ class FixedHeaders(list[tuple[str, str]]):
     """Headers that all requests of a template share, so nothing changes them.
 
     `written` is a note of who writes them out, so that it finds their text again without a look at each of them.
+    `traced` is such a note for those behind which a trace comes.
     """
 
-    __slots__ = ("written",)
+    __slots__ = ("traced", "written")
 
     def __init__(self, headers: Iterable[tuple[str, str]]) -> None:
         super().__init__(headers)
         self.written: Any = None
+        self.traced: Any = None
 
 
 @dataclass(slots=True)  # not frozen: each call makes one, which would take three times as long

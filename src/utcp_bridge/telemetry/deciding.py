@@ -41,6 +41,7 @@ _RANDOM: Final = 0x02
 _ABOVE_ALL: Final = "g"
 """Behind each hexadecimal number."""
 _SCOPE: Final = "utcp_bridge"
+_blank: Final = object.__new__
 
 
 class TracePlace(NonRecordingSpan):
@@ -52,7 +53,7 @@ class TracePlace(NonRecordingSpan):
     _read: SpanContext | None = None
 
     def __init__(self, traceparent: str, *, is_remote: bool = False) -> None:
-        self.traceparent: Final = traceparent
+        self.traceparent = traceparent
         if is_remote:
             self.is_remote = True
 
@@ -100,21 +101,24 @@ class _Ids:
         return chosen
 
     def new(self) -> str:
-        """Return the id of a new trace, and that of its first span."""
+        """Return the id of a new trace, a hyphen, and the id of its first span."""
         if self._is_plain:
-            return getrandbits(192).to_bytes(24, "big").hex()  # as two calls, but for their checks for zero
-        return f"{self._real.generate_trace_id():032x}{self._real.generate_span_id():016x}"
+            return getrandbits(192).to_bytes(24, "big").hex("-", -16)  # as two calls, but for their checks for zero
+        return f"{self._real.generate_trace_id():032x}-{self._real.generate_span_id():016x}"
 
     def unsampled(self, bound: str) -> Unsampled | None:
         """Return a new trace, whose id is not below the bound in its lower half; None if the next one has to be.
 
         Numbers of the same length in text are compared as quickly as they are made, and text is what goes on.
         """
-        text = self.new()
+        # each request comes here, so the next two lines are those of `new` and of `__init__`, without their calls
+        text = getrandbits(192).to_bytes(24, "big").hex("-", -16) if self._is_plain else self.new()
         if text[16:32] < bound:
             self._chosen = text
             return None
-        return Unsampled(f"00-{text[:32]}-{text[32:]}-{self._flags}")
+        made = _blank(Unsampled)
+        made.traceparent = f"00-{text}-{self._flags}"
+        return made
 
 
 class Deciding:
@@ -142,7 +146,8 @@ class Deciding:
         """Return the present context."""
         self.leave: Final[Callable[[Any], None]] = detach if variable is None else variable.reset
         """Leave what `enter` has entered."""
-        self._attach: Final[Callable[[Context], Any]] = attach if variable is None else variable.set
+        self.attach: Final[Callable[[Context], Any]] = attach if variable is None else variable.set
+        """Make a context the present one, and return what `leave` needs."""
         self.key: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
         """Under which a context has its span."""
         self.spans: Final = provider.get_tracer(_SCOPE)
@@ -174,17 +179,19 @@ class Deciding:
 
     def continues(self, traceparent: bytes) -> bool:
         """Continue the trace of a caller in this task. False: `traceparent` is not of the usual form."""
-        span = self.continued(traceparent.decode("latin-1"))
-        if span is None:
+        text = traceparent.decode("latin-1")
+        if not self.is_usual or _PARENT.fullmatch(text) is None:
             return False
-        self._attach(Context({self.key: span}))
+        span = _blank(TracePlace if text[-1] in _SAMPLED else Unsampled)
+        span.traceparent, span.is_remote = text, True
+        self.attach(Context({self.key: span}))
         return True
 
     def enter(self, span: Any, context: Context) -> Any:
         """Make a span the current one in a context, and return what `leave` needs."""
         if not context or (self.key in context and len(context) == 1):
-            return self._attach(Context({self.key: span}))
-        return self._attach(set_span_in_context(span, context))
+            return self.attach(Context({self.key: span}))
+        return self.attach(set_span_in_context(span, context))
 
 
 def _undecided() -> None:

@@ -325,7 +325,7 @@ class Lights:
     def _root(self, shape: SpanShape, varying: str) -> LightSpan:
         """Begin a new trace. Both ids are of one look at the random numbers, as those of the SDK's generator."""
         text = self._ids.take_chosen() or self._ids.new()
-        return LightSpan(shape, varying, text[:32], "", self._root_flags, text[32:])
+        return LightSpan(shape, varying, text[:32], "", self._root_flags, text[33:])
 
 
 def _new_ident() -> str:

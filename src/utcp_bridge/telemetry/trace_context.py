@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from utcp_bridge.telemetry.deciding import Deciding
 
 __all__ = [
-    "Attempts", "attached", "begin", "continue_in_task", "end", "is_of_sdk", "is_on", "is_unsampled", "note_request",
-    "noted_span", "passed_on", "passed_on_in_environment", "plain_place", "request_attributes", "served",
-    "with_baggage",
+    "NOTHING", "Attempts", "attached", "begin", "continue_in_task", "end", "is_of_sdk", "is_on", "is_unsampled",
+    "note_request", "noted_span", "passed_on", "passed_on_in_environment", "plain_place", "request_attributes",
+    "served", "where_spans_are", "with_baggage",
 ]  # fmt: skip
 
 T = TypeVar("T")
 _CARRIED: Final = frozenset({"traceparent", "tracestate", "baggage"})
 _MAX_CARRIED: Final = 8192
 """Characters of one header of a caller. W3C Baggage asks for 8,192 bytes at least; longer ones are not taken."""
+NOTHING: Final = object()
+"""The place of a call in no trace."""
 _on = False
 _otel: Deciding
 """What OpenTelemetry decides, and its functions, while `is_on`."""
@@ -62,6 +64,14 @@ def is_on() -> bool:
 def is_unsampled() -> bool:
     """Return whether nothing is noted of the present request, while `is_on`."""
     return type(_otel.current().get(_otel.key)) is _otel.unsampled
+
+
+def where_spans_are() -> tuple[Callable[[], Mapping[str, Any]], str, type]:
+    """Return what gives the present context, the key of its span, and the type of one that is not noted, while `is_on`.
+
+    A caller who asks for each call looks there itself: it is `is_unsampled` without two functions.
+    """
+    return _otel.current, _otel.key, _otel.unsampled
 
 
 def continue_in_task(headers: Mapping[bytes, bytes] | bytes) -> None:
@@ -209,14 +219,14 @@ def request_attributes(method: str, url: str) -> dict[str, str | int]:
 
 
 def plain_place() -> Any:
-    """Return the current span if its `traceparent` is known, and all that is passed on, while `is_on`; None otherwise.
+    """Return the current span if its `traceparent` is known, and all that is passed on. None: more is passed on.
 
-    Its `note_request` notes a request to an upstream, unless that is None.
+    It is `NOTHING` unless `is_on`. Its `note_request` notes a request to an upstream, unless that is None.
     """
+    if not _on:
+        return NOTHING
     context = _otel.current()
-    if len(context) != 1 or not _otel.is_w3c:
-        return None
-    span = context.get(_otel.key)
+    span = context.get(_otel.key) if len(context) == 1 and _otel.is_w3c else None
     return span if hasattr(span, "traceparent") else None
 
 

@@ -50,3 +50,7 @@ def test_headers_that_requests_share_are_written_for_each_method_host_and_client
         assert clients[number].written(method, target, shared, body) == wanted
         asked = method, target.raw_authority, target.raw_path_qs, shared, body
         assert [clients[number].written_at_once(*asked) for _ in range(2)] == [wanted, wanted]
+        for trace in TRACES:
+            traced = RequestHeads().written(method, target, [*shared, ("traceparent", trace)], body)
+            assert clients[number].written(method, target, [*shared, ("traceparent", trace)], body) == traced
+            assert [clients[number].written_at_once(*asked, trace) for _ in range(2)] == [traced, traced]

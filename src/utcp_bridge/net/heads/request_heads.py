@@ -123,10 +123,18 @@ class RequestHeads:
 
         `added` is a `traceparent` behind the headers, which then have none.
         """
+        fixed = headers if body is None and type(headers) is FixedHeaders else None
         if added is not None:
+            if fixed is not None and fixed.traced is not None:
+                by, of_method, of_authority, parts = fixed.traced
+                if by is self and of_method == method and of_authority == authority:
+                    return f"{method} {path} HTTP/1.1\r\n{parts[0]}{added}{parts[1]}\r\n".encode()
             parts = self._lines.get((method, authority, tuple(headers), len(headers), body is None))
-            return None if parts is None else whole_request(method, path, f"{parts[0]}{added}{parts[1]}", body)
-        fixed = headers if body is None and isinstance(headers, FixedHeaders) else None
+            if parts is None:
+                return None
+            if fixed is not None:
+                fixed.traced = self, method, authority, parts
+            return whole_request(method, path, f"{parts[0]}{added}{parts[1]}", body)
         if fixed is not None and fixed.written is not None:
             by, of_method, of_authority, lines = fixed.written
             if by is self and of_method == method and of_authority == authority:

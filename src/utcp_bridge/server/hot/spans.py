@@ -53,6 +53,12 @@ class ServerSpans:
         """
         deciding, meta = self._deciding, ctx.meta
         context = deciding.current()
+        if not context and (not meta or (not self._reads_all and "traceparent" not in meta)):
+            place = deciding.root()
+            if place is None:
+                return self._noted(ctx, serve, call_next, self._begun(ctx, None, None), context)
+            deciding.attach(Context({deciding.key: place}))
+            return serve(ctx, call_next)
         stated = self._stated(meta) if meta and (self._reads_all or "traceparent" in meta) else None
         above: Any = context.get(deciding.key) if stated is None else stated
         if type(above) is self._unsampled:
