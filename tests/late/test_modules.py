@@ -56,7 +56,8 @@ def told(name):
     return [
         module.__file__, module.__cached__, module.__package__, getattr(module, "__path__", None), module.VALUE,
         spec.name, spec.origin, spec.parent, spec.has_location, spec.cached, spec.submodule_search_locations,
-        spec.loader.get_source(name), spec.loader.is_package(name), spec.loader.get_code(name) == spec.loader.get_code(name),
+        spec.loader.get_source(name), spec.loader.is_package(name),
+        spec.loader.get_code(name) == spec.loader.get_code(name),
         spec.loader.get_code(name).co_filename,
     ]
 names = ["pack.one", "pack.two"]

@@ -80,7 +80,7 @@ class _AtOnce:
         changed = (int(status.st_mtime) & 0xFFFF_FFFF) | (status.st_size & 0xFFFF_FFFF) << 32
         if compiled[:16] != _HEAD + changed.to_bytes(8, "little"):
             return None
-        code = loads(memoryview(compiled)[16:])
+        code = loads(memoryview(compiled)[16:])  # noqa: S302 - the file that Python would load
         if code.co_filename != source:  # the folder was moved, so Python has to write the new name into the code
             return None
         spec = ModuleSpec(fullname, _Loader(fullname, source, code), origin=source, is_package=name == "__init__")
