@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -93,6 +94,9 @@ def _class(name: str, kind: type) -> Iterator[str]:
     bases = [_base(base) for base in getattr(kind, "__orig_bases__", kind.__bases__) if base is not object]
     head = f"class {name}({', '.join(bases)})" if bases else f"class {name}"
     if _has_constructor(kind):
+        if dataclasses.is_dataclass(kind):
+            with suppress(TypeError):
+                kind(**{"not a field": None})  # a late data class now writes the `__init__` that says what is wrong
         head = f"{head}\n{_signature(name, kind)}"
     yield _code(head)
     yield f"{_text(inspect.getdoc(kind) or '')}{_source(kind)}\n"

@@ -219,3 +219,15 @@ main()
         bridge.stdin.close()
         loaded = json.loads(bridge.stderr.read().splitlines()[-1])
     return set(loaded), answers
+
+
+def test_a_verb_of_the_program_finds_its_modules_at_once() -> None:
+    code = """
+import contextlib, io, sys
+from utcp_bridge.cli import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main(["call", "--help"])
+print(sum(type(one).__module__ == "utcp_bridge.late.modules" for one in sys.meta_path))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, encoding="utf-8", timeout=60)
+    assert done.stdout.split() == ["1" if sys.platform != "win32" else "0"]

@@ -195,3 +195,27 @@ assert annotated_types.Timezone(None) == annotated_types.Timezone(None)
 assert len({annotated_types.Timezone(None) for _ in range(30)}) == 1
 assert annotated_types.Timezone.__init__ is not first
 """)
+
+
+def test_anyio_writes_methods_of_its_classes_when_they_are_used() -> None:
+    run("""
+from utcp_bridge.late.libraries import import_anyio
+import_anyio()
+import anyio, anyio.streams.memory, anyio.streams.tls, dataclasses
+kinds = [anyio.streams.memory.MemoryObjectSendStream, anyio.streams.tls.TLSStream, anyio.LockStatistics]
+assert [kind.__init__.__module__ for kind in kinds] == ["utcp_bridge.late.records"] * 3
+async def main():
+    async with anyio.create_task_group() as group:
+        for number in range(40):
+            sending, receiving = anyio.create_memory_object_stream(1)
+            async with sending, receiving.clone() as copied:
+                await sending.send(number)
+                assert await copied.receive() == number
+                assert receiving.statistics().open_receive_streams == 2
+            receiving.close()
+    assert anyio.Lock().statistics() == anyio.LockStatistics(False, None, 0)
+    assert hash(anyio.LockStatistics(False, None, 0)) == hash((False, None, 0))
+anyio.run(main)
+assert kinds[0].__init__.__module__ == "anyio.streams.memory"
+assert [one.name for one in dataclasses.fields(anyio.LockStatistics)] == ["locked", "owner", "tasks_waiting"]
+""")

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import weakref
 from collections.abc import Callable
 from dataclasses import field
 from functools import partial
@@ -127,8 +128,96 @@ def open_by(decorate: Decorator) -> list[Any]:
     return [Open, Alone, Compared]
 
 
+def without_slots_by(decorate: Decorator) -> list[Any]:
+    """Classes as libraries write them, made by a decorator."""
+
+    class Parent(Generic[T]):
+        """One that is no class of data."""
+
+    @decorate(eq=False)
+    class Stream(Parent[T]):
+        """One that equals itself only."""
+
+        state: T
+        closed: bool = field(init=False, default=False)
+        log: list[Any] = field(init=False, default_factory=list)
+
+        def __post_init__(self) -> None:
+            self.log.append(self.state)
+
+    @decorate(frozen=True)
+    class Counts:
+        """A frozen one with a `__dict__`."""
+
+        tasks: int
+        names: tuple[str, ...] = ()
+        kind: str = field(default="k", compare=False)
+
+    @decorate
+    class Plain:
+        """One without options, and without a hash."""
+
+        value: int = field()
+        other: str = "o"
+
+    @decorate(frozen=True)
+    class Counting(Counts):
+        """One with a field more, behind those of its base."""
+
+        more: int = 1
+
+    return [Stream, Counts, Plain, Counting]
+
+
+def with_own_methods_by(decorate: Decorator) -> list[Any]:
+    """Classes with methods that the decorator leaves alone, made by it."""
+
+    @decorate(slots=True)
+    class Hashed:
+        """One that is found by its class."""
+
+        value: int = 1
+
+        def __hash__(self) -> int:
+            return 7
+
+    @decorate(frozen=True, slots=True)
+    class HashedOnce:
+        """A frozen one with a hash of its own."""
+
+        value: int = 1
+
+        def __hash__(self) -> int:
+            return 8
+
+    @decorate(slots=True)
+    class Starting:
+        """One whose start is its own."""
+
+        value: int
+
+        def __init__(self, *values: int) -> None:
+            self.value = sum(values)
+
+    @decorate(slots=True, kw_only=True)
+    class Called:
+        """One whose fields are given by name."""
+
+        value: int
+        other: int = 2
+
+    @decorate(slots=True, eq=False, weakref_slot=True)
+    class Watched:
+        """One that can be referred to weakly."""
+
+        value: int = 3
+
+    return [Hashed, HashedOnce, Starting, Called, Watched]
+
+
 def made_by(decorate: Decorator) -> dict[str, Any]:
-    return {one.__name__: one for one in (*frozen_by(decorate), *frozen_in_other_ways_by(decorate), *open_by(decorate))}
+    ways = (frozen_by, frozen_in_other_ways_by, open_by, without_slots_by, with_own_methods_by)
+    return {one.__name__: one for way in ways for one in way(decorate)}
 
 
 LATE, EAGER = made_by(dataclass), made_by(dataclasses.dataclass)
@@ -143,6 +232,15 @@ GIVEN: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "Named": [((), {}), ((3,), {"other": 4}), ((3, 4), {})],
     "Calling": [((1,), {}), ((), {"one": 2}), ((1,), {"one": 2}), ((), {})],
     "Own": [((), {}), ((2,), {}), ((), {"self": 3})],
+    "Stream": [((1,), {}), ((), {}), ((1, True), {})],
+    "Counts": [((1,), {}), ((1, ("a",)), {"kind": "l"}), ((1, []), {}), ((), {})],
+    "Plain": [((1,), {}), ((1,), {"other": "p"}), ((), {})],
+    "Counting": [((1,), {}), ((1, ("a",), "l", 2), {}), ((), {"more": 2})],
+    "Hashed": [((), {}), ((2,), {})],
+    "HashedOnce": [((), {}), ((2,), {})],
+    "Starting": [((1, 2), {}), ((), {"value": 1})],
+    "Called": [((), {"value": 1}), ((1,), {}), ((), {"value": 1, "other": 3})],
+    "Watched": [((), {}), ((4,), {})],
 }
 
 
@@ -165,7 +263,13 @@ ACTS: dict[str, Callable[[Any, Any], Any]] = {
     "as a dict": lambda kind, one: dataclasses.asdict(one),
     "replace": lambda kind, one: dataclasses.replace(one),
     "names of a pattern": lambda kind, one: kind.__match_args__,
-    "slots": lambda kind, one: (kind.__slots__, hasattr(one, "__dict__")),
+    "slots": lambda kind, one: (kind.__dict__.get("__slots__"), hasattr(one, "__dict__")),
+    "attributes of the class": lambda kind, one: [
+        (name, name in vars(kind) and isinstance(vars(kind)[name], int | str))
+        for name in ("value", "other", "kind", "log", "closed")
+    ],
+    "weak reference": lambda kind, one: weakref.ref(one)() is one,
+    "many hashes": lambda kind, one: kind.__hash__ is object.__hash__ or len({hash(one) for _ in range(MANY)}),
     "options": lambda kind, one: kind.__dataclass_params__,
     "names": lambda kind, one: (kind.__qualname__, kind.__module__, kind.__doc__),
 }

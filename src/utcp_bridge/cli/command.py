@@ -145,6 +145,11 @@ class _Bridge(NamedGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the verb, imported at its first use."""
         if cmd_name in _VERBS and cmd_name not in self.commands:
+            session = ctx.find_object(Session)
+            if session is not None and session.is_program:
+                from utcp_bridge.late.modules import find_modules_at_once
+
+                find_modules_at_once()  # for the hundreds that a verb imports
             self.add_command(_imported(cmd_name))
         return super().get_command(ctx, cmd_name)
 

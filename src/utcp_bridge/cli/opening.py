@@ -48,6 +48,9 @@ _ERASE_LINE: Final = "\r\x1b[2K"
 
 def run_async(work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
     """Run a coroutine function to its end, on uvloop if that is installed."""
+    from utcp_bridge.late.libraries import import_anyio
+
+    import_anyio()
     import anyio
 
     _leave_out_missing_parts()

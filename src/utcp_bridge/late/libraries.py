@@ -2,8 +2,8 @@
 
 aiohttp needs 85 ms of CPU to be imported. Six of them write the methods of sixteen `attr` classes with which requests
 are traced, and 14 are the import of aiodns, for a resolver of its own. The bridge uses neither of them. pydantic takes
-20 to ask `importlib.metadata` for plugins, which few environments have, 10 for the methods of data classes, most of
-which are never used, and 6 for typed dicts that only type checkers read.
+20 to ask `importlib.metadata` for plugins, which few environments have, 16 for the methods of data classes, most of
+which are never used, and 6 for typed dicts that only type checkers read. anyio takes 5 for data classes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Final
 from utcp_bridge.late.entry_points import entry_points
 from utcp_bridge.late.records import dataclass as late_dataclass
 
-__all__ = ["import_pydantic", "late_parts"]
+__all__ = ["import_anyio", "import_pydantic", "late_parts"]
 
 
 @contextmanager
@@ -37,11 +37,18 @@ def late_parts() -> Generator[None]:
         sys.meta_path.remove(finder)
 
 
+def import_anyio() -> None:
+    """Import anyio with its slow parts made late. Call it before anything else imports it."""
+    with late_parts(), suppress(ImportError):
+        import_module("anyio._backends._asyncio")  # what `anyio.run` imports
+
+
 def import_pydantic() -> None:
     """Import pydantic with its slow parts made late. Call it before anything else imports it."""
     with late_parts(), suppress(ImportError):
         import_module("pydantic.types")
         import_module("pydantic.main")
+        import_module("pydantic.fields")
         import_module("pydantic.plugin._loader")  # not in its documentation; without it, pydantic looks as always
 
 
@@ -147,15 +154,31 @@ def _typing() -> _Instead:
 
 
 _TYPED_DICTS: Final = "typing_extensions" if sys.version_info < (3, 12) else "typing"
+_WITH_DATA_CLASSES: Final = (
+    "annotated_types",
+    "anyio._backends._asyncio",
+    "anyio._core._sockets",
+    "anyio._core._synchronization",
+    "anyio.lowlevel",
+    "anyio.streams.memory",
+    "anyio.streams.stapled",
+    "anyio.streams.tls",
+    "pydantic._internal._decorators",
+    "pydantic._internal._fields",
+    "pydantic._internal._forward_ref",
+    "pydantic._internal._utils",
+    "pydantic.aliases",
+    "pydantic.fields",
+    "pydantic.functional_serializers",
+    "pydantic.functional_validators",
+    "pydantic.json_schema",
+    "pydantic.types",
+)
 _STAND_INS: Final[Mapping[str, tuple[str, Callable[[], Any]]]] = {
     "aiohttp.tracing": ("attr", _Attr),
     "aiohttp.resolver": ("aiodns", _Aiodns),
-    "annotated_types": ("dataclasses", _dataclasses),
-    "pydantic._internal._decorators": ("dataclasses", _dataclasses),
-    "pydantic.functional_serializers": ("dataclasses", _dataclasses),
-    "pydantic.functional_validators": ("dataclasses", _dataclasses),
+    **dict.fromkeys(_WITH_DATA_CLASSES, ("dataclasses", _dataclasses)),
     "pydantic.plugin._loader": ("importlib.metadata", _Metadata),
-    "pydantic.types": ("dataclasses", _dataclasses),
     "pydantic_core.core_schema": (_TYPED_DICTS, _typing),
 }
 """Modules, and for each of them the library that it imports and what it gets in place of it."""

@@ -1,9 +1,9 @@
 """`dataclass` whose methods are written when they are first used.
 
 The decorator of the standard library compiles six methods for each class, 0.7 ms of CPU, and a short command imports
-more than a hundred classes of which it needs a third. `dataclass` makes the same class, with slots, in a tenth of the
-time. Most of the classes that are needed have one object or two, whose fields are set one by one. `__init__` is written
-when more come, and the other methods when they are called first.
+more than a hundred classes of which it needs a third. `dataclass` makes the same class in a tenth of the time. Most of
+the classes that are needed have one object or two, whose fields are set one by one. `__init__` is written when more
+come, and the other methods when they are called first.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, get_origin
 __all__ = ["dataclass"]
 
 _Kind = type[Any]
-_OPTIONS: Final = frozenset({"frozen", "slots", "eq", "repr"})
-_NEVER_OWN: Final = frozenset(
-    {"__init__", "__eq__", "__hash__", "__setattr__", "__delattr__", "__getstate__", "__slots__"}
-)
+_OPTIONS: Final = frozenset({"frozen", "slots", "eq", "repr", "kw_only", "weakref_slot"})
+_NEVER_OWN: Final = frozenset({"__eq__", "__setattr__", "__delattr__", "__getstate__", "__slots__"})
 """A class that has one of these itself is made by the standard library at once: it has rules for each of them."""
 _NOT_YET_READ: Final = frozenset({"__annotate__", "__annotate_func__"})
 """Python 3.14 evaluates annotations that are objects later. The standard library makes such a class."""
@@ -31,8 +29,10 @@ _TOGETHER: Final = {
     name: names for names in (_OF_INIT, _OF_FIELDS, _OF_VALUES, _OF_TEXT, _OF_OPTIONS) for name in names
 }
 """What is written together, by each of the names."""
+_METHODS: Final = frozenset({*_OF_INIT, *_OF_VALUES, *_OF_TEXT})
 _SET_ONE_BY_ONE: Final = 24
-"""Objects of a class before its `__init__` is written. Writing takes as long as a hundred of them."""
+"""Objects of a class before its `__init__` is written, and hashes before `__hash__` is. Writing takes as long as a
+hundred of them."""
 
 
 def _dataclass(kind: _Kind | None = None, /, **options: bool) -> Any:
@@ -47,12 +47,13 @@ def _dataclass(kind: _Kind | None = None, /, **options: bool) -> Any:
 
 def _slots_of(kind: _Kind, options: Mapping[str, bool]) -> list[str] | None:
     """Return the names of the fields that the class adds; None if only the standard library can make it."""
-    if not options.get("slots") or not options.keys() <= _OPTIONS or not vars(kind).keys().isdisjoint(_NEVER_OWN):
+    own = vars(kind)
+    if not options.keys() <= _OPTIONS or not own.keys().isdisjoint(_NEVER_OWN | _NOT_YET_READ):
         return None
-    if not vars(kind).keys().isdisjoint(_NOT_YET_READ):
+    if own.get("__hash__", kind) is None or (options.get("frozen") and "__init__" in own):
         return None
     names: list[str] = []
-    for name, note in vars(kind).get("__annotations__", {}).items():
+    for name, note in own.get("__annotations__", {}).items():
         if isinstance(note, str):
             if note.startswith(("InitVar", "KW_ONLY", "typing.", "dataclasses.")):
                 return None
@@ -72,27 +73,46 @@ def _is_of_field(note: Any) -> bool:
 
 
 class _Late:
-    """A class with slots, and what its methods are written from."""
+    """A class, and what its methods are written from. One with slots is a new class, any other one is changed."""
 
     def __init__(self, kind: _Kind, names: list[str], options: Mapping[str, bool]) -> None:
         self._written: Final = {key: one for key, one in vars(kind).items() if key not in {"__dict__", "__weakref__"}}
-        self._options: Final = {**options, "slots": False}
-        taken = {slot for base in kind.__mro__[1:-1] for slot in _own_slots(base)}
-        body = {key: one for key, one in self._written.items() if key not in names}
-        body["__slots__"] = tuple(name for name in names if name not in taken)
-        body |= {name: _LateAttribute(self, name) for name in ("__dataclass_fields__", "__match_args__")}
-        body["__dataclass_params__"] = _LateAttribute(self, "__dataclass_params__")
-        body["__init__"] = self._first_init(names)
-        if options.get("repr", True) and "__repr__" not in body:
-            body["__repr__"] = self._first("__repr__")
-        is_frozen = options.get("frozen", False)
-        if options.get("eq", True):
-            body["__eq__"] = self._first("__eq__")
-            body["__hash__"] = self._first("__hash__") if is_frozen else None
+        self._options: Final = {key: one for key, one in options.items() if key not in {"slots", "weakref_slot"}}
+        self._has_hash: Final = "__hash__" in self._written
+        methods = self._methods(names)
+        self.kind: _Kind = kind
+        if options.get("slots"):
+            body = {key: one for key, one in self._written.items() if key not in names}
+            taken = {slot for base in kind.__mro__[1:-1] for slot in _own_slots(base)}
+            slots = [*names, "__weakref__"] if options.get("weakref_slot") else names
+            body["__slots__"] = tuple(name for name in slots if name not in taken)
+            if options.get("frozen"):
+                body |= {"__getstate__": _state, "__setstate__": _set_state}  # to copy what can be written only here
+            self.kind = _with_body(kind, body | methods)
+        else:
+            for name, method in (_defaults(self._written, names) | methods).items():
+                type.__setattr__(kind, name, method)
+            for name in names:
+                if type(vars(kind).get(name)) is dataclasses.Field:
+                    type.__delattr__(kind, name)  # a field whose value a function makes, or that has none
+
+    def _methods(self, names: list[str]) -> dict[str, Any]:
+        """Return what the decorator adds to the class."""
+        made: dict[str, Any] = {name: _LateAttribute(self, name) for name in _TOGETHER if name not in _METHODS}
+        if "__match_args__" in self._written:
+            del made["__match_args__"]
+        if "__init__" not in self._written:
+            made["__init__"] = self._first_init(names)
+        if self._options.get("repr", True) and "__repr__" not in self._written:
+            made["__repr__"] = self._first("__repr__")
+        is_frozen = self._options.get("frozen", False)
+        if self._options.get("eq", True):
+            made["__eq__"] = self._first("__eq__")
+            if not self._has_hash:
+                made["__hash__"] = self._first_hash(names) if is_frozen else None
         if is_frozen:
-            body |= {"__setattr__": self._refuse("assign to"), "__delattr__": self._refuse("delete")}
-            body |= {"__getstate__": _state, "__setstate__": _set_state}  # to copy what can be written only here
-        self.kind: _Kind = _with_body(kind, body)
+            made |= {"__setattr__": self._refuse("assign to"), "__delattr__": self._refuse("delete")}
+        return made
 
     def write(self, names: tuple[str, ...]) -> None:
         """Let the standard library write these attributes. It does so for a class of its own, which is dropped."""
@@ -124,7 +144,7 @@ class _Late:
         elif names is _OF_TEXT:
             own = {"init": False, "eq": False}
         else:
-            own = {"init": False, "repr": False, "unsafe_hash": is_frozen}
+            own = {"init": False, "repr": False, "unsafe_hash": is_frozen and not self._has_hash}
         return {**self._options, **own, "frozen": is_told}
 
     def _init_of_library(self) -> Any:
@@ -149,11 +169,26 @@ class _Late:
         def first(one: Any, /, *given: Any, **named: Any) -> None:
             nonlocal left, by_hand
             if left == _SET_ONE_BY_ONE:
-                by_hand = _one_by_one(self.kind, self._written, names)
+                by_hand = None if "kw_only" in self._options else _one_by_one(self.kind, self._written, names)
             left -= 1
             if left < 0 or by_hand is None or not by_hand.fills(one, given, named):
                 self.write(_OF_INIT)
                 vars(self.kind)["__init__"](one, *given, **named)
+
+        return first
+
+    def _first_hash(self, names: list[str]) -> Callable[[Any], int]:
+        """Return the `__hash__` of the first calls. `typing` asks each annotation of a library once or twice."""
+        left = _SET_ONE_BY_ONE
+
+        def first(one: Any) -> int:
+            nonlocal left
+            left -= 1
+            if left < 0 or _has_data_bases(self.kind) or any(_has_own_rule(self._written.get(name)) for name in names):
+                self.write(_OF_VALUES)
+                found: int = vars(self.kind)["__hash__"](one)
+                return found
+            return hash(tuple([getattr(one, name) for name in names]))
 
         return first
 
@@ -227,6 +262,17 @@ def _one_by_one(kind: _Kind, written: Mapping[str, Any], names: list[str]) -> _O
         if is_parameter or default is not make:
             fields.append((name, default, make))
     return _OneByOne(kind, parameters, fields)
+
+
+def _defaults(written: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    """Return the attributes of a class without slots that fields with options have as their defaults."""
+    rules = {name: written[name] for name in names if type(written.get(name)) is dataclasses.Field}
+    return {name: rule.default for name, rule in rules.items() if rule.default is not dataclasses.MISSING}
+
+
+def _has_own_rule(default: Any) -> bool:
+    """Return whether a field says whether it counts in comparisons."""
+    return type(default) is dataclasses.Field and not (default.compare and default.hash is None)
 
 
 def _is_bound(value: Any, kind: _Kind) -> bool:

@@ -109,6 +109,9 @@ def serve(options: Options, http: bool, replica: bool, **flags: Any) -> int:
         given["transport"] = "http"
     session = click.get_current_context().find_object(Session)
     if session is not None and session.is_program:
+        from utcp_bridge.late.libraries import import_anyio
+
+        import_anyio()  # before the next modules do
         from utcp_bridge.processes.ending import be_program
         from utcp_bridge.workers.memory import share_one_heap
 
