@@ -192,14 +192,23 @@ def test_a_session_over_stdio_loads_no_sdk(tmp_path: Path) -> None:
     assert {f"utcp_bridge.server.{name}" for name in ("app", "hot.calls", "stdio", "relay.relay")} & loaded == set()
     others = {"utcp_bridge.search.arguments", "utcp_bridge.search.index", "utcp_bridge.net.web_page"}
     assert {*others, "email.utils", "importlib.metadata"} & loaded == set()
+    assert {one for one in loaded if one.endswith(" with all fields")} == set()
     assert classes_written_at_import(loaded) == set()
 
 
 def modules_of_session(lines: list[str], cwd: Path) -> tuple[set[str], list[dict[str, object]]]:
-    """Every module that a bridge over stdio has loaded when it ends, and its answers to requests."""
+    """Every module that a bridge over stdio has loaded when it ends, and its answers to requests.
+
+    Among the modules are the models whose check of every field was built.
+    """
     code = """
 import atexit, json, sys
-atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
+def tell():
+    from utcp_bridge.settings import BridgeSettings, ManualOptions, UtcpClientConfig
+    built = [f"{one.__name__} with all fields" for one in (BridgeSettings, ManualOptions, UtcpClientConfig)
+             if one.__pydantic_complete__]
+    print(json.dumps([*sorted(sys.modules), *built]), file=sys.stderr)
+atexit.register(tell)
 sys.argv = ["utcp-bridge", "serve"]
 from utcp_bridge.cli import main
 main()

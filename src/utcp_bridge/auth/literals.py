@@ -44,7 +44,7 @@ def learn_configuration(redactor: Redactor, config: UtcpClientConfig) -> None:
         redactor.learn(secrets_in_url(url))
     if config.bridge.store_password is not None:
         redactor.learn([config.bridge.store_password.get_secret_value()], is_credential=True)
-    for entry in (config.bridge.model_dump(include={"proxy"}), *config.manual_call_templates):
+    for entry in ({"proxy": config.bridge.proxy}, *config.manual_call_templates):
         redactor.learn(secrets_in_url(str(entry.get("proxy") or "")))
         redactor.learn(literal_secrets(entry), is_credential=True)
 

@@ -12,7 +12,7 @@ __all__ = ["DEFERRING_HOSTS", "ListedPart", "exposure_for", "listed_part_for"]
 
 DEFERRING_HOSTS: Final[Mapping[str, ExposureLimits]] = {
     # Claude Code shows its model the names only, and loads a definition when the model searches for it.
-    "claude-code*": ExposureLimits(tools=500, tokens=500_000),
+    "claude-code*": ExposureLimits.model_construct(tools=500, tokens=500_000),
 }
 """Glob for the client's name → how much `auto` lists to a host that searches the list itself."""
 

@@ -49,6 +49,7 @@ from utcp_bridge.settings import (
     settings_fault,
     with_secret_files,
 )
+from utcp_bridge.settings.narrow import model_of
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.urls import bare_url
 from utcp_bridge.variables import EnvFile, Variables, load_variable_loaders, variable_names
@@ -497,12 +498,13 @@ def _build(
     try:
         filled = _filled_in(settings, gathered, root, environ, places)
         gathered.files += [Path(str(filled[key])).expanduser() for key in FILE_SETTINGS if key in filled]
-        bridge = BridgeSettings.model_validate(with_secret_files(filled))
+        bridge = model_of(BridgeSettings, with_secret_files(filled))
     except ValidationError as error:
         raise settings_fault(error, lambda key: places.get(key, places.get(f"{key}_file", ""))) from None
     try:
         templates = tuple(entry.template for entry in gathered.entries)
-        return UtcpClientConfig(**gathered.client, manual_call_templates=templates, bridge=bridge)
+        keys = {**gathered.client, "manual_call_templates": templates}
+        return model_of(UtcpClientConfig, keys, {"bridge": bridge})
     except ValidationError as error:
         raise ConfigError(f"Key {explain(error)}.", remedy="`utcp-bridge help configuration` lists the keys.") from None
 

@@ -47,9 +47,11 @@ class ManualEntry:
         from pydantic import ValidationError
 
         from utcp_bridge.settings import ManualOptions, explain
+        from utcp_bridge.settings.narrow import model_of
 
+        known = {key: value for key, value in self.template.items() if key in ManualOptions.model_fields}
         try:
-            return ManualOptions.model_validate(self.template)
+            return model_of(ManualOptions, known)
         except ValidationError as error:
             remedy = "`utcp-bridge help configuration` lists the keys of a manual."
             raise ConfigError(f"{explain(error)}.", remedy=remedy) from None

@@ -10,8 +10,9 @@ import os
 import sys
 from collections.abc import Iterable
 from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from utcp_bridge.late.modules import bytes_of
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -53,6 +54,6 @@ def _files() -> Iterable[bytes]:
         for name in names:
             if name.lower().endswith(_FOLDERS):
                 try:
-                    yield Path(place, name, _FILE).read_bytes()
+                    yield bytes_of(f"{place or '.'}{os.sep}{name}{os.sep}{_FILE}")
                 except (FileNotFoundError, NotADirectoryError):  # without entry points; metadata of one file
                     continue

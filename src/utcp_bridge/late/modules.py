@@ -15,10 +15,11 @@ from marshal import loads
 from types import CodeType, ModuleType
 from typing import Any, Final, cast
 
-__all__ = ["find_modules_at_once"]
+__all__ = ["bytes_of", "find_modules_at_once"]
 
 _OF_PYTHON: Final = ("BuiltinImporter", "FrozenImporter", "DistutilsMetaFinder")
 """The finders that have no module of a package in a folder."""
+_READING: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _HEAD: Final = MAGIC_NUMBER + bytes(4)
 """Of a compiled file that is current if time and size of the source are those in it."""
 
@@ -76,7 +77,7 @@ class _AtOnce:
         source = f"{folder}/{name}.py"
         cached = f"{folder}{self._between}{name}{self._suffix}"
         status = os.stat(source)  # noqa: PTH116 - a `Path` costs as much as the look-up
-        compiled = _bytes_of(cached)
+        compiled = bytes_of(cached)
         changed = (int(status.st_mtime) & 0xFFFF_FFFF) | (status.st_size & 0xFFFF_FFFF) << 32
         if compiled[:16] != _HEAD + changed.to_bytes(8, "little"):
             return None
@@ -104,8 +105,12 @@ class _Loader(SourceFileLoader):
         return super().get_code(fullname) if code is None else code
 
 
-def _bytes_of(path: str) -> bytes:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def bytes_of(path: str) -> bytes:
+    """Return a file's bytes, without a look at what kind of file it is.
+
+    :raises OSError: it cannot be read.
+    """
+    file = os.open(path, _READING)
     try:
         return os.read(file, os.fstat(file).st_size)
     finally:

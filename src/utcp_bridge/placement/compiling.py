@@ -24,7 +24,9 @@ class CallTemplate(BaseModel):
     that hold no secret.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True, defer_build=True
+    )
 
     name: str = ""
     call_template_type: str
@@ -36,6 +38,9 @@ class CallTemplate(BaseModel):
         return f"<{type(self).__name__} {self.call_template_type} {self.name!r}>"
 
     __str__ = __repr__
+
+
+CallTemplate.model_config["defer_build"] = False  # a base has no objects; a transport's own model is checked at once
 
 
 def compiled_property(compile_it: Callable[[Any], T]) -> cached_property[T]:

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import AliasChoices, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.late.patterns import late_pattern
@@ -216,6 +216,8 @@ class HttpFamilyTemplate(CallTemplate):
     The template is compiled on first use. The module's docstring says what the fields mean.
     """
 
+    model_config = ConfigDict(defer_build=True)
+
     url: str = Field(min_length=1, repr=False)
     request_plan: JsonObject | None = Field(default=None, repr=False)
     """Placement by OpenAPI's rules; the OpenAPI converter writes it. It replaces the other placement fields, except for
@@ -299,6 +301,9 @@ class HttpFamilyTemplate(CallTemplate):
             cookies=self.cookies,
             **changes,
         )
+
+
+HttpFamilyTemplate.model_config["defer_build"] = False  # as for its own base
 
 
 def verb_annotations(method: str) -> dict[str, bool]:

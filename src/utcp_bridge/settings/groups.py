@@ -151,7 +151,7 @@ class ExposureSettings(Frozen):
         "the pinned tools (`pinned`), or every tool while there are few and `search` beyond that (`auto`).",
     )
     exposure_limits: ExposureLimits = Field(
-        default=ExposureLimits(),
+        default=ExposureLimits.model_construct(),
         description="Most tools, and most tokens of their definitions (4 bytes each), that `auto` lists in full. "
         "Unless you set them, a host that searches the list itself (Claude Code) gets up to 500 tools and 500,000 "
         "tokens.",
@@ -168,7 +168,7 @@ class ExposureSettings(Frozen):
         default_factory=dict, description="MCP name → UTCP name, for MCP names that you choose."
     )
     meta_tools: MetaToolNames = Field(
-        default=MetaToolNames(), description="Names of the meta-tools. null leaves one out."
+        default=MetaToolNames.model_construct(), description="Names of the meta-tools. null leaves one out."
     )
     list_status: bool = Field(
         default=False,

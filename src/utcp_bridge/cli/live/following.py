@@ -94,7 +94,9 @@ class Follower:
         self._asked = anyio.Event()
         self._later: tuple[str, ...] = ()
         self._seen: Stamps = stamps_of(self._sources, self._others)
-        self._note(loaded)
+        self._loaded_at = datetime.now(UTC)
+        if client.settings.transport == "http":
+            self._note()
 
     def ask(self) -> None:
         """Read the configuration as soon as possible."""
@@ -119,6 +121,8 @@ class Follower:
         `is_asked`: also what has no file is looked at again, such as values that commands print.
         """
         async with self._turn:
+            if self._client.configuration is None:
+                self._note()
             before, self._seen = self._seen, await self._look()
             files = {*variable_files(self._loaded)}
             has_new_values = is_asked or any(before.get(path) != self._seen.get(path) for path in files)
@@ -177,8 +181,8 @@ class Follower:
         _logger.info("The configuration was read again: %s.", change)
         if change.later and change.later != self._later:
             _logger.warning("These changes take effect at the next start: %s.", ", ".join(change.later))
-        self._later, self._loaded = change.later, after
-        self._note(after)
+        self._later, self._loaded, self._loaded_at = change.later, after, datetime.now(UTC)
+        self._note()
         return Reloaded(change)
 
     def _checked(self, wanted: BridgeSettings, keys: Sequence[str]) -> BridgeSettings:
@@ -203,14 +207,14 @@ class Follower:
         self._client.configuration = {**before, "state": "refused", "error": text[:_MAX_ERROR]}
         return Reloaded(error=error)
 
-    def _note(self, loaded: LoadedConfig) -> None:
-        """Note what `/readyz` says of the configuration in use."""
+    def _note(self) -> None:
+        """Note what `/readyz` says of the configuration in use. Over stdio nobody asks before it is read again."""
         masked = Redactor()
-        learn_configuration(masked, loaded.config)
+        learn_configuration(masked, self._loaded.config)
         self._client.configuration = {
             "state": "current",
-            "loaded_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "hash": fingerprint(loaded.config, masked),
+            "loaded_at": self._loaded_at.isoformat(timespec="seconds"),
+            "hash": fingerprint(self._loaded.config, masked),
             **({"needs_restart": [*self._later]} if self._later else {}),
         }
 
