@@ -126,10 +126,13 @@ class OwnTasks:
 def start_among(
     running: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop
 ) -> asyncio.Task[Any]:
-    """Start a task that is among the `running` ones of its owner, who waits for them, until it ends."""
+    """Start a task that is among the `running` ones of its owner, who waits for them, until `work` discards it there.
+
+    A callback at its end would do that, too, but takes a further turn of the event loop, with a system call.
+    """
     task = loop.create_task(work)
-    task.add_done_callback(running.discard)
-    running.add(task)
+    if not task.done():  # an eager one may be
+        running.add(task)
     return task
 
 
