@@ -1,4 +1,8 @@
-"""Light load clients: raw sockets for HTTP, raw pipes for stdio. No SDK, no HTTP library, one callback a reply."""
+"""Light load clients: raw sockets for HTTP, raw pipes for stdio. No SDK, no HTTP library, one callback a reply.
+
+A lane sends its next request as soon as a reply has come, and looks at that reply while the server works: a client's
+own work would be a part of each call, the larger the faster the server is.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from typing import IO, Any
 
 from benchmarks.harness.messages import Address, Era, Load, initialize, message, payload
 
+_END = b"\r\n\r\n"
 _ID = re.compile(rb'"id": ?"([^"\\]{1,40})"')
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _SESSION = re.compile(rb"\r\nmcp-session-id: *([^\r]+)", re.IGNORECASE)
@@ -35,24 +40,26 @@ class Burst:
     lanes: int
     calls: float = inf
     latencies: list[float] = field(default_factory=list)
+    begun: int = 0
+    """Calls that were sent."""
     fault: str | None = None
 
-    def note(self, started: float, reply: bytes) -> bool:
-        """Count one reply; says whether its lane goes on."""
-        now = perf_counter()
+    def goes_on(self, now: float) -> bool:
+        """Return whether a lane whose reply has come sends its next request."""
+        return self.fault is None and now < self.ends and self.begun < self.calls
+
+    def note(self, seconds: float, reply: bytes, *, is_last: bool) -> None:
+        """Count one reply. `is_last` says that its lane has stopped."""
         if not self.load.is_right(reply):
-            self.fault = f"unexpected reply: {reply[:300]!r}"
-        else:
-            self.latencies.append(now - started)
-        if self.fault is None and now < self.ends and len(self.latencies) < self.calls:
-            return True
-        self.lanes -= 1
+            self.fail(f"unexpected reply: {reply[:300]!r}")
+            return
+        self.latencies.append(seconds)
+        self.lanes -= is_last
         if self.lanes == 0 and not self.finished.done():
             self.finished.set_result(None)
-        return False
 
     def fail(self, fault: str) -> None:
-        self.fault = fault
+        self.fault = self.fault or fault
         if not self.finished.done():
             self.finished.set_result(None)
 
@@ -78,6 +85,8 @@ class HttpLane(asyncio.Protocol):
         self._on_reply: Callable[[bytes, bytes], None] | None = None
         self._name = f"{next(self._numbers):05d}"
         self._session = ""
+        self._same = (0, 0, b"", 0)
+        """Of the last whole reply: its size, where its head ends, its line with the length, and where that is."""
         self.fault: Callable[[str], None] | None = None
 
     @classmethod
@@ -104,8 +113,12 @@ class HttpLane(asyncio.Protocol):
         self._transport.close()
 
     def data_received(self, data: bytes) -> None:
+        size, end, line, place = self._same
+        if len(data) == size and not self._buffer and data.startswith(line, place) and data.startswith(_END, end):
+            self._hand_over(data[: end + 2], data[end + 4 :])
+            return
         self._buffer += data
-        end = self._buffer.find(b"\r\n\r\n")
+        end = self._buffer.find(_END)
         if end < 0:
             return
         head = bytes(self._buffer[: end + 2])
@@ -113,12 +126,16 @@ class HttpLane(asyncio.Protocol):
         if length is not None:
             if len(self._buffer) < end + 4 + int(length[1]):
                 return
+            self._same = end + 4 + int(length[1]), end, length[0] + b"\r\n", length.start()
         elif b"chunked" in head.lower() and not self._buffer.endswith(b"0\r\n\r\n"):
             return
         body = bytes(self._buffer[end + 4 :])
         if length is None and b"chunked" in head.lower():
             body = _unchunked(body)
         self._buffer.clear()
+        self._hand_over(head, body)
+
+    def _hand_over(self, head: bytes, body: bytes) -> None:
         on_reply, self._on_reply = self._on_reply, None
         if on_reply is not None:
             on_reply(head, body)
@@ -147,13 +164,17 @@ class HttpLane(asyncio.Protocol):
             number = next(numbers)
             ident = b"%07d" % number
             written = first + b"%016x" % number + rest if span else first
+            burst.begun += 1
             started = perf_counter()
 
             def on_reply(_head: bytes, body: bytes) -> None:
-                if ident not in body:
-                    burst.fail("a reply has another request's id")
-                elif burst.note(started, body):
+                now = perf_counter()
+                if goes_on := burst.goes_on(now):
                     send()
+                if ident in body:
+                    burst.note(now - started, body, is_last=not goes_on)
+                else:
+                    burst.fail("a reply has another request's id")
 
             self._on_reply = on_reply
             self._transport.write(written + ident + after)
@@ -228,8 +249,16 @@ class PipeClient(asyncio.Protocol):
 
         def send() -> None:
             ident = b"c%08d" % next(self._numbers)
+            burst.begun += 1
             started = perf_counter()
-            self._waiting[ident] = lambda line: send() if burst.note(started, line) else None
+
+            def on_reply(line: bytes) -> None:
+                now = perf_counter()
+                if goes_on := burst.goes_on(now):
+                    send()
+                burst.note(now - started, line, is_last=not goes_on)
+
+            self._waiting[ident] = on_reply
             self.writer.write(before + ident + after + b"\n")
 
         send()

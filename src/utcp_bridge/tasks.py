@@ -126,10 +126,13 @@ class OwnTasks:
 def start_among(
     running: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop
 ) -> asyncio.Task[Any]:
-    """Start a task that is among the `running` ones of its owner, who waits for them, until it ends."""
+    """Start a task that is among the `running` ones of its owner, who waits for them, until `work` discards it there.
+
+    A callback at its end would do that, too, but takes a further turn of the event loop, with a system call.
+    """
     task = loop.create_task(work)
-    task.add_done_callback(running.discard)
-    running.add(task)
+    if not task.done():  # an eager one may be
+        running.add(task)
     return task
 
 
@@ -178,6 +181,7 @@ class Stoppable:
         self._task = None
 
 
+_blank: Final = object.__new__
 _limit: ContextVar[TimeLimit | None] = ContextVar("time_limit", default=None)
 
 
@@ -185,15 +189,16 @@ class TimeLimit:
     """A block that is cancelled at its deadline, on the clock of the event loop. It then ends without an error.
 
     It costs a tenth of a scope of anyio, and cancels once: for work whose clean-up waits for nothing. `deadline` may be
-    moved during the block. `effective_deadline` knows it. With `watched` it has no timer: it is in there during its
-    block, and the caller calls `expire`. `loop` is the event loop that runs, if the caller has asked for it.
+    moved during the block. `effective_deadline` knows it. One in `watched` (`begun`) has no timer: it is there during
+    its block, and the caller calls `expire`.
     """
 
     __slots__ = ("_before", "_deadline", "_has_expired", "_loop", "_task", "_timer", "_token", "_watched")
 
-    def __init__(self, deadline: float, watched: dict[TimeLimit, None] | None = None, loop: Any = None) -> None:
-        self._watched, self._deadline, self._has_expired = watched, deadline, False
-        self._loop: asyncio.AbstractEventLoop = loop or asyncio.get_running_loop()
+    def __init__(self, deadline: float) -> None:
+        self._watched: dict[TimeLimit, None] | None = None
+        self._deadline, self._has_expired = deadline, False
+        self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
@@ -202,11 +207,25 @@ class TimeLimit:
             raise RuntimeError("A time limit needs a task.")
         self._task, self._before = task, task.cancelling()
         self._token = _limit.set(self)
-        if self._watched is not None:
-            self._watched[self] = None
-        elif self._deadline != inf:
+        if self._deadline != inf:
             self._timer = self._loop.call_at(self._deadline, self.expire)
         return self
+
+    @classmethod
+    def begun(cls, deadline: float, watched: dict[TimeLimit, None], loop: asyncio.AbstractEventLoop) -> TimeLimit:
+        """Return a limit that is in `watched`, whose block has begun; `__exit__` ends it.
+
+        Each call makes one, and `with` takes twice as long.
+        """
+        task = asyncio.current_task(loop)
+        if task is None:
+            raise RuntimeError("A time limit needs a task.")
+        made = _blank(cls)
+        made._watched, made._deadline, made._has_expired = watched, deadline, False  # noqa: SLF001 - its own
+        made._loop, made._timer, made._task, made._before = loop, None, task, task.cancelling()  # noqa: SLF001 - its own
+        made._token = _limit.set(made)  # noqa: SLF001 - its own
+        watched[made] = None
+        return made
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         del error, trace

@@ -1,6 +1,8 @@
 """Deadline: wall-clock time, whatever the upstream does."""
 
 import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from math import inf
 
@@ -12,7 +14,7 @@ from tests.support.steps import Step, make_tool, run
 from utcp_bridge.errors import Busy, DeadlineExceeded
 from utcp_bridge.model import Call, Emit, JsonObject
 from utcp_bridge.pipeline.deadline import Deadline, TimeLimits
-from utcp_bridge.tasks import loop_time
+from utcp_bridge.tasks import TimeLimit, loop_time
 from utcp_bridge.upstream import CALL_CLOCK
 
 pytestmark = pytest.mark.anyio
@@ -113,11 +115,24 @@ async def test_the_remedy_names_the_setting_that_limits_the_call(
     assert f"raise {setting}" in str(caught.value.remedy)
 
 
+@contextmanager
+def limited(limits: TimeLimits) -> Generator[TimeLimit]:
+    """Enclose a block in a limit, as the layer does."""
+    limit = limits.begin()
+    try:
+        yield limit
+    except BaseException as error:
+        if not limit.__exit__(type(error), error, None):
+            raise
+    else:
+        limit.__exit__(None, None, None)
+
+
 async def test_limits_of_one_length_end_in_their_order_and_those_that_have_ended_do_not_matter() -> None:
     limits, ended = TimeLimits(0.02), []
 
     async def run(name: str, event: anyio.Event | None) -> None:
-        with limits.begin() as limit:
+        with limited(limits) as limit:
             if name == "moved":
                 limit.deadline = inf
             await (anyio.sleep_forever() if event is None else event.wait())
@@ -138,7 +153,7 @@ async def test_limits_of_one_length_end_in_their_order_and_those_that_have_ended
         moved.set()
     assert ended[-1] == "moved in time"
     assert not limits.running
-    with limits.begin():
+    with limited(limits):
         await anyio.sleep_forever()
 
 
@@ -146,7 +161,7 @@ def test_limits_can_be_used_in_one_event_loop_after_another() -> None:
     limits = TimeLimits(0.0)
 
     async def run() -> bool:
-        with limits.begin():
+        with limited(limits):
             await anyio.sleep_forever()
             return False
         return True

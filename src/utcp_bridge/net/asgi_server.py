@@ -37,6 +37,7 @@ from utcp_bridge.net.heads.ahead import (
     cycle_of,
     head_of_response,
     plain_answer,
+    start_known,
     stays_open,
 )  # fmt: skip
 from utcp_bridge.net.heads.repeats import Repeats
@@ -50,7 +51,7 @@ from utcp_bridge.net.listening import (
 )  # fmt: skip
 from utcp_bridge.net.tls import ListenerTls, is_former, with_certificate
 from utcp_bridge.processes.ending import Ending, watched_signals
-from utcp_bridge.tasks import OwnTasks, start_among
+from utcp_bridge.tasks import OwnTasks
 
 __all__ = ["serve_asgi"]
 
@@ -661,7 +662,7 @@ if HttpToolsProtocol is not None:
             self._watched.phase = _RECEIVED  # without the time, for which nothing asks in this phase
             self.cycle = cycle = cycle_of(known, scope, self.server_state.default_headers)
             self._taken, taken.whole = taken, partial(self._write_known, cycle)
-            taken.task = start_among(self.tasks, cycle.run_asgi(taken), self.loop)  # as `_start` does
+            start_known(cycle, taken, self.tasks, self.loop)
             return True
 
         def _write_whole(self, cycle: Any, status: int, own: bytes, body: bytes) -> bool:

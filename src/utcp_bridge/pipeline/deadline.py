@@ -60,12 +60,18 @@ def _bounded_by_timer(tool: Tool, inner: Next, seconds: float) -> Next:
     set_clock, reset_clock = CALL_CLOCK.set, CALL_CLOCK.reset
 
     async def bounded(call: Call, emit: Emit) -> Result:
-        with limits.begin() as limit:
-            token = set_clock(CallClock(limit, limits.began))
-            try:
-                return await inner(call, emit)
-            finally:
-                reset_clock(token)
+        limit = limits.begin()
+        token = set_clock(CallClock(limit, limits.began))
+        try:
+            result = await inner(call, emit)
+        except BaseException as error:
+            reset_clock(token)
+            if not limit.__exit__(type(error), error, None):  # `with` looks for it at the beginning of each call
+                raise
+        else:
+            reset_clock(token)
+            limit.__exit__(None, None, None)
+            return result
         raise _late(tool, seconds)
 
     return bounded
@@ -90,7 +96,7 @@ class TimeLimits:
         """In the order of their deadlines."""
 
     def begin(self) -> TimeLimit:
-        """Return a limit that begins now, for a block that is entered at once."""
+        """Return a limit whose block begins now; `__exit__` ends it."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._timer, self.running = loop, None, {}
@@ -98,7 +104,7 @@ class TimeLimits:
         ends = began + self._seconds
         if self._timer is None and ends != inf:
             self._timer = loop.call_at(ends, self._look)
-        return TimeLimit(ends, self.running, loop)
+        return TimeLimit.begun(ends, self.running, loop)
 
     def _look(self) -> None:
         """End the limits whose deadline has come, and wait for the next one."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import orjson
 
 from utcp_bridge.access import principals
+from utcp_bridge.auth.results import masked_result
 from utcp_bridge.catalogue.budget import allowance_for
 from utcp_bridge.catalogue.catalogue import Catalogue, Entry
 from utcp_bridge.catalogue.exposure import exposure_for
@@ -36,7 +37,18 @@ from utcp_bridge.errors import ConfigError, InvalidArguments, UtcpError
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.manuals.repository import unknown_tool
-from utcp_bridge.model import REQUESTER, ContentBlocks, Emit, JsonObject, Result, Tool, counted, is_object, large_reader
+from utcp_bridge.model import (
+    REQUESTER,
+    ContentBlocks,
+    Emit,
+    JsonObject,
+    Result,
+    Tool,
+    counted,
+    discard,
+    is_object,
+    large_reader,
+)
 from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.input_schema import SEARCH_TOOLS_INPUT_SCHEMA
 from utcp_bridge.search.memory import remembering
@@ -49,7 +61,7 @@ from utcp_bridge.search.query import (
 )
 from utcp_bridge.server.kept_results import READ_INPUT, KeptResult, KeptResults, Shelf
 from utcp_bridge.server.lessons import Lessons
-from utcp_bridge.server.outgoing import MARK_BYTES, call_masked, is_marked, marked_as_data
+from utcp_bridge.server.outgoing import MARK_BYTES, is_marked, marked_as_data, masking
 from utcp_bridge.server.reply_workers import Rendered, ReplyWorkers
 from utcp_bridge.settings import BridgeSettings, MetaToolNames
 from utcp_bridge.tasks import HeavyWork, in_slices, is_heavy_turn, pause_if_heavy
@@ -181,7 +193,10 @@ async def call_entry(  # noqa: PLR0913, PLR0917 - what a call needs of the serve
     work.begin()
     try:
         given = entry.own_arguments(arguments) if way.renames else arguments
-        result = await call_masked(client, entry.tool, given, emit)
+        # `call_masked`, without a coroutine of its own
+        result = await client.call(entry.tool, given, emit if emit is discard else masking(emit, client.redactor))
+        if client.redactor.has_credentials:
+            result = await masked_result(result, client.redactor)
         if isinstance(result.value, Rendered):
             rendered = result.value.result
         else:

@@ -11,7 +11,7 @@ from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.model import Emit, JsonObject, Result, Tool, Trust, discard, is_list
 from utcp_bridge.settings import BridgeSettings
 
-__all__ = ["MARK_BYTES", "call_masked", "is_marked", "marked_as_data"]
+__all__ = ["MARK_BYTES", "call_masked", "is_marked", "marked_as_data", "masking"]
 
 MARK_BYTES: Final = 512
 """Bytes that the marks take, at most, in a result."""
@@ -23,11 +23,13 @@ async def call_masked(client: UtcpClient, tool: Tool, arguments: JsonObject, emi
 
     :raises UtcpError: the call failed.
     """
-    result = await client.call(tool, arguments, emit if emit is discard else _masking(emit, client.redactor))
+    result = await client.call(tool, arguments, emit if emit is discard else masking(emit, client.redactor))
     return await masked_result(result, client.redactor) if client.redactor.has_credentials else result
 
 
-def _masking(emit: Emit, redactor: Redactor) -> Emit:
+def masking(emit: Emit, redactor: Redactor) -> Emit:
+    """Return an `emit` that receives partial results and passes them on without credentials."""
+
     async def emit_masked(partial: Any) -> None:
         await emit(await masked_partial(partial, redactor))
 

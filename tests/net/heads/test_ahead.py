@@ -1,5 +1,6 @@
 """Requests whose heads are known on their connection are let in, named and led as if their heads were read anew."""
 
+import asyncio
 import re
 from dataclasses import replace
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from utcp_bridge.access.tokens import TokenFile
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, REQUESTER
 from utcp_bridge.net import asgi_server
 from utcp_bridge.net.asgi_server import serve_asgi
-from utcp_bridge.net.heads.ahead import SAME, KnownHeads
+from utcp_bridge.net.heads.ahead import SAME, KnownHeads, start_known
 from utcp_bridge.net.listening import bind
 from utcp_bridge.server.app import BridgeServer
 
@@ -485,3 +486,53 @@ def test_heads_with_other_traces_have_headers_and_a_state_of_their_own():
     assert [found[2] for found in (first, second)] == [b"{{}}", b"[[]]"]
     first[1]["state"]["seen"] = True
     assert second[1]["state"] == heads.find(traced(5))[1]["state"] == {}
+
+
+class Taken:
+    """A request that was taken, whose answer is that of `work`."""
+
+    task = None
+
+    def __init__(self, work):
+        self.work = work
+
+    async def __call__(self, _scope, _receive, _send):
+        await self.work()
+
+
+def cycle_with(response_complete):
+    """Return the record of a request, which notes what `run_asgi` receives."""
+
+    async def run_asgi(app):
+        try:
+            told.append(await app(None, None, None))
+        except ValueError as error:
+            told.append(str(error))
+
+    told = []
+    given = {"scope": {}, "receive": None, "send": None, "run_asgi": run_asgi, "told": told, "on_response": told.append}
+    return SimpleNamespace(**given, response_complete=response_complete)
+
+
+async def test_the_task_of_a_known_request_ends_without_a_further_turn():
+    async def work():
+        seen.append(taken.task in running)
+
+    seen, running, cycle, taken = [], set(), cycle_with(response_complete=True), Taken(work)
+    start_known(cycle, taken, running, asyncio.get_running_loop())
+    assert running == {taken.task}
+    await asyncio.sleep(0)  # the turn in which the task runs; a callback at its end would run in the next one
+    assert (seen, running, cycle.told, taken.task.done()) == ([True], set(), [], True)
+    assert cycle.on_response() is None, "the record of a request keeps its connection"
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_uvicorn_ends_what_a_known_request_leaves_open(fails):
+    async def work():
+        if fails:
+            raise ValueError("It failed.")
+
+    running, cycle, taken = set(), cycle_with(response_complete=False), Taken(work)
+    start_known(cycle, taken, running, asyncio.get_running_loop())
+    await taken.task
+    assert (running, cycle.told) == (set(), ["It failed." if fails else None])

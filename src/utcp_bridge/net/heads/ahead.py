@@ -19,8 +19,11 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
+
+from utcp_bridge.tasks import start_among
 
 __all__ = [
     "SAME",
@@ -31,6 +34,7 @@ __all__ = [
     "cycle_of",
     "head_of_response",
     "plain_answer",
+    "start_known",
     "stays_open",
 ]
 
@@ -235,6 +239,42 @@ def cycle_of(known: _KnownRequest, scope: dict[str, Any], default_headers: Any) 
     cycle.__dict__ = fields = known.cycle.copy()  # in one piece, which is faster than to set each field
     fields["scope"], fields["default_headers"] = scope, default_headers
     return cycle
+
+
+def start_known(cycle: Any, taken: Any, running: set[asyncio.Task[Any]], loop: asyncio.AbstractEventLoop) -> None:
+    """Start the task that answers a request, which is among the `running` ones until it ends.
+
+    uvicorn lets a callback end that.
+    """
+    taken.task = start_among(running, _answered(cycle, taken, running), loop)
+
+
+async def _answered(cycle: Any, taken: Any, running: set[asyncio.Task[Any]]) -> None:
+    """Do what `run_asgi` does. It deals itself with all that does not end well."""
+    try:
+        try:
+            await taken(cycle.scope, cycle.receive, cycle.send)
+        except BaseException as error:  # noqa: BLE001 - uvicorn notes it and ends the response
+            await cycle.run_asgi(partial(_fail, error))
+        else:
+            if not cycle.response_complete:
+                await cycle.run_asgi(_leave)
+    finally:
+        cycle.on_response = _forgotten
+        running.discard(taken.task)
+
+
+async def _fail(error: BaseException, *_: Any) -> None:
+    """Be the application of a request that has failed."""
+    raise error
+
+
+async def _leave(*_: Any) -> None:
+    """Be the application of a request whose response is not complete."""
+
+
+def _forgotten() -> None:
+    """Replace the connection of a response that has ended: the two would keep each other."""
 
 
 def stays_open(cycle: Any) -> bool:

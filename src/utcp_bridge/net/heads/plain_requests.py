@@ -441,14 +441,15 @@ class PlainRequests:
 
 
 def _begin(protocol: ResponseHandler, method: str, request: bytes) -> _Waiter:
-    """Write a request, and return what `PlainProtocol.expect` returns for its reply."""
-    options = _OF_HEAD if method == hdrs.METH_HEAD else _OF_BODY
-    waiter = None
-    if isinstance(protocol, PlainProtocol):
-        waiter = protocol.expect(options)
-    else:
-        protocol.set_response_params(**options)
+    """Write a request, and return what `PlainProtocol.expect` returns for its reply.
+
+    It is written first: no reply is read before the next turn of the event loop, and the server begins meanwhile.
+    """
     if (transport := protocol.transport) is None:
         raise aiohttp.ServerDisconnectedError
     transport.write(request)
-    return waiter
+    options = _OF_HEAD if method == hdrs.METH_HEAD else _OF_BODY
+    if isinstance(protocol, PlainProtocol):
+        return protocol.expect(options)
+    protocol.set_response_params(**options)
+    return None
