@@ -177,7 +177,7 @@ class LineWriter:
         made = self._made([*notes, *lines])
         data = b"".join(made)
         written, failure = self._written(data)
-        whole = data.count(b"\n", 0, written)
+        whole = len(made) if failure is None else data.count(b"\n", 0, written)
         self._went(made[:whole])
         if whole >= len(notes):
             self._failed = 0

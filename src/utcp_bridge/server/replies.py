@@ -217,12 +217,16 @@ class McpReply:
         if not self.write(response):
             await self.send(response)
 
-    def write(self, response: Any) -> bool:
-        """Do what `finish` does, in one piece. Return whether that was possible; otherwise `send` does the rest."""
+    def write(self, response: Any) -> int:
+        """Do what `finish` does, in one piece. Return the size of the body.
+
+        It is 0 if that was not possible; `send` does the rest then.
+        """
         if self._opened or not self._accepted.json or (whole := self._whole) is None:
-            return False
+            return 0
         self._ended = True  # nothing else is written from here on
-        return whole(OK, *_whole(response, self.session_id))
+        lines, data = _whole(response, self.session_id)
+        return len(data) if whole(OK, lines, data) else 0
 
     async def send(self, response: Any) -> None:
         """Do what `finish` does, message by message."""
@@ -233,13 +237,14 @@ class McpReply:
         async with self._turn:
             await self._write(event_of(response), last=True)
 
-    def write_plain(self, response: Any, status: int) -> bool:
+    def write_plain(self, response: Any, status: int) -> int:
         """Do what `write` does for a request of 2026-07-28, as the SDK writes its response."""
         if self._opened or not self._accepted.json or (whole := self._whole) is None:
-            return False
+            return 0
         self._ended = True
         data = encode(response)
-        return whole(status, _PLAIN_LINES % len(data), data)
+        size = len(data)
+        return size if whole(status, _PLAIN_LINES % size, data) else 0
 
     async def send_plain(self, response: Any, status: int) -> None:
         """Do what `send` does for a request of 2026-07-28."""

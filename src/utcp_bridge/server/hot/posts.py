@@ -37,7 +37,18 @@ from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
 from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, KnownMeta, read_hot
 from utcp_bridge.server.meta_tools import Caller
 from utcp_bridge.server.readiness import Readiness
-from utcp_bridge.server.replies import OK, Accepted, Header, McpReply, Receive, Scope, Send, is_json, read_accept
+from utcp_bridge.server.replies import (
+    OK,
+    Accepted,
+    Header,
+    McpReply,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    is_json,
+    read_accept,
+)
 from utcp_bridge.server.wire.protocol import RequestId
 from utcp_bridge.tasks import Stoppable, loop_time
 from utcp_bridge.telemetry import trace_context
@@ -117,18 +128,11 @@ class Entrance(Protocol):
         ...
 
 
-class NotedLine(Protocol):
-    """Notes a request in the access log (`web/access_log.py`)."""
+class RequestLog(Protocol):
+    """Notes requests in the access log (`web/access_log.py`)."""
 
-    status: int | None
-    sent: int
-
-    def counted(self, send: Send) -> Send:
-        """Return a `send` that notes what it sends."""
-        ...
-
-    def end(self) -> None:
-        """Write the line."""
+    def write_taken(self, taken: Any, scope: Scope) -> None:
+        """Write the line of a request that was taken (`_Post`) and has ended."""
         ...
 
 
@@ -181,6 +185,8 @@ class _Head:
     """The headers, without those that vary from one request to the next."""
     names: dict[str, str] = field(default_factory=dict[str, str], repr=False)
     """What distinguishes the clients that sent it (`Entrance.caller_of`), by their addresses."""
+    lines: dict[Any, Any] = field(default_factory=dict[Any, Any], repr=False)
+    """What the access log keeps of the requests that came with it from this sender (`RequestLog`)."""
     meta: KnownMeta = field(default_factory=KnownMeta, repr=False)
     """What its requests say of their client, if that is always the same."""
     edition: int = 0
@@ -283,7 +289,7 @@ class HotPosts:
         if head.edition != self.front.checks.edition:
             return None
         if keeper is None or keeper.is_open:
-            return head if head.admission is None else replace(head, admission=None, callers={}, names={})
+            return head if head.admission is None else replace(head, admission=None, callers={}, names={}, lines={})
         if scope["query_string"] or keeper.needed is not None:
             return None
         admission = admission_of(scope)  # judged just now, if it chose the profile
@@ -296,7 +302,7 @@ class HotPosts:
                 return None
             note_admission(scope, admission)
         if admission is not head.admission:
-            head = replace(head, admission=admission, callers={}, names={})
+            head = replace(head, admission=admission, callers={}, names={}, lines={})
             if headers in self._heads:
                 self._heads[headers] = head
         return head
@@ -430,14 +436,13 @@ class _HotReply(McpReply):
 
     @cached_property
     def _send(self) -> Send:  # type: ignore[override]
-        return self._post.front.closing(self._bare_send)
+        post, send = self._post, self._bare_send
+        return post.front.closing(send if post.log is None else post.counting(send))
 
     @property
     def _whole(self) -> WriteWhole | None:  # type: ignore[override]
         post = self._post
-        if post.front.readiness.is_draining:
-            return None
-        return post.whole if post.line is None else post.noted_whole
+        return None if post.front.readiness.is_draining else post.whole
 
 
 class _Post(Stoppable):
@@ -448,8 +453,12 @@ class _Post(Stoppable):
 
     whole: WriteWhole | None = None
     task: asyncio.Task[None] | None = None
-    line: NotedLine | None = None
-    """What notes the request in the access log, if there is one."""
+    log: RequestLog | None = None
+    """The access log, if there is one. The members below are for its line."""
+    began = 0.0
+    received = sent = 0
+    """Bytes of the bodies of the request and of the response."""
+    status: int | None = None
 
     def __init__(self, posts: HotPosts, head: _Head, request: HotRequest, client: Any) -> None:
         self._posts = posts
@@ -461,9 +470,7 @@ class _Post(Stoppable):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
         del receive
-        front, head, posts, line = self.front, self.head, self._posts, self.line
-        if line is not None:
-            send = line.counted(send)
+        front, head, posts = self.front, self.head, self._posts
         CALLER.set(head.caller_of(scope, front))
         RECEIVED_HEADERS.set(scope["headers"])
         if _TRACE in scope:
@@ -475,8 +482,10 @@ class _Post(Stoppable):
         try:
             self.begin(self.task)
             response, status = await self._response(reply)
-            written = reply.write_plain(response, status) if head.is_modern else reply.write(response)
-            if not written:
+            size = reply.write_plain(response, status) if head.is_modern else reply.write(response)
+            if size:
+                self.status, self.sent = status, size
+            else:
                 await (reply.send_plain(response, status) if head.is_modern else reply.send(response))
         except asyncio.CancelledError:
             if not self.has_stopped():
@@ -486,26 +495,30 @@ class _Post(Stoppable):
             else:
                 await self._cancelled(reply)
         except Exception:
-            if line is not None:
-                line.status = line.status or _FAILED
+            self.status = self.status or _FAILED
             raise
         finally:
             replies.discard(reply)
             posts.in_flight -= 1
             front.leave(self.end)
             self.close()
-            if line is not None:
-                line.end()
+            if self.log is not None:
+                self.log.write_taken(self, scope)
 
     def disconnected(self) -> None:
         """Note that the client has closed the connection."""
 
-    def noted_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        """Write a whole response, and note it for the access log."""
-        if self.whole is None or self.line is None or not self.whole(status, lines, body):
-            return False
-        self.line.status, self.line.sent = status, len(body)
-        return True
+    def counting(self, send: Send) -> Send:
+        """Return a `send` that notes for the access log what it sends."""
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+            else:
+                self.sent += len(message.get("body", b""))
+            await send(message)
+
+        return counted
 
     def _response(self, reply: McpReply) -> Awaitable[tuple[JsonObject, int]]:
         """Return the response, and its status of HTTP."""
@@ -523,7 +536,11 @@ class _SessionPost(_Post):
         return self._posts.sessions.answer_hot(self._client, self.request, reply, self)
 
     async def _cancelled(self, reply: McpReply) -> None:
-        await reply.finish(self._posts.sessions.cancelled(self.request))
+        response = self._posts.sessions.cancelled(self.request)
+        if size := reply.write(response):
+            self.status, self.sent = OK, size
+        else:
+            await reply.send(response)
 
 
 class _ModernPost(_Post, OneWay):

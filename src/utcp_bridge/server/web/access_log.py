@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from math import floor
 from time import perf_counter
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -37,7 +38,9 @@ _MAX_PATH: Final = 256
 _VERSIONS: Final = frozenset({*HANDSHAKE_PROTOCOL_VERSIONS, *MODERN_PROTOCOL_VERSIONS})
 _SESSION: Final = b"mcp-session-id"
 _MAX_PARTS: Final = 2_048
-_MAX_HEADS: Final = 256
+_MAX_KEPT: Final = 16
+"""Parts of lines that are kept with a head."""
+_MAX_NUMBERS: Final = 2_048
 _OK: Final = 200
 _TRACEPARENT: Final = b"traceparent"
 _MAX_REST: Final = 192
@@ -49,7 +52,7 @@ _MAX_WAITING: Final = 64 * 1024
 """Bytes of lines that wait."""
 _MAX_KEY: Final = 2_048
 """Characters of what a part is kept by. A longer one is written anew each time."""
-_TRACE: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACE: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 """`traceparent` (W3C Trace Context, section 3.2)."""
 
 
@@ -77,7 +80,26 @@ class Mask(Protocol):
         ...
 
 
-_Entry: TypeAlias = "tuple[_PartsOfHead, str, float, float, int | None, int, int]"
+class _Numbers(dict[int, bytes]):
+    """Numbers as they are written in a line, with what is around them. To write one takes ten times as long as to find it."""
+
+    def __init__(self, form: bytes) -> None:
+        self._form = form
+
+    def __missing__(self, number: int) -> bytes:
+        if len(self) >= _MAX_NUMBERS:
+            self.clear()
+        made = self[number] = self._form % number
+        return made
+
+
+_received: Final = _Numbers(b'"bytes_in":%d,"bytes_out":')
+_sent: Final = _Numbers(b'%d,"ms":')
+_milliseconds: Final = _Numbers(b"%d.")
+
+_Asked: TypeAlias = tuple[str, str, str, str | None]
+"""What a line has of the message behind a head: method, name, session that begins, version."""
+_Entry: TypeAlias = "tuple[_PartsOfLine, bytes, float, float, int | None, int, int]"
 """What a line is made of: `traceparent`, begin and end on the clock `perf_counter`, status, and sizes of the bodies."""
 
 
@@ -99,14 +121,15 @@ class AccessLog:
         self._mask = mask
         self._parts: dict[tuple[Any, ...], bytes] = {}
         self._changes = mask.changes
-        self._heads: dict[tuple[Any, ...], _PartsOfHead] = {}
-        """What is known of requests that were taken, by what the front made of their heads, their names and clients."""
         self._since = time.time() - perf_counter()
         """The time at which the other clock was 0."""
-        self._second = -1
+        self._second = -1.0
         self._time = b""
+        self._thousandths = [b'%03d+00:00",' % number for number in range(1_000)]
+        """Of a second, as they are written in the time."""
+        self._microseconds = [b"%03d}\n" % number for number in range(1_000)]
         self._waiting: list[bytes | _Entry] = []
-        """Lines, and what `_written` makes lines of."""
+        """Lines, and what `_lines` makes lines of."""
         self._bytes = 0
 
     @property
@@ -130,94 +153,114 @@ class AccessLog:
         """Write the line of a request whose head was refused. `peer` is the address of a socket."""
         now = time.time()
         address = b"" if peer is None else _members({"address": peer[0]})
-        parts = self._new_second(int(now)), now % 1 * 1000, address, status
-        written = b'%b.%03d+00:00",%b"status":%d,"ms":0.0}\n' % parts
+        parts = self._new_second(floor(now)), now % 1 * 1000, address, status
+        written = b'%b%03d+00:00",%b"status":%d,"ms":0.0}\n' % parts
         self._put(written, len(written))
 
     def write(self, line: _Line) -> None:
         """Write the line of a request."""
-        self._look_at_mask()
-        made = self._head(line, line.asked)
-        trace = dict[bytes, bytes](line.scope["headers"]).get(b"traceparent")
+        headers = dict[bytes, bytes](line.scope["headers"])
+        made = self._made(line.scope, line.asked, headers)
+        trace = headers.get(_TRACEPARENT) or line.trace
         sent = 0 if line.scope["method"] == "HEAD" else line.sent
-        stated = trace.decode("latin-1") if trace else line.trace
-        found = stated if len(stated) == _TRACE_LENGTH else ""
-        self._put((made, found, line.began, perf_counter(), line.status, line.received, sent), made.size)
+        self._put((made, _held(trace), line.began, perf_counter(), line.status, line.received, sent), made.size)
 
-    def write_taken(self, line: _TakenLine) -> None:
-        """Write the line of a request that was taken, with what is known of the last one with the same head."""
-        ended, scope = perf_counter(), line.scope
-        self._look_at_mask()
-        key = id(line.head), line.name, line.method, scope.get("client")
-        made = self._heads.get(key)
-        if made is None or not made.fits(scope):
-            made = self._heads_of(key, line)
-        headers = scope["headers"]
-        if headers is not made.headers and (
-            made.place < 0 or len(headers) != made.length or headers[made.place][0] != _TRACEPARENT
-        ):
-            made.look_at(headers)
-        trace = line.trace if made.place < 0 else headers[made.place][1].decode("latin-1") or line.trace
-        found = trace if len(trace) == _TRACE_LENGTH else ""
-        self._put((made, found, line.began, ended, line.status, line.received, line.sent), made.size)
+    def write_taken(self, taken: Any, scope: Scope) -> None:
+        """Write the line of a request that was taken (`hot.posts`), with what its head keeps of the last such line.
 
-    def _look_at_mask(self) -> None:
-        """Forget what is written if other secrets are known now."""
-        if self._mask.changes != self._changes or len(self._parts) >= _MAX_PARTS:
-            self._parts.clear()
-            self._heads.clear()
-            self._changes = self._mask.changes
+        A head is of one principal and of one profile.
+        """
+        ended = perf_counter()
+        head, request, client = taken.head, taken.request, scope["client"]
+        method, host = request.method, client and client[0]
+        name = request.params["name"] if method == "tools/call" else ""
+        made: _PartsOfLine | None = head.lines.get(name)
+        if made is None or made.host != host or made.method != method or made.changes != self._mask.changes:
+            made = self._new_parts(name, taken, scope)
+        headers, meta = scope["headers"], request.meta
+        trace = made.trace_among(headers) if len(headers) > head.usual else b""
+        if not trace and meta and "traceparent" in meta:
+            trace = meta["traceparent"]
+        if trace:
+            trace = _held(trace)
+        if not self._waiting:
+            self._begin()
+        self._waiting.append((made, trace, taken.began, ended, taken.status, taken.received, taken.sent))
+        self._bytes += made.size
+        if self._bytes >= _MAX_WAITING:
+            self.flush()
 
-    def _heads_of(self, key: tuple[Any, ...], line: _TakenLine) -> _PartsOfHead:
-        made = self._head(line, (line.method, line.name, "", None))
-        made.head = line.head
-        if len(self._heads) >= _MAX_HEADS:
-            self._heads.clear()
-        self._heads[key] = made
+    def _new_parts(self, name: str, taken: Any, scope: Scope) -> _PartsOfLine:
+        """Return the parts of lines of requests like this one, and keep them with their head."""
+        asked, lines = (taken.request.method, name, "", None), taken.head.lines
+        made = self._made(scope, asked, dict[bytes, bytes](scope["headers"]))
+        if len(lines) >= _MAX_KEPT:
+            lines.clear()
+        if len(name) <= _MAX_NAME:
+            lines[name] = made
         return made
 
-    def _head(self, line: _Line | _TakenLine, asked: tuple[str, str, str, str | None]) -> _PartsOfHead:
+    def _made(self, scope: Scope, asked: _Asked, headers: Mapping[bytes, bytes]) -> _PartsOfLine:
         """Return what the line has of a head and of the message behind it, but for the trace."""
-        scope = line.scope
-        message = self._message(asked, scope, dict[bytes, bytes](scope["headers"]))
-        return _PartsOfHead(scope, self._sender(scope), message)
+        changes = self._mask.changes
+        if changes != self._changes or len(self._parts) >= _MAX_PARTS:
+            self._parts.clear()  # what is written may have a secret that is known now
+            self._changes = changes
+        made = _PartsOfLine(self._sender(scope), self._message(asked, scope, headers))
+        made.host, made.method, made.changes = address_of(scope), asked[0], changes
+        return made
 
     def flush(self) -> None:
         """Give the sink the lines that wait. At the end of the server, nothing else does it."""
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         if waiting:
-            self._sink.put_lines([one if isinstance(one, bytes) else self._written(one) for one in waiting])
+            self._sink.put_lines(self._lines(waiting))
 
-    def _written(self, entry: _Entry) -> bytes:
-        head, stated, began, ended, status, received, sent = entry
-        second = began + self._since
-        found = _TRACE.fullmatch(stated) if stated else None
-        return b'%b.%03d+00:00",%b"status":%b,%b%b"bytes_in":%d,"bytes_out":%d,"ms":%.3f}\n' % (
-            self._time if int(second) == self._second else self._new_second(int(second)),
-            second % 1 * 1000,
-            head.sender,
-            b"200" if status == _OK else b"null" if status is None else b"%d" % status,
-            head.message,
-            b"" if found is None else b'"trace":"%b",' % found[1].encode(),
-            received,
-            sent,
-            (ended - began) * 1000,
-        )
+    def _lines(self, waiting: Sequence[bytes | _Entry]) -> list[bytes]:
+        lines: list[bytes] = []
+        join, since, second = b"".join, self._since, self._second
+        thousandths, microseconds = self._thousandths, self._microseconds
+        for entry in waiting:
+            if isinstance(entry, bytes):
+                lines.append(entry)
+                continue
+            made, trace, began, ended, status, received, sent = entry
+            of_second = began + since - second
+            if not 0.0 <= of_second < 1.0:
+                second = floor(began + since)
+                self._new_second(second)
+                of_second = began + since - second
+            took = floor((ended - began) * 1_000_000 + 0.5)
+            parts = (
+                self._time,
+                thousandths[floor(of_second * 1_000)],
+                made.usual if status == _OK and not trace else made.unusual(status, trace),
+                _received[received],
+                _sent[sent],
+                _milliseconds[took // 1_000],
+                microseconds[took % 1_000],
+            )
+            lines.append(join(parts))
+        return lines
 
     def _put(self, entry: bytes | _Entry, size: int) -> None:
         if not self._waiting:
-            asyncio.get_running_loop().call_later(_SECONDS, self.flush)
-            self._since = time.time() - perf_counter()
+            self._begin()
         self._waiting.append(entry)
         self._bytes += size
         if self._bytes >= _MAX_WAITING:
             self.flush()
 
+    def _begin(self) -> None:
+        """Let lines wait for others from now on."""
+        asyncio.get_running_loop().call_later(_SECONDS, self.flush)
+        self._since = time.time() - perf_counter()
+
     def _new_second(self, second: int) -> bytes:
         """Return the beginning of the lines of a second."""
         if second != self._second:
-            self._second = second
-            self._time = b'{"time":"%b' % datetime.fromtimestamp(second, UTC).isoformat()[:19].encode()
+            self._second = float(second)
+            self._time = b'{"time":"%b.' % datetime.fromtimestamp(second, UTC).isoformat()[:19].encode()
         return self._time
 
     def _sender(self, scope: Scope) -> bytes:
@@ -236,7 +279,7 @@ class AccessLog:
         }
         return self._keep(key, members)
 
-    def _message(self, asked: tuple[str, str, str, str | None], scope: Scope, headers: Mapping[bytes, bytes]) -> bytes:
+    def _message(self, asked: _Asked, scope: Scope, headers: Mapping[bytes, bytes]) -> bytes:
         """Return the members that say what is asked of MCP. `asked` is as in `_Line.asked`."""
         method, name, opened, said = asked
         stated = headers.get(b"mcp-protocol-version")
@@ -273,28 +316,48 @@ def _members(members: JsonObject) -> bytes:
     return escape_line_ends(orjson.dumps(known))[1:-1] + b"," if known else b""
 
 
-class _PartsOfHead:
-    """The parts of lines of requests with the same head that ask the same, as they are written."""
+def _held(trace: Any) -> bytes:
+    """Return a `traceparent` that waits for its line: one with the length of such a text."""
+    if not isinstance(trace, str | bytes) or len(trace) != _TRACE_LENGTH:
+        return b""
+    return trace.encode(errors="replace") if isinstance(trace, str) else trace
 
-    __slots__ = ("_admission", "_profile", "head", "headers", "length", "message", "place", "sender", "size")
 
-    def __init__(self, scope: Scope, sender: bytes, message: bytes) -> None:
-        self.head: Any = None
-        """What the front made of the head. Kept, so that nothing else has its number."""
-        self.look_at(scope["headers"])
-        self._admission, self._profile = admission_of(scope), profile_of(scope)
-        self.sender, self.message = sender, message
-        self.size: Final = len(sender) + len(message) + _MAX_REST
+class _PartsOfLine:
+    """The parts of lines of requests that ask the same, as they are written."""
+
+    __slots__ = ("_message", "_place", "_sender", "changes", "host", "method", "size", "usual")
+
+    host: str | None
+    """The address that they come from."""
+    method: str
+    changes: int
+    """How often the known secrets had changed."""
+
+    def __init__(self, sender: bytes, message: bytes) -> None:
+        self._sender, self._message = sender, message
+        self.usual: Final = b'%b"status":200,%b' % (sender, message)
+        """The middle of most lines."""
+        self.size: Final = len(self.usual) + _MAX_REST
         """Bytes of such a line, at most."""
+        self._place = 0
 
-    def look_at(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """Find the place of the last `traceparent` among headers; it is -1 if they have none."""
-        self.headers, self.length = headers, len(headers)
-        self.place = max((place for place, (name, _) in enumerate(headers) if name == _TRACEPARENT), default=-1)
+    def unusual(self, status: int | None, trace: bytes) -> bytes:
+        """Return the middle of any line."""
+        found = _TRACE.fullmatch(trace)
+        stated = b"null" if status is None else b"%d" % status
+        more = b"" if found is None else b'"trace":"%b",' % found[1]
+        return b'%b"status":%b,%b%b' % (self._sender, stated, self._message, more)
 
-    def fits(self, scope: Scope) -> bool:
-        """Return whether a line of a request with such a head has these parts."""
-        return self._admission is admission_of(scope) and self._profile == profile_of(scope)
+    def trace_among(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """Return the `traceparent` among the headers of a request. Its place is that of the last one, mostly."""
+        place = self._place
+        if place >= len(headers) or headers[place][0] != _TRACEPARENT:
+            place = next((place for place, (name, _) in enumerate(headers) if name == _TRACEPARENT), -1)
+            if place < 0:
+                return b""
+            self._place = place
+        return headers[place][1]
 
 
 class _Line:
@@ -328,8 +391,8 @@ class _Line:
             self.scope.pop(_LINE, None)  # a circle would hold the request until the collector finds it
 
     @property
-    def asked(self) -> tuple[str, str, str, str | None]:
-        """What the line has of the message behind the head: method, name, session that begins, version."""
+    def asked(self) -> _Asked:
+        """What the line has of the message behind the head."""
         return self.method, self.name, self.session, self.version
 
     def note(self, method: str, params: Any, meta: Any) -> None:
@@ -359,46 +422,11 @@ class _Line:
         await self._send(message)
 
 
-class _TakenLine:
-    """The line of a request that was taken ahead of the application. What answers that tells it what it sends."""
-
-    __slots__ = ("_log", "_send", "began", "head", "method", "name", "received", "scope", "sent", "status", "trace")
-
-    def __init__(self, log: AccessLog, scope: Scope, taken: Any, size: int) -> None:
-        self._log, self.scope, self.head = log, scope, taken.head
-        request = taken.request
-        self.began: float = scope[_BEGAN]
-        self.received, self.sent = size, 0
-        self.status: int | None = None
-        self.method: str = request.method
-        params, meta = request.params, request.meta
-        name = params.get("name") if params else None
-        self.name: str = name if type(name) is str else ""
-        trace = meta.get("traceparent") if meta else None
-        self.trace: str = trace if type(trace) is str else ""
-
-    def end(self) -> None:
-        """Write the line: the request was answered."""
-        self._log.write_taken(self)
-
-    def counted(self, send: Send) -> Send:
-        """Return a `send` that notes what it sends."""
-        self._send: Send = send
-        return self._count_sent
-
-    async def _count_sent(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        else:
-            self.sent += len(message.get("body", b""))
-        await self._send(message)
-
-
 class _LoggedAhead:
     """Answers what another front answers (`net.heads.ahead.Ahead`), with a line for each request."""
 
     def __init__(self, log: AccessLog, ahead: Ahead) -> None:
-        self._log, self._ahead = log, ahead
+        self._log, self._ahead, self._again = log, ahead, ahead.again
         self.let_go: Final = ahead.let_go
 
     def may_take(self, scope: Scope) -> Any:
@@ -408,17 +436,18 @@ class _LoggedAhead:
 
     def again(self, head: Any, scope: Scope, body: bytes) -> tuple[Any, Any] | None:
         """Return what `take` needs for a request with known headers, and what answers it. Its time begins here."""
-        scope[_BEGAN] = perf_counter()
-        found = self._ahead.again(head, scope, body)
+        began = perf_counter()
+        found = self._again(head, scope, body)
         if found is not None:
-            found[1].line = _TakenLine(self._log, scope, found[1], len(body))
+            taken = found[1]
+            taken.log, taken.began, taken.received = self._log, began, len(body)
         return found
 
     def take(self, head: Any, scope: Scope, body: bytes) -> Any:
         """Return what answers a request and writes its line; None if the application does."""
         taken = self._ahead.take(head, scope, body)
         if taken is not None:
-            taken.line = _TakenLine(self._log, scope, taken, len(body))
+            taken.log, taken.began, taken.received = self._log, scope[_BEGAN], len(body)
         return taken
 
 
