@@ -105,7 +105,7 @@ class _Way(Generic[S, E]):
         """Set when its profile is gone."""
         self.opened: Final = anyio.Event()
         """Set when it can serve."""
-        self.is_open = False
+        self.is_open = True
         """Whether it serves: it can, and its profile is not gone. Each request asks."""
         self._in_flight = 0
 
@@ -118,7 +118,7 @@ class _Way(Generic[S, E]):
         """Serve one request with a part of this server."""
         self._in_flight += 1
         try:
-            if not self.is_open:
+            if not (self.is_open or self.leaves.is_set()):
                 await self.opened.wait()
             await app(*request)
         finally:
@@ -228,6 +228,7 @@ class ProfileWays(Generic[S, E]):
         added = {profile.name: self._beside(profile) for profile in profiles if profile.name not in self._ways}
         for name, way in added.items():
             self._ways[name] = self._prepared(name, way)
+            way.is_open = self._group is None
         return self._open(added.values())
 
     async def _open(self, ways: Iterable[_Way[S, E]]) -> None:
