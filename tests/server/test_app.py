@@ -115,7 +115,7 @@ async def test_a_bad_cursor_is_invalid_params():
 async def test_a_failed_list_shows_only_an_id(monkeypatch):
     server = server_of()
     monkeypatch.setattr(server.client, "tools", lambda: 1 / 0)
-    server.client.generation += 1
+    server.part.whole.generation += 1
     with pytest.raises(MCPError) as caught:
         await ask(server, "tools/list")
     assert caught.value.code == -32603
@@ -181,7 +181,7 @@ async def test_a_failure_inside_the_bridge_is_a_result_without_its_text():
 
 async def test_a_failed_search_is_an_error_result(monkeypatch):
     server = server_of()
-    monkeypatch.setattr(server.client, "search", lambda *_args, **_fields: 1 / 0)
+    monkeypatch.setattr(server.part.whole, "search", lambda *_args, **_fields: 1 / 0)
     result = await ask(server, "tools/call", {"name": "search_tools", "arguments": {"query": "x"}})
     assert result["isError"] is True
 

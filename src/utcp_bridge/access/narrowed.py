@@ -10,6 +10,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from utcp_bridge.access.profiles import Profile, server_of
@@ -29,11 +31,18 @@ if TYPE_CHECKING:
     from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
     from utcp_bridge.stores.replicas import SharedStore
 
-__all__ = ["NarrowedClient", "NarrowedUpstream", "PartCatalogue"]
+__all__ = ["NarrowedClient", "NarrowedUpstream", "PartCatalogue", "ServedCatalogue", "ServedClient"]
 
 _NOT_FOUND: Final = -32002
 _INCOMPLETE: Final = "The search may lack some tools for now. Search again in some seconds."
 _OF_URIS: Final = frozenset({"resources/read", "resources/subscribe", "resources/unsubscribe"})
+_EVERYTHING: Final = Profile("", resources=("*",), prompts=("*",))
+"""What a bridge without a profile has."""
+_PASSED_ON: Final = (
+    "call", "find", "find_tool", "is_silent", "outages", "prepare_search", "report", "servers", "streams",
+    "tools", "upstreams",
+)  # fmt: skip
+"""The members of a whole client that take the place of those that look at a profile."""
 
 
 class NarrowedUpstream(Upstream):
@@ -336,13 +345,57 @@ class NarrowedClient:
 
     def on_upstream(self, hear: Hear) -> Callable[[], None]:
         """Call `hear` with notifications about what the profile has. Log lines that belong to no call are not."""
+        return self.whole.on_upstream(partial(self._hear, hear))
 
-        def hear_part(upstream: Upstream, method: str, params: JsonObject) -> None:
-            part = next((one for one in self.upstreams() if one.origin is upstream), None)
-            if part is not None and (method != "notifications/message" or self.profile.is_whole):
-                hear(part, method, params)
+    def _hear(self, hear: Hear, upstream: Upstream, method: str, params: JsonObject) -> None:
+        part = next((one for one in self.upstreams() if one.origin is upstream), None)
+        if part is not None and (method != "notifications/message" or self.profile.is_whole):
+            hear(part, method, params)
 
-        return self.whole.on_upstream(hear_part)
+
+class ServedClient(NarrowedClient):
+    """What the first server of a bridge serves: every tool, or one profile, and either in place of the other.
+
+    While it has every tool, the members that calls use are those of the client itself, so a call passes nothing more.
+    What uses this object asks it for each member anew: one that was kept would go on with what a new profile hides.
+    """
+
+    def __init__(self, whole: UtcpClient, profile: Profile | None) -> None:
+        super().__init__(whole, profile or _EVERYTHING)
+        self.is_whole = profile is None
+        self.serves_anyone = False
+        """Whether all callers are such without a token of their own, so that they have `default_profile`."""
+        self._pass_on()
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a member that only the whole client has, for as long as this is the whole client."""
+        if not vars(self).get("is_whole"):
+            raise AttributeError(name)
+        return getattr(self.whole, name)
+
+    def narrow_to(self, profile: Profile | None) -> None:
+        """Have what a profile has from now on; None: everything."""
+        self.is_whole = profile is None
+        self._pass_on()
+        super().narrow_to(profile or _EVERYTHING)
+
+    def _pass_on(self) -> None:
+        members = vars(self)
+        for name in _PASSED_ON:
+            members.pop(name, None)
+            if self.is_whole:
+                members[name] = getattr(self.whole, name)
+
+    @property
+    def prepared_search(self) -> Searchable:
+        """The search as `prepare_search` left it."""
+        return self.whole.prepared_search if self.is_whole else super().prepared_search
+
+    def _hear(self, hear: Hear, upstream: Upstream, method: str, params: JsonObject) -> None:
+        if self.is_whole:
+            hear(upstream, method, params)
+        else:
+            super()._hear(hear, upstream, method, params)
 
 
 class PartCatalogue(Catalogue):
@@ -366,3 +419,39 @@ class PartCatalogue(Catalogue):
         self._of_tool = {entry.tool: entry for entry in self._entries.values()}
         self._views, self._meta_tools = {}, None
         self._version, self._generation = whole.version, self._client.generation
+
+
+class ServedCatalogue(PartCatalogue):
+    """The catalogue of a `ServedClient`: that of every tool, or the part that one profile has of it."""
+
+    def __init__(self, client: ServedClient, meta_tools: MetaToolEntries) -> None:
+        Catalogue.__init__(self, client.whole, meta_tools)
+        self._client = client.as_client()
+        self._served = client
+        self._has = client.has
+        self._version = None
+        self._whole: Catalogue = self
+        self._names: Catalogue | None = None
+        """What gives the names while a profile is served."""
+        self.follow()
+
+    def follow(self) -> None:
+        """Show what the client has from now on: it has another profile, or none any more."""
+        if self._served.is_whole:
+            self._of_tool = self._whole._of_tool  # noqa: SLF001 - of the same class
+            self._whole = self
+            as_whole = MethodType(Catalogue._refresh, self)  # noqa: SLF001 - of the same class
+            vars(self)["_refresh"] = as_whole  # no call more than for a plain catalogue
+        elif self._whole is self:
+            vars(self).pop("_refresh", None)
+            self._whole = self._names = self._named_before()
+        self._version = self._generation = None
+        self._needs_names, self._is_complete = True, False
+        self.version += 1
+
+    def _named_before(self) -> Catalogue:
+        """Return the catalogue of every tool, with the names and entries that this one has given."""
+        names = self._names or Catalogue(self._served.whole, self._make_meta_tools)
+        names._short_owners, names._of_tool = self._short_owners, self._of_tool  # noqa: SLF001 - of the same class
+        names._generation, names._needs_names = None, True  # noqa: SLF001 - of the same class
+        return names

@@ -176,6 +176,10 @@ class Profiles:
             raise UnknownProfile(named)
         return found
 
+    def binds(self, principal: Principal) -> bool:
+        """Return whether a principal has profiles alone, and never the whole bridge."""
+        return self._allowed(principal) is not None
+
     def _allowed(self, principal: Principal) -> Sequence[str] | None:
         """Return the names of the profiles that a principal may use; None if all, and the whole bridge."""
         own = principal.profiles

@@ -115,10 +115,8 @@ def _waits(key: str, new: Any, in_use: BridgeSettings) -> bool:
     """Return whether a new value of a setting that is taken over elsewhere needs a restart here."""
     if key == "bearer_token":
         return new is not None and new.get_secret_value() == GENERATED_TOKEN  # the start makes and prints a token
-    if key == "profile":  # one in place of another has the same server; several processes name stored sessions after it
-        one_process = in_use.store is None and in_use.workers == 1
-        return new is None or in_use.profile is None or not one_process
-    return key == "default_profile" and in_use.transport == "stdio"
+    # Several processes name what they share after the profile: sessions, kept results, who is asked for them.
+    return key == "profile" and (in_use.store is not None or in_use.workers > 1)
 
 
 def _is_generated(old: Any, new: Any) -> bool:

@@ -131,13 +131,6 @@ class BridgeServer(HandlingServer):
         """Return a server of a profile, which serves next to this one."""
         return BridgeServer(self.part.whole, part=self.part.of(profile))
 
-    def for_anyone(self) -> BridgeServer:
-        """Return the server of callers without a token of their own: this one, or that of `default_profile`."""
-        default = self.part.profiles.default
-        if default is None or self.part.profile is not None:
-            return self
-        return BridgeServer(self.part.whole, part=self.part.of(default, owns_workers=True))
-
     def join(self, replica: Replica) -> None:
         """Be one of several processes behind one address."""
         self.replica, part = replica, self.part.profile_name or ""
@@ -302,7 +295,7 @@ class BridgeServer(HandlingServer):
 
         The shape of a hot request leaves out a state, a task of the handshake era, and arguments of another type.
         """
-        client = self.client
+        client = self.part.whole
         if not client.host_ahead.is_known or client.notes_requesters:
             return None
         if ctx.meta is not None and "baggage" in ctx.meta and trace_context.is_on():

@@ -34,6 +34,7 @@ from utcp_bridge import __version__
 from utcp_bridge.access.admissions import Admission, address_of, admission_of, note_admission
 from utcp_bridge.access.challenges import WELL_KNOWN, Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
+from utcp_bridge.access.principals import ANYONE, Principal
 from utcp_bridge.console.admin import LockPort
 from utcp_bridge.model import CALLER, RECEIVED_HEADERS, Requester, is_object
 from utcp_bridge.net.asgi_server import serve_asgi
@@ -138,6 +139,7 @@ def _assemble(
         path=settings.path,
         at_end=ways.end_streams,
     )
+    ways.end_calls_of = front.end_requests
     front.console = console_door(server, doors, keeper, lock)
     front.refusals = whole.refusals
     if settings.metrics:
@@ -459,10 +461,11 @@ class HttpFront:
         await anyio.sleep(_GRACE_SECONDS)
         self.end_requests()
 
-    def end_requests(self) -> None:
+    def end_requests(self, of: Callable[[Principal], bool] = lambda _: True) -> None:
         """Cancel requests in flight: calls and streams end, and a request without a response gets status 503."""
-        for end in tuple(self._open):
-            end()
+        for end, (admission, _) in tuple(self._open.items()):
+            if of(ANYONE if admission is None else admission.principal):
+                end()
 
     def end_refused(self) -> None:
         """Cancel requests whose token was revoked, and event streams whose token has expired."""

@@ -88,13 +88,6 @@ class Parts:
             self.copies = ResultsAcross(shared, part.profile_name or "", client.settings.result_lifetime)
             self.budgets.kept.copy, self.meta_tools.fetch = self.copies.put, self.copies.fetch
 
-    def for_anyone(self) -> Parts:
-        """Return the parts for callers without a token of their own: these, or those of `default_profile`."""
-        default = self.part.profiles.default
-        if default is None or self.part.profile is not None:
-            return self
-        return Parts(self.part.whole, self.part.of(default, owns_workers=True))
-
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
         """Announce changes of the tools, and have workers for large replies, during the outermost block."""

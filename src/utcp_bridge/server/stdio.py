@@ -59,7 +59,7 @@ _MODERN_TRANSPORT: Final = TransportContext(kind="jsonrpc", can_send_request=Fal
 
 async def serve_stdio(server: BridgeServer) -> None:
     """Serve one client until it closes stdin or stdout, or a signal arrives. Calls in flight are then cancelled."""
-    server = server.for_anyone()
+    server.part.serve_anyone()
     async with open_wire() as wire:
         await serve_wire(server, wire)
 

@@ -159,8 +159,10 @@ def test_the_page_says_of_each_setting_whether_it_needs_a_restart():
         ({"bearer_token": "a" * 20}, {"bearer_token": "generate"}, ["server.bearer_token"]),
         ({"bearer_token": GeneratedToken("a" * 20)}, {"bearer_token": "generate"}, []),
         ({"bearer_token": GeneratedToken("a" * 20)}, {"bearer_token": "b" * 20}, []),
-        ({}, {"profiles": {"p": {}}, "default_profile": "p"}, ["access.default_profile"]),
-        ({"transport": "http"}, {"transport": "http", "profiles": {"p": {}}, "default_profile": "p"}, []),
+        ({}, {"profiles": {"p": {}}, "default_profile": "p", "profile": "p"}, []),
+        ({"profiles": {"p": {}}, "profile": "p"}, {}, []),
+        ({"workers": 2}, {"workers": 2, "profiles": {"p": {}}, "profile": "p"}, ["access.profile"]),
+        ({"store": "redis://a"}, {"store": "redis://a", "profiles": {"p": {}}, "profile": "p"}, ["access.profile"]),
         ({}, {"budgets": {"*": {"rate": 1}}, "profiles": {"p": {"budget": {"rate": 1}}}}, []),
     ],
 )

@@ -1,4 +1,4 @@
-"""The listener changes while a bridge serves: authorities of clients, origins of pages, and the one profile."""
+"""The listener changes while a bridge serves: authorities of clients, and origins of pages."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import http.client
 import json
 import socket
 import ssl
-import subprocess
 import sys
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.live.bridges import HANDSHAKE, META, MODERN, Host, LiveBridge, entry, environment, write
+from tests.cli.live.bridges import MODERN, Host, LiveBridge, entry, environment, write
 from tests.cli.live.test_following_access import Slow, Waiting, hosts_of, reloaded, served, slow
 from tests.upstreams.certificates import Authority
-
-from utcp_bridge.access.tokens import TokenFile
 
 __all__ = ["slow"]
 
@@ -195,120 +191,3 @@ def test_another_time_for_idle_connections_counts_for_those_that_are_open(home: 
         done = reloaded(bridge)
         assert (done["settings"], done["needs_restart"]) == (["timeouts.keep_alive_timeout"], [])
         assert idle.recv(1_000) == b""
-
-
-# --- the one profile -----------------------------------------------------------------------------
-
-PROFILES = {"one": {"manuals": "a"}, "two": {"manuals": ["b", "slow"]}}
-
-
-def alone(profile: str, **more: Any) -> dict[str, Any]:
-    return {"profile": profile, "profiles": PROFILES, **more}
-
-
-def test_another_profile_alone_has_its_tools_from_the_next_request_on(home: Path, slow: Slow) -> None:
-    def change(profile: str) -> dict[str, Any]:
-        write(path, *entries, bridge=alone(profile))
-        return reloaded(bridge)
-
-    entries = entry("a"), entry("b"), slow.entry()
-    path = write(home / "utcp.json", *entries, bridge=alone("two"))
-    with served(home, path) as bridge, hosts_of(bridge, None, None) as hosts:
-        asking, listening = hosts[:2], hosts[2:]
-        for host in listening:
-            host.listen()
-            assert host.own_tools() == ["b_t", "slow_t"]
-        calls = [Waiting(host) for host in asking]
-        for _ in calls:
-            assert slow.asked.acquire(timeout=60)
-        done = change("one")
-        assert (done["error"], done["settings"], done["needs_restart"]) == (None, ["access.profile"], [])
-        for host in listening:
-            host.hears("notifications/tools/list_changed")
-            assert host.own_tools() == ["a_t"]
-            assert host.call("a_t") == "x"
-            assert "b_t" in host.call("b_t"), "the error names the tool"
-        slow.answers.set()
-        assert [call.reply() for call in calls] == [(200, "ok")] * 2
-        with hosts_of(bridge, None, path="/mcp/p/one") as found:
-            assert [host.call("a_t") for host in found] == ["x"] * 2
-        with closing(Host(bridge.port, MODERN, "/mcp/p/two")) as host:
-            assert host.status("b_t") == 404
-        assert "does not have a profile 'three'" in change("three")["error"]
-        assert [host.own_tools() for host in listening] == [["a_t"]] * 2
-
-
-def test_a_token_that_is_bound_to_the_profile_of_before_reaches_nothing(home: Path) -> None:
-    file = TokenFile(home / "tokens.json")
-    secrets = {name: file.add(name, profiles=[name]).value for name in PROFILES}
-    tokens = str(file.path)
-    path = write(home / "utcp.json", entry("a"), entry("b"), bridge=alone("one", tokens_file=tokens))
-    with served(home, path) as bridge, hosts_of(bridge, secrets["one"]) as hosts:
-        for host in hosts:
-            host.listen()
-            assert host.call("a_t") == "x"
-        write(path, entry("a"), entry("b"), bridge=alone("two", tokens_file=tokens))
-        assert reloaded(bridge)["error"] is None
-        for host in hosts:
-            host.ends()
-            assert host.status("b_t") == 404
-        with hosts_of(bridge, secrets["two"]) as others:
-            assert [host.call("b_t") for host in others] == ["x"] * 2
-
-
-def test_a_profile_where_none_was_waits_for_the_next_start(home: Path) -> None:
-    path = write(home / "utcp.json", entry("a"), entry("b"), bridge={"profiles": PROFILES})
-    with served(home, path) as bridge, hosts_of(bridge, None) as hosts:
-        write(path, entry("a"), entry("b"), bridge=alone("one"))
-        done = reloaded(bridge)
-        assert (done["settings"], done["needs_restart"]) == ([], ["access.profile"])
-        assert [host.own_tools() for host in hosts] == [["a_t", "b_t"]] * 2
-
-
-@contextmanager
-def over_stdio(home: Path, path: Path, era: str) -> Generator[Callable[..., dict[str, Any]]]:
-    """Yield what asks a bridge on stdio, and returns its reply."""
-    command = [sys.executable, "-m", "utcp_bridge", "serve", str(path)]
-    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    meta = {**META, "io.modelcontextprotocol/clientInfo": {"name": "c", "version": "1"}}
-    with subprocess.Popen(command, cwd=home, env=environment(home), **streams) as process:
-        sent, received = process.stdin, process.stdout
-        assert sent is not None
-        assert received is not None
-
-        def send(**message: Any) -> None:
-            sent.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
-            sent.flush()
-
-        def ask(method: str, **params: Any) -> dict[str, Any]:
-            send(id=1, method=method, params={**params, **({} if era == HANDSHAKE else {"_meta": meta})})
-            for line in received:
-                message: dict[str, Any] = json.loads(line)
-                if message.get("id") == 1:
-                    return message
-            raise AssertionError("the bridge ended")
-
-        if era == HANDSHAKE:
-            client = {"name": "c", "version": "1"}
-            ask("initialize", protocolVersion=era, capabilities={}, clientInfo=client)
-            send(method="notifications/initialized")
-        yield ask
-        sent.close()
-        process.wait(timeout=60)
-
-
-def own_names(listed: dict[str, Any]) -> list[str]:
-    return [tool["name"] for tool in listed["tools"] if tool["name"].endswith("_t")]
-
-
-@pytest.mark.parametrize("era", [HANDSHAKE, MODERN])
-def test_another_profile_alone_over_stdio(home: Path, era: str) -> None:
-    path = write(home / "utcp.json", entry("a"), entry("b"), bridge=alone("one", follow_configuration=0.2))
-    with over_stdio(home, path, era) as ask:
-        assert own_names(ask("tools/list")["result"]) == ["a_t"]
-        write(path, entry("a"), entry("b"), bridge=alone("two", follow_configuration=0.2))
-        while (found := own_names(ask("tools/list")["result"])) == ["a_t"]:
-            pass
-        assert found == ["b_t"]
-        assert ask("tools/call", name="b_t", arguments={})["result"]["content"][0]["text"] == "x"
-        assert "no tool 'a_t'" in ask("tools/call", name="a_t", arguments={})["error"]["message"]

@@ -315,7 +315,8 @@ async def test_the_example_serves_its_profiles():
             "reports": ["shop_list_orders"],
             "readers": ["wiki_read_page"],
         }
-        assert list(server.for_anyone().catalogue.entries) == ["wiki_read_page"]
+        server.part.serve_anyone()
+        assert list(server.catalogue.entries) == ["wiki_read_page"]
 
 
 def test_an_unknown_profile_of_the_settings_is_named():

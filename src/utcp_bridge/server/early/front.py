@@ -94,7 +94,8 @@ _TRACING: Final = "OTEL_PYTHON_TRACER_PROVIDER"
 
 async def serve_stdio(client: UtcpClient) -> None:
     """Serve one client until it closes stdin or stdout, or a signal arrives. Calls in flight are then cancelled."""
-    parts = Parts(client).for_anyone()
+    parts = Parts(client)
+    parts.part.serve_anyone()
     if needs_sdk(client):
         from utcp_bridge.server import stdio
         from utcp_bridge.server.app import BridgeServer

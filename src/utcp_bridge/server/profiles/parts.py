@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from utcp_bridge.access.budgets import Budgets, Meter, read_budgets, spending
-from utcp_bridge.access.narrowed import NarrowedClient, PartCatalogue
+from utcp_bridge.access.narrowed import NarrowedClient, PartCatalogue, ServedCatalogue, ServedClient
 from utcp_bridge.access.principals import Principal
 from utcp_bridge.access.profiles import Profile, Profiles, read_profiles
 from utcp_bridge.catalogue.catalogue import Catalogue
@@ -20,7 +20,7 @@ from utcp_bridge.catalogue.fitting import json_bytes
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import JsonObject
 from utcp_bridge.server.callers import principal_of
-from utcp_bridge.server.meta_tools import catalogue_with_meta_tools, meta_tool_entries
+from utcp_bridge.server.meta_tools import meta_tool_entries
 from utcp_bridge.server.relay.subscribers import Subscribers
 from utcp_bridge.server.reply_workers import ReplyWorkers
 from utcp_bridge.stores.limiter import SharedLimits
@@ -48,22 +48,40 @@ class ServedPart:
     names: Catalogue
     """The catalogue of every tool, which gives the names."""
     spending: Spending
-    narrowed: NarrowedClient | None = None
-    """The client, if it has one profile alone."""
+    narrowed: NarrowedClient
+    """The client: of one profile, or a `ServedClient`, which may have all tools."""
     leave: Callable[[], object] = lambda: None
     """Ends the part: it follows the settings no more."""
     subscribers: Subscribers = field(default_factory=Subscribers)
     owns_workers: bool = True
     """Whether the server opens the workers, or another one does."""
 
-    def of(self, profile: Profile, *, owns_workers: bool = False) -> ServedPart:
-        """Return the part of a profile, for a server next to this one, or in place of it if it owns the workers."""
-        return replace(_narrowed(self, profile), owns_workers=owns_workers)
+    def of(self, profile: Profile) -> ServedPart:
+        """Return the part of a profile, for a server next to this one."""
+        return _narrowed(self, profile)
+
+    def serve_anyone(self) -> None:
+        """Note that all callers are such without a token of their own: they have `default_profile`, if there is one."""
+        if isinstance(self.narrowed, ServedClient):
+            self.narrowed.serves_anyone = True
+            self.narrow(self.profiles)
+
+    def narrow(self, profiles: Profiles) -> None:
+        """Have the one profile that everyone has, as it is now, or all tools if there is none such."""
+        client, catalogue = self.narrowed, self.catalogue
+        if not isinstance(client, ServedClient) or not isinstance(catalogue, ServedCatalogue):
+            return
+        profile = profiles.fixed or (profiles.default if client.serves_anyone else None)
+        if not (client.is_whole and profile is None):
+            client.narrow_to(profile)
+            catalogue.follow()
+        self.spending.renew(profile)
 
     @property
     def profile(self) -> Profile | None:
         """The profile; None is the whole bridge."""
-        return None if self.narrowed is None else self.narrowed.profile
+        narrowed = self.narrowed
+        return None if isinstance(narrowed, ServedClient) and narrowed.is_whole else narrowed.profile
 
     @property
     def profile_name(self) -> str | None:
@@ -123,15 +141,19 @@ def size_of(result: JsonObject) -> int:
 def whole_part(client: UtcpClient) -> ServedPart:
     """Return what the settings of a client serve: every tool, or the one profile that `profile` names.
 
+    It follows the settings: a profile in place of all tools, and the other way round.
+
     :raises ConfigError: the profiles or the budgets are not valid.
     """
     settings = client.settings
     profiles = read_profiles(settings)
-    names = catalogue_with_meta_tools(client)
+    served = ServedClient(client, profiles.fixed)
+    names = ServedCatalogue(served, partial(meta_tool_entries, settings))
     workers = ReplyWorkers(settings.max_reply_bytes)
     found = read_budgets(settings.budgets)
     budgets = Budgets(()) if found is None else found
     limits = Spending(budgets, None if client.shared is None else client.shared.limits)
+    part = ServedPart(served.as_client(), names, workers, profiles, client, names, limits, served)
     written = settings.budgets
 
     def renew() -> None:
@@ -139,22 +161,20 @@ def whole_part(client: UtcpClient) -> ServedPart:
         if settings.budgets != written:
             written = settings.budgets
             budgets.renew(read_budgets(written))
-        limits.renew()
+        part.narrow(read_profiles(settings))
 
-    limits.renew()
+    limits.renew(profiles.fixed)
     client.on_settings.append(renew)
-    part = ServedPart(client, names, workers, profiles, client, names, limits)
-    return part if profiles.fixed is None else _narrowed(part, profiles.fixed)
+    return part
 
 
 def _narrowed(part: ServedPart, profile: Profile) -> ServedPart:
     client, whole, limits = NarrowedClient(part.whole, profile), part.whole, part.spending.beside()
 
     def renew() -> None:
-        """Take over what the profile has now, or the other one that the bridge serves alone."""
-        found = read_profiles(whole.settings)
-        for one in found if found.fixed is None else (found.fixed,):
-            if found.fixed is not None or one.name == profile.name:
+        """Take over what the profile has now. One that is gone, or not served any more, has what it had."""
+        for one in read_profiles(whole.settings):
+            if one.name == profile.name:
                 if one != client.profile:
                     client.narrow_to(one)
                 limits.renew(one)
@@ -163,4 +183,12 @@ def _narrowed(part: ServedPart, profile: Profile) -> ServedPart:
     whole.on_settings.append(renew)
     catalogue = PartCatalogue(part.names, client, partial(meta_tool_entries, client.settings))
     leave = partial(whole.on_settings.remove, renew)
-    return replace(part, client=client.as_client(), catalogue=catalogue, narrowed=client, spending=limits, leave=leave)
+    return replace(
+        part,
+        client=client.as_client(),
+        catalogue=catalogue,
+        narrowed=client,
+        spending=limits,
+        leave=leave,
+        owns_workers=False,
+    )

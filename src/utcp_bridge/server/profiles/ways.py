@@ -7,13 +7,13 @@ A name that does not exist and one that the principal may not use give the same 
 reach the one server as directly as before.
 
 Profiles come and go while the server runs (`take_over`). A request that comes after the change of the settings finds no
-profile that is gone: its server serves the calls in flight to their end, and then closes. A new one is found when its
-server is ready, some milliseconds later.
+profile that is gone: its server serves the calls in flight to their end, and then closes. Requests to a new one wait
+some milliseconds until its server can serve.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute, Route, Router
 
 from utcp_bridge.access.admissions import Admission, address_of, note_admission, note_profile, principal_of
 from utcp_bridge.access.gatekeeper import Gatekeeper
+from utcp_bridge.access.principals import Principal
 from utcp_bridge.access.profiles import Profile, Profiles, UnknownProfile
 from utcp_bridge.model import Requester
 from utcp_bridge.net.heads.ahead import Ahead
@@ -102,8 +103,10 @@ class _Way(Generic[S, E]):
         """What answers its hot requests at `/mcp`, and at the address of the profile."""
         self.leaves: Final = anyio.Event()
         """Set when its profile is gone."""
-        self.has_left = False
-        """The same, which each request asks."""
+        self.opened: Final = anyio.Event()
+        """Set when it can serve."""
+        self.is_open = True
+        """Whether it serves: it can, and its profile is not gone. Each request asks."""
         self._in_flight = 0
 
     @property
@@ -115,13 +118,15 @@ class _Way(Generic[S, E]):
         """Serve one request with a part of this server."""
         self._in_flight += 1
         try:
+            if not (self.is_open or self.leaves.is_set()):
+                await self.opened.wait()
             await app(*request)
         finally:
             self._in_flight -= 1
 
     def leave(self) -> None:
         """Note that its profile is gone."""
-        self.has_left = True
+        self.is_open = False
         self.leaves.set()
         self.end_streams()
 
@@ -133,6 +138,8 @@ class _Way(Generic[S, E]):
     async def run(self, seconds: Callable[[], float], *, task_status: TaskStatus[None]) -> None:
         """Serve until the profile is gone, and then until its calls in flight have ended, at most for some seconds."""
         async with self.endpoint.run():
+            self.opened.set()
+            self.is_open = not self.leaves.is_set()
             task_status.started()
             await self.leaves.wait()
             with anyio.move_on_after(seconds()):
@@ -160,6 +167,8 @@ class ProfileWays(Generic[S, E]):
         self._group: TaskGroup | None = None
         self.joins: Callable[[S], object] = lambda _server: None
         """Called for each server that comes later."""
+        self.end_calls_of: Callable[[Callable[[Principal], bool]], object] = lambda _is_bound: None
+        """Ends the requests in flight of some principals."""
         self.whole: Final = _Way(server, endpoint_of(server))
         self._ways: dict[str, _Way[S, E]] = {}
         if self._profiles.fixed is not None:
@@ -196,30 +205,37 @@ class ProfileWays(Generic[S, E]):
         return self.whole.server.part.whole.settings.stream_timeout
 
     def take_over(self, profiles: Profiles) -> Awaitable[None]:
-        """Have other profiles. Those that are gone are gone at once; what is returned waits until new ones are ready.
+        """Have other profiles. Those that are gone are gone at once. Requests to a new one wait until it can serve.
 
-        A profile that has changed keeps its server, which takes over what it has. So does the server of the one
-        profile that is served, if it is another one.
+        A profile that has changed keeps its server, which takes over what it has. So does the server of the whole
+        bridge if it has one profile alone from now on, another one, or all tools again: its sessions stay.
         """
+        if profiles.fixed is None and self._profiles.fixed is not None:
+            self.end_calls_of(profiles.binds)  # they are served by what gets all tools now
         self._profiles, self.has_profiles = profiles, bool(profiles)
         self.edition += 1
-        if profiles.fixed is not None and profiles.fixed.name not in self._ways:
-            self._ways = {profiles.fixed.name: self._prepared(profiles.fixed.name, self.whole)}
-        if profiles.fixed is None:
-            wanted = {profile.name for profile in profiles}
-            for name in [name for name in self._ways if name not in wanted]:
-                way = self._ways.pop(name)
-                way.leave()
-        return self._open(profiles)
+        fixed = None if profiles.fixed is None else profiles.fixed.name
+        wanted = {profile.name for profile in profiles} if fixed is None else {fixed}
+        for name, way in list(self._ways.items()):
+            if (way is self.whole) != (fixed is not None) or name not in wanted:
+                del self._ways[name]
+                if way is not self.whole:
+                    way.leave()
+        if fixed is not None:
+            if fixed not in self._ways:
+                self._ways[fixed] = self._prepared(fixed, self.whole)
+            return self._open(())
+        added = {profile.name: self._beside(profile) for profile in profiles if profile.name not in self._ways}
+        for name, way in added.items():
+            self._ways[name] = self._prepared(name, way)
+            way.is_open = self._group is None
+        return self._open(added.values())
 
-    async def _open(self, profiles: Profiles) -> None:
-        for profile in profiles if profiles.fixed is None else ():
-            if profile.name in self._ways or self._group is None:
-                continue
-            way = self._prepared(profile.name, self._beside(profile))
-            await self._group.start(way.run, self._longest)
-            self.joins(way.server)
-            self._ways[profile.name] = way
+    async def _open(self, ways: Iterable[_Way[S, E]]) -> None:
+        for way in ways:
+            if self._group is not None:
+                self.joins(way.server)
+                await self._group.start(way.run, self._longest)
 
     def _prepared(self, name: str | None, way: _Way[S, E]) -> _Way[S, E]:
         """Return a way with its routes of UTCP and what answers its hot requests."""
@@ -269,7 +285,7 @@ class ProfileWays(Generic[S, E]):
         found = self._profiles.chosen(principal_of(scope), name)
         if found is None:
             return self.whole, None
-        if (way := self._ways.get(found.name)) is None:  # its server is about to be ready
+        if (way := self._ways.get(found.name)) is None:
             raise UnknownProfile(found.name)
         note_profile(scope, found.name)
         return way, found.name
@@ -376,7 +392,7 @@ class _HotWays:
     def again(self, head: tuple[_Way[Any, Any], HotPart, Any], scope: Scope, body: bytes) -> Any:
         """Return the head of a request with known headers, and what answers it: its profile is chosen anew."""
         way, posts, own = head
-        if posts is self._whole and not self._ways.has_profiles and not way.has_left:
+        if posts is self._whole and not self._ways.has_profiles and way.is_open:
             found = posts.again(own, scope, body)
             if found is None or not (self._keeper.is_open or principal_of(scope).profiles is None):
                 return None  # it is not hot, or its profile is gone
@@ -392,4 +408,4 @@ class _HotWays:
     def take(self, head: tuple[_Way[Any, Any], HotPart, Any], scope: Scope, body: bytes) -> Any:
         """Return an ASGI application for a request whose body has come; None if the usual one serves it."""
         way, posts, own = head
-        return None if way.has_left else posts.take(own, scope, body)
+        return posts.take(own, scope, body) if way.is_open else None
