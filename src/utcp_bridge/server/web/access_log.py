@@ -81,7 +81,10 @@ class Mask(Protocol):
 
 
 class _Numbers(dict[int, bytes]):
-    """Numbers as they are written in a line, with what is around them. To write one takes ten times as long as to find it."""
+    """Numbers as they are written in a line, with what is around them.
+
+    To write one takes ten times as long as to find it.
+    """
 
     def __init__(self, form: bytes) -> None:
         self._form = form
