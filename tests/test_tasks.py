@@ -668,3 +668,28 @@ def test_a_context_variable_has_a_value_within_a_block_only() -> None:
         assert variable.get() == 2
         raise ValueError
     assert variable.get() == 1
+
+
+async def test_a_task_that_leaves_at_its_end_takes_no_further_turn() -> None:
+    async def work() -> None:
+        tasks.leave()
+        left.append(True)
+
+    tasks, left = OwnTasks(), list[bool]()
+    tasks.start_leaving(work())
+    await asyncio.sleep(0)  # the turn in which the task runs; a callback at its end would run in the next one
+    assert (left, tasks._running) == ([True], set())
+
+
+async def test_own_tasks_have_ended_though_one_was_cancelled_before_it_could_leave() -> None:
+    async def work() -> None:
+        began.append(True)
+        tasks.leave()
+
+    tasks, began = OwnTasks(), list[bool]()
+    tasks.start_leaving(work())
+    for task in tasks._running:
+        task.cancel()
+    with anyio.fail_after(60):
+        await tasks.ended()
+    assert not began

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar, Token, copy_context
 from functools import cache
 from math import inf
-from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -117,20 +117,25 @@ class OwnTasks:
         task.add_done_callback(self._running.discard)
         return task.cancel
 
+    def start_leaving(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work`, which handles its own errors and calls `leave` at its end (see `start_among`)."""
+        start_among(self._running, work, asyncio.get_running_loop())
+
+    def leave(self) -> None:
+        """Note that the running task ends, without another wait."""
+        self._running.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
     async def ended(self) -> None:
         """Wait until none of them runs."""
-        while self._running:
-            await asyncio.wait(tuple(self._running))
+        while running := [task for task in self._running if not task.done()]:
+            await asyncio.wait(running)
 
 
 def start_among(
     running: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop
 ) -> asyncio.Task[Any]:
-    """Start a task that is among the `running` ones of its owner, who waits for them, until `work` discards it there.
-
-    A callback at its end would do that, too, but takes a further turn of the event loop, with a system call.
-    """
-    task = loop.create_task(work)
+    """Start a task that is among the `running` ones, which their owner waits for, until `work` discards it there."""
+    task = loop.create_task(work)  # a callback at its end would take a further turn of the loop, with a system call
     if not task.done():  # an eager one may be
         running.add(task)
     return task
@@ -213,10 +218,7 @@ class TimeLimit:
 
     @classmethod
     def begun(cls, deadline: float, watched: dict[TimeLimit, None], loop: asyncio.AbstractEventLoop) -> TimeLimit:
-        """Return a limit that is in `watched`, whose block has begun; `__exit__` ends it.
-
-        Each call makes one, and `with` takes twice as long.
-        """
+        """Return a limit in `watched` whose block has begun; `__exit__` ends it. `with` takes twice as long."""
         task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("A time limit needs a task.")

@@ -372,7 +372,7 @@ class HotLines:
         self._run += 1
         self._taken[coerce_request_id(request.ident)] = call
         self._in_flight.started()
-        self._tasks.start(self._serve(call))
+        self._tasks.start_leaving(self._serve(call))
         return True
 
     async def _pause(self) -> None:
@@ -443,7 +443,16 @@ class HotLines:
         return True
 
     async def _serve(self, call: _HotCall) -> None:
-        """Answer a request. It gets an error if the connection ends first."""
+        """Answer a request, and leave the tasks."""
+        try:
+            error = await self._error_of(call)
+            if error is not None:
+                await self._writer.refuse(types.JSONRPCError(jsonrpc="2.0", id=call.request.ident, error=error))
+        finally:
+            self._tasks.leave()
+
+    async def _error_of(self, call: _HotCall) -> types.ErrorData | None:
+        """Answer a request. Return the error that it gets if the connection ends first, or if it fails."""
         error = None
         try:
             call.stoppable.begin()
@@ -457,8 +466,7 @@ class HotLines:
             error = None if call.is_cancelled else modern_error_data(raised)
         finally:
             self._in_flight.answered()
-        if error is not None:
-            await self._writer.refuse(types.JSONRPCError(jsonrpc="2.0", id=call.request.ident, error=error))
+        return error
 
     async def _answer(self, call: _HotCall) -> None:
         ident = call.request.ident

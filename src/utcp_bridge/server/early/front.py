@@ -338,13 +338,14 @@ class EarlyFront:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what answers a request."""
         self._wire.in_flight.started()
-        self._tasks.start(self._counted(work))
+        self._tasks.start_leaving(self._counted(work))
 
     async def _counted(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         finally:
             self._wire.in_flight.answered()
+            self._tasks.leave()
 
     def _notes(self, message: JsonObject) -> bool:
         """Take a notification. Return False if the SDK has to."""
