@@ -366,8 +366,7 @@ def _new_ident() -> str:
     try:
         return _idents.pop()
     except IndexError:
-        text = getrandbits(64 * _IDENTS).to_bytes(8 * _IDENTS, "big").hex()
-        made = [text[place : place + 16] for place in range(0, len(text), 16)]
+        made = getrandbits(64 * _IDENTS).to_bytes(8 * _IDENTS, "big").hex(" ", 8).split(" ")
         found = made.pop()
         _idents.extend(made)
         return found

@@ -48,13 +48,29 @@ _MAX_BYTES: Final = 4 * 1024 * 1024
 class SpanExporter(OTLPSpanExporter):
     """Sends spans to a collector, as the class that it extends, with less work."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        session: Any = getattr(getattr(getattr(self, "_client", None), "_transport", None), "_session", None)
+        if type(session).__module__ == "requests.sessions" and _is_direct(self._endpoint):
+            session.trust_env = False
+
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans."""
         send: Any = getattr(getattr(self, "_client", None), "export", None)  # of the versions that are tested
         data = b"" if send is None or getattr(self, "_shutdown", True) else encoded(spans)
         if send is None or not 0 < len(data) <= _MAX_BYTES:
-            return super().export(spans)
+            return super().export([one.readable() if isinstance(one, LightSpan) else one for one in spans])
         return SpanExportResult.SUCCESS if send(data).success else SpanExportResult.FAILURE
+
+
+def _is_direct(url: str) -> bool:
+    """Return whether the environment says nothing about requests to this URL: neither a proxy nor a password.
+
+    `requests` looks at each variable several times for each request, which takes a third of the request.
+    """
+    from requests.utils import get_environ_proxies, get_netrc_auth
+
+    return url.startswith("http://") and not get_environ_proxies(url) and get_netrc_auth(url) is None
 
 
 def encoded(spans: Iterable[ReadableSpan | LightSpan]) -> bytes:
@@ -93,21 +109,25 @@ def _whole(span: LightSpan) -> bytes:
     form = span.form
     try:
         varying = span.varying.encode()
-    except UnicodeEncodeError:
-        return part(_SPAN, _light(span))
-    layout = form.layouts.get(len(varying)) if span.is_plain else None
-    if layout is None:
-        written = _light(span)
-        if span.is_plain and len(varying) < _SHORT and form.shape.written is not None:
-            form.layouts[len(varying)] = _layout(form, form.shape.written, len(varying), len(written))
-        return part(_SPAN, written)
-    pack, begin, head, before, end = layout
+        pack, begin, head, before, end = form.layouts[len(varying) if span.is_plain else -1]
+    except (KeyError, UnicodeEncodeError):
+        return _first(span)
     if form.has_parent:
         ids = f"{begin}{span.trace}1208{span.ident}2208{span.parent}"
     else:
         ids = f"{begin}{span.trace}1208{span.ident}"
     found: bytes = pack(_bytes(ids), head, span.start_time, _END_BYTE, span.end_time, before, varying, end)
     return found
+
+
+def _first(span: LightSpan) -> bytes:
+    """Return a light span, as a field of what is around it, and keep what others have in common with it."""
+    form, written = span.form, _light(span)
+    fixed = form.shape.written
+    if span.is_plain and fixed is not None and span.varying.isascii() and len(span.varying) < _SHORT:
+        size = len(span.varying)
+        form.layouts[size] = _layout(form, fixed, size, len(written))
+    return part(_SPAN, written)
 
 
 def _layout(form: SpanForm, fixed: tuple[bytes, bytes, bytes], size: int, whole: int) -> tuple[Any, ...]:
