@@ -1,7 +1,10 @@
 """Light spans: what the collector receives is what it receives of spans of the SDK, for any call."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -299,3 +302,54 @@ def test_the_last_request_of_a_span_counts() -> None:
     assert found == {
         "a": "v", "b": "x", "c": "1", "http.request.method": "GET", "server.address": "e.test", "server.port": 81
     }  # fmt: skip
+
+
+def test_spans_that_differ_in_ids_times_and_one_text_are_written_as_the_sdk_writes_them() -> None:
+    provider, exporter = kept({})
+    lights, shape = shape_of(provider, "100 %", "%b")
+    above = lights.begin(shape, "above", None)
+    far = TracePlace(f"00-{TRACE}-{PARENT}-01", is_remote=True)
+    near = NonRecordingSpan(SpanContext(5, 6, False, TraceFlags(1)))
+    asked = [None, *[("POST", f"http://a.test:{port}/%") for port in range(1, 20)], ("GET", "http://a.test:1/%")]
+    for varying in ("one", "two", "é", "%%", "", "x" * 300, "\ud800"):
+        for parent in (None, above, far, near):
+            for request in asked * 2:
+                span = lights.begin(shape, varying, parent)
+                if request is not None:
+                    span.note_request("PUT", "http://another.test/")
+                    span.note_request(*request)
+                span.end()
+        provider.force_flush()
+    provider.shutdown()
+    [found] = ExportTraceServiceRequest.FromString(encoded(exporter.spans)).resource_spans
+    [wanted] = encode_spans([span.readable() for span in exporter.spans]).resource_spans
+    assert len(exporter.spans) == 7 * 4 * 2 * len(asked)
+    assert found.SerializeToString(deterministic=True) == wanted.SerializeToString(deterministic=True)
+    parts = [part.SerializeToString() for part in wanted.scope_spans[0].spans]
+    assert all(part in encoded([span]) for span, part in zip(exporter.spans, parts, strict=True))
+
+
+FORKED = """
+import os
+from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.trace import SpanKind
+from utcp_bridge.telemetry.deciding import Deciding, TracePlace
+from utcp_bridge.telemetry.light_spans import LightProvider, SpanShape
+provider = LightProvider({}, SpanExporter(), shutdown_on_exit=False)
+lights = Deciding(provider).lights
+shape = SpanShape(lights.scope("s"), "n", SpanKind.CLIENT, {}, "b")
+place = TracePlace("00-" + "1" * 32 + "-" + "2" * 16 + "-01", is_remote=True)
+lights.begin(shape, "x", place)
+child = os.fork()
+print(lights.begin(shape, "x", place).ident, flush=True)
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX has forks")
+def test_a_fork_gives_its_spans_ids_of_their_own() -> None:
+    ended = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, check=True, timeout=60)
+    first, second = ended.stdout.split()
+    assert first != second

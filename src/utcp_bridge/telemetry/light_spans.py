@@ -11,6 +11,7 @@ attributes, events or links. In any other case the SDK makes the spans.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from random import getrandbits
@@ -28,7 +29,7 @@ from utcp_bridge.telemetry.deciding import TracePlace, place_of
 from utcp_bridge.telemetry.otlp import attribute_bytes, head_bytes, part
 from utcp_bridge.telemetry.trace_context import request_attributes
 
-__all__ = ["LightProvider", "LightSpan", "Lights", "Scope", "SpanShape"]
+__all__ = ["LightProvider", "LightSpan", "Lights", "Scope", "SpanForm", "SpanShape"]
 
 _MAX_ATTRIBUTES: Final = 128
 """As in the SDK."""
@@ -36,9 +37,10 @@ _BATCH: Final = 1_024
 """Spans of one request to the collector: a request costs as much as hundreds of spans. The SDK sends half of them."""
 _QUEUE: Final = 4 * _BATCH
 _SIZES: Final = ("OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE")
-_MAX_REQUESTS: Final = 256
-_REQUESTS: Final[dict[tuple[str, str], tuple[bytes, Mapping[str, Any]]]] = {}
-"""What spans say of requests, by method and origin."""
+_MAX_REQUESTS: Final = 16
+"""Methods and origins of requests to upstreams that are kept for a tool: nearly all tools have one."""
+_IDENTS: Final = 256
+"""Ids of spans that are made together: one by one, an id takes as long as the rest of its span."""
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _SAMPLED: Final = SimpleNamespace(trace_flags=SimpleNamespace(sampled=True))
 
@@ -119,7 +121,9 @@ class SpanShape:
     It comes behind `before`, and in front of `after`.
     """
 
-    __slots__ = ("after", "before", "key", "key_bytes", "keys", "kind", "layouts", "name", "scope", "written")
+    __slots__ = (
+        "after", "before", "first", "inner", "key", "key_bytes", "keys", "kind", "name", "remote", "scope", "written",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -130,12 +134,10 @@ class SpanShape:
         varying: str,
         after: Mapping[str, str] | None = None,
     ) -> None:
-        self.scope, self.name, self.kind = scope, name, kind
+        self.name, self.kind, self.scope = name, kind, scope
         self.before, self.key, self.after = before, varying, after or {}
         self.keys: Final = frozenset({*before, varying, *self.after})
         self.key_bytes: Final = part(1, varying.encode())
-        self.layouts: Final[dict[tuple[int, bool, bool, bytes], bytes]] = {}
-        """What is written of spans of this shape but for what differs, by what decides about it (`span_bytes`)."""
         self.written: tuple[bytes, bytes, bytes] | None
         """Name and kind, the attributes in front of the varying one, and those behind it. None: UTF-8 has no form."""
         try:
@@ -146,6 +148,45 @@ class SpanShape:
             )
         except UnicodeEncodeError:
             self.written = None
+        self.first: Final = SpanForm(self, has_parent=False)
+        self.inner: Final = SpanForm(self)
+        self.remote: Final = SpanForm(self, is_remote=True)
+
+
+class SpanForm:
+    """What spans of a shape have in common if their parents and their requests to an upstream are alike.
+
+    A parent is of this process or remote; the first span of a trace has none.
+    """
+
+    __slots__ = ("_noted", "asked", "has_parent", "is_remote", "last", "layouts", "plain", "request", "shape", "take")
+
+    def __init__(self, shape: SpanShape, *, has_parent: bool = True, is_remote: bool = False) -> None:
+        self.shape, self.has_parent, self.is_remote = shape, has_parent, is_remote
+        self.take: Final = shape.scope.take
+        self.request = b""
+        self.asked: Mapping[str, Any] = _NONE
+        """Attributes of the request, as they are written and as they are."""
+        self.layouts: Final[dict[int, Any]] = {}
+        """What is written of these spans but for what differs, by the bytes of the text that varies (`span_bytes`)."""
+        self.plain = self
+        """The form of such spans without a request."""
+        self.last: tuple[str, str, SpanForm] = "", "", self
+        """The last request that was noted, and its form."""
+        self._noted: Final[dict[tuple[str, str], SpanForm]] = {}
+
+    def noting(self, method: str, url: str) -> SpanForm:
+        """Return the form of spans with this request. To be asked of a form without one."""
+        origin = method, url[: url.find("/", 8) + 1 or None]  # behind the host, which needs a character at least
+        found = self._noted.get(origin)
+        if found is None:
+            if len(self._noted) >= _MAX_REQUESTS:
+                self._noted.clear()
+            found = self._noted[origin] = SpanForm(self.shape, has_parent=self.has_parent, is_remote=self.is_remote)
+            found.asked, found.plain = request_attributes(method, url), self
+            found.request = b"".join([attribute_bytes(key, value) for key, value in found.asked.items()])
+        self.last = method, url, found
+        return found
 
 
 class LightSpan(Span):
@@ -153,27 +194,28 @@ class LightSpan(Span):
 
     context: Any = _SAMPLED
     """What the SDK's batch processor looks at: the span is sampled."""
-    end_time: int | None = None
-    request: tuple[bytes, Mapping[str, Any]] = b"", {}
-    """Attributes of the request to an upstream, as they are written and as they are."""
     more: dict[str, Any] | None = None
     status: Status | None = None
     _name: str | None = None
     events: list[Event] | None = None
     links: list[Link] | None = None
 
-    is_parent_remote = False
-    is_plain = True
-    """Whether the span has no more than its shape, and attributes."""
-
-    def __init__(self, shape: SpanShape, varying: str, trace: str, parent: str, flags: str, ident: str) -> None:
-        self.shape = shape
+    def __init__(self, form: SpanForm, varying: str, trace: str, parent: str, flags: str, ident: str) -> None:
+        self.form = form
         self.varying = varying
         self.trace = trace
         self.parent = parent
         self.flags = flags
         self.ident = ident
+        self.is_plain = True
+        """Whether the span has no more than its form."""
+        self.end_time: int | None = None
         self.start_time = time_ns()
+
+    @property
+    def has_usual_parts(self) -> bool:
+        """Whether the span has no more than its form, attributes and a status."""
+        return self.events is None and self.links is None and self._name is None
 
     @property
     def traceparent(self) -> str:
@@ -188,7 +230,7 @@ class LightSpan(Span):
         """End the span: it is sent with others."""
         if self.end_time is None:
             self.end_time = time_ns() if end_time is None else end_time
-            self.shape.scope.take(self)
+            self.form.take(self)
 
     def is_recording(self) -> bool:
         """Return whether the span is running."""
@@ -196,15 +238,9 @@ class LightSpan(Span):
 
     def note_request(self, method: str, url: str) -> None:
         """Note a request to an upstream. The last one counts."""
-        origin = method, url[: url.find("/", 8) + 1 or None]  # behind the host, which needs a character at least
-        found = _REQUESTS.get(origin)
-        if found is None:
-            if len(_REQUESTS) >= _MAX_REQUESTS:
-                _REQUESTS.clear()
-            attributes = request_attributes(method, url)
-            written = b"".join([attribute_bytes(key, value) for key, value in attributes.items()])
-            found = _REQUESTS[origin] = written, attributes
-        self.request = found
+        form = self.form.plain
+        known, last, found = form.last
+        self.form = found if url == last and method == known else form.noting(method, url)
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Note an attribute. The last value of a key counts."""
@@ -214,13 +250,14 @@ class LightSpan(Span):
         """Note attributes."""
         if self.end_time is None:
             self.more = {**(self.more or {}), **attributes}
+            self.is_plain = False
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Set the status, as the SDK does: OK is final, and UNSET changes nothing."""
         given = Status(status, description) if isinstance(status, StatusCode) else status
         is_final = self.status is not None and self.status.status_code is StatusCode.OK
         if self.end_time is None and not is_final and given.status_code is not StatusCode.UNSET:
-            self.status = given
+            self.status, self.is_plain = given, False
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
         """Note an event."""
@@ -250,11 +287,11 @@ class LightSpan(Span):
 
     def readable(self) -> ReadableSpan:
         """Return the span as one of the SDK."""
-        shape, flags = self.shape, TraceFlags(int(self.flags, 16))
+        form, shape, flags = self.form, self.form.shape, TraceFlags(int(self.flags, 16))
         parent = None
         if self.parent:
-            parent = SpanContext(int(self.trace, 16), int(self.parent, 16), self.is_parent_remote, flags)
-        kept = {**shape.before, shape.key: self.varying, **shape.after, **self.request[1], **(self.more or {})}
+            parent = SpanContext(int(self.trace, 16), int(self.parent, 16), form.is_remote, flags)
+        kept = {**shape.before, shape.key: self.varying, **shape.after, **form.asked, **(self.more or {})}
         attributes: Any = BoundedAttributes(_MAX_ATTRIBUTES, kept)
         events: Sequence[Event] = self.events or ()
         return ReadableSpan(
@@ -305,28 +342,35 @@ class Lights:
         if not self._provider.has_light_spans:
             return None
         if type(above) is LightSpan:
-            ident = getrandbits(64).to_bytes(8, "big").hex()
-            return LightSpan(shape, varying, above.trace, above.ident, above.flags, ident)
+            return LightSpan(shape.inner, varying, above.trace, above.ident, above.flags, _new_ident())
         if type(above) is TracePlace:
             text = above.traceparent
-            found = LightSpan(shape, varying, text[3:35], text[36:52], text[53:], _new_ident())
-            found.is_parent_remote = above.is_remote
-            return found
+            form = shape.remote if above.is_remote else shape.inner
+            return LightSpan(form, varying, text[3:35], text[36:52], text[53:], _new_ident())
         ids = None if above is None else above.get_span_context()
-        if ids is None or not ids.is_valid:
-            return self._root(shape, varying)
+        if ids is None or not ids.is_valid:  # a new trace; both ids are of one look at the random numbers
+            text = self._ids.take_chosen() or self._ids.new()
+            return LightSpan(shape.first, varying, text[:32], "", self._root_flags, text[33:])
         if ids.trace_state or not ids.trace_flags.sampled:
             return None
         trace, parent, flags = f"{ids.trace_id:032x}", f"{ids.span_id:016x}", f"{ids.trace_flags & 3:02x}"
-        found = LightSpan(shape, varying, trace, parent, flags, _new_ident())
-        found.is_parent_remote = ids.is_remote
-        return found
+        form = shape.remote if ids.is_remote else shape.inner
+        return LightSpan(form, varying, trace, parent, flags, _new_ident())
 
-    def _root(self, shape: SpanShape, varying: str) -> LightSpan:
-        """Begin a new trace. Both ids are of one look at the random numbers, as those of the SDK's generator."""
-        text = self._ids.take_chosen() or self._ids.new()
-        return LightSpan(shape, varying, text[:32], "", self._root_flags, text[33:])
+
+_idents: Final[list[str]] = []
 
 
 def _new_ident() -> str:
-    return getrandbits(64).to_bytes(8, "big").hex()
+    """Return the id of a span: a random number, as that of the SDK's generator."""
+    try:
+        return _idents.pop()
+    except IndexError:
+        made = getrandbits(64 * _IDENTS).to_bytes(8 * _IDENTS, "big").hex(" ", 8).split(" ")
+        found = made.pop()
+        _idents.extend(made)
+        return found
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idents.clear)  # those that are ready are the ids of the parent's spans

@@ -8,6 +8,7 @@ opentelemetry/proto/trace/v1/trace.proto.
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from collections.abc import Iterable, Mapping, Sequence
 from struct import Struct
 from typing import Any, Final
@@ -17,7 +18,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from utcp_bridge.telemetry.light_spans import LightSpan, Scope
+from utcp_bridge.telemetry.light_spans import LightSpan, Scope, SpanForm
 from utcp_bridge.telemetry.otlp import attribute_bytes, part
 
 __all__ = ["SpanExporter", "encoded"]
@@ -35,12 +36,11 @@ _REMOTE_FLAGS: Final = _FLAGS.pack(*_FLAGS_TAG, _HAS_REMOTE | _IS_REMOTE)
 _PLAIN_STATUS: Final = bytes((_STATUS << 3 | 2, 0))
 _LOCAL_END: Final = _PLAIN_STATUS + _LOCAL_FLAGS
 _REMOTE_END: Final = _PLAIN_STATUS + _REMOTE_FLAGS
-_bytes: Final = bytes.fromhex
+_bytes: Final = unhexlify
 _SPAN: Final = 2
 _SHORT: Final = 64
 """Most characters of a text for which the rest of a span is kept."""
-_MAX_LAYOUTS: Final = 256
-_NO_LAYOUT: Final = b""
+_END_BYTE: Final = bytes((_END_TAG,))
 _CODE: Final = b"\x18"
 _MAX_BYTES: Final = 4 * 1024 * 1024
 
@@ -48,13 +48,29 @@ _MAX_BYTES: Final = 4 * 1024 * 1024
 class SpanExporter(OTLPSpanExporter):
     """Sends spans to a collector, as the class that it extends, with less work."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        session: Any = getattr(getattr(getattr(self, "_client", None), "_transport", None), "_session", None)
+        if type(session).__module__ == "requests.sessions" and _is_direct(self._endpoint):
+            session.trust_env = False
+
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans."""
         send: Any = getattr(getattr(self, "_client", None), "export", None)  # of the versions that are tested
         data = b"" if send is None or getattr(self, "_shutdown", True) else encoded(spans)
         if send is None or not 0 < len(data) <= _MAX_BYTES:
-            return super().export(spans)
+            return super().export([one.readable() if isinstance(one, LightSpan) else one for one in spans])
         return SpanExportResult.SUCCESS if send(data).success else SpanExportResult.FAILURE
+
+
+def _is_direct(url: str) -> bool:
+    """Return whether the environment says nothing about requests to this URL: neither a proxy nor a password.
+
+    `requests` looks at each variable several times for each request, which takes a third of the request.
+    """
+    from requests.utils import get_environ_proxies, get_netrc_auth
+
+    return url.startswith("http://") and not get_environ_proxies(url) and get_netrc_auth(url) is None
 
 
 def encoded(spans: Iterable[ReadableSpan | LightSpan]) -> bytes:
@@ -63,7 +79,7 @@ def encoded(spans: Iterable[ReadableSpan | LightSpan]) -> bytes:
     light: dict[Scope, list[bytes]] = {}
     for span in spans:
         if type(span) is LightSpan:
-            scope = span.shape.scope
+            scope = span.form.shape.scope
             if (parts := light.get(scope)) is None:
                 parts = light[scope] = []
             parts.append(_whole(span))
@@ -88,53 +104,59 @@ def _grouped(first: ReadableSpan, spans: bytes) -> bytes:
 def _whole(span: LightSpan) -> bytes:
     """Return a light span, as a field of what is around it.
 
-    Most differ in their ids, times and one text alone. All else of them is kept, for each length of that text.
+    Most differ in their ids, times and one text alone. All else of them is kept, for each size of that text.
     """
-    varying, request, parent = span.varying, span.request[0], span.parent
-    if span.more is not None or span.status is not None or not span.is_plain or not varying.isascii():
-        return part(_SPAN, _light(span))
-    key = len(varying), not parent, span.is_parent_remote, request
-    layouts = span.shape.layouts
-    if (layout := layouts.get(key)) is None:
-        layout = _layout(span)
-        if len(layouts) >= _MAX_LAYOUTS:
-            layouts.clear()
-        if len(varying) < _SHORT:
-            layouts[key] = layout
-    if layout is _NO_LAYOUT:
-        return part(_SPAN, _light(span))
-    ids = f"0a10{span.trace}1208{span.ident}2208{parent}" if parent else f"0a10{span.trace}1208{span.ident}"
-    times = _SPAN_TIMES.pack(_START_TAG, span.start_time, _END_TAG, span.end_time)
-    return layout % (_bytes(ids), times, varying.encode())
+    form = span.form
+    try:
+        varying = span.varying.encode()
+        pack, begin, head, before, end = form.layouts[len(varying) if span.is_plain else -1]
+    except (KeyError, UnicodeEncodeError):
+        return _first(span)
+    if form.has_parent:
+        ids = f"{begin}{span.trace}1208{span.ident}2208{span.parent}"
+    else:
+        ids = f"{begin}{span.trace}1208{span.ident}"
+    found: bytes = pack(_bytes(ids), head, span.start_time, _END_BYTE, span.end_time, before, varying, end)
+    return found
 
 
-def _layout(span: LightSpan) -> bytes:
-    """Return what is written of spans like this one, with places for the ids, the times and the text that varies."""
-    if span.shape.written is None:
-        return _NO_LAYOUT
-    written = _light(span)
-    head, before, after = (_literal(one) for one in span.shape.written)
-    varied = part(_ATTRIBUTE, span.shape.key_bytes + part(2, part(1, span.varying.encode())))
-    varied = _literal(varied[: len(varied) - len(span.varying)])
-    end = _literal(span.request[0]) + (_REMOTE_END if span.is_parent_remote else _LOCAL_END)
-    size = _literal(part(_SPAN, written)[: -len(written)])
-    return b"%b%%b%b%%b%b%b%%b%b%b" % (size, head, before, varied, after, end)
+def _first(span: LightSpan) -> bytes:
+    """Return a light span, as a field of what is around it, and keep what others have in common with it."""
+    form, written = span.form, _light(span)
+    fixed = form.shape.written
+    if span.is_plain and fixed is not None and span.varying.isascii() and len(span.varying) < _SHORT:
+        size = len(span.varying)
+        form.layouts[size] = _layout(form, fixed, size, len(written))
+    return part(_SPAN, written)
 
 
-def _literal(data: bytes) -> bytes:
-    """Return bytes as a part of a format."""
-    return data.replace(b"%", b"%%")
+def _layout(form: SpanForm, fixed: tuple[bytes, bytes, bytes], size: int, whole: int) -> tuple[Any, ...]:
+    """Return what is written of spans of a form: a function that writes them, and the parts that do not vary.
+
+    `fixed` are those of the shape, `size` is that of the text that varies, and `whole` that of a span.
+    """
+    name, attributes, after = fixed
+    begin = part(_SPAN, bytes(whole))[:-whole] + b"\x0a\x10"
+    head = name + bytes((_START_TAG,))
+    varied = part(_ATTRIBUTE, form.shape.key_bytes + part(2, part(1, bytes(size))))
+    before = attributes + varied[: len(varied) - size]
+    end = after + form.request + (_REMOTE_END if form.is_remote else _LOCAL_END)
+    ids = len(begin) + 16 + 2 + 8 + (2 + 8) * form.has_parent
+    written = Struct(f"<{ids}s{len(head)}sQ1sQ{len(before)}s{size}s{len(end)}s")
+    return written.pack, begin.hex(), head, before, end
 
 
 def _light(span: LightSpan) -> bytes:
     """Return a light span. One that has more than is usual is written as one of the SDK."""
-    written, status, more, (request, asked) = span.shape.written, span.status, span.more, span.request
-    if written is None or not span.is_plain or (status is not None and status.description):
+    form, status, more = span.form, span.status, span.more
+    shape, request = form.shape, form.request
+    written = shape.written
+    if written is None or not span.has_usual_parts or (status is not None and status.description):
         return _span(span.readable())
-    if more is not None and not (span.shape.keys.isdisjoint(more) and asked.keys().isdisjoint(more)):
+    if more is not None and not (shape.keys.isdisjoint(more) and form.asked.keys().isdisjoint(more)):
         return _span(span.readable())
     head, before, after = written
-    end = _REMOTE_END if span.is_parent_remote else _LOCAL_END
+    end = _REMOTE_END if form.is_remote else _LOCAL_END
     try:
         varying = span.varying.encode()
         if more is not None:
@@ -147,7 +169,7 @@ def _light(span: LightSpan) -> bytes:
     if span.parent:
         ids += b'"\x08%b' % _bytes(span.parent)
     times = _SPAN_TIMES.pack(_START_TAG, span.start_time, _END_TAG, span.end_time)
-    varied = part(_ATTRIBUTE, span.shape.key_bytes + part(2, part(1, varying)))
+    varied = part(_ATTRIBUTE, shape.key_bytes + part(2, part(1, varying)))
     return b"".join((ids, head, times, before, varied, after, request, end))
 
 
