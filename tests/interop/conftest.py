@@ -37,9 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*software): independent programs that the test runs against")
     config.addinivalue_line("markers", "column(title, ability): one column of the table of hosts, and who can do it")
     config.addinivalue_line("markers", "long: takes long, so it is not in the light subset")
-    if config.getoption(
-        "--interop"
-    ):  # the whole check ends this run when another gate fails: fixtures end their bridges
+    if config.getoption("--interop"):  # .ci/run ends this run if another gate fails: then fixtures end their bridges
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     if config.getoption("--newest"):
         use_newest_versions()
