@@ -8,6 +8,7 @@ and what cannot be had is a failure. Without it these tests are not run at all (
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -36,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*software): independent programs that the test runs against")
     config.addinivalue_line("markers", "column(title, ability): one column of the table of hosts, and who can do it")
     config.addinivalue_line("markers", "long: takes long, so it is not in the light subset")
+    if config.getoption("--interop"):  # .ci/run ends this run if another gate fails: then fixtures end their bridges
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     if config.getoption("--newest"):
         use_newest_versions()
     if config.getoption("--record"):

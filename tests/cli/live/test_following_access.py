@@ -392,11 +392,12 @@ class Rotation:
     def follow(self, host: Host) -> None:
         """Call with the newest shared token. It may be refused only while it changes."""
         before = self.begun
+        in_use = self.done == before  # read before the call: the change may come to use while the refusal travels
         host.token = self._shared[before]
         status = host.status("a_t")
         if status == 200:
             self.followed.release()
-        elif self.done == self.begun == before:
+        elif in_use and self.begun == before:
             self.lost.append((host.era, before, status))
 
     def intrude(self, host: Host) -> None:
