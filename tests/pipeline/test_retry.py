@@ -132,7 +132,7 @@ async def failed_calls(layer: Retry, calls: int, *, times: int = 2, manual: str 
 
 
 async def test_an_upstream_that_fails_gets_a_fifth_more_and_three_calls_keep_all_retries() -> None:
-    layer = Retry(lambda _tool: 2, lambda _tool: True, 0.0, share=0.2)
+    layer = Retry(lambda _tool: 2, lambda _tool: True, 0.0, share=lambda: 0.2)
     assert await failed_calls(layer, 3) == 9
     assert 197 <= await failed_calls(layer, 197) <= 197 * 1.2 + 10
     assert await failed_calls(layer, 3, manual="another") == 9
@@ -145,7 +145,7 @@ async def test_without_a_share_every_call_has_its_retries() -> None:
 
 
 async def test_a_share_of_nothing_still_lets_three_calls_try_again() -> None:
-    assert await failed_calls(Retry(lambda _tool: 4, lambda _tool: True, 0.0, share=0.0), 3) == 15
+    assert await failed_calls(Retry(lambda _tool: 4, lambda _tool: True, 0.0, share=lambda: 0.0), 3) == 15
 
 
 def test_a_budget_comes_back_with_time_and_with_calls_and_is_bounded() -> None:

@@ -124,8 +124,8 @@ class UtcpClient(ReferenceNames):
         self._upkeep = Upkeep(services, registration, self._tasks, self.redactor, self._limits.left, self._forget)
         self._search = ToolSearch(config, services, registration, extensions, self.find)
         self._shadowing = Shadowing(self, self._tasks.spawn, ShadowRecord(extensions.lock_file, self.redactor))
-        self._breakers = Breakers(self._breaker_rule, self._peer)
-        self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share, emits=self._emits)
+        self._breakers, repeats = Breakers(self._breaker_rule, self._peer), attrgetter("repeatable")
+        self._retry = Retry(self._retries, repeats, share=lambda: self.settings.retry_share, emits=self._emits)
         files = FileRoots.of(self.settings, root)
         self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
         self._audit, self.refusals = audits_of(self.recent.beside(extensions.audit), self.settings, self.redactor)
@@ -299,7 +299,7 @@ class UtcpClient(ReferenceNames):
             renew()
         for one in under_way:
             await one
-        await self._upkeep.reconfigure(before, config, has_new_values=also.has_new_values)
+        await self._upkeep.reconfigure(before, config, also.has_new_values, reads_again=also.reads_again)
         if also.settings and isinstance(self.repository, InMemoryToolRepository):
             self.repository.touch()
 

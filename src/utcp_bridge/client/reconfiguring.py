@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import field
+from typing import Final
 
 import anyio.to_thread
 
@@ -15,6 +16,9 @@ from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.variables import EnvFile, VariableLoader, Variables
 
 __all__ = ["Reconfiguring"]
+
+_READ_AGAIN: Final = frozenset({"max_manual_bytes", "max_tools", "deadline_header", "refresh_interval"})
+"""Settings that a manual has since it was read: with another value, all manuals are read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,11 @@ class Reconfiguring:
     """What parts of the program have prepared (`UtcpClient.on_prepare`)."""
     has_new_values: bool = False
     """Whether variables may have other values than before."""
+
+    @property
+    def reads_again(self) -> bool:
+        """Whether all manuals are read again, because of settings that they have since they were read."""
+        return not _READ_AGAIN.isdisjoint(self.settings)
 
     async def apply(
         self, config: UtcpClientConfig, variables: Variables, rulings: Rulings, redactor: Redactor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +22,9 @@ from utcp_bridge.settings import (
     UtcpClientConfig,
     grouped_name,
 )
+from utcp_bridge.settings.restarts import restart_reason
 
-__all__ = ["ConfigurationChange", "changes_between", "fingerprint", "stamps_of", "variable_files"]
+__all__ = ["ConfigurationChange", "changes_between", "fingerprint", "later_words", "stamps_of", "variable_files"]
 
 _MAX_FILES: Final = 2_000
 """Files of one folder of secrets that are looked at."""
@@ -50,6 +51,16 @@ class ConfigurationChange:
         """Whether a running server has nothing to take over."""
         return not (self.added or self.changed or self.removed or self.settings or self.has_new_variables)
 
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each change that waits for the next start does."""
+        return {name: restart_reason(name) for name in self.later}
+
+    @property
+    def sentence(self) -> str:
+        """What takes effect at the next start, and why only then."""
+        return f"These changes take effect at the next start: {later_words(self.reasons)}."
+
     def as_json(self) -> JsonObject:
         """Return the change as an object of lists of names."""
         return {
@@ -58,6 +69,7 @@ class ConfigurationChange:
             "removed": [*self.removed],
             "settings": [*map(grouped_name, self.settings)],
             "needs_restart": [*self.later],
+            "restart_reasons": self.reasons,
         }
 
     def __str__(self) -> str:
@@ -66,6 +78,11 @@ class ConfigurationChange:
         said = [f"{words[key]}: {', '.join(names)}" for key, names in self.as_json().items() if names and key in words]
         said += ["the variables changed"] if self.has_new_variables else []
         return "; ".join(said) or "nothing has changed"
+
+
+def later_words(reasons: Mapping[str, str]) -> str:
+    """Return the changes that wait for the next start, each with its reason."""
+    return ", ".join(f"{name} ({why})" if why else name for name, why in reasons.items())
 
 
 def changes_between(
@@ -115,6 +132,10 @@ def _waits(key: str, new: Any, in_use: BridgeSettings) -> bool:
     """Return whether a new value of a setting that is taken over elsewhere needs a restart here."""
     if key == "bearer_token":
         return new is not None and new.get_secret_value() == GENERATED_TOKEN  # the start makes and prints a token
+    if key == "max_kept_bytes":  # without kept results, there is no meta-tool that reads them
+        return bool(new) != bool(in_use.max_kept_bytes)
+    if key == "result_lifetime":
+        return in_use.store is not None
     # Several processes name what they share after the profile: sessions, kept results, who is asked for them.
     return key == "profile" and (in_use.store is not None or in_use.workers > 1)
 

@@ -80,14 +80,19 @@ class Upkeep:
             self._start(state)
 
     async def reconfigure(
-        self, before: UtcpClientConfig, after: UtcpClientConfig, *, has_new_values: bool = False
+        self,
+        before: UtcpClientConfig,
+        after: UtcpClientConfig,
+        has_new_values: bool = False,
+        *,
+        reads_again: bool = False,
     ) -> None:
         """Load the manuals and registries that are new or changed, and remove those that are gone.
 
         A changed manual serves as before until its tools are loaded. Connections that nothing uses any more are closed
         when the calls in flight have ended. Manuals that only the operator could repair are loaded again, because the
         operator may have done so elsewhere. `has_new_values`: variables may have other values, so manuals that use
-        some are read again.
+        some are read again. `reads_again`: settings that manuals have since they were read are other ones.
         """
         old = {*_named(before.manual_call_templates), *_named(before.registries)}
         manuals, registries = _named(after.manual_call_templates), _named(after.registries)
@@ -99,7 +104,7 @@ class Upkeep:
                 await self._remove(name, states.pop(name, None))
         for name, entry in manuals.items():
             if (state := states.get(name)) is not None:
-                await self._renew(state, entry, has_new_values=has_new_values)
+                await self._renew(state, entry, has_new_values=has_new_values, reads_again=reads_again)
         fresh = tuple(entry for name, entry in manuals.items() if name not in states)
         asked = tuple(entry for name, entry in registries.items() if name not in states)
         self.begin(after.model_copy(update={"manual_call_templates": fresh, "registries": asked}))
@@ -116,10 +121,10 @@ class Upkeep:
         self._registration.withdraw(name)
         self._tasks.spawn(partial(self._release, name))
 
-    async def _renew(self, state: ManualState, written: JsonObject, *, has_new_values: bool) -> None:
+    async def _renew(self, state: ManualState, written: JsonObject, *, has_new_values: bool, reads_again: bool) -> None:
         """Bring a manual that is known up to its entry."""
         entry, prepared = as_manual_entry(written), self._prepared.get(state.name)
-        if entry.template == state.entry.template:
+        if entry.template == state.entry.template and not reads_again:
             if prepared is not None:  # the change was taken back
                 del self._prepared[state.name]
                 self._stop(state.name)
@@ -133,7 +138,7 @@ class Upkeep:
         elif state.status != "ready" and prepared is None:
             await self._remove(state.name, state)
             self._start(self._registration.announce(entry))
-        elif has_new_values or prepared is None or prepared.entry.template != entry.template:
+        elif has_new_values or reads_again or prepared is None or prepared.entry.template != entry.template:
             _forget_fault(state)
             fresh = self._prepared[state.name] = self._registration.prepare(entry, state)
             self._start(fresh)

@@ -196,7 +196,7 @@ class _Connections:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits: Final = limits
-        self._total = min(limits.total, half_of_the_files())
+        self._of_files = half_of_the_files()
         self._open: set[_Inbound] = set()
         self._by_address: Counter[str] = Counter()
         self._busy: set[str] = set()
@@ -209,9 +209,9 @@ class _Connections:
     def admit(self, connection: _Inbound) -> bool:
         """Count a new connection. Return whether it may stay. If there are too many, one that is idle makes room."""
         address = connection.address
-        most = self.limits.per_address
-        if len(self._open) >= self._total and not self._end_one_idle(""):
-            self._log(f"The server has {self._total} connections, which is `max_connections`.")
+        total, most = self.limits.most()
+        if len(self._open) >= min(total, self._of_files) and not self._end_one_idle(""):
+            self._log(f"The server has {len(self._open)} connections. At most {total} are allowed: `max_connections`.")
             return False
         if most is not None and address and self._by_address[address] >= most and not self._end_one_idle(address):
             self._log(f"A client has {most} connections, which is `max_connections_per_address`.")

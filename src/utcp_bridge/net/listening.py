@@ -52,6 +52,7 @@ class ConnectionLimits:
     A new connection has `head` seconds for its first request, and what `idle` returns for each later one.
     A body has `body` seconds, and one more for each `rate` bytes. A client that does not read its response has
     `reading` seconds for each `rate * reading` bytes. At the end of the server, requests have `grace` seconds.
+    `now` returns the first two as they are at the moment, where they may change.
     `on_refused` receives the address of a client and the status, if no application sees a request that is refused.
     """
 
@@ -66,6 +67,11 @@ class ConnectionLimits:
     sweep: float = 1.0
     grace: int = 2
     on_refused: Callable[[Any, int], object] = lambda _peer, _status: None
+    now: Callable[[], tuple[int, int | None]] | None = None
+
+    def most(self) -> tuple[int, int | None]:
+        """Return the most connections of all, and of one address."""
+        return (self.total, self.per_address) if self.now is None else self.now()
 
 
 def is_loopback(host: str) -> bool:

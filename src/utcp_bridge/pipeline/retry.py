@@ -81,14 +81,14 @@ class _Noting:
 class Retry:
     """Tries up to `times(tool)` more times, after the upstream's Retry-After, else with doubling pauses and jitter.
 
-    `idempotent(tool)` returns whether the call may be sent again. `share` is the most retries for each call of a
+    `idempotent(tool)` returns whether the call may be sent again. `share` returns the most retries for each call of a
     manual on average; None means no limit.
     """
 
     times: Callable[[Tool], int]
     idempotent: Callable[[Tool], bool]
     first_pause: float = _FIRST_PAUSE
-    share: float | None = None
+    share: Callable[[], float | None] = lambda: None
     budgets: dict[str, RetryBudget] = field(default_factory=dict[str, RetryBudget])
     emits: Callable[[Tool], bool] = lambda _tool: True
     """Whether calls of a tool may give partial results."""
@@ -126,12 +126,12 @@ class Retry:
 
     def _budget(self, manual: str, times: int) -> RetryBudget | None:
         """Return the manual's budget after the share of one more call; None without a limit."""
-        if self.share is None:
+        if (share := self.share()) is None:
             return None
         budget = self.budgets.get(manual)
         if budget is None:
             budget = self.budgets[manual] = RetryBudget(float(_FREE_CALLS * times))
-        budget.add(self.share)
+        budget.add(share)
         return budget
 
     def _pause(self, error: UtcpError, attempt: int) -> float:

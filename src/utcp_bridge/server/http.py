@@ -173,14 +173,12 @@ def _closing_at_failure(listeners: Iterable[socket.socket]) -> Generator[None]:
 
 def _limits(settings: BridgeSettings, access: AccessLog | None) -> ConnectionLimits:
     """Return the limits on the connections of this process: its share of those of all."""
-    per_address = None if settings.insecure else settings.max_connections_per_address
-    most = -(-settings.max_connections // here().count)
-    limits = ConnectionLimits(
-        total=most,
-        per_address=per_address,
-        idle=lambda: settings.keep_alive_timeout,  # another value counts at once
-        grace=_LAST_RESORT_SECONDS,
-    )
+
+    def most() -> tuple[int, int | None]:
+        per_address = None if settings.insecure else settings.max_connections_per_address
+        return -(-settings.max_connections // here().count), per_address
+
+    limits = ConnectionLimits(now=most, idle=lambda: settings.keep_alive_timeout, grace=_LAST_RESORT_SECONDS)
     return limits if access is None else replace(limits, on_refused=access.refused)
 
 

@@ -168,6 +168,10 @@ class KeptResults:
         self.copy: Callable[[str, KeptResult], None] | None = None
         """Receives what is kept, by its handle."""
 
+    def allow(self, max_bytes: int, seconds: float) -> None:
+        """Keep at most so much, and from the next reading on for so long."""
+        self.max_bytes, self._seconds = max_bytes, seconds
+
     def keep(self, owner: str, value: Any) -> str | None:
         """Keep a value for its owner and return its handle; None if it is too large."""
         kept = KeptResult.of(owner, value)

@@ -142,6 +142,7 @@ class ResultBudgets:
 
     def renew(self) -> None:
         """Make each budget again: settings may have changed."""
+        self.kept.allow(self._settings.max_kept_bytes, self._settings.result_lifetime)
         self._budgets.clear()
         self._last = None
 

@@ -76,6 +76,8 @@ LIVE_SETTINGS: Final = frozenset({
     "allowed_hosts", "allowed_browser_origins", "max_sessions", "client_metadata_url",
     "bearer_token", "tokens_file", "required_scopes", "tls_client_ca", "tls_profiles",
     "metrics_token", *OAuthSettings.model_fields,
+    "max_connections", "max_connections_per_address", "startup_wait", "refresh_interval", "deadline_header",
+    "max_manual_bytes", "max_tools", "max_kept_bytes", "result_lifetime", "retry_share", "dotenv", "console",
 })  # fmt: skip
 """The settings that a running server takes over when its configuration changes (docs/live.md)."""
 

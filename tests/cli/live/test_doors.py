@@ -338,7 +338,7 @@ def test_what_reload_says_without_a_bridge_and_with_several(home: Path) -> None:
         stale = {"pid": 9, "parent": 1, "sources": ["x"], "socket": "a\0b"}
         (home / "settings/utcp-bridge/running/9.json").write_text(json.dumps(stale))
         assert bridge.reload()[0] == 0, "what a killed one left is not in the way"
-        write(first, entry("a"), bridge={"max_connections": 70})
+        write(first, entry("a"), bridge={"max_file_bytes": 70})
         assert bridge.reload()[:2] == (0, "Nothing changes before the next start.\n")
     ended = bridge.reload()[2]
     assert "No bridge of this user runs. Start one with `utcp-bridge serve`." in ended

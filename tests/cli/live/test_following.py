@@ -15,6 +15,7 @@ from utcp_bridge.cli.options import Options
 from utcp_bridge.configuration.changes import changes_between
 from utcp_bridge.processes.ending import Ending
 from utcp_bridge.settings import GROUPS, LIVE_SETTINGS, BridgeSettings, GeneratedToken, UtcpClientConfig
+from utcp_bridge.settings.restarts import RESTART_REASONS
 
 
 def _entry(name, **more):
@@ -131,7 +132,7 @@ async def test_a_changed_setting_is_named_as_one_that_needs_a_new_start(tmp_path
         done = await follower.read_again()
         assert (done.change.settings, done.change.later) == (("retries",), ("server.port",))
         assert client.settings.retries == 0
-        assert capfd.readouterr().err.count("take effect at the next start: server.port.") == 1
+        assert capfd.readouterr().err.count("take effect at the next start: server.port (") == 1
         await follower.read_again()
         assert capfd.readouterr().err == "", "the log says it once"
 
@@ -153,6 +154,15 @@ def test_the_page_says_of_each_setting_whether_it_needs_a_restart():
     }
 
 
+def test_the_page_says_why_a_setting_needs_a_restart():
+    page = (Path(__file__).parents[3] / "docs" / "live.md").read_text(encoding="utf-8")
+    rows = [
+        line.split("|")[1:-1] for line in page.partition("| Waits | Why |")[2].partition("\n\n")[0].splitlines()[2:]
+    ]
+    said = {key: why.strip() for keys, why in rows for key in re.findall(r"`(\w+)`", keys)}
+    assert said == RESTART_REASONS
+
+
 @pytest.mark.parametrize(
     ("before", "after", "later"),
     [
@@ -161,6 +171,9 @@ def test_the_page_says_of_each_setting_whether_it_needs_a_restart():
         ({"bearer_token": GeneratedToken("a" * 20)}, {"bearer_token": "b" * 20}, []),
         ({}, {"profiles": {"p": {}}, "default_profile": "p", "profile": "p"}, []),
         ({"profiles": {"p": {}}, "profile": "p"}, {}, []),
+        ({"store": "redis://a"}, {"store": "redis://a", "result_lifetime": 5}, ["timeouts.result_lifetime"]),
+        ({"max_kept_bytes": 5}, {"max_kept_bytes": 0}, ["limits.max_kept_bytes"]),
+        ({}, {"max_kept_bytes": 5, "result_lifetime": 5}, []),
         ({"workers": 2}, {"workers": 2, "profiles": {"p": {}}, "profile": "p"}, ["access.profile"]),
         ({"store": "redis://a"}, {"store": "redis://a", "profiles": {"p": {}}, "profile": "p"}, ["access.profile"]),
         ({}, {"budgets": {"*": {"rate": 1}}, "profiles": {"p": {"budget": {"rate": 1}}}}, []),

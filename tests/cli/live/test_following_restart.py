@@ -16,20 +16,18 @@ from utcp_bridge.cli.live.following import Follower
 from utcp_bridge.cli.opening import opened_parts
 from utcp_bridge.cli.options import Options
 from utcp_bridge.settings import LIVE_SETTINGS, BridgeSettings, grouped_name
+from utcp_bridge.settings.restarts import RESTART_REASONS, restart_reason
 
 CHANGED: dict[str, Any] = {
     "transport": "http", "host": "127.0.0.2", "port": 1, "path": "/other", "state_key": "k" * 40, "insecure": True,
-    "max_connections": 1, "max_connections_per_address": 1,
-    "meta_tools": {"search": None, "call": None, "read": None, "status": None},
-    "startup_wait": 0.5, "ask_timeout": 0.001, "deadline_header": "x-deadline", "refresh_interval": 0.001,
-    "result_lifetime": 0.001, "max_manual_bytes": 1, "max_tools": 1, "max_reply_bytes": 1, "max_kept_bytes": 0,
-    "max_file_bytes": 1, "retry_share": 0.0, "allow_networks": ["10.0.0.0/8"], "proxy": "http://127.0.0.1:9",
+    "meta_tools": {"search": None, "call": None, "read": None, "status": None}, "ask_timeout": 0.001,
+    "max_reply_bytes": 1, "max_file_bytes": 1, "allow_networks": ["10.0.0.0/8"], "proxy": "http://127.0.0.1:9",
     "check_connections": True, "file_roots": ["/nowhere"], "strict": True, "fail_on_fault": True,
-    "reference_protocol_rules": True, "pin": "refuse", "dotenv": False, "token_store": "memory",
+    "reference_protocol_rules": True, "pin": "refuse", "token_store": "memory",
     "search_index": "memory", "search_memory": "off", "search_store": "file:nowhere", "log_format": "json",
     "log_file": "nowhere/bridge.log", "audit_log": "nowhere/calls.jsonl", "access_log": "nowhere/access.log",
     "watchdog_seconds": 0.001, "audit_arguments": "full", "audit_key": "a" * 40, "audit_max_bytes": 70_000,
-    "audit_max_age": 100_000, "audit_keep": 1, "metrics": True, "console": "off",
+    "audit_max_age": 100_000, "audit_keep": 1, "metrics": True,
     "tls_certificate": "nowhere.pem", "tls_key": "nowhere.key", "workers": 2, "store": "redis://127.0.0.1:9/0",
     "store_password": "another", "store_prefix": "another", "store_timeout": 0.01,
 }  # fmt: skip
@@ -38,6 +36,9 @@ CHANGED: dict[str, Any] = {
 
 def test_each_setting_that_needs_a_restart_has_another_value_here() -> None:
     assert {*CHANGED} == {*BridgeSettings.model_fields} - LIVE_SETTINGS
+    in_some_cases = {"bearer_token", "profile", "result_lifetime", "max_kept_bytes"}
+    of_the_client = {"post_processing", "tool_repository", "tool_search_strategy"}
+    assert {*RESTART_REASONS} == {*CHANGED} | in_some_cases | of_the_client
 
 
 @pytest.mark.anyio
@@ -59,21 +60,24 @@ async def test_a_setting_that_needs_a_restart_is_named_and_changes_nothing(
             write(path, entry("kept"), bridge={key: value})
             done, logged = await follower.read_again(), capfd.readouterr().err.splitlines()
             again = await follower.read_again()
-            sentence = f"These changes take effect at the next start: {grouped_name(key)}."
+            why = RESTART_REASONS[key]
+            sentence = f"These changes take effect at the next start: {grouped_name(key)} ({why})."
             assert client.configuration is not None
             found = [
                 (done.error, done.change.later, done.change.is_empty, again.change.later),
                 ([line.endswith(sentence) for line in logged], capfd.readouterr().err),
                 (client.configuration["state"], client.configuration.get("needs_restart")),
+                client.configuration.get("restart_reasons"),
                 (client.settings.model_dump() == settings, ([*client.report()], client.generation) == before),
             ]
             name = grouped_name(key)
-            expected = [(None, (name,), True, (name,)), ([True], ""), ("current", [name]), (True, True)]
+            expected = [(None, (name,), True, (name,)), ([True], ""), ("current", [name]), {name: why}, (True, True)]
             if found != expected:
                 wrong[key] = found
             write(path, entry("kept"))
             assert (await follower.read_again()).change.later == ()
             assert "needs_restart" not in client.configuration
+            assert "restart_reasons" not in client.configuration
     assert wrong == {}
 
 
@@ -114,17 +118,20 @@ def test_the_console_says_what_needs_a_restart_and_what_is_refused(
             host.listen()
             assert host.own_tools() == ["a_t"]
         assert "next start" not in page_of(bridge)
-        write(path, entry("a"), bridge={"page_size": 9, "path": "/other", "max_connections": 1})
-        assert bridge.reloaded()["needs_restart"] == ["server.path", "server.max_connections"]
-        bridge.logged("These changes take effect at the next start: server.path, server.max_connections.")
-        assert "take effect at its next start: <code>server.path</code>, <code>server.max_conn" in page_of(bridge)
+        write(path, entry("a"), bridge={"page_size": 9, "path": "/other", "metrics": True})
+        done = bridge.reloaded()
+        assert done["needs_restart"] == ["telemetry.metrics", "server.path"]
+        reasons = done["restart_reasons"]
+        assert reasons == {name: restart_reason(name) for name in done["needs_restart"]}
+        bridge.logged("take effect at the next start: telemetry.metrics (counts begin with the start), server.path (")
+        assert f"<code>server.path</code> ({reasons['server.path']})." in page_of(bridge)
         path.write_text(json.dumps({"manual_call_templates": [], "bridge": {"<b>prot</b>": 1}}))
         assert "prot" in bridge.reloaded()["error"]
         page = page_of(bridge)
         assert "The changed configuration is not used." in page
         assert "&lt;b&gt;prot" in page
         assert "<b>prot" not in page
-        assert "server.max_connections" in page
+        assert "telemetry.metrics" in page
         write(path, entry("a"))
         assert bridge.reloaded()["needs_restart"] == []
         assert "next start" not in page_of(bridge)

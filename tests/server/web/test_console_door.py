@@ -57,7 +57,9 @@ async def test_the_path_of_the_endpoint_and_programs_at_the_root_are_not_for_the
 
 
 async def test_a_bridge_may_have_no_console():
-    assert door_of(console="off") is None
+    door = door_of(console="off")
+    assert not door.takes(scope_of(path="/"))
+    assert not door.takes(scope_of())
 
 
 async def test_only_one_of_several_shows_the_others(monkeypatch):

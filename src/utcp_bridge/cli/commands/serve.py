@@ -393,7 +393,11 @@ def _print(answer: JsonObject) -> None:
     if not said:
         print_line("Nothing changes before the next start." if later else "Nothing has changed.")
     if later:
-        complain(f"These changes take effect at the next start: {', '.join(later)}.")
+        from utcp_bridge.configuration.changes import later_words
+
+        reasons = answer.get("restart_reasons", {})
+        said_of = later_words({name: reasons.get(name, "") for name in later})
+        complain(f"These changes take effect at the next start: {said_of}.")
     manuals: dict[str, Any] = answer.get("manuals", {})
     for name, manual in manuals.items():
         for text in manual.get("errors", ()):

@@ -93,6 +93,7 @@ class Follower:
         self._turn = anyio.Lock()
         self._asked = anyio.Event()
         self._later: tuple[str, ...] = ()
+        self._reasons: dict[str, str] = {}
         self._seen: Stamps = stamps_of(self._sources, self._others)
         self._loaded_at = datetime.now(UTC)
         if client.settings.transport == "http":
@@ -161,7 +162,7 @@ class Follower:
     async def _taken_over(self, after: LoadedConfig, *, has_new_values: bool) -> Reloaded:
         client, config = self._client, after.config
         change = changes_between(self._loaded.config, config, client.settings, self._started)
-        has_new_values = has_new_values or change.has_new_variables
+        has_new_values = has_new_values or change.has_new_variables or "dotenv" in change.settings
         settings = self._checked(config.bridge, change.settings)
         has_ruling = not _OF_RULES.isdisjoint(change.settings)
         loaders = load_variable_loaders(config.load_variables_from, root=client.root)[0] if has_new_values else None
@@ -180,8 +181,9 @@ class Follower:
             change_level(config.bridge.log_level)
         _logger.info("The configuration was read again: %s.", change)
         if change.later and change.later != self._later:
-            _logger.warning("These changes take effect at the next start: %s.", ", ".join(change.later))
-        self._later, self._loaded, self._loaded_at = change.later, after, datetime.now(UTC)
+            _logger.warning("%s", change.sentence)
+        self._later, self._reasons, self._loaded = change.later, change.reasons, after
+        self._loaded_at = datetime.now(UTC)
         self._note()
         return Reloaded(change)
 
@@ -215,7 +217,7 @@ class Follower:
             "state": "current",
             "loaded_at": self._loaded_at.isoformat(timespec="seconds"),
             "hash": fingerprint(self._loaded.config, masked),
-            **({"needs_restart": [*self._later]} if self._later else {}),
+            **({"needs_restart": [*self._later], "restart_reasons": self._reasons} if self._later else {}),
         }
 
     def _others(self) -> Iterator[Path]:

@@ -21,11 +21,14 @@ from utcp_bridge.server.replicas.visits import SharedVisits
 from utcp_bridge.server.replies import Receive, Scope, Send, respond
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from utcp_bridge.access.gatekeeper import Gatekeeper
     from utcp_bridge.server.app import BridgeServer
     from utcp_bridge.server.web.doors import Doors
+    from utcp_bridge.settings import TelemetrySettings
 
-__all__ = ["EXTRA", "ConsoleDoor", "console_door", "missing_console"]
+__all__ = ["EXTRA", "ConsoleDoor", "console_door", "insist_on_console", "missing_console"]
 
 EXTRA: Final = "console"
 
@@ -68,24 +71,32 @@ class ConsoleDoor:
     """Passes requests to the site, or refuses them. Without Jinja, the site is None."""
 
     def __init__(
-        self, site: ConsoleSite | None, doors: Doors, *, path: str = "", everywhere: Gatekeeper | None = None
+        self,
+        site: ConsoleSite | None,
+        doors: Doors,
+        *,
+        path: str = "",
+        keeper: Gatekeeper | None = None,
+        mode: Callable[[], str] = lambda: "auto",
     ) -> None:
-        """`everywhere` recognises visitors from elsewhere, as long as callers need a token."""
+        """`mode` returns the setting. With `on`, `keeper` recognises visitors from elsewhere if callers need tokens."""
         self.site = site
         self._doors = doors
         self._path = path
-        self._everywhere = everywhere
+        self._keeper = keeper
+        self._mode = mode
 
     def takes(self, scope: Scope) -> bool:
         """Return whether a request is for the console. The path of the MCP endpoint never is."""
-        return takes(scope) and scope["path"] != self._path
+        return takes(scope) and scope["path"] != self._path and self._mode() != "off"
 
     async def refuses(self, scope: Scope, send: Send) -> bool:
         """Answer a request that must not reach the site; return whether this was one."""
         if (refused := self._doors.refusal([one for one in scope["headers"] if one[0] != b"origin"])) is not None:
             await _refuse(scope, send, *refused)
             return True
-        if (self._everywhere is None or self._everywhere.is_open) and not is_here(scope):
+        opens_elsewhere = self._mode() == "on" and self._keeper is not None and not self._keeper.is_open
+        if not (opens_elsewhere or is_here(scope)):
             message = "The console is for browsers on the machine of the bridge."
             remedy = "Set `telemetry.console` to `on`, to let in principals with the right to it from elsewhere."
             await _refuse(scope, send, 403, {"error": "not allowed", "message": message, "remedy": remedy})
@@ -103,8 +114,8 @@ class ConsoleDoor:
 
 def console_door(
     server: BridgeServer, doors: Doors, keeper: Gatekeeper | None, lock: LockPort | None = None
-) -> ConsoleDoor | None:
-    """Return the door of the console that the settings describe; None if they turn it off.
+) -> ConsoleDoor:
+    """Return the door of the console, which is as open as the settings say at the moment.
 
     `lock` compares the tools with `utcp.lock`. Of several processes behind one address, one has the visitors of all
     (`Replica.place_of`).
@@ -113,12 +124,8 @@ def console_door(
     """
     client = server.part.whole
     settings = client.settings
-    is_wanted = settings.console == "on"
-    if settings.console == "off":
-        return None
-    is_installed = find_spec("jinja2") is not None
-    if is_wanted and not is_installed:
-        raise ConfigError("The console needs packages that are not installed.", remedy=missing_console())
+    insist_on_console(settings)
+    is_installed = _is_installed()
     overview = Overview(client.shared, lambda: server.replica, server.readiness.summary)
     admin = Admin(
         client,
@@ -136,7 +143,20 @@ def console_door(
             visits = SharedVisits(shared, settings.state_key.get_secret_value())
     others = server.fleet if overview.is_one_of_several else None
     site = ConsoleSite(admin, Visitors(keeper, visits=visits), others) if is_installed else None
-    return ConsoleDoor(site, doors, path=settings.path, everywhere=keeper if is_wanted else None)
+    return ConsoleDoor(site, doors, path=settings.path, keeper=keeper, mode=lambda: settings.console)
+
+
+def _is_installed() -> bool:
+    return find_spec("jinja2") is not None
+
+
+def insist_on_console(settings: TelemetrySettings) -> None:
+    """Check that the console can be shown if the settings want it in any case.
+
+    :raises ConfigError: Jinja is not installed.
+    """
+    if settings.console == "on" and not _is_installed():
+        raise ConfigError("The console needs packages that are not installed.", remedy=missing_console())
 
 
 def missing_console() -> str:

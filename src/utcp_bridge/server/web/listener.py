@@ -18,6 +18,7 @@ from utcp_bridge.net.listening import is_loopback
 from utcp_bridge.net.tls import ListenerTls
 from utcp_bridge.processes.ending import watched_signals
 from utcp_bridge.server.profiles.ways import ProfileWays
+from utcp_bridge.server.web.console_door import insist_on_console
 from utcp_bridge.server.web.doors import ANY_ADDRESS
 from utcp_bridge.settings import GENERATED_TOKEN, BridgeSettings
 from utcp_bridge.tasks import spawning_in
@@ -124,6 +125,8 @@ def prepare_access(
     if not ACCESS_KEYS.isdisjoint(keys):
         refuse_open_door(settings)
         fresh = gatekeeper_for(settings, door.address, door.root)
+    if "console" in keys:
+        insist_on_console(settings)
     listen = _other_authorities(door, settings) if "tls_client_ca" in keys else None
     profiles = read_profiles(settings)
 
