@@ -23,7 +23,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import field
-from difflib import get_close_matches
 from io import StringIO
 from itertools import chain
 from math import inf
@@ -299,8 +298,9 @@ class Variables:
     def _nearest(self, scope: _Lookup, name: str) -> str:
         files = [one.values for one in (*self.loaders, *self.env_files) if isinstance(one, DotenvLoader)]
         known = [*self._flat, *self.environ, *chain(*files)] if scope.trust is Trust.OPERATOR else []
-        close = get_close_matches(name, known, n=1, cutoff=0.8)
-        return f"Did you mean {close[0]!r}, which is set? " if close else ""
+        from difflib import get_close_matches
+
+        return "".join(f"Did you mean {one!r}, which is set? " for one in get_close_matches(name, known, 1, 0.8))
 
     def _configured(self, text: str | None, where: str) -> str | None:
         if text is None or "$" not in text:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,3 +127,11 @@ def test_no_group_holds_a_stop_word_or_a_lonely_word():
         members = line.split()
         assert len(members) > 1, line
         assert not STOP_WORDS & set(members), line
+
+
+def test_the_table_of_synonyms_is_made_for_the_first_search() -> None:
+    code = "from utcp_bridge.search import text; before = text._expansions.cache_info().currsize\n"
+    code += "found = text.synonyms_of('remov'), text._expansions.cache_info().currsize; print(before, *found)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, encoding="utf-8", timeout=60)
+    assert done.stdout.startswith("0 ('")
+    assert done.stdout.split()[-1] == "1"

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -154,6 +153,8 @@ class Profiles:
         """
         if (found := self._by_name.get(name)) is not None:
             return found
+        from difflib import get_close_matches  # for mistakes alone
+
         near = get_close_matches(name, self._by_name, n=1)
         known = ", ".join(sorted(self._by_name)[:20])
         remedy = (
@@ -234,6 +235,8 @@ def _read(name: str, written: Any) -> Profile:
 def _check_keys(where: str, written: JsonObject, known: Sequence[str]) -> None:
     for key in written:
         if key not in known:
+            from difflib import get_close_matches  # for mistakes alone
+
             near = get_close_matches(str(key), known, n=1)
             remedy = f"Did you mean {near[0]!r}?" if near else f"It may have: {', '.join(known)}."
             raise ConfigError(f"{where}: {str(key)[:64]!r} is not a key of a profile.", remedy=remedy)

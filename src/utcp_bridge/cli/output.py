@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import sys
 import textwrap
 import unicodedata
@@ -125,6 +124,12 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo(line)
 
 
+def _columns_of_terminal() -> int:
+    import shutil  # with modules of archives, which few commands need
+
+    return shutil.get_terminal_size().columns
+
+
 def table_lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Return a table whose columns are as wide as their cells. On a terminal, the last column is wrapped to fit.
 
@@ -133,7 +138,7 @@ def table_lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Itera
     cells = [[_one_line(cell) for cell in row] for row in rows]
     widths = [max(map(width, column)) for column in zip(headings, *cells, strict=True)]
     start = sum(widths[:-1]) + _GAP * (len(widths) - 1)
-    room = max(shutil.get_terminal_size().columns - start, _MIN_COLUMNS) if sys.stdout.isatty() else None
+    room = max(_columns_of_terminal() - start, _MIN_COLUMNS) if sys.stdout.isatty() else None
     yield heading(_row(headings, widths))
     for row in cells:
         for line in _wrapped(row, room):

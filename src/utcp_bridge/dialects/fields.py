@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -85,6 +84,8 @@ def word(value: Any) -> str:
 
 def nearest(name: Any, known: Iterable[str]) -> str:
     """Return a remedy that names the known word nearest to `name`, or an empty text."""
+    import difflib  # for mistakes alone
+
     close = difflib.get_close_matches(word(name).lower(), sorted(known), n=1, cutoff=0.6)
     return f"Did you mean {close[0]!r}?" if close else ""
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 from utcp_bridge.dialects.fields import nearest, sort_of, word
@@ -354,5 +353,7 @@ def _similar(pattern: str, values: Iterable[str]) -> str:
     """Return a remedy that names the values nearest to a pattern."""
     by_fold = {value.casefold(): value for value in sorted(values)}
     plain = re.sub(r"[*?\[\]]", "", pattern.casefold())
+    from difflib import get_close_matches  # for mistakes alone
+
     near = get_close_matches(plain, by_fold, n=_MAX_NEAR, cutoff=0.5)
     return f"Did you mean {' or '.join(repr(word(by_fold[value])) for value in near)}?" if near else ""

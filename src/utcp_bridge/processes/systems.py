@@ -11,7 +11,6 @@ import errno
 import ntpath
 import os
 import shlex
-import shutil
 import struct
 import subprocess
 import sys
@@ -170,6 +169,8 @@ def find_program(
     """
     path = os.defpath if path is None else path
     if not windows:
+        import shutil  # with modules of archives, which nothing else of a start needs
+
         return shutil.which(str(folder / name) if os.sep in name else name, path=path)
     names = [name] if name.lower().endswith(_ENDINGS) else [name + ending for ending in _ENDINGS]
     if has_folder(name, windows=True):

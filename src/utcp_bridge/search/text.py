@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 
 from utcp_bridge.late.patterns import late_pattern
@@ -400,6 +400,7 @@ qr barcode
 """
 
 
+@cache
 def _expansions() -> dict[str, tuple[str, ...]]:
     found: dict[str, dict[str, None]] = {}
     for line in _GROUPS.strip().splitlines():
@@ -409,9 +410,6 @@ def _expansions() -> dict[str, tuple[str, ...]]:
     return {member: tuple(others) for member, others in found.items()}
 
 
-_EXPANSIONS: Final = _expansions()
-
-
 def synonyms_of(term: str) -> tuple[str, ...]:
     """Return the other members of a term's groups, stemmed; empty for a term without a group."""
-    return _EXPANSIONS.get(term, ())
+    return _expansions().get(term, ())

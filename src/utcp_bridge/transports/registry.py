@@ -6,7 +6,6 @@ A transport is imported when the first template of its kind is loaded, because s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, Final, TypeGuard
@@ -46,6 +45,8 @@ class TransportRegistry:
                 if kind in self._known:
                     break
         if kind not in self._known:
+            from difflib import get_close_matches  # for mistakes alone
+
             near = get_close_matches(kind, self._known, n=2) or sorted(self._known)
             raise ConfigError(f"There is no transport of type {kind!r}.", remedy=f"Did you mean {', '.join(near)}?")
         return self._known[kind]

@@ -10,10 +10,8 @@ import errno
 import json
 import logging
 import os
-import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -83,6 +81,8 @@ async def _opened(stack: ExitStack, about: JsonObject) -> anyio.abc.Listener[any
     """
     place, made = _place()
     if made is not None:
+        import shutil  # few paths are too long
+
         stack.callback(shutil.rmtree, made, ignore_errors=True)
     stack.callback(_remove, Path(place))
     note = _folder() / f"{os.getpid()}.json"
@@ -112,6 +112,8 @@ def _place() -> tuple[str, str | None]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     place, made = str(folder / f"{os.getpid()}.sock"), None
     if len(os.fsencode(place)) > _MAX_PATH:
+        import tempfile
+
         made = tempfile.mkdtemp(prefix="utcp-")
         place = f"{made}/reload.sock"
     with suppress(FileNotFoundError):  # of an earlier process with this number

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 
-from utcp_bridge.access.budgets import read_budgets
 from utcp_bridge.access.profiles import read_profiles
 from utcp_bridge.auth.literals import learn_configuration
 from utcp_bridge.auth.redaction import Redactor
@@ -192,6 +191,8 @@ class Follower:
 
         :raises ConfigError: they do not fit each other.
         """
+        from utcp_bridge.access.budgets import read_budgets  # for a change alone
+
         settings = self._client.settings.model_copy()
         settings.take_over(wanted, keys)
         profiles = read_profiles(settings)

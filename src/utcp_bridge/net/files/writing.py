@@ -12,7 +12,6 @@ import os
 import secrets
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -345,6 +344,8 @@ def _open_lock_of(folder: Path) -> int:
     """Open what is locked for a folder: the folder itself, and on Windows, where it cannot be, a temporary file."""
     if sys.platform != "win32":
         return os.open(folder, os.O_RDONLY | _DIRECTORY)
+    import tempfile  # with modules that nothing else of a start needs
+
     name = sha256(os.path.normcase(folder).encode()).hexdigest()[:32]
     return os.open(Path(tempfile.gettempdir()) / f"utcp-bridge-{name}.lock", os.O_RDWR | os.O_CREAT)
 
