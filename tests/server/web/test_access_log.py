@@ -169,31 +169,36 @@ async def test_a_trace_in_the_message_and_the_name_of_a_resource_without_its_que
 FORM = re.compile(rb'\{"time":"[-0-9]{10}T[:0-9]{8}\.[0-9]{3}\+00:00",(.*),"ms":[0-9]+\.[0-9]{3}\}')
 
 
+STATED = f"00-{TRACE}-b7ad6b7169203331-01"
+
+
+def traced(message, trace):
+    params = message["params"]
+    return {**message, "params": {**params, "_meta": {**params.get("_meta", {}), "traceparent": trace}}}
+
+
+def of_session(opened):
+    headers = {**JSON, "MCP-Protocol-Version": "2025-11-25", "Mcp-Session-Id": opened}
+    calls = [plain("tools/call", {"name": name, "arguments": {"n": "n"}}) for name in ("m_echo", "m_text", "ping")]
+    messages = [*calls, plain("tools/list"), plain("ping"), traced(calls[0], STATED), calls[1], calls[2]]
+    return [(headers, message) for message in messages]
+
+
+LISTED = {**JSON, "MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/list"}
+MODERN_ONES = [
+    *((modern(name), call(name, n=number * "n")) for number in range(4) for name in ("m_echo", "m_text")),
+    (LISTED, plain("tools/list", modern=True)),
+    *((modern("m_echo", traceparent=trace), call("m_echo")) for trace in (STATED, STATED[::-1], "0", STATED)),
+    *((modern("m_echo"), traced(call("m_echo"), trace)) for trace in (STATED, "0", 7, "é" * 55)),
+    (modern("m_echo", traceparent="0"), traced(call("m_echo"), STATED)),
+    (modern("m_echo", tracestate="a=b"), call("m_echo")),
+    (modern("m_absent"), call("m_absent")),
+    (modern("m_echo"), call("m_echo")),
+]
+
+
 async def test_lines_of_requests_that_are_taken_are_those_of_the_application():
     pytest.importorskip("httptools", reason="h11 takes no request ahead of the SDK")
-    stated = f"00-{TRACE}-b7ad6b7169203331-01"
-
-    def traced(message, trace):
-        params = message["params"]
-        return {**message, "params": {**params, "_meta": {**params.get("_meta", {}), "traceparent": trace}}}
-
-    def of_session(opened):
-        headers = {**JSON, "MCP-Protocol-Version": "2025-11-25", "Mcp-Session-Id": opened}
-        calls = [plain("tools/call", {"name": name, "arguments": {"n": "n"}}) for name in ("m_echo", "m_text", "ping")]
-        messages = [*calls, plain("tools/list"), plain("ping"), traced(calls[0], stated), calls[1], calls[2]]
-        return [(headers, message) for message in messages]
-
-    listed = {**JSON, "MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/list"}
-    modern_ones = [
-        *((modern(name), call(name, n=number * "n")) for number in range(4) for name in ("m_echo", "m_text")),
-        (listed, plain("tools/list", modern=True)),
-        *((modern("m_echo", traceparent=trace), call("m_echo")) for trace in (stated, stated[::-1], "0", stated)),
-        *((modern("m_echo"), traced(call("m_echo"), trace)) for trace in (stated, "0", 7, "é" * 55)),
-        (modern("m_echo", traceparent="0"), traced(call("m_echo"), stated)),
-        (modern("m_echo", tracestate="a=b"), call("m_echo")),
-        (modern("m_absent"), call("m_absent")),
-        (modern("m_echo"), call("m_echo")),
-    ]
 
     async def lines_of(*, is_hot):
         server, taken = bridge(), []
@@ -214,7 +219,7 @@ async def test_lines_of_requests_that_are_taken_are_those_of_the_application():
                     "clientInfo": {"name": "t", "version": "1"},
                 }
                 opened = await http.post(url, json=plain("initialize", info), headers=JSON)
-            requests = [*modern_ones, *of_session(opened.headers["mcp-session-id"])]
+            requests = [*MODERN_ONES, *of_session(opened.headers["mcp-session-id"])]
             for _ in range(2):
                 await anyio.to_thread.run_sync(talk, url, requests)
 
