@@ -1,6 +1,7 @@
 """The access log over real HTTP: each request has a line of its own, and no line has a secret."""
 
 import json
+import re
 import socket
 from urllib.parse import urlsplit
 
@@ -163,6 +164,74 @@ async def test_a_trace_in_the_message_and_the_name_of_a_resource_without_its_que
     read, unknown = await logged(bridge(), work)
     assert (read["name"], read["trace"]) == ("https://127.0.0.1/a", TRACE)
     assert (unknown["mcp_method"], unknown["status"], "name" in unknown) == ("x/y", 404, False)
+
+
+FORM = re.compile(rb'\{"time":"[-0-9]{10}T[:0-9]{8}\.[0-9]{3}\+00:00",(.*),"ms":[0-9]+\.[0-9]{3}\}')
+
+
+STATED = f"00-{TRACE}-b7ad6b7169203331-01"
+
+
+def traced(message, trace):
+    params = message["params"]
+    return {**message, "params": {**params, "_meta": {**params.get("_meta", {}), "traceparent": trace}}}
+
+
+def of_session(opened):
+    headers = {**JSON, "MCP-Protocol-Version": "2025-11-25", "Mcp-Session-Id": opened}
+    calls = [plain("tools/call", {"name": name, "arguments": {"n": "n"}}) for name in ("m_echo", "m_text", "ping")]
+    messages = [*calls, plain("tools/list"), plain("ping"), traced(calls[0], STATED), calls[1], calls[2]]
+    return [(headers, message) for message in messages]
+
+
+LISTED = {**JSON, "MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/list"}
+MODERN_ONES = [
+    *((modern(name), call(name, n=number * "n")) for number in range(4) for name in ("m_echo", "m_text")),
+    (LISTED, plain("tools/list", modern=True)),
+    *((modern("m_echo", traceparent=trace), call("m_echo")) for trace in (STATED, STATED[::-1], "0", STATED)),
+    *((modern("m_echo"), traced(call("m_echo"), trace)) for trace in (STATED, "0", 7, "é" * 55)),
+    (modern("m_echo", traceparent="0"), traced(call("m_echo"), STATED)),
+    (modern("m_echo", tracestate="a=b"), call("m_echo")),
+    (modern("m_absent"), call("m_absent")),
+    (modern("m_echo"), call("m_echo")),
+]
+
+
+async def test_lines_of_requests_that_are_taken_are_those_of_the_application():
+    pytest.importorskip("httptools", reason="h11 takes no request ahead of the SDK")
+
+    async def lines_of(*, is_hot):
+        server, taken = bridge(), []
+        server.hot.is_on = is_hot
+        respond = server.hot.respond
+
+        async def counted(request, *parts):
+            taken.append(request)
+            return await respond(request, *parts)
+
+        server.hot.respond = counted
+
+        async def work(url, _lines):
+            async with httpx2.AsyncClient(timeout=60) as http:
+                info = {
+                    "protocolVersion": "2025-11-25",
+                    "capabilities": {},
+                    "clientInfo": {"name": "t", "version": "1"},
+                }
+                opened = await http.post(url, json=plain("initialize", info), headers=JSON)
+            requests = [*MODERN_ONES, *of_session(opened.headers["mcp-session-id"])]
+            for _ in range(2):
+                await anyio.to_thread.run_sync(talk, url, requests)
+
+        lines = await logged(server, work)
+        assert (len(taken) > 40) == is_hot
+        found = [FORM.fullmatch(line)[1] for line in lines.text.splitlines()]
+        return [re.sub(rb'"session":"[^"]*"', b"", line) for line in found], {one.get("session") for one in lines}
+
+    (hot, sessions), (cold, _) = await lines_of(is_hot=True), await lines_of(is_hot=False)
+    assert hot == cold
+    assert len(sessions) == 2
+    assert sum(TRACE.encode() in line for line in hot) == 2 * 4
 
 
 def raw(url, data):

@@ -81,10 +81,7 @@ class Mask(Protocol):
 
 
 class _Numbers(dict[int, bytes]):
-    """Numbers as they are written in a line, with what is around them.
-
-    To write one takes ten times as long as to find it.
-    """
+    """Numbers as they are written in a line, with what is around them. To find one costs less than to write it."""
 
     def __init__(self, form: bytes) -> None:
         self._form = form
@@ -429,7 +426,7 @@ class _LoggedAhead:
     """Answers what another front answers (`net.heads.ahead.Ahead`), with a line for each request."""
 
     def __init__(self, log: AccessLog, ahead: Ahead) -> None:
-        self._log, self._ahead, self._again = log, ahead, ahead.again
+        self._log, self._ahead = log, ahead
         self.let_go: Final = ahead.let_go
 
     def may_take(self, scope: Scope) -> Any:
@@ -440,7 +437,7 @@ class _LoggedAhead:
     def again(self, head: Any, scope: Scope, body: bytes) -> tuple[Any, Any] | None:
         """Return what `take` needs for a request with known headers, and what answers it. Its time begins here."""
         began = perf_counter()
-        found = self._again(head, scope, body)
+        found = self._ahead.again(head, scope, body)
         if found is not None:
             taken = found[1]
             taken.log, taken.began, taken.received = self._log, began, len(body)
