@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import marshal
 import os
 import py_compile
 import subprocess
@@ -145,6 +146,37 @@ class Hook:
 sys.meta_path.insert(0, Hook)
 """
     run(package, "assert at_once('pack.one') and Hook.seen[-2:] == ['pack', 'pack.one']", hook)
+
+
+FOLDER_HOOK = """
+from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
+class Loader(SourceFileLoader):
+    def exec_module(self, module):
+        super().exec_module(module)
+        module.VALUE = "of the hook"
+def add_hook():
+    sys.path_hooks.insert(0, FileFinder.path_hook((Loader, SOURCE_SUFFIXES)))
+    sys.path_importer_cache.clear()
+"""
+
+
+def test_a_hook_for_folders_keeps_its_place(package: Path) -> None:
+    run(package, "import pack.one\nassert pack.one.VALUE == 'of the hook'", f"{FOLDER_HOOK}\nadd_hook()")
+
+
+def test_a_hook_for_folders_may_come_later(package: Path) -> None:
+    code = "assert at_once('pack.two')\nadd_hook()\nimport pack.one\nassert pack.one.VALUE == 'of the hook'"
+    run(package, code, FOLDER_HOOK)
+
+
+def test_the_file_of_a_package_under_its_own_name_is_left_to_python(package: Path) -> None:
+    run(package, "import pack.__init__\nassert not hasattr(sys.modules['pack.__init__'], '__path__')")
+
+
+def test_a_compiled_file_without_code_is_left_to_python(package: Path) -> None:
+    compiled = next((package / "__pycache__").glob("one.*"))
+    compiled.write_bytes(compiled.read_bytes()[:16] + marshal.dumps(5))
+    run(package, "try:\n    at_once('pack.one')\nexcept ImportError:\n    pass\nelse:\n    raise AssertionError")
 
 
 def test_compiled_files_in_another_folder_are_left_to_python(package: Path, tmp_path: Path) -> None:

@@ -125,7 +125,14 @@ def open_by(decorate: Decorator) -> list[Any]:
 
         __hash__ = None  # type: ignore[assignment]
 
-    return [Open, Alone, Compared]
+    @decorate(slots=True)
+    class Beginning:
+        """One with a value that each object has, and that is not given."""
+
+        value: int
+        closed: bool = field(init=False, default=False)
+
+    return [Open, Alone, Compared, Beginning]
 
 
 def without_slots_by(decorate: Decorator) -> list[Any]:
@@ -226,6 +233,7 @@ GIVEN: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "Derived": [((1,), {"factor": 2.0}), ((1, "t", (), 3.5), {}), ((), {"factor": 1.0})],
     "Open": [(([1],), {}), ((1, [2, 3]), {}), ((1,), {"length": 4})],
     "Alone": [((), {}), ((5,), {})],
+    "Beginning": [((1,), {}), ((), {}), ((1, True), {})],
     "Shown": [((), {})],
     "Compared": [((), {}), ((2,), {})],
     "Made": [((1,), {}), ((), {}), ((1, 2, ["x"]), {}), ((1,), {"names": []}), ((1, 2, [], []), {})],

@@ -2,7 +2,7 @@
 
 A start imports five hundred modules, and Python's finder and loader take a tenth of it: they are general. Here a module
 is taken if its package is one plain folder and its compiled file is current. Whatever else there may be (extension
-modules, archives, hooks of others, a file that changed) is left to them.
+modules, archives, hooks of others, a file that changed) is left to them. A hook may come later, with a plugin.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ _OF_PYTHON: Final = ("BuiltinImporter", "FrozenImporter", "DistutilsMetaFinder")
 _READING: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _HEAD: Final = MAGIC_NUMBER + bytes(4)
 """Of a compiled file that is current if time and size of the source are those in it."""
+_HOOKS: Final = 2
+"""How many hooks for folders Python has: that of archives, and that of plain folders."""
 
 
 def find_modules_at_once() -> None:
     """Let this process find modules with less work from here on. Only a program may do this: it is for all imports."""
     prefix, suffix = os.path.split(cache_from_source(f"x{os.sep}m.py"))
     if os.name != "posix" or sys.pycache_prefix is not None or PathFinder not in sys.meta_path:
+        return
+    if len(sys.path_hooks) != _HOOKS:
         return
     place = sys.meta_path.index(PathFinder)
     ahead = sys.meta_path[:place]
@@ -44,14 +48,15 @@ class _AtOnce:
         self._between: Final = folder
         self._suffix: Final = suffix
         self._names: Final[dict[str, frozenset[str]]] = {}
+        self._hooks: Final = tuple(sys.path_hooks)
 
     def find_spec(self, fullname: str, path: Any, _target: ModuleType | None = None) -> ModuleSpec | None:
         """Return what loads a module; None if the usual finders have to look for it."""
         places = cast("list[str]", path) if type(path) is list else []
-        if len(places) != 1:
+        name = fullname.rpartition(".")[2]
+        if len(places) != 1 or name == "__init__" or (*sys.path_hooks,) != self._hooks:
             return None
         folder = places[0]
-        name = fullname.rpartition(".")[2]
         try:
             names = self._names.get(folder)
             if names is None:
@@ -82,8 +87,8 @@ class _AtOnce:
         if compiled[:16] != _HEAD + changed.to_bytes(8, "little"):
             return None
         code = loads(memoryview(compiled)[16:])  # noqa: S302 - the file that Python would load
-        if code.co_filename != source:  # the folder was moved, so Python has to write the new name into the code
-            return None
+        if type(code) is not CodeType or code.co_filename != source:
+            return None  # a folder that was moved: Python has to write the new name into the code
         spec = ModuleSpec(fullname, _Loader(fullname, source, code), origin=source, is_package=name == "__init__")
         if name == "__init__":
             spec.submodule_search_locations = [folder]

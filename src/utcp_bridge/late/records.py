@@ -61,6 +61,8 @@ def _slots_of(kind: _Kind, options: Mapping[str, bool]) -> list[str] | None:
                 continue
         elif not _is_of_field(note):
             return None
+        if options.get("slots") and _is_set_by_init_alone(own.get(name)):
+            return None
         names.append(name)
     return names
 
@@ -70,6 +72,12 @@ def _is_of_field(note: Any) -> bool:
     if isinstance(note, dataclasses.InitVar) or get_origin(note) is ClassVar:
         return False
     return all(note is not one for one in (ClassVar, dataclasses.InitVar, dataclasses.KW_ONLY))
+
+
+def _is_set_by_init_alone(default: Any) -> bool:
+    """Return whether each object needs this default, and none is given: a class with slots cannot have it itself."""
+    rule: Any = default
+    return type(default) is dataclasses.Field and not rule.init and rule.default is not dataclasses.MISSING
 
 
 class _Late:
