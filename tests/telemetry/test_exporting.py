@@ -102,21 +102,25 @@ def test_a_call_that_the_sampler_leaves_out_passes_its_trace_on_and_has_no_span(
             call(base, "m_post", traceparent=unnoted, baggage="tenant=blue")
             variables = call(base, "m_command", traceparent=unnoted)["content"][0]["text"].splitlines()
             call(base, "m_post", **GIVEN)
+            for _ in range(2):  # the second one has a head that is known
+                call(base, "m_post", baggage="tenant=green")
             process.terminate()
             assert process.wait() == 0
         assert sorted(span.name for span in spans(collector)) == ["http m.post", "tools/call m_post"]
-    own, *others, _ = [headers["traceparent"] for headers, _ in service.received["/fine"]]
+    own, *others, _, first, second = [headers["traceparent"] for headers, _ in service.received["/fine"]]
     version, trace, _, flags = own.split("-")
     assert (version, int(flags, 16) & 1) == ("00", 0)
     assert others[0] == unnoted
     assert others[1].startswith(f"00-{TRACE}-")
     assert others[1].endswith("-00")
     assert [headers.get("baggage") for headers, _ in service.received["/fine"]] == [
-        None, None, "tenant=blue", "tenant=blue",
+        None, None, "tenant=blue", "tenant=blue", "tenant=green", "tenant=green",
     ]  # fmt: skip
     assert f"TRACEPARENT={unnoted}" in variables
     lines = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
-    assert [line["trace"] for line in lines if "tool" in line] == [trace, *[TRACE] * 4]
+    assert [line["trace"] for line in lines if "tool" in line] == [
+        trace, *[TRACE] * 4, first.split("-")[1], second.split("-")[1],
+    ]  # fmt: skip
 
 
 def test_a_span_has_no_text_of_an_error(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def continue_in_task(headers: Mapping[bytes, bytes] | bytes) -> None:
         for name, value in headers.items()
         if len(value) <= _MAX_CARRIED
     }
-    if carrier.get("traceparent"):
+    if carrier:
         from opentelemetry import context
         from opentelemetry.propagate import extract
 
@@ -105,7 +105,7 @@ def attached(headers: Iterable[tuple[bytes, bytes]]) -> Generator[None]:
         key = name.decode("latin-1").lower()
         if key in _CARRIED:
             carrier[key] = "" if key in carrier or len(value) > _MAX_CARRIED else value.decode("latin-1")
-    if not carrier.get("traceparent"):
+    if not carrier:
         yield
         return
     from opentelemetry import context

@@ -62,6 +62,7 @@ _COLD: Final = frozenset({
 })  # fmt: skip
 """Headers of requests that the application serves. The last five are examined apart: here they are there twice."""
 _CARRIED: Final = (b"traceparent", b"tracestate", b"baggage")
+_IS_CARRIED: Final = frozenset(_CARRIED)
 _VARYING: Final = frozenset({b"content-length", b"mcp-name", *_CARRIED})
 """Headers that differ from request to request of one client."""
 _TRACE: Final = "utcp_bridge.trace"
@@ -357,7 +358,7 @@ class HotPosts:
             scope[_TRACE] = headers[place[0]][1]
             return
         _note_trace(dict(reversed(headers)), scope)  # the first of a name counts
-        if more == 1 and _TRACE in scope and len(scope[_TRACE]) == 1:
+        if more == 1 and [*scope.get(_TRACE, ())] == [b"traceparent"]:
             place[:] = [next(at for at, (name, _) in enumerate(headers) if name == b"traceparent")]
 
     def take(self, head: _Head, scope: Scope, body: bytes) -> _Post | None:
@@ -584,8 +585,8 @@ class _ModernPost(_Post, OneWay):
 
 
 def _note_trace(headers: Mapping[bytes, bytes], scope: Scope) -> None:
-    """Note the trace that a request continues, if traces are on."""
-    if b"traceparent" in headers and trace_context.is_on():
+    """Note what of a trace, and which baggage, a request carries, if traces are on."""
+    if not _IS_CARRIED.isdisjoint(headers) and trace_context.is_on():
         scope[_TRACE] = {name: headers[name] for name in _CARRIED if name in headers}
 
 
