@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -81,9 +82,11 @@ def test_the_end_does_not_wait_for_a_reader_that_reads_nothing():
     assert not writer.close()
     assert not writer.put(b"too late\n")
     with os.fdopen(read_end, "rb") as pipe:
-        while pipe.readline() and writer._thread.is_alive():
-            pass
-    writer._thread.join()
+        reader = threading.Thread(target=pipe.read)
+        reader.start()
+        writer._thread.join()
+        os.close(write_end)
+        reader.join()
 
 
 def test_a_reader_that_left_costs_lines_alone():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from tests.support.descendants import is_running, needs_proc, until_gone
+from tests.support.descendants import is_running, needs_proc, open_descriptors, until_gone
 
 from utcp_bridge.processes import children, systems
 from utcp_bridge.processes.child import Launch
@@ -49,6 +49,24 @@ async def test_outputs_end_when_they_are_complete() -> None:
             child.complete()
         await children.end()
         await child.aclose()
+
+
+@needs_proc
+async def test_an_output_that_is_not_read_to_its_end_is_closed() -> None:
+    children = DirectChildren()
+    with anyio.fail_after(60):
+        before = open_descriptors()
+        child = await children.start(shell("yes"))
+        assert await child.stdout.receive()
+        for _ in range(20):  # the pipe fills what is kept of it, so nothing reads it any more
+            await anyio.lowlevel.checkpoint()
+        child.end()
+        await child.wait()
+        await child.aclose()
+        await children.end()
+        for _ in range(3):  # the event loop closes it in its next turns
+            await anyio.lowlevel.checkpoint()
+        assert open_descriptors() == before
 
 
 async def _read_to_end(stream: anyio.abc.ByteReceiveStream) -> None:

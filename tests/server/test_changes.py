@@ -33,7 +33,7 @@ class Running:
     """A server with its announcements, on which a test lists, changes tools, and waits until all has been said."""
 
     def __init__(self, server):
-        self.server, self.client = server, server.client
+        self.server, self.client = server, server.part.whole
         self.changes, self.catalogue = server.changes, server.catalogue
 
     async def list(self, session, client=None, cursor=None):
@@ -184,7 +184,7 @@ async def test_a_list_that_cannot_be_made_does_not_end_the_announcements(running
     session = Session()
     await running.list(session)
     with monkeypatch.context() as broken:
-        broken.setattr(running.client, "tools", lambda: 1 / 0)
+        broken.setattr(running.server.client, "tools", lambda: 1 / 0)
         running.client.generation += 1
         failed, attempt = anyio.Event(), running.changes._attempt
 

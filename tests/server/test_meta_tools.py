@@ -60,7 +60,7 @@ async def test_a_search_is_structured_content_too_if_results_always_are():
 
 async def test_a_note_of_the_strategy_reaches_the_caller():
     server = server_of()
-    server.client.search_note = "Ranked by words alone."
+    server.part.whole.search_note = "Ranked by words alone."
     found = await call(server, "search_tools", {"query": "weather forecast"})
     assert "Ranked by words alone." in found["content"][0]["text"]
 

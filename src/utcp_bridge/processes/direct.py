@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from anyio.abc import ByteReceiveStream, Process
@@ -132,6 +132,14 @@ class _DirectChild(Child):
             if stream is not None:
                 with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
                     await stream.aclose()
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
+        """Close the pipes of outputs that nobody reads to their end: anyio keeps those open that have more to read."""
+        transport: Any = getattr(getattr(self._process, "_process", None), "_transport", None)
+        for number in (1, 2) if isinstance(transport, asyncio.SubprocessTransport) else ():
+            if (pipe := transport.get_pipe_transport(number)) is not None:
+                pipe.close()
 
     def _signal(self, name: str | None) -> bool:
         """Send a signal to the group; None looks only. Return False if the group is empty."""

@@ -222,9 +222,9 @@ def test_settings_are_taken_over_and_those_that_cannot_be_are_named(home: Path) 
             host.listen()
         assert narrow.own_tools() == ["a_t", "a_u"]
         narrow.listen()
-        settings = {"profiles": {"p": {"names": ["a.t"]}}, "max_connections": 50}
+        settings = {"profiles": {"p": {"names": ["a.t"]}}, "max_file_bytes": 50}
         write(path, entry("a", "t", "u"), entry("b"), bridge=settings)
-        bridge.logged("These changes take effect at the next start: server.max_connections.")
+        bridge.logged("These changes take effect at the next start: limits.max_file_bytes ")
         narrow.hears(CHANGED)
         assert narrow.own_tools() == ["a_t"]
         assert "a_u" in narrow.call("a_u")

@@ -43,8 +43,8 @@ async def who(_arguments, _emit):
 def named(**settings):
     """Return a server with a tool that says who calls it."""
     server = bridge(**settings)
-    server.client.notes_requesters = True
-    server.client.add("m", "who", who, outputs={"type": "object"})
+    server.part.whole.notes_requesters = True
+    server.part.whole.add("m", "who", who, outputs={"type": "object"})
     return server
 
 
