@@ -113,7 +113,7 @@ def test_a_variable_in_a_word_of_a_batch_file_is_named(word: str) -> None:
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("word", ["100%", "a%20b%20c", "%NONE%", "%%", "!important!", "%PATHS%", "?a=%=%"])
+@pytest.mark.parametrize("word", ["100%", "a%20b%20c", "%NONE%", "%%", "!important!", "%PATHS%", "?a=%=%", "%PATH:%"])
 def test_other_percent_signs_stay_as_they_are(word: str) -> None:
     assert batch_line("x.cmd", [word], {"A": "1"}) == f'"x.cmd" "{word}"'
 

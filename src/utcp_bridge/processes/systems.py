@@ -134,7 +134,9 @@ def batch_line(program: str, words: Sequence[str], environment: Mapping[str, str
         raise OSError(errno.EINVAL, "a batch file cannot receive a line break")
     known = _OF_CMD.union(map(str.upper, environment))
     for sign, text in _REPLACED.findall(line):
-        name = text.partition(":")[0]
+        name, _, change = text.partition(":")
+        if not change:  # a colon in front of the second sign is a part of the name
+            name = text
         if known & {name.upper(), text.upper()}:
             found = f"{sign}{name}{sign}"
             raise OSError(errno.EINVAL, f"it is a batch file, and cmd.exe would replace {found} in its arguments")
