@@ -135,9 +135,8 @@ def batch_line(program: str, words: Sequence[str], environment: Mapping[str, str
     known = _OF_CMD.union(map(str.upper, environment))
     for sign, text in _REPLACED.findall(line):
         name, _, change = text.partition(":")
-        if not change:  # a colon in front of the second sign is a part of the name
-            name = text
-        if known & {name.upper(), text.upper()}:
+        names = {name.upper(), text.upper()} if change else {text.upper()}  # `PATH:` is another name than `PATH`
+        if known & names:
             found = f"{sign}{name}{sign}"
             raise OSError(errno.EINVAL, f"it is a batch file, and cmd.exe would replace {found} in its arguments")
     return line
