@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from grpc import ChannelConnectivity
 from tests.upstreams.grpc_changing import BrokenReplies, ChangingService, renamed, renumbered, unchanged
 from tests.upstreams.grpc_service import GrpcService
 
@@ -137,11 +138,21 @@ class Changing:
         self.transport = GrpcTransport(services)
         self.port = port
 
-    async def call(self, method: str = "Echo", arguments: Any = None, **fields: Any) -> Any:
+    def target(self, method: str = "Echo", **fields: Any) -> Any:
         template = {"host": "127.0.0.1", "port": self.port, "service_name": "shop.Orders", "method_name": method}
-        target = make_target(self.transport, {"call_template_type": "grpc", **template, **fields}, source=SOURCE)
+        return make_target(self.transport, {"call_template_type": "grpc", **template, **fields}, source=SOURCE)
+
+    async def call(self, method: str = "Echo", arguments: Any = None, **fields: Any) -> Any:
+        target = self.target(method, **fields)
         with anyio.fail_after(60):
             return await self.transport.call(target, make_call(arguments or {"text": "a"}), discard)
+
+    async def until_lost(self) -> None:
+        """Wait until the channel knows that its server has left: a call before that may fail on the way."""
+        line = self.transport._channels.current(self.transport._key(self.target()))
+        assert line is not None
+        with anyio.fail_after(60):
+            await line.channel.wait_for_state_change(ChannelConnectivity.READY)
 
 
 @asynccontextmanager
@@ -159,6 +170,7 @@ async def test_a_server_that_comes_back_with_other_fields_is_read_again() -> Non
     async with ChangingService() as first, changing(first.port) as (one, changed):
         assert (await one.call()) == {"text": "a"}
         await first.__aexit__()
+        await one.until_lost()
         async with ChangingService(port=first.port, edit=renumbered):
             # The bridge may notice during the call that the connection is another one. The next call is right.
             with suppress(ConnectionLost):
@@ -172,6 +184,7 @@ async def test_a_server_that_comes_back_unchanged_keeps_its_descriptors() -> Non
         await one.call()
         [known] = one.transport._known.values()
         await first.__aexit__()
+        await one.until_lost()
         async with ChangingService(port=first.port):
             await one.call()
         assert changed == []
@@ -182,6 +195,7 @@ async def test_a_method_that_is_gone_is_reported_and_the_manual_is_discovered_ag
     async with ChangingService() as first, changing(first.port) as (one, changed):
         await one.call()
         await first.__aexit__()
+        await one.until_lost()
         async with ChangingService(port=first.port, edit=renamed):
             with pytest.raises(UnknownTool, match=r"has no method shop\.Orders/Echo"):
                 await one.call()
