@@ -139,7 +139,7 @@ def without_slots_by(decorate: Decorator) -> list[Any]:
     """Classes as libraries write them, made by a decorator."""
 
     class Parent(Generic[T]):
-        """One that is no class of data."""
+        """A plain class."""
 
     @decorate(eq=False)
     class Stream(Parent[T]):

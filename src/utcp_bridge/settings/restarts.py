@@ -7,8 +7,8 @@ __all__ = ["RESTART_REASONS", "restart_reason"]
 
 _LISTENS: Final = "the bridge listens there, and clients have the address"
 _GATE: Final = "manuals that cannot be read again would keep what was allowed before"
-_READERS: Final = "connections and workers have it since they were opened"
-_START: Final = "only the start judges by it"
+_READERS: Final = "connections and workers keep the value with which they were opened"
+_START: Final = "only the start uses it"
 _AUDIT: Final = "one file has one chain, which begins with the start"
 _FILE: Final = "the file is opened at the start, by the user who starts the bridge"
 _SEARCH: Final = "what the search has learned and kept would be lost"
@@ -17,7 +17,7 @@ _SHARED: Final = "several processes name what they share after it"
 _HARDER: Final = "calls in flight and tools that are listed were made with it"
 
 RESTART_REASONS: Final[Mapping[str, str]] = {
-    "transport": "a host has started this process for it", "host": _LISTENS, "port": _LISTENS, "path": _LISTENS,
+    "transport": "a host started this process for it", "host": _LISTENS, "port": _LISTENS, "path": _LISTENS,
     "state_key": "clients have states that are sealed with the former one",
     "insecure": "only who starts a bridge may open it to everyone",
     "meta_tools": "hosts and instructions name them",
@@ -25,19 +25,19 @@ RESTART_REASONS: Final[Mapping[str, str]] = {
     "max_reply_bytes": _READERS, "max_file_bytes": _HARDER,
     "allow_networks": _GATE, "proxy": _GATE, "check_connections": "it watches the process from its start",
     "file_roots": _HARDER, "strict": _START, "fail_on_fault": _START, "reference_protocol_rules": _GATE,
-    "pin": "tools are compared since they were first read",
+    "pin": "the bridge compares tools from their first reading on",
     "token_store": "logins in use would be lost",
     "search_index": _SEARCH, "search_memory": _SEARCH, "search_store": _SEARCH,
     "log_format": "programs that read the log expect one form", "log_file": _FILE, "audit_log": _AUDIT,
-    "access_log": _FILE, "watchdog_seconds": "its thread has it from the start",
+    "access_log": _FILE, "watchdog_seconds": "its thread takes the value at the start",
     "audit_arguments": _AUDIT, "audit_key": _AUDIT, "audit_max_bytes": _AUDIT, "audit_max_age": _AUDIT,
     "audit_keep": _AUDIT, "metrics": "counts begin with the start",
     "tls_certificate": "write the new certificate into the same file, which is read again",
     "tls_key": "write the new key into the same file, which is read again",
     "workers": "the processes are started once, and connections belong to them",
     "store": _STORE, "store_password": _STORE, "store_prefix": _STORE, "store_timeout": _STORE,
-    "post_processing": _HARDER, "tool_repository": "it has the tools since the start",
-    "tool_search_strategy": "it has the tools since the start",
+    "post_processing": _HARDER, "tool_repository": "it holds the tools from the start on",
+    "tool_search_strategy": "it holds the tools from the start on",
     "bearer_token": "the start makes and prints the token",
     "profile": _SHARED, "result_lifetime": "copies in the store have the former one",
     "max_kept_bytes": "without kept results there is no meta-tool that reads them",

@@ -61,13 +61,13 @@ class ServedPart:
         return _narrowed(self, profile)
 
     def serve_anyone(self) -> None:
-        """Note that all callers are such without a token of their own: they have `default_profile`, if there is one."""
+        """Note that callers have no token of their own: they get `default_profile`, if it is set."""
         if isinstance(self.narrowed, ServedClient):
             self.narrowed.serves_anyone = True
             self.narrow(self.profiles)
 
     def narrow(self, profiles: Profiles) -> None:
-        """Have the one profile that everyone has, as it is now, or all tools if there is none such."""
+        """Take over the one profile that everyone has now, or all tools without one."""
         client, catalogue = self.narrowed, self.catalogue
         if not isinstance(client, ServedClient) or not isinstance(catalogue, ServedCatalogue):
             return
@@ -172,7 +172,7 @@ def _narrowed(part: ServedPart, profile: Profile) -> ServedPart:
     client, whole, limits = NarrowedClient(part.whole, profile), part.whole, part.spending.beside()
 
     def renew() -> None:
-        """Take over what the profile has now. One that is gone, or not served any more, has what it had."""
+        """Take over what the profile has now. A removed profile keeps what it had."""
         for one in read_profiles(whole.settings):
             if one.name == profile.name:
                 if one != client.profile:

@@ -205,7 +205,7 @@ class ProfileWays(Generic[S, E]):
         return self.whole.server.part.whole.settings.stream_timeout
 
     def take_over(self, profiles: Profiles) -> Awaitable[None]:
-        """Have other profiles. Those that are gone are gone at once. Requests to a new one wait until it can serve.
+        """Change to other profiles. Removed ones end at once. Requests to a new one wait until it can serve.
 
         A profile that has changed keeps its server, which takes over what it has. So does the server of the whole
         bridge if it has one profile alone from now on, another one, or all tools again: its sessions stay.

@@ -350,7 +350,7 @@ class _PartsOfLine:
         return b'%b"status":%b,%b%b' % (self._sender, stated, self._message, more)
 
     def trace_among(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """Return the `traceparent` among the headers of a request. Its place is that of the last one, mostly."""
+        """Return the `traceparent` among headers. It is mostly at the same place as in the last request."""
         place = self._place
         if place >= len(headers) or headers[place][0] != _TRACEPARENT:
             place = next((place for place, (name, _) in enumerate(headers) if name == _TRACEPARENT), -1)
