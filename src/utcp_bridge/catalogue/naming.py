@@ -127,7 +127,8 @@ class _Claims:
 
     def __init__(self, manuals: Iterable[str]) -> None:
         self._by_start: dict[str, set[str]] = {}
-        for manual in manuals:
+        self._manuals = frozenset(manuals)
+        for manual in self._manuals:
             start = _startable(_mangle(manual)).casefold()
             for one in {f"{start}_", f"{start[:_MANUAL_SHARE]}_"}:
                 self._by_start.setdefault(one, set()).add(manual)
@@ -135,6 +136,8 @@ class _Claims:
 
     def of_others(self, name: str, manual: str | None) -> bool:
         """Return whether a name begins like those of another manual, and at least as closely as its own does."""
+        if self._manuals == {manual}:
+            return False
         folded = name.casefold()
         for length in self._lengths:
             owners = self._by_start.get(folded[:length])

@@ -112,9 +112,9 @@ class ToolReader:
         split, shared = values[0], self._shared
         for position in _OBJECTS:
             value = values[position]
-            if type(value) is int:
+            if value.__class__ is int:
                 values[position] = shared[value]
-            elif is_object(value):
+            elif value.__class__ is dict:
                 if position in split:
                     self._join(value)
                 shared.append(value)

@@ -458,7 +458,7 @@ class Registration:
             state.dialect, state.title, state.description = manual.dialect, manual.title, manual.description
             mapped = MapFaults(state.name)
             maps = _maps(state, source, manual.maps, mapped)
-            if not manual.is_narrowed:
+            if maps and not manual.is_narrowed:
                 maps = maps.with_tools({name for tool in tools for name in (tool.name, tool.qualified_name)}, mapped)
             state.is_narrowed = manual.is_narrowed
             state.faults = [*manual.faults, *built.faults.faults, *withheld, *mapped.faults]

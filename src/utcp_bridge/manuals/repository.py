@@ -155,7 +155,7 @@ class InMemoryToolRepository:
 
     def tools(self) -> Sequence[Tool]:
         if self._ordered is None:
-            self._ordered = tuple(tool for _, tool in sorted(self._by_name.items()))
+            self._ordered = tuple([self._by_name[name] for name in sorted(self._by_name)])
         return self._ordered
 
     def touch(self) -> None:

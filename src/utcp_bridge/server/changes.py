@@ -71,7 +71,7 @@ class PagesAhead:
     """
 
     def __init__(self) -> None:
-        self.start: Callable[..., None] | None = None
+        self.start: Callable[..., object] | None = None
         self._begun: weakref.WeakKeyDictionary[View, dict[tuple[int, bool], anyio.Event]] = weakref.WeakKeyDictionary()
 
     async def page(self, view: View, start: int, *, composed: bool) -> ToolPage:
