@@ -89,7 +89,7 @@ class PagesAhead:
     async def _make(self, view: View, start: int, composed: bool, made: anyio.Event) -> None:
         try:
             await page_in_turns(view, start, composed=composed)
-        except Exception as error:  # who asks for the page is told
+        except Exception as error:  # who asks for the page gets it
             _logger.debug("A page could not be made ahead (%s).", type(error).__name__, exc_info=error)
         finally:
             made.set()
