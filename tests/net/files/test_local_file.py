@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from tests.support.own_task import in_its_own_task
 
 from utcp_bridge.errors import ConfigError, InvalidArguments, PolicyError, ReplyTooLarge, Unreachable, UtcpError
+from utcp_bridge.net.files import local_file
 from utcp_bridge.net.files.local_file import FileRoots, FileWatcher, read_local_file, resolve_within
 
 pytestmark = pytest.mark.anyio
@@ -181,6 +184,30 @@ async def test_a_missing_file_is_reported_when_it_appears(watcher, told, tmp_pat
     watcher.watch("late", tmp_path / "late")
     (tmp_path / "late").write_text("here", encoding="utf-8")
     assert await told.next() == "late"
+
+
+async def test_a_file_that_is_watched_during_a_look_is_not_compared_with_the_one_before(
+    watcher, told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, looks, goes_on = asyncio.get_running_loop(), anyio.Event(), threading.Event()
+    look = local_file._stamps
+
+    def held(paths: dict[str, Path]) -> object:
+        stamps = look(paths)
+        loop.call_soon_threadsafe(looks.set)
+        assert goes_on.wait(60)
+        return stamps
+
+    monkeypatch.setattr(local_file, "_stamps", held)
+    for name in ("before", "after", "other"):
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    watcher.watch("a", tmp_path / "before")
+    watcher.watch("b", tmp_path / "other")
+    await looks.wait()
+    watcher.watch("a", tmp_path / "after")
+    (tmp_path / "other").write_text("changed", encoding="utf-8")
+    goes_on.set()
+    assert await told.next() == "b"
 
 
 async def test_a_forgotten_file_is_not_reported_and_can_be_watched_again(watcher, told, tmp_path: Path) -> None:

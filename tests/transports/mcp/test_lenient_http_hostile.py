@@ -215,13 +215,14 @@ BAD: dict[str, tuple[Attack, type[UtcpError], str]] = {
 async def attacked(
     version: str, attacks: dict[str, Attack], seconds: float = 60, **more: Any
 ) -> AsyncIterator[tuple[UtcpClient, HostileMcp]]:
-    """Yield a client with the manuals `h` of an attacker and `n` of its neighbour."""
+    """Yield a client with the manuals `h` of an attacker, whose calls have `seconds`, and `n` of its neighbour."""
     async with HostileMcp(version, attacks, **more) as hostile, HostileMcp(version) as neighbour:
+        common = {"call_template_type": "mcp"}
         manuals = [
-            {"name": name, "call_template_type": "mcp", "config": {"mcpServers": {"s": {"url": one.url}}}}
-            for name, one in (("h", hostile), ("n", neighbour))
+            {**common, "name": name, "config": {"mcpServers": {"s": {"url": one.url}}}, "call_timeout": limit}
+            for name, one, limit in (("h", hostile, seconds), ("n", neighbour, 60))
         ]
-        settings = {"call_timeout": seconds, "max_reply_bytes": LIMIT}
+        settings = {"max_reply_bytes": LIMIT}
         with anyio.fail_after(120):
             async with await UtcpClient.create({"manual_call_templates": manuals, "bridge": settings}, wait=60) as one:
                 yield one, hostile

@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.support.loop_clock import time_passes
 from tests.upstreams import task_server
 
 from utcp_bridge import Extensions, UtcpClient
@@ -106,10 +107,16 @@ async def test_a_caller_that_gives_up_cancels_the_task(client: UtcpClient) -> No
 
 async def test_a_task_has_the_time_limit_of_its_call(era: str) -> None:
     server = {"command": sys.executable, "args": [str(Path(task_server.__file__)), era]}
-    entry = {"name": "t", "call_template_type": "mcp", "config": {"mcpServers": {"s": server}}, "call_timeout": 3}
+    entry = {"name": "t", "call_template_type": "mcp", "config": {"mcpServers": {"s": server}}, "call_timeout": 40}
+    started = anyio.Event()
+
+    async def emit(_partial: Any) -> None:
+        started.set()
+
     async with await UtcpClient.create({"manual_call_templates": [entry]}) as client:
-        with pytest.raises(DeadlineExceeded):
-            await client.call("t.s.endless", {})
+        async with time_passes(40, after=started):
+            with pytest.raises(DeadlineExceeded):
+                await client.call("t.s.endless", {}, emit)
         with anyio.fail_after(60):
             while "tasks/cancel" not in await seen(client):
                 pass

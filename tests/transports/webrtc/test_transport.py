@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("aiortc", reason="the extra [webrtc] is not installed")
 
+from tests.support.loop_clock import time_passes
 from tests.support.webrtc_session import open_session
 from tests.upstreams.webrtc_peer import HAS_ADDRESS, TOOLS, WebRtcService
 
@@ -295,7 +296,14 @@ async def test_a_peer_that_names_no_address_is_unreachable() -> None:
 
 
 async def test_the_error_of_an_unreachable_peer_says_that_it_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webrtc, "_OPENING_SECONDS", 3.0)
+    monkeypatch.setattr(webrtc, "_OPENING_SECONDS", 40)
+    accept, accepted = WebRtcChannel.accept, anyio.Event()
+
+    async def noted(channel: WebRtcChannel, sdp: str) -> None:
+        await accept(channel, sdp)
+        accepted.set()
+
+    monkeypatch.setattr(WebRtcChannel, "accept", noted)
     async with open_session() as session:
         real = session.service.answer
 
@@ -305,8 +313,9 @@ async def test_the_error_of_an_unreachable_peer_says_that_it_answered(monkeypatc
             return sdp
 
         session.service.answer = answer  # type: ignore[method-assign]
-        with pytest.raises(Unreachable, match=r"it answered the offer, but no connection.*ice_servers"):
-            await session.call({})
+        async with time_passes(40, after=accepted):
+            with pytest.raises(Unreachable, match=r"it answered the offer, but no connection.*ice_servers"):
+                await session.call({})
 
 
 def test_a_channel_has_only_one_reliability_limit() -> None:

@@ -326,11 +326,16 @@ class FileWatcher:
     async def _look(self) -> None:
         while True:
             await anyio.sleep(self._interval)
-            paths = {name: watched.path for name, watched in self._watched.items()}
+            looked_at = dict(self._watched)
+            paths = {name: watched.path for name, watched in looked_at.items()}
             stamps = await anyio.to_thread.run_sync(_stamps, paths, abandon_on_cancel=True)
             for name, stamp in stamps.items():
-                watched = self._watched.get(name)
-                if watched is not None and stamp is not None and stamp != watched.stamp:
+                watched = looked_at[name]
+                if (
+                    self._watched.get(name) is not watched
+                ):  # meanwhile the name is that of another file
+                    continue
+                if stamp is not None and stamp != watched.stamp:
                     watched.stamp = stamp
                     self._changed(name)
 
