@@ -20,6 +20,7 @@ from utcp_bridge.client.search import _Backlog
 from utcp_bridge.manuals.repository import Change
 from utcp_bridge.search.kept import KEPT_FROM, KeptIndex
 from utcp_bridge.search.lexical import Bm25Strategy
+from utcp_bridge.tasks import _Pace
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("own_home")]
 
@@ -175,54 +176,54 @@ def document(count, word):
     return json.dumps(many("many", count, word)["content"]).encode()
 
 
-class Turns:
-    """Counts how often another task gets its turn while work is done."""
+class Pauses:
+    """Counts how often work in slices leaves the event loop to others."""
 
-    async def __aenter__(self):
-        self.count = 0
-        self._group = await anyio.create_task_group().__aenter__()
-        self._group.start_soon(self._run)
-        return self
+    def __init__(self, monkeypatch):
+        self.count, pause = 0, _Pace.pause
 
-    async def __aexit__(self, *error):
-        self._group.cancel_scope.cancel()
-        return await self._group.__aexit__(*error)
-
-    async def _run(self):
-        while True:
+        async def counted(pace):
             self.count += 1
-            await anyio.lowlevel.checkpoint()
+            await pause(pace)
+
+        monkeypatch.setattr(_Pace, "pause", counted)
 
 
 @pytest.fixture
 def short_slices(monkeypatch):
+    """Let work pause after each step. Nothing is indexed but for a search, however long a test takes."""
     monkeypatch.setattr("utcp_bridge.tasks._SLICE_SECONDS", 0.0)
+    monkeypatch.setattr("utcp_bridge.client.search._INDEX_AFTER", 3_600.0)
+    monkeypatch.setattr("utcp_bridge.client.search._FIRST_PATIENCE", 3_600.0)
 
 
 @pytest.mark.usefixtures("short_slices")
-async def test_other_calls_run_while_the_first_search_makes_the_index():
-    async with await UtcpClient.create([many("many", 640)]) as client, Turns() as turns:
+async def test_other_calls_run_while_the_first_search_makes_the_index(monkeypatch):
+    pauses = Pauses(monkeypatch)
+    async with await UtcpClient.create([many("many", 640)]) as client:
+        before = pauses.count
         await client.prepare_search(["tool_599"])
-        assert turns.count >= 640 / 8 - 2
-        before = turns.count
+        assert pauses.count - before >= 640
+        before = pauses.count
         assert [hit.tool.name for hit in client.search("tool_599", limit=1)] == ["tool_599"]
         await client.prepare_search(["tool_599"])
-        assert turns.count - before <= 16, "the index is made once"
+        assert pauses.count - before <= 2, "the index is made once"
 
 
 @pytest.mark.usefixtures("short_slices")
-async def test_other_calls_run_while_a_large_manual_is_loaded():
-    async with EditionsService() as service, await UtcpClient.create() as client, Turns() as turns:
+async def test_other_calls_run_while_a_large_manual_is_loaded(monkeypatch):
+    pauses = Pauses(monkeypatch)
+    async with EditionsService() as service, await UtcpClient.create() as client:
         service.files["/utcp"] = document(640, "one")
         await client.register_manual({"name": "many", "call_template_type": "http", "url": f"{service.base}/utcp"})
-        assert turns.count >= 640
-        before = turns.count
+        assert pauses.count >= 640
+        before = pauses.count
         service.files["/utcp"] = document(640, "other")
         await client.refresh("many")
-        assert turns.count - before >= 4 * 640
-        before = turns.count
+        assert pauses.count - before >= 4 * 640
+        before = pauses.count
         await client.refresh("many")
-        assert turns.count - before < 640, "an unchanged document is not built again"
+        assert pauses.count - before < 640, "an unchanged document is not built again"
         assert len(client.tools()) == 640
 
 

@@ -201,7 +201,7 @@ async def test_tcp_returns_capitals_and_udp_returns_the_text_backwards():
             stream.flush()
             lines = [stream.readline(), stream.readline()]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-            datagrams.settimeout(5)
+            datagrams.settimeout(60)
             datagrams.sendto(b"abc", ("127.0.0.1", udp_port))
             return lines, datagrams.recv(100)
 

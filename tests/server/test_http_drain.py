@@ -112,7 +112,7 @@ def test_a_call_that_does_not_end_is_cancelled_after_the_drain(tmp_path: Path) -
 
 
 def test_in_the_second_half_of_the_drain_connections_are_refused_and_calls_in_flight_go_on(tmp_path: Path) -> None:
-    with served(tmp_path, 6) as server, ThreadPoolExecutor() as pool:
+    with served(tmp_path, 10) as server, ThreadPoolExecutor() as pool:
         call = server.begin(pool)
         server.drain()
         # Each connection is refused, or gets its response: none is closed when the listening socket is.

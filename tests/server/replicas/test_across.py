@@ -70,6 +70,12 @@ async def refused(one: Bridge, ident: str) -> bool:
     return False
 
 
+async def is_noted(one: Bridge, ident: str, what: str) -> bool:
+    """Return whether the store has what a bridge noted of a session: it writes that beside the news for the others."""
+    assert one.sessions._across is not None
+    return what in await one.sessions._across.about(ident)
+
+
 async def test_a_session_that_ended_in_one_bridge_has_ended_in_all(redis: RedisServer) -> None:
     async with two(redis) as (one, other), AsyncExitStack() as stack:
         ident = await opened(one.sessions)
@@ -77,6 +83,7 @@ async def test_a_session_that_ended_in_one_bridge_has_ended_in_all(redis: RedisS
         await one.sessions.end(ident, None)
         await until(lambda: refused(other, ident))
         late = await bridge(stack, redis)
+        await until(lambda: is_noted(late, ident, "ended"))
         assert await refused(late, ident)
 
 
@@ -168,6 +175,7 @@ async def test_the_log_level_of_a_session_is_that_of_all_bridges(redis: RedisSer
         message = {"jsonrpc": "2.0", "id": 5, "method": "logging/setLevel", "params": {"level": "error"}}
         await post(one.sessions, message, ident)
         await until(lambda: other.server.logs._levels.get(known.connection) == "error")
+        await until(lambda: is_noted(late, ident, "level"))
         taken_up = await late.sessions.find(ident, None)
         assert late.server.logs._levels[taken_up.connection] == "error"
 
