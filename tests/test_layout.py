@@ -43,6 +43,7 @@ HOUSE_RULES = {
     "test_imports.py",
     "test_language.py",
     "test_layout.py",
+    "test_left_processes.py",
     "test_references.py",
     "test_text_hygiene.py",
 }

@@ -41,6 +41,9 @@ class Reconfiguring:
     has_new_values: bool = False
     """Whether variables may have other values than before."""
 
+    read: list[str] = field(default_factory=list[str])
+    """Receives the names of the manuals whose entries have not changed and that are read again."""
+
     @property
     def reads_again(self) -> bool:
         """Whether all manuals are read again, because of settings that they have since they were read."""

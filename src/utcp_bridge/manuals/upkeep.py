@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,8 @@ class Upkeep:
         """What ends the task that loads and maintains each manual."""
         self._prepared: dict[str, ManualState] = {}
         """The manuals whose changed entries are not in use yet."""
+        self._again: dict[str, object] = {}
+        """The last reading of each present manual that is under way because of a change elsewhere."""
         self._left, self._on_exchange = left, exchanged
         registration.exchanged = self._exchanged
 
@@ -62,8 +65,8 @@ class Upkeep:
 
     @property
     def is_exchanging(self) -> bool:
-        """Whether the changed entry of a manual is on its way."""
-        return any(state.is_loading for state in self._prepared.values())
+        """Whether the changed entry of a manual is on its way, or a manual that is read again after a change."""
+        return bool(self._again) or any(state.is_loading for state in self._prepared.values())
 
     def begin(self, config: UtcpClientConfig) -> None:
         """Start to load all manuals and registries of a configuration; on a clash of names its own manuals win."""
@@ -86,15 +89,17 @@ class Upkeep:
         has_new_values: bool = False,
         *,
         reads_again: bool = False,
-    ) -> None:
+    ) -> list[str]:
         """Load the manuals and registries that are new or changed, and remove those that are gone.
+
+        Return the names of the manuals whose entries have not changed and that are read again.
 
         A changed manual serves as before until its tools are loaded. Connections that nothing uses any more are closed
         when the calls in flight have ended. Manuals that only the operator could repair are loaded again, because the
         operator may have done so elsewhere. `has_new_values`: variables may have other values, so manuals that use
         some are read again. `reads_again`: settings that manuals have since they were read are other ones.
         """
-        old = {*_named(before.manual_call_templates), *_named(before.registries)}
+        old, again = {*_named(before.manual_call_templates), *_named(before.registries)}, list[str]()
         manuals, registries = _named(after.manual_call_templates), _named(after.registries)
         states = {state.name: state for state in self._registration.states()}
         for name in old - {*manuals, *registries}:
@@ -103,12 +108,16 @@ class Upkeep:
             if name in registries and registries[name] != entry:
                 await self._remove(name, states.pop(name, None))
         for name, entry in manuals.items():
-            if (state := states.get(name)) is not None:
-                await self._renew(state, entry, has_new_values=has_new_values, reads_again=reads_again)
+            if (state := states.get(name)) is None:
+                continue
+            is_same = as_manual_entry(entry).template == state.entry.template
+            if await self._renew(state, entry, has_new_values=has_new_values, reads_again=reads_again) and is_same:
+                again.append(name)
         fresh = tuple(entry for name, entry in manuals.items() if name not in states)
         asked = tuple(entry for name, entry in registries.items() if name not in states)
         self.begin(after.model_copy(update={"manual_call_templates": fresh, "registries": asked}))
         self._tasks.tell()
+        return again
 
     async def _remove(self, name: str, state: ManualState | None) -> None:
         self._stop(name)
@@ -121,8 +130,8 @@ class Upkeep:
         self._registration.withdraw(name)
         self._tasks.spawn(partial(self._release, name))
 
-    async def _renew(self, state: ManualState, written: JsonObject, *, has_new_values: bool, reads_again: bool) -> None:
-        """Bring a manual that is known up to its entry."""
+    async def _renew(self, state: ManualState, written: JsonObject, *, has_new_values: bool, reads_again: bool) -> bool:
+        """Bring a manual that is known up to its entry. Return whether it is read."""
         entry, prepared = as_manual_entry(written), self._prepared.get(state.name)
         if entry.template == state.entry.template and not reads_again:
             if prepared is not None:  # the change was taken back
@@ -132,9 +141,13 @@ class Upkeep:
                 self._start(state, loads=False)
                 self._tasks.spawn(partial(self._release, state.name))
             if state.status == "failed" and state.next_try is None:
-                self._start(state)
+                self._again[state.name] = reading = object()
+                self._start(state, reading=reading)
             elif has_new_values and state.status == "ready" and "$" in str(entry.template):
-                self._tasks.spawn(partial(self._refreshed_and_released, state.name))
+                self._again[state.name] = reading = object()
+                self._tasks.spawn(partial(self._refreshed_and_released, state.name, reading))
+            else:
+                return False
         elif state.status != "ready" and prepared is None:
             await self._remove(state.name, state)
             self._start(self._registration.announce(entry))
@@ -142,10 +155,27 @@ class Upkeep:
             _forget_fault(state)
             fresh = self._prepared[state.name] = self._registration.prepare(entry, state)
             self._start(fresh)
+        else:
+            return False
+        return True
 
-    async def _refreshed_and_released(self, name: str) -> None:
-        await self.refresh(name)
+    async def _refreshed_and_released(self, name: str, reading: object) -> None:
+        with self._until_read(name, reading):
+            await self.refresh(name)
         await self._release(name)
+
+    @contextmanager
+    def _until_read(self, name: str, reading: object) -> Generator[None]:
+        """Note at the end of the context that a manual was read again, unless a later reading is under way.
+
+        `reading` is None if the manual is read for another reason.
+        """
+        try:
+            yield
+        finally:
+            if reading is not None and self._again.get(name) is reading:
+                del self._again[name]
+            self._tasks.tell()
 
     async def _release(self, name: str) -> None:
         """Close what no entry uses any more, once the calls in flight have ended."""
@@ -180,20 +210,20 @@ class Upkeep:
             await self._registries.forget(name)
         return await self._registration.deregister(name)
 
-    def _start(self, state: ManualState, *, loads: bool = True) -> None:
+    def _start(self, state: ManualState, *, loads: bool = True, reading: object = None) -> None:
         """Load and maintain a manual, instead of what was under way for it."""
         self._stop(state.name)
-        work = self._load_and_maintain if loads else self._maintain
+        work = partial(self._load_and_maintain, reading=reading) if loads else self._maintain
         self._running[state.name] = self._tasks.spawn(partial(work, state))
 
     def _stop(self, name: str) -> None:
         if (stop := self._running.pop(name, None)) is not None:
             stop()
 
-    async def _load_and_maintain(self, state: ManualState) -> None:
+    async def _load_and_maintain(self, state: ManualState, reading: object) -> None:
         before = state.replaces
-        await (self._registries if state.kind == REGISTRY else self._registration).load(state)
-        self._tasks.tell()
+        with self._until_read(state.name, reading):
+            await (self._registries if state.kind == REGISTRY else self._registration).load(state)
         if state.error is not None:
             _logger.warning("%s %s: %s", _noun(state), state.name, self._redactor(str(state.error)))
         if before is not None and state.replaces is not None:

@@ -303,7 +303,9 @@ def _insist(client: UtcpClient, faults: Sequence[Fault]) -> None:
 
 # --- a bridge that runs ---------------------------------------------------------------------------
 
-_WORDS: Final = {"added": "Added", "changed": "Changed", "removed": "Removed", "settings": "Settings"}
+_WORDS: Final = {
+    "added": "Added", "changed": "Changed", "removed": "Removed", "read_again": "Read again", "settings": "Settings",
+}  # fmt: skip
 
 
 @click.command(
@@ -325,8 +327,9 @@ Exit codes:
 def reload(session: Session, options: Options, pid: int | None, as_json: bool) -> int:
     """Let a running bridge read its configuration again.
 
-    The bridge is one of this user on this machine. It says what it took over, what needs a restart, and which manuals
-    could not be loaded. A configuration with a fault changes nothing: the fault is printed, and the exit code is 2.
+    The bridge is one of this user on this machine. It says what it took over, which manuals it read again because they
+    use variables, what needs a restart, and which manuals could not be loaded. A configuration with a fault changes
+    nothing: the fault is printed, and the exit code is 2.
     """
     session.as_json = as_json
     answers = _answers(options.sources, pid)

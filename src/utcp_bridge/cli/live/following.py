@@ -67,17 +67,20 @@ class Reloaded:
 
     change: ConfigurationChange = field(default_factory=ConfigurationChange)
     error: UtcpError | None = None
+    again: Sequence[str] = ()
+    """The manuals that are read again because of another change, such as that of a variable."""
 
     def as_json(self, client: UtcpClient) -> JsonObject:
         """Return it for `utcp-bridge reload`. Texts have no known secret."""
         error = None if self.error is None else client.redactor(str(self.error))
-        names = {*self.change.added, *self.change.changed, *_not_in_use(client)}
+        names = {*self.change.added, *self.change.changed, *self.again, *_not_in_use(client)}
         manuals = {
             state.name: {"state": state.status, "tools": state.tools, "errors": [*map(client.redactor, state.errors)]}
             for state in client.report()
             if state.name in names
         }
-        return {**self.change.as_json(), "error": error, "manuals": manuals, "configuration": client.configuration}
+        told: JsonObject = {**self.change.as_json(), "read_again": [*self.again], "error": error, "manuals": manuals}
+        return {**told, "configuration": client.configuration}
 
 
 class Follower:
@@ -135,7 +138,7 @@ class Follower:
                 return self._refused(ConfigError(f"Internal error while reading it ({type(error).__name__})."))
 
     async def reloaded(self) -> JsonObject:
-        """Read the configuration again, wait a while for new and changed manuals, and return what became of it."""
+        """Read the configuration again, wait a while for all manuals that are read, and return what became of it."""
         done, client = await self.read_again(is_asked=True), self._client
         if done.error is None:
             await client.wait_loaded(client.settings.startup_wait)
@@ -184,7 +187,7 @@ class Follower:
         self._later, self._reasons, self._loaded = change.later, change.reasons, after
         self._loaded_at = datetime.now(UTC)
         self._note()
-        return Reloaded(change)
+        return Reloaded(change, again=also.read)
 
     def _checked(self, wanted: BridgeSettings, keys: Sequence[str]) -> BridgeSettings:
         """Return the settings that will be in use: those of now, with the values that are wanted for some keys.
