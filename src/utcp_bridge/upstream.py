@@ -408,7 +408,7 @@ class CallClock:
 
     @property
     def own_limit(self) -> float:
-        """When a clock ends the call that is no scope of anyio, `inf` if there is none: this one, or one around it."""
+        """When this clock, or one around it, ends the call without a scope of anyio; `inf` if none does."""
         return inf if self._around is None else float(self._around.own_limit)
 
     def move(self, ends: float) -> None:

@@ -217,7 +217,7 @@ async def test_what_outlives_a_call_is_not_limited_by_it_but_has_its_clock(way: 
 
 
 async def test_limits_of_one_length_end_in_their_order_and_those_that_have_ended_do_not_matter() -> None:
-    limits, ended = TimeLimits(0.02), []
+    limits, ended = TimeLimits(0.5), []
 
     async def run(name: str, event: anyio.Event | None) -> None:
         with limited(limits) as limit:
