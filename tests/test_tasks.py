@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
-from math import inf
 from pathlib import Path
 
 import anyio
@@ -21,9 +20,7 @@ from utcp_bridge.tasks import (
     Owned,
     OwnTasks,
     Stoppable,
-    TimeLimit,
     _current_pace,
-    effective_deadline,
     end_heavy_turn,
     heavy_turn,
     in_slices,
@@ -436,60 +433,6 @@ async def test_the_nearest_limit_decides_how_much_time_is_left():
     with anyio.CancelScope(deadline=anyio.current_time() - 5):
         assert seconds_left() == 0.001
         await anyio.lowlevel.checkpoint()
-
-
-async def test_work_within_its_time_limit_is_not_cancelled() -> None:
-    with TimeLimit(loop_time() + 1000) as limit:
-        await anyio.lowlevel.checkpoint()
-        assert effective_deadline() == limit.deadline
-        with anyio.move_on_after(10):
-            await anyio.lowlevel.checkpoint()
-            assert effective_deadline() < limit.deadline
-        assert seconds_left() is not None
-    with anyio.CancelScope(shield=True):
-        await anyio.lowlevel.checkpoint()
-        assert effective_deadline() == inf
-
-
-@pytest.mark.parametrize("first", ["past", "moved"])
-async def test_work_is_cancelled_at_its_time_limit_and_the_task_goes_on(first: str) -> None:
-    ended = []
-    with TimeLimit(loop_time() - 1 if first == "past" else inf) as limit:
-        if first == "moved":
-            limit.deadline = loop_time() + 1000
-            limit.deadline = loop_time()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            ended.append(1)
-    assert ended == [1]
-    task = asyncio.current_task()
-    assert task is not None
-    assert task.cancelling() == 0
-    await anyio.lowlevel.checkpoint()
-
-
-async def test_a_time_limit_passes_errors_and_the_cancellation_of_others_on() -> None:
-    with pytest.raises(KeyError), TimeLimit(loop_time() + 1000):
-        raise KeyError
-    with anyio.CancelScope() as outer, TimeLimit(loop_time() + 1000):
-        outer.cancel()
-        await anyio.sleep_forever()
-    assert outer.cancelled_caught
-    with anyio.CancelScope() as outer, TimeLimit(loop_time() - 1):
-        outer.cancel()
-        await anyio.sleep_forever()
-    await anyio.lowlevel.checkpoint()
-
-
-async def test_the_nearer_of_two_time_limits_ends_its_own_block_alone() -> None:
-    reached = []
-    with TimeLimit(loop_time() + 1000):
-        with TimeLimit(loop_time()):
-            await anyio.sleep_forever()
-        reached.append("outer")
-        await anyio.lowlevel.checkpoint()
-    assert reached == ["outer"]
 
 
 @pytest.mark.parametrize("when", ["before", "during", "after"])

@@ -11,10 +11,10 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar, Token, copy_context
+from contextvars import Context, ContextVar, Token, copy_context
 from functools import cache
 from math import inf
-from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -23,10 +23,10 @@ from anyio.lowlevel import RunVar
 from utcp_bridge.late.records import dataclass
 
 __all__ = [
-    "Background", "Flights", "HeavyWork", "Opening", "OwnTasks", "Owned", "Slices", "Spawn", "Stoppable", "TimeLimit",
-    "at_once", "collector", "current_work", "effective_deadline", "enclosing_work", "end_heavy_turn", "heavy_turn",
-    "in_slices", "is_heavy_turn", "let_others_run", "loop_time", "pause_if_heavy", "run_blocking", "scope_until",
-    "seconds_left", "setting", "slice_clock", "spawning_in", "start_among",
+    "Background", "Flights", "HeavyWork", "Opening", "OwnTasks", "Owned", "Slices", "Spawn", "Stoppable", "at_once",
+    "call_clock", "collector", "current_work", "effective_deadline", "enclosing_work", "end_heavy_turn", "heavy_turn",
+    "in_slices", "is_heavy_turn", "leave_limits", "let_others_run", "limiting_clock", "loop_time", "pause_if_heavy",
+    "run_blocking", "scope_until", "seconds_left", "setting", "slice_clock", "spawning_in", "start_among",
 ]  # fmt: skip
 
 _logger = logging.getLogger(__name__)
@@ -108,6 +108,8 @@ class OwnTasks:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """That of all of them. Until Python 3.12, each look for the running one asks the system which process it is."""
 
     def start(self, work: Coroutine[Any, Any, None]) -> Callable[[], object]:
         """Run `work`, which handles its own errors. Return a function that cancels it."""
@@ -116,13 +118,20 @@ class OwnTasks:
         task.add_done_callback(self._running.discard)
         return task.cancel
 
-    def start_leaving(self, work: Coroutine[Any, Any, None]) -> None:
+    def start_leaving(self, work: Coroutine[Any, Any, None], context: Context | None = None) -> None:
         """Run `work`, which handles its own errors and calls `leave` at its end (see `start_among`)."""
-        start_among(self._running, work, asyncio.get_running_loop())
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        start_among(self._running, work, self._loop, context)
 
-    def leave(self) -> None:
-        """Note that the running task ends, without another wait."""
-        self._running.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+    def current(self) -> asyncio.Task[None]:
+        """Return the running task, which is one of these."""
+        task: Any = asyncio.current_task(self._loop)
+        return task  # type: ignore[no-any-return]
+
+    def leave(self, task: asyncio.Task[None] | None = None) -> None:
+        """Note that the running task (`current`) ends, without another wait."""
+        self._running.discard(self.current() if task is None else task)
 
     async def ended(self) -> None:
         """Wait until none of them runs."""
@@ -131,10 +140,18 @@ class OwnTasks:
 
 
 def start_among(
-    running: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop
+    running: set[asyncio.Task[Any]],
+    work: Coroutine[Any, Any, Any],
+    loop: asyncio.AbstractEventLoop,
+    context: Context | None = None,
 ) -> asyncio.Task[Any]:
-    """Start a task that is among the `running` ones, which their owner waits for, until `work` discards it there."""
-    task = loop.create_task(work)  # a callback at its end would take a further turn of the loop, with a system call
+    """Start a task that is among the `running` ones, which their owner waits for, until `work` discards it there.
+
+    It runs in `context`, which belongs to it alone, or in a copy of the current one.
+    """
+    task = loop.create_task(
+        work, context=context
+    )  # a callback at its end would take a further turn of the loop, with a system call
     if not task.done():  # an eager one may be
         running.add(task)
     return task
@@ -185,85 +202,28 @@ class Stoppable:
         self._task = None
 
 
-_blank: Final = object.__new__
-_limit: ContextVar[TimeLimit | None] = ContextVar("time_limit", default=None)
+call_clock: Final[ContextVar[Any]] = ContextVar("call_clock", default=None)
+"""The clock of the current call (`upstream.CallClock`)."""
+_clock_left: ContextVar[Any] = ContextVar("clock_left", default=None)
+"""The clock of the call that started a background task, which does not end with the call."""
 
 
-class TimeLimit:
-    """A block that is cancelled at its deadline, on the clock of the event loop. It then ends without an error.
+def leave_limits() -> None:
+    """Note that this task is in the background: the time limit of the call which started it does not end it."""
+    _clock_left.set(call_clock.get())
 
-    It costs a tenth of a scope of anyio, and cancels once: for work whose clean-up waits for nothing. `deadline` may be
-    moved during the block. `effective_deadline` knows it. One in `watched` (`begun`) has no timer: it is there during
-    its block, and the caller calls `expire`.
-    """
 
-    __slots__ = ("_before", "_deadline", "_has_expired", "_loop", "_task", "_timer", "_token", "_watched")
-
-    def __init__(self, deadline: float) -> None:
-        self._watched: dict[TimeLimit, None] | None = None
-        self._deadline, self._has_expired = deadline, False
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def __enter__(self) -> Self:
-        task = asyncio.current_task(self._loop)
-        if task is None:
-            raise RuntimeError("A time limit needs a task.")
-        self._task, self._before = task, task.cancelling()
-        self._token = _limit.set(self)
-        if self._deadline != inf:
-            self._timer = self._loop.call_at(self._deadline, self.expire)
-        return self
-
-    @classmethod
-    def begun(cls, deadline: float, watched: dict[TimeLimit, None], loop: asyncio.AbstractEventLoop) -> TimeLimit:
-        """Return a limit in `watched` whose block has begun; `__exit__` ends it. `with` takes twice as long."""
-        task = asyncio.current_task(loop)
-        if task is None:
-            raise RuntimeError("A time limit needs a task.")
-        made = _blank(cls)
-        made._watched, made._deadline, made._has_expired = watched, deadline, False  # noqa: SLF001 - its own
-        made._loop, made._timer, made._task, made._before = loop, None, task, task.cancelling()  # noqa: SLF001 - its own
-        made._token = _limit.set(made)  # noqa: SLF001 - its own
-        watched[made] = None
-        return made
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        del error, trace
-        _limit.reset(self._token)
-        if self._watched is not None:
-            self._watched.pop(self, None)
-        elif self._timer is not None:
-            self._timer.cancel()
-        is_own = self._has_expired and self._task.uncancel() <= self._before
-        return is_own and kind is not None and issubclass(kind, asyncio.CancelledError)
-
-    @property
-    def deadline(self) -> float:
-        return self._deadline
-
-    @deadline.setter
-    def deadline(self, deadline: float) -> None:
-        self._deadline = deadline
-        if self._watched is not None:
-            self._watched.pop(self, None)
-            self._watched = None
-        if self._timer is not None:
-            self._timer.cancel()
-        is_bounded = deadline != inf and not self._has_expired
-        self._timer = self._loop.call_at(deadline, self.expire) if is_bounded else None
-
-    def expire(self) -> None:
-        """End the block: its deadline has come."""
-        self._has_expired = True
-        self._task.cancel()
+def limiting_clock() -> Any:
+    """Return the clock of the call that the running task is a part of."""
+    clock = call_clock.get()
+    return None if clock is _clock_left.get() else clock
 
 
 def effective_deadline() -> float:
     """Return when the running task is cancelled: the nearest of all limits around it, `inf` without any."""
-    limit = _limit.get()
+    clock = limiting_clock()
     ends = anyio.current_effective_deadline()
-    return ends if limit is None else min(ends, limit.deadline)
+    return ends if clock is None else min(ends, clock.own_limit)
 
 
 def spawning_in(group: TaskGroup) -> Spawn:
@@ -348,7 +308,7 @@ class Owned:
         self._opening.settle()
 
     async def _run(self, hold: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]) -> None:
-        _limit.set(None)  # that of the call which opened it
+        leave_limits()
         try:
             await hold(self._set_open)
         except Exception as error:
@@ -377,7 +337,7 @@ class Flights(Generic[T]):
         flight = self._flights.get(key)
         if flight is None:
             context = copy_context()
-            context.run(_limit.set, None)  # the work goes on for others when the first caller has no time left
+            context.run(leave_limits)  # the work goes on for others when the first caller has no time left
             task = asyncio.create_task(work(), context=context)  # noqa: TID251 - its callers own it together
             flight = self._flights[key] = _Flight(task)
         flight.waiting += 1
@@ -405,7 +365,7 @@ async def _end(task: asyncio.Task[Any]) -> None:
 
 
 async def _run(work: Callable[[], Coroutine[Any, Any, None]], scope: anyio.CancelScope) -> None:
-    _limit.set(None)  # that of a call which started it
+    leave_limits()
     with scope:
         try:
             await work()

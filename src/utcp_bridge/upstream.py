@@ -18,7 +18,7 @@ import anyio
 
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import ContentBlocks, Emit, Fault, JsonObject, discard, in_seconds, is_object
-from utcp_bridge.tasks import TimeLimit, setting
+from utcp_bridge.tasks import call_clock, limiting_clock, setting
 
 __all__ = [
     "APPS",
@@ -388,22 +388,32 @@ class CallClock:
     the clock of the event loop.
     """
 
-    __slots__ = ("_asking", "_is_away", "_left", "_scope", "began", "has_stopped", "place")
+    # most calls read nothing of these, and each makes a clock
+    place: Place | None = None
+    has_stopped = False
+    """Whether the host was asked during the call."""
+    _asking = 0
+    _is_away = False
+    _left = inf
 
-    def __init__(self, scope: anyio.CancelScope | TimeLimit, began: float = -inf) -> None:
-        self.place: Place | None = None
+    def __init__(self, scope: anyio.CancelScope, began: float = -inf) -> None:
         self.began = began
         self._scope = scope
-        self._asking = 0
-        self._is_away = False
-        self._left = inf
-        self.has_stopped = False
-        """Whether the host was asked during the call."""
+        self._around = limiting_clock()
 
     @property
     def ends(self) -> float:
         """When the call's time is over, if the host is not asked from now on, on the clock of the event loop."""
         return self._scope.deadline
+
+    @property
+    def own_limit(self) -> float:
+        """When this clock, or one around it, ends the call without a scope of anyio; `inf` if none does."""
+        return inf if self._around is None else float(self._around.own_limit)
+
+    def move(self, ends: float) -> None:
+        """Let the call's time be over then."""
+        self._scope.deadline = ends
 
     def leaves_for_good(self) -> bool:
         """Forget the place. Return whether the call had it until now, so that the caller has to leave it."""
@@ -415,8 +425,8 @@ class CallClock:
     def stopped(self) -> Generator[None]:
         """Stop the clock during the block. Blocks may overlap."""
         if not self._asking:
-            self._left = self._scope.deadline - anyio.current_time()
-            self._scope.deadline = inf
+            self._left = self.ends - anyio.current_time()
+            self.move(inf)
             if self.place is not None and not self._is_away:
                 self._is_away = True
                 self.place.leave()
@@ -430,10 +440,10 @@ class CallClock:
                 if self.place is not None and self._is_away:
                     self._is_away = False
                     self.place.take_back()
-                self._scope.deadline = anyio.current_time() + self._left
+                self.move(anyio.current_time() + self._left)
 
 
-CALL_CLOCK: Final[ContextVar[CallClock | None]] = ContextVar("utcp_bridge_call_clock", default=None)
+CALL_CLOCK: Final[ContextVar[CallClock | None]] = call_clock
 """The clock of the current call."""
 current_clock: Final = CALL_CLOCK.get
 """The variable's own method: Python calls the method of an imported object in three times the time."""

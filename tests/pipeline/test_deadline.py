@@ -14,9 +14,9 @@ from tests.support.steps import Step, make_tool, run
 
 from utcp_bridge.errors import Busy, DeadlineExceeded
 from utcp_bridge.model import Call, Emit, JsonObject
-from utcp_bridge.pipeline.deadline import Deadline, TimeLimits
-from utcp_bridge.tasks import TimeLimit, loop_time
-from utcp_bridge.upstream import CALL_CLOCK
+from utcp_bridge.pipeline.deadline import Deadline, LimitClock, TimeLimits
+from utcp_bridge.tasks import Background, Flights, effective_deadline, loop_time, seconds_left
+from utcp_bridge.upstream import CALL_CLOCK, CallClock, current_clock
 
 pytestmark = pytest.mark.anyio
 
@@ -117,16 +117,104 @@ async def test_the_remedy_names_the_setting_that_limits_the_call(
 
 
 @contextmanager
-def limited(limits: TimeLimits) -> Generator[TimeLimit]:
+def limited(limits: TimeLimits) -> Generator[LimitClock]:
     """Enclose a block in a limit, as the layer does."""
     limit = limits.begin()
     try:
         yield limit
     except BaseException as error:
-        if not limit.__exit__(type(error), error, None):
+        if not limit.end(error):
             raise
     else:
-        limit.__exit__(None, None, None)
+        limit.end()
+
+
+async def test_work_within_its_time_limit_is_not_cancelled() -> None:
+    with limited(TimeLimits(1000)) as limit:
+        await anyio.lowlevel.checkpoint()
+        assert effective_deadline() == limit.ends
+        with anyio.move_on_after(10):
+            await anyio.lowlevel.checkpoint()
+            assert effective_deadline() < limit.ends
+        assert seconds_left() is not None
+    with anyio.CancelScope(shield=True):
+        await anyio.lowlevel.checkpoint()
+        assert effective_deadline() == inf
+
+
+@pytest.mark.parametrize("first", ["past", "moved"])
+async def test_work_is_cancelled_at_its_time_limit_and_the_task_goes_on(first: str) -> None:
+    ended = []
+    with limited(TimeLimits(-1 if first == "past" else inf)) as limit:
+        if first == "moved":
+            limit.move(loop_time() + 1000)
+            limit.move(loop_time())
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(1)
+    assert ended == [1]
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    await anyio.lowlevel.checkpoint()
+
+
+async def test_a_time_limit_passes_errors_and_the_cancellation_of_others_on() -> None:
+    with pytest.raises(KeyError), limited(TimeLimits(1000)):
+        raise KeyError
+    with anyio.CancelScope() as outer, limited(TimeLimits(1000)):
+        outer.cancel()
+        await anyio.sleep_forever()
+    assert outer.cancelled_caught
+    with anyio.CancelScope() as outer, limited(TimeLimits(-1)):
+        outer.cancel()
+        await anyio.sleep_forever()
+    await anyio.lowlevel.checkpoint()
+
+
+async def test_the_nearer_of_two_time_limits_ends_its_own_block_alone() -> None:
+    reached = []
+    with limited(TimeLimits(1000)):
+        with limited(TimeLimits(0)):
+            await anyio.sleep_forever()
+        reached.append("outer")
+        await anyio.lowlevel.checkpoint()
+    assert reached == ["outer"]
+
+
+async def test_a_limit_goes_on_within_a_call_that_a_scope_limits() -> None:
+    async def look(_call: Call, _emit: Emit) -> None:
+        seen.append(effective_deadline())
+
+    seen: list[float] = []
+    with limited(TimeLimits(1000)) as limit:
+        await run(Deadline(lambda _tool: 2000)(make_tool(), Step(does=look)))
+        with anyio.CancelScope(shield=True):
+            await anyio.lowlevel.checkpoint()
+            assert effective_deadline() == limit.ends
+    assert seen == [limit.ends]
+    assert effective_deadline() == inf
+
+
+@pytest.mark.parametrize("way", ["spawned", "joined"])
+async def test_what_outlives_a_call_is_not_limited_by_it_but_has_its_clock(way: str) -> None:
+    async def look() -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.lowlevel.checkpoint()
+            seen.append((effective_deadline(), current_clock()))
+
+    seen: list[tuple[float, CallClock | None]] = []
+    background = Background()
+    await background.start()
+    with limited(TimeLimits(1000)) as limit:
+        if way == "joined":
+            await Flights[None]().join("key", look)
+        else:
+            background.spawn(look)
+    await anyio.wait_all_tasks_blocked()
+    await background.stop()
+    assert seen == [(inf, limit)]
 
 
 async def test_limits_of_one_length_end_in_their_order_and_those_that_have_ended_do_not_matter() -> None:
@@ -135,11 +223,11 @@ async def test_limits_of_one_length_end_in_their_order_and_those_that_have_ended
     async def run(name: str, event: anyio.Event | None) -> None:
         with limited(limits) as limit:
             if name == "moved":
-                limit.deadline = inf
+                limit.move(inf)
             await (anyio.sleep_forever() if event is None else event.wait())
             ended.append(f"{name} in time")
             return
-        ended.append(f"{name} late" if loop_time() >= limit.deadline else f"{name} early")
+        ended.append(f"{name} late" if loop_time() >= limit.ends else f"{name} early")
 
     done, moved = anyio.Event(), anyio.Event()
     async with anyio.create_task_group() as group:

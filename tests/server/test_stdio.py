@@ -122,7 +122,7 @@ def pipe():
 
 async def read_all(descriptor):
     async with open_input(descriptor) as lines:
-        return [item async for item in MessageReader(lines, InFlight())]
+        return [item async for item in MessageReader(lines.next_line, InFlight())]
 
 
 async def test_a_pipe_gives_messages_and_an_exception_for_garbage():
@@ -158,7 +158,7 @@ async def test_a_terminal_is_read_by_a_daemon_thread():
         with anyio.fail_after(60):
             async with open_input(theirs) as lines:
                 os.write(ours, PING)
-                assert (await lines()).strip() == PING.strip()
+                assert (await lines.next_line()).strip() == PING.strip()
     finally:
         os.close(ours)
         os.close(theirs)
@@ -169,7 +169,7 @@ async def test_a_socket_serves_both_ways():
     with one, other, anyio.fail_after(60):
         async with open_output(one.fileno()) as send_line, open_input(other.fileno()) as lines:
             await MessageWriter(send_line, InFlight()).send(SessionMessage(PONG))
-            assert await lines() == b'{"jsonrpc":"2.0","id":1,"result":{}}\n'
+            assert await lines.next_line() == b'{"jsonrpc":"2.0","id":1,"result":{}}\n'
 
 
 async def test_sent_lines_are_flushed_before_the_end():

@@ -22,9 +22,9 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import field
+from contextvars import copy_context
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -37,10 +37,9 @@ from pydantic_core import from_json, to_json
 from utcp_bridge.access.principals import ANYONE
 from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.catalogue.render import fault_result, render_error
-from utcp_bridge.catalogue.spliced import spliced
+from utcp_bridge.catalogue.spliced import spliced_message
 from utcp_bridge.errors import StaleCursor, UnknownTool
 from utcp_bridge.foreign import escape_line_ends, json_line
-from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import REQUESTER, JsonObject, LogMessage, discard, is_object, log_receiver
 from utcp_bridge.server.callers import caller_on_stdio, requester_on_stdio
 from utcp_bridge.server.early.handover import CANCELLED, EarlyHost, Replay, again
@@ -118,19 +117,15 @@ def needs_sdk(client: UtcpClient) -> bool:
     return any(state.kind == "mcp" or state.maps for state in client.report()) or bool(client.servers())
 
 
-@dataclass(slots=True, eq=False)
-class _EarlyCall:
-    """A request in flight."""
+class _EarlyCall(Stoppable):
+    """A request in flight. `key` is its id, as cancelling compares it."""
 
-    request: HotRequest
-    caller: Caller
-    version: str
-    key: RequestId
-    """Its id, as cancelling compares it."""
-    stoppable: Stoppable = field(default_factory=Stoppable)
-    is_cancelled: bool = False
+    is_cancelled = False
     """Whether the client has cancelled it, and so expects no response."""
-    is_closed: bool = False
+    is_closed = False
+
+    def __init__(self, request: HotRequest, caller: Caller, version: str, key: RequestId) -> None:
+        self.request, self.caller, self.version, self.key = request, caller, version, key
 
 
 class _RefusedError(Exception):
@@ -161,6 +156,8 @@ class EarlyFront:
         """The first line that the SDK serves; empty at the end of the input."""
         self._taken: dict[RequestId, _EarlyCall] = {}
         self._tasks = OwnTasks()
+        self._context: Final = copy_context()
+        """What requests run in a copy of: it has the host, which is the same for all of them."""
         self._reading = anyio.CancelScope()
         self._server: BridgeServer | None = None
         self._connection: Any = None
@@ -203,7 +200,7 @@ class EarlyFront:
         run = 0
         while True:
             try:
-                line = await self._lines()
+                line = await (self._lines() if self._wire.untaken is None else self._wire.untaken(self._takes_line))
             except LongLineError as error:
                 self._held = error
                 return False
@@ -276,7 +273,7 @@ class EarlyFront:
     def cancel(self) -> None:
         """Cancel every request in flight. Each gets an error, because its client may still wait."""
         for call in tuple(self._taken.values()):
-            call.stoppable.cancel()
+            call.cancel()
 
     async def _end(self) -> None:
         self.cancel()
@@ -284,6 +281,10 @@ class EarlyFront:
             await self._tasks.ended()
 
     # --- messages ---
+
+    def _takes_line(self, line: bytes) -> bool:
+        """Begin to serve a line, which may be blank. Return False if `_read` has to look at it."""
+        return line.isspace() or self._takes(line)
 
     def _takes(self, line: bytes) -> bool:
         """Begin to serve a line. Return False if the SDK has to."""
@@ -312,7 +313,7 @@ class EarlyFront:
         if self._modern is not None or len(message) != 4:
             return False
         if is_discovery(message):
-            self._start(self._respond(message["id"], discovered(self._parts)))
+            self._start(self._answer(message["id"], discovered(self._parts)))
             return True
         hello = read_hello(message)
         if hello is None:
@@ -320,8 +321,9 @@ class EarlyFront:
         self._hello = hello
         self._caller = caller_on_stdio(hello.name, hello.version)
         self._host = EarlyHost(self, hello)
+        self._context.run(HOST.set, self._host)
         self._remembered.append(message)
-        self._start(self._respond(message["id"], greeting(self._parts, hello.version)))
+        self._start(self._answer(message["id"], greeting(self._parts, hello.version)))
         return True
 
     def _lists(self, message: JsonObject) -> bool:
@@ -338,7 +340,7 @@ class EarlyFront:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what answers a request."""
         self._wire.in_flight.started()
-        self._tasks.start_leaving(self._counted(work))
+        self._tasks.start_leaving(self._counted(work), self._context.copy())
 
     async def _counted(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -368,7 +370,7 @@ class EarlyFront:
         if call is None:
             return False
         call.is_cancelled = True
-        call.stoppable.cancel()
+        call.cancel()
         return True
 
     @property
@@ -392,7 +394,8 @@ class EarlyFront:
             self._modern = self._modern or request
             call = _EarlyCall(request, caller, request.version, key)
         self._taken[key] = call
-        self._start(self._serve(call))
+        self._wire.in_flight.started()
+        self._tasks.start_leaving(self._serve(call), self._context.copy())
         return True
 
     def _caller_of(self, request: HotRequest, version: str) -> Caller | None:
@@ -411,27 +414,35 @@ class EarlyFront:
     # --- requests ---
 
     async def _serve(self, call: _EarlyCall) -> None:
+        """Answer a request, and leave the tasks. One coroutine for both: it is the way of every call."""
+        task = self._tasks.current()
         error: JsonObject | None = _CLOSED
         try:
-            call.stoppable.begin()
             try:
-                result = await self._result(call)
-            finally:
-                call.is_closed = True
-                if self._taken.get(call.key) is call:
-                    del self._taken[call.key]
-            error = None
-            await self._respond(call.request.ident, result)
-        except asyncio.CancelledError:
-            if not call.stoppable.has_stopped():
-                raise
-        except _RefusedError as refused:
-            error = refused.error
-        except Exception:  # its text may have what clients must not read
-            _logger.exception("A request failed with an internal error.")
-            error = {"code": INTERNAL_ERROR, "message": "Internal server error"}
-        if error is not None and not call.is_cancelled:
-            await self._send({"jsonrpc": "2.0", "id": call.request.ident, "error": error})
+                call.begin(task)
+                try:
+                    result = await (self._called(call) if call.request.method == "tools/call" else self._result(call))
+                finally:
+                    call.is_closed = True
+                    if self._taken.get(call.key) is call:
+                        del self._taken[call.key]
+                error = None
+                await self._respond(call.request.ident, result)
+            except anyio.BrokenResourceError:  # the client has closed
+                error = None
+            except asyncio.CancelledError:
+                if not call.has_stopped():
+                    raise
+            except _RefusedError as refused:
+                error = refused.error
+            except Exception:  # its text may have what clients must not read
+                _logger.exception("A request failed with an internal error.")
+                error = {"code": INTERNAL_ERROR, "message": "Internal server error"}
+            if error is not None and not call.is_cancelled:
+                await self._send({"jsonrpc": "2.0", "id": call.request.ident, "error": error})
+        finally:
+            self._wire.in_flight.answered()
+            self._tasks.leave(task)
 
     async def _result(self, call: _EarlyCall) -> JsonObject:
         method = call.request.method
@@ -439,13 +450,8 @@ class EarlyFront:
             return {}
         if method == "tools/list":
             return await self._page(call)
-        if method in _LISTS:
-            await self._parts.readiness.settle()
-            return {_LISTS[method]: []}
-        result = await self._called(call)
-        stamp = server_info() if call.version in MODERN_PROTOCOL_VERSIONS else None
-        plain = in_order(result, stamp)
-        return plain if plain is not None else (await self.server()).hot.shaped(call.version, result)
+        await self._parts.readiness.settle()
+        return {_LISTS[method]: []}
 
     async def _page(self, call: _EarlyCall) -> JsonObject:
         modern = call.version in MODERN_PROTOCOL_VERSIONS
@@ -467,25 +473,29 @@ class EarlyFront:
         return self._parts.stamped(result, server_info()) if modern else result
 
     async def _called(self, call: _EarlyCall) -> JsonObject:
-        params = call.request.params or {}
-        log = log_receiver.set(partial(self._log, call))
-        asked = HOST.set(self._host)
-        if self._parts.client.notes_requesters:
-            REQUESTER.set(requester_on_stdio(call.caller, self._parts.part.profile_name))  # of this task alone
+        """Return the result of a call in its final form. It runs in the task of the request, and so resets nothing."""
+        params, parts = call.request.params or {}, self._parts
+        log_receiver.set(partial(self._log, call))
+        if parts.part.whole.notes_requesters:
+            REQUESTER.set(requester_on_stdio(call.caller, parts.part.profile_name))
         try:
             emit = discard if call.request.token is None else progress_emitter(partial(self._progress, call))
-            work = partial(self._parts.called, params["name"], params.get("arguments") or {}, emit, call.caller)
-            spending = self._parts.part.spending
-            return await (work() if spending.spend is None else spending.within(ANYONE, work, size_of))
+            name: str = params["name"]
+            arguments: JsonObject = params.get("arguments") or {}
+            spending = parts.part.spending
+            if spending.spend is None:
+                result = await parts.called(name, arguments, emit, call.caller)
+            else:
+                work = partial(parts.called, name, arguments, emit, call.caller)
+                result = await spending.within(ANYONE, work, size_of)
         except UnknownTool as error:
             raise _RefusedError(INVALID_PARAMS, str(error)) from None
         except ProtocolError as error:
-            return fault_result(self._parts.client.redactor(str(error)))
+            result = fault_result(parts.client.redactor(str(error)))
         except Exception as error:  # noqa: BLE001 - a result that says what is wrong
-            return render_error(error)
-        finally:
-            HOST.reset(asked)
-            log_receiver.reset(log)
+            result = render_error(error)
+        plain = in_order(result, server_info() if call.version in MODERN_PROTOCOL_VERSIONS else None)
+        return plain if plain is not None else (await self.server()).hot.shaped(call.version, result)
 
     async def _progress(self, call: _EarlyCall, progress: float, total: float | None, message: str | None) -> None:
         fields = {"progressToken": call.request.token, "progress": progress, "total": total, "message": message}
@@ -513,15 +523,21 @@ class EarlyFront:
         if not call.is_closed:
             await self._send({"jsonrpc": "2.0", "method": method, "params": params})
 
-    async def _respond(self, ident: RequestId, result: JsonObject) -> None:
+    async def _answer(self, ident: RequestId, result: JsonObject) -> None:
+        with suppress(anyio.BrokenResourceError):
+            await self._respond(ident, result)
+
+    def _respond(self, ident: RequestId, result: JsonObject) -> Awaitable[None]:
+        """Write a response, at once if nothing keeps it waiting.
+
+        :raises anyio.BrokenResourceError: the client has closed.
+        """
         try:
-            message = {"jsonrpc": "2.0", "id": ident, "result": spliced(result)}
+            message = spliced_message({"jsonrpc": "2.0", "id": ident, "result": result})
             line = orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
         except TypeError:  # an integer above 64 bits, or half of a surrogate pair
-            await self._send({"jsonrpc": "2.0", "id": ident, "result": result})
-            return
-        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await self._wire.send_line(escape_line_ends(line))
+            return self._send({"jsonrpc": "2.0", "id": ident, "result": result})
+        return self._wire.send_line(escape_line_ends(line))
 
     async def _send(self, message: JsonObject) -> None:
         """Write a message as the SDK does. It is lost if the client has closed."""

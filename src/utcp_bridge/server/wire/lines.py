@@ -16,8 +16,9 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import field
-from typing import IO, Final, Literal
+from typing import IO, Any, Final, Literal, cast
 
 import anyio
 import anyio.to_thread
@@ -28,9 +29,12 @@ from utcp_bridge.processes.ending import watched_signals
 __all__ = [
     "MAX_LINE_BYTES",
     "InFlight",
+    "LineReader",
     "Lines",
     "LongLineError",
     "SendLine",
+    "Take",
+    "Untaken",
     "Wire",
     "open_input",
     "open_output",
@@ -41,6 +45,10 @@ MAX_LINE_BYTES: Final = 32 * 1024 * 1024
 _EXCERPT: Final = 65_536
 """Bytes of the head, and of the tail, of a line that is too long. One of them has the id of the request."""
 _CHUNK: Final = 256 * 1024
+_LINE_OVERHEAD: Final = 64
+"""Bytes of memory for a line that waits, besides its own."""
+_IN_ONE_TURN: Final = 32
+"""Most lines that are taken in one turn of the event loop."""
 _FLUSH_SECONDS: Final = 0.5
 _PIPE_BYTES: Final = 1 << 20
 """The most that Linux allows each user for one pipe. The system takes memory for what waits in it alone."""
@@ -50,6 +58,10 @@ Lines = Callable[[], Awaitable[bytes]]
 
 :raises LongLineError: the line is too long. The line after it comes next.
 """
+Take = Callable[[bytes], bool]
+"""Takes a line, and returns whether it has."""
+Untaken = Callable[[Take], Awaitable[bytes]]
+"""Returns the next line that a function does not take (`LineReader.next_untaken`)."""
 SendLine = Callable[[bytes], Awaitable[None]]
 """Writes one line.
 
@@ -101,13 +113,15 @@ class Wire:
     """Is called at the end of the input."""
     in_flight: InFlight = field(default_factory=InFlight)
     cancel: Callable[[], object] = lambda: None
+    untaken: Untaken | None = None
+    """A way of `lines` that costs less for lines that are taken at once."""
 
 
 @asynccontextmanager
 async def open_wire() -> AsyncGenerator[Wire]:
     """Yield the client on stdin and stdout. If it closes stdout, or a signal arrives, what is inside is cancelled."""
     with _claimed_standard_streams() as (wire_in, wire_out):
-        async with watched_signals() as ending, open_input(wire_in) as lines:
+        async with watched_signals() as ending, open_input(wire_in) as reader:
             with anyio.CancelScope() as scope:
                 wire: Wire | None = None
 
@@ -119,7 +133,7 @@ async def open_wire() -> AsyncGenerator[Wire]:
 
                 with ending.stops(stop):
                     async with open_output(wire_out, at_loss=stop) as send_line:
-                        wire = Wire(lines, send_line, ending.begin)
+                        wire = Wire(reader.next_line, send_line, ending.begin, untaken=reader.next_untaken)
                         yield wire
 
 
@@ -142,33 +156,39 @@ def _claimed_standard_streams() -> Generator[tuple[int, int]]:
 
 
 @asynccontextmanager
-async def open_input(descriptor: int) -> AsyncGenerator[Lines]:
-    """Yield a function that reads lines from a descriptor. The descriptor stays open."""
-    reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
+async def open_input(descriptor: int) -> AsyncGenerator[LineReader]:
+    """Yield what reads lines from a descriptor. The descriptor stays open."""
+    reader = LineReader()
     if not _is_watchable(descriptor):
         _read_in_thread(descriptor, reader)
-        yield _LineReader(reader).next_line
+        yield reader
         return
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), _duplicate(descriptor, "rb")
-    )
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: reader, _duplicate(descriptor, "rb"))
     try:
-        yield _LineReader(reader).next_line
+        yield reader
     finally:
         transport.close()
         await asyncio.sleep(0)
 
 
-class _LineReader:
+class LineReader(asyncio.Protocol):
     """Reads lines. One that is too long is skipped to its end, so that its rest is not taken for a line.
 
     What has come is divided at once: a client with several requests in flight sends several lines together. A cancelled
     read loses nothing: the next one goes on from there.
     """
 
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        self._reader = reader
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.ReadTransport | None = None
         self._lines: deque[bytes | LongLineError] = deque()
+        self._waiting = 0
+        """What the lines take that nobody has read yet."""
+        self._is_paused = False
+        self._take: Take | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._at_end = False
+        self._failure: Exception | None = None
         self._parts: list[bytes] = []
         """The parts of the line that has not ended, which have `_size` bytes."""
         self._size = 0
@@ -176,20 +196,68 @@ class _LineReader:
         """The excerpts of a line that is too long and has not ended."""
 
     async def next_line(self) -> bytes:
+        """Return the next line, empty at the end.
+
+        :raises LongLineError: the line is too long. The line after it comes next.
+        """
         while not self._lines:
-            chunk = await self._reader.read(_CHUNK)
-            if not chunk:
-                self._lines.append(self._ended(b""))
-                break
-            *ended, rest = chunk.split(b"\n")
-            if ended:
-                self._lines.append(self._ended(ended[0] + b"\n"))
-                self._lines.extend([line + b"\n" for line in ended[1:]])
-            self._grow(rest)
-        line = self._lines.popleft()
+            if self._failure is not None:
+                raise self._failure
+            if self._at_end:
+                return b""
+            await self._moved()
+        line = self._popped()
         if isinstance(line, bytes):
             return line
         raise line
+
+    async def next_untaken(self, take: Take) -> bytes:
+        """Return the next line that `take` does not take, as `next_line` does.
+
+        `take` gets each line in the turn of the event loop in which it arrives. A task that waited for it would run
+        one turn later, and what it starts another turn later, with a system call: a tenth of what a call costs.
+        """
+        self._take = take
+        try:
+            self._hand_on()
+            while self._take is not None and (self._lines or not self._at_end):
+                await self._moved()
+        finally:
+            self._take = None
+        return await self.next_line()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.ReadTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        is_between = not (self._lines or self._size or self._head)
+        if is_between and self._take is not None and data.find(b"\n") + 1 == len(data):
+            if not self._take(data):  # one whole line: that of a client with one request in flight
+                self._refuse(data)
+            return
+        *ended, rest = data.split(b"\n")
+        if ended:
+            self._add(self._ended(ended[0] + b"\n"))
+            more = [line + b"\n" for line in ended[1:]]
+            self._lines.extend(more)
+            self._waiting += len(data) - len(ended[0]) - 1 - len(rest) + _LINE_OVERHEAD * len(more)
+        if rest:
+            self._grow(rest)
+        self._hand_on()
+
+    def eof_received(self) -> None:
+        self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._failure = exc
+        self._end()
+
+    def _end(self) -> None:
+        if not self._at_end:
+            self._at_end = True
+            if self._size or self._head:
+                self._add(self._ended(b""))
+        self._hand_on()
 
     def _grow(self, part: bytes) -> None:
         """Add a part to the line that has not ended."""
@@ -213,6 +281,65 @@ class _LineReader:
             part = b"".join(self._parts) + part[-1:] if part else b"".join(self._parts)
         self._parts, self._size = [], 0
         return part
+
+    def _add(self, line: bytes | LongLineError) -> None:
+        self._lines.append(line)
+        self._waiting += _size_of(line)
+
+    def _popped(self) -> bytes | LongLineError:
+        line = self._lines.popleft()
+        self._waiting -= _size_of(line)
+        self._look_at_room()
+        return line
+
+    def _hand_on(self) -> None:
+        """Let what takes lines have those that wait, a number of them in one turn of the event loop."""
+        for _ in range(_IN_ONE_TURN):
+            if self._take is None or not self._lines:
+                break
+            line = self._lines[0]
+            if not isinstance(line, bytes) or not self._take(line):
+                self._take = None
+                break
+            self._lines.popleft()
+            self._waiting -= _LINE_OVERHEAD + len(line)
+        else:
+            if self._take is not None and self._lines:
+                self._loop.call_soon(self._hand_on)
+        self._look_at_room()
+        self._wake()
+
+    def _look_at_room(self) -> None:
+        """Read nothing more while too much waits."""
+        is_full = self._waiting > MAX_LINE_BYTES
+        if is_full is not self._is_paused and self._transport is not None:
+            self._is_paused = is_full
+            if is_full:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def _refuse(self, line: bytes) -> None:
+        """Leave a line to the task that reads, and all lines after it."""
+        self._take = None
+        self._add(line)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let the task that reads look at what has changed, unless all lines are taken."""
+        if self._waiter is not None and (self._take is None or self._at_end) and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _moved(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+
+def _size_of(line: bytes | LongLineError) -> int:
+    return _LINE_OVERHEAD + (len(line) if isinstance(line, bytes) else 0)
 
 
 @asynccontextmanager
@@ -271,6 +398,17 @@ def _is_watchable(descriptor: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
+class _Done:
+    """What a caller that awaits it does not wait for. Making a coroutine takes ten times as long."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return _EXHAUSTED
+
+
+_DONE: Final = _Done()
+_EXHAUSTED: Final = cast("Generator[Any, None, None]", iter(()))
+
+
 class _PipeWriter(asyncio.BaseProtocol):
     """Writes to a pipe, and waits while it is full."""
 
@@ -280,27 +418,38 @@ class _PipeWriter(asyncio.BaseProtocol):
         self._at_loss = at_loss
         self._writable = asyncio.Event()
         self._writable.set()
-        self._gone = False
+        self._is_full = self._gone = False
         self.is_closing = False
         self.closed = asyncio.Event()
 
-    async def send(self, line: bytes) -> None:
-        if not self._writable.is_set():
-            await self._writable.wait()
+    def send(self, line: bytes) -> Awaitable[None]:
+        """Write one line, at once unless the pipe is full. Not a coroutine, because each response passes here."""
+        if self._is_full:
+            return self._send_later(line)
+        self._write(line)
+        return _DONE
+
+    async def _send_later(self, line: bytes) -> None:
+        await self._writable.wait()
+        self._write(line)
+
+    def _write(self, line: bytes) -> None:
         if self._gone:
             raise anyio.BrokenResourceError
         self.transport.write(line)
 
     def pause_writing(self) -> None:
+        self._is_full = True
         self._writable.clear()
 
     def resume_writing(self) -> None:
+        self._is_full = False
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._gone = True
-        self._writable.set()
+        self.resume_writing()
         self.closed.set()
         if not self.is_closing:
             self._at_loss()
@@ -326,15 +475,15 @@ class _ThreadWriter:
             rest = rest[os.write(self._descriptor, rest) :]
 
 
-def _read_in_thread(descriptor: int, reader: asyncio.StreamReader) -> None:
+def _read_in_thread(descriptor: int, reader: LineReader) -> None:
     """Feed `reader` from a daemon thread: a blocked read cannot be cancelled, so nothing waits for it."""
-    loop = asyncio.get_running_loop()
+    loop, context = asyncio.get_running_loop(), copy_context()  # else, lines are taken in the context of the thread
 
     def read() -> None:
         with suppress(OSError, RuntimeError):  # RuntimeError: the loop has closed
             while chunk := os.read(descriptor, _CHUNK):
-                loop.call_soon_threadsafe(reader.feed_data, chunk)
+                loop.call_soon_threadsafe(reader.data_received, chunk, context=context)
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(reader.feed_eof)
+            loop.call_soon_threadsafe(reader.eof_received, context=context)
 
     threading.Thread(target=read, name="stdin", daemon=True).start()
