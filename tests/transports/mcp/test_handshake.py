@@ -52,7 +52,6 @@ class Refusing:
             return JSONResponse({**envelope, "error": {"code": -32601, "message": "Unknown"}}, status_code=404)
         return JSONResponse({**envelope, "result": RESULTS[method]})
 
-
     @property
     def opening(self) -> list[str]:
         """The requests in order, without the one that listens: it goes its own way, beside the others."""
