@@ -133,6 +133,24 @@ def test_a_call_loads_what_its_tool_needs(tmp_path: Path) -> None:
     assert classes_written_at_import(loaded) == set()
 
 
+def test_a_client_with_few_tools_loads_no_index_by_itself() -> None:
+    code = """
+import sys, anyio
+from utcp_bridge import UtcpClient
+import utcp_bridge.client.search
+utcp_bridge.client.search._INDEX_AFTER = 0.0
+
+async def main():
+    async with await UtcpClient.create([]):
+        await anyio.wait_all_tasks_blocked()
+
+anyio.run(main)
+print("utcp_bridge.search.index" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, encoding="utf-8", timeout=60)
+    assert done.stdout == "False\n"
+
+
 def test_a_call_over_plain_http_loads_no_engine(tmp_path: Path) -> None:
     class Pong(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

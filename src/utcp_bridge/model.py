@@ -63,6 +63,7 @@ __all__ = [
     "current_reader",
     "defers",
     "discard",
+    "draft_of",
     "first_few",
     "grouped_faults",
     "has_steps",
@@ -450,16 +451,16 @@ class Result:
         return written if written is not None and written.value is self.value else None
 
 
-def _draft_of(kind: type) -> Any:
+def draft_of(kind: type) -> Any:
     """Return a class that differs from a frozen one in that its fields can be written.
 
-    Each call makes a `Call` and a `Result`, and writing the fields of a frozen object takes as long as a dozen calls of
-    functions. So these two are filled in as a draft, whose class is then exchanged.
+    Each call makes a `Call` and a `Result`, a start makes thousands of tools, and writing the fields of a frozen object
+    takes as long as a dozen calls of functions. So these are filled in as a draft, whose class is then exchanged.
     """
     return type(f"{kind.__name__}Draft", (), {"__slots__": kind.__slots__})  # type: ignore[attr-defined]
 
 
-_CallDraft, _ResultDraft = _draft_of(Call), _draft_of(Result)
+_CallDraft, _ResultDraft = draft_of(Call), draft_of(Result)
 
 
 def made_call(tool: Tool, arguments: JsonObject, ident: str) -> Call:

@@ -17,7 +17,6 @@ from math import inf
 from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast
 
 import anyio
-import anyio.lowlevel
 from anyio.abc import TaskGroup
 from anyio.lowlevel import RunVar
 
@@ -42,13 +41,13 @@ _PAUSE_SECONDS: Final = 0.01
 _LEAST_SECONDS: Final = 0.001
 _SLICE_SECONDS: Final = 0.001
 """All work in slices together holds the event loop for this long, and then leaves it alone for `_TURNS`."""
-_COUNTED: Final = 0.1
-"""The part of a slice that is counted at once: counting each of many small steps takes as long as some of them."""
+_COUNTED: Final = 0.1  # the part of a slice that is counted at once: counting a small step takes as long as the step
 _SHARE: Final = 0.5
 """The part of a slice below which a work does not pause."""
 slice_clock: Final[Callable[[], float]] = time.perf_counter if sys.platform == "win32" else time.thread_time
 """The time of the thread: a work is not charged for the time in which another program ran. The clock of Windows is too
 coarse for that."""
+_wall_clock: Final = time.perf_counter  # at least the time of the thread, which takes a system call, passes on it
 _MANY_OBJECTS: Final = 20_000
 """To walk these takes the collector some milliseconds."""
 _TURNS: Final = 8
@@ -554,7 +553,7 @@ class _Pace:
         """Let others run. Works that pause go on one after another."""
         async with self.turn:
             for _ in range(_TURNS):
-                await anyio.lowlevel.checkpoint()
+                await asyncio.sleep(0)  # as anyio's checkpoint, which first looks for its backend
             self.used = 0.0
 
 
@@ -590,17 +589,19 @@ async def in_slices(steps: Generator[None, None, T], slices: Slices | None = Non
     `slices` counts the time if the generator is one of several that are one piece of work.
     """
     own = slices or Slices()
-    began = slice_clock()
+    began, looked, least = slice_clock(), _wall_clock(), _SLICE_SECONDS * _COUNTED
     while True:
         try:
             next(steps)
         except StopIteration as end:
             await own.after(began)
             return end.value  # type: ignore[no-any-return]
-        used = slice_clock() - began
-        if used >= _SLICE_SECONDS * _COUNTED:
+        if (now := _wall_clock()) - looked < least:
+            continue  # so the thread has used less
+        looked, used = now, slice_clock() - began
+        if used >= least:
             await own.spent(used)
-            began = slice_clock()
+            began, looked = slice_clock(), _wall_clock()
 
 
 class _GarbageCollector:

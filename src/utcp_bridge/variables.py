@@ -220,7 +220,7 @@ class Variables:
             return self._walk(value, scope, _ANY, 0)
         return {
             key: member
-            if key in raw_fields
+            if key in raw_fields or (member.__class__ is str and "$" not in member)
             else self._walk(member, scope, _BRACED_ONLY if key in braced_only else _ANY, 1)
             for key, member in value.items()
         }

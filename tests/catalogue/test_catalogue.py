@@ -11,7 +11,7 @@ from tests.upstreams.registry_service import Answers, served
 
 from utcp_bridge.catalogue.catalogue import Catalogue
 from utcp_bridge.catalogue.exposure import exposure_for
-from utcp_bridge.catalogue.naming import _qualified, assign_names
+from utcp_bridge.catalogue.naming import assign_names
 from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.client.extensions import Extensions
 from utcp_bridge.errors import StaleCursor, UnknownTool
@@ -346,7 +346,6 @@ def work_of_listing(count):
         "m", [f"operation_{number}" for number in range(count)], inputs={"type": "object", "properties": properties}
     )
     catalogue = Catalogue(client)
-    _qualified.cache_clear()
     naming = calls_made_by(lambda: catalogue.resolve("m_operation_77"))
     listing = calls_made_by(lambda: walk(catalogue))
     assert sum(len(page) for page in walk(catalogue)) == count

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -101,6 +102,31 @@ async def test_a_server_keeps_the_index_that_it_builds_after_the_start(tmp_path,
     async with await UtcpClient.create(parcels(), extensions=Extensions(index_folder=tmp_path)):
         with anyio.fail_after(60):
             await written.wait()
+    assert len([*tmp_path.iterdir()]) == 1
+
+
+async def test_a_patient_search_waits_until_the_index_that_is_being_kept_is_written(tmp_path, monkeypatch):
+    """A program searches once and ends, and its end would stop the writing that the client has begun by itself."""
+    monkeypatch.setattr("utcp_bridge.client.search._INDEX_AFTER", 0.0)
+    begun, goes_on = anyio.Event(), anyio.Event()
+    pack = KeptIndex.pack
+
+    def slow_pack(kept, strategy):
+        packed = yield from pack(kept, strategy)
+        if packed is not None:
+            begun.set()
+            while not goes_on.is_set():
+                yield
+        return packed
+
+    monkeypatch.setattr(KeptIndex, "pack", slow_pack)
+    async with await UtcpClient.create(parcels(), extensions=Extensions(index_folder=tmp_path)) as client:
+        with anyio.fail_after(60):
+            await begun.wait()
+            async with anyio.create_task_group() as group:
+                group.start_soon(partial(client.prepare_search, ["parcel"], patient=True))
+                await anyio.lowlevel.checkpoint()
+                goes_on.set()
     assert len([*tmp_path.iterdir()]) == 1
 
 

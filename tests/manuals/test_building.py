@@ -1,5 +1,5 @@
 import logging
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from utcp_bridge.errors import PolicyError
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.building import BuiltTools, ToolBuilder, endpoint_pair
 from utcp_bridge.manuals.pinning import fingerprint, pinned
-from utcp_bridge.model import JsonObject, Source, Trust
+from utcp_bridge.model import JsonObject, Source, Tool, Trust
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.settings import BridgeSettings
@@ -355,3 +355,41 @@ def test_definitions_that_the_operator_wrote_may_change() -> None:
 def test_fingerprints_are_stable_and_differ_for_different_definitions() -> None:
     assert fingerprint(BEFORE) == fingerprint(make_tool("t", description="Adds."))
     assert fingerprint(BEFORE) != fingerprint(AFTER)
+
+
+def test_tools_that_share_a_call_template_are_judged_each_by_its_own_words() -> None:
+    shared = http()
+    names = {"properties": {"id": {"type": "string"}}}
+    plain, worded, other, bad = (
+        tool_object("plain", shared),
+        tool_object("worded", shared, annotations={"readOnlyHint": False}),
+        tool_object("other", shared, inputs=names),
+        tool_object("bad", shared, projection="[ unclosed"),
+    )
+    building = build([plain, worded, other, bad, plain | {"name": "again"}])
+    assert [tool.annotations["readOnlyHint"] for tool in building.tools] == [True, False, True, True]
+    assert building.tools[0].template is building.tools[1].template
+    [fault] = building.faults.faults
+    assert fault.where == "manual 'peer', tool 'bad'"
+
+
+def test_a_shared_call_template_with_a_placeholder_is_judged_with_the_arguments_of_each_tool() -> None:
+    shared = http(headers={"X": "${id}"})
+    named = {"properties": {"id": {"type": "string"}}}
+    building = build([tool_object("has", shared, inputs=named), tool_object("lacks", shared, inputs={})])
+    [fault] = building.faults.faults
+    assert "peer_id" in fault.what
+
+
+def test_a_live_tool_has_each_field_of_its_raw_one() -> None:
+    stated = tool_object(
+        "all", title="All", tags=["a"], deprecated=True, average_response_size=3, outputs={"type": "object"}
+    )
+    [tool] = build([stated]).tools
+    values = {one.name: getattr(tool, one.name) for one in fields(Tool) if one.init}
+    again = Tool(**values)
+    assert again.qualified_name == tool.qualified_name == "peer.all"
+    assert {one.name: getattr(again, one.name) for one in fields(Tool) if one.init} == values
+    assert (tool.title, tool.tags, tool.deprecated, tool.average_response_size) == ("All", ("a",), True, 3)
+    with pytest.raises(FrozenInstanceError):
+        tool.name = "other"  # type: ignore[misc]

@@ -1,5 +1,7 @@
 """Servers and sessions for the tests of connections."""
 
+import socket
+
 import anyio
 import pytest
 from tests.upstreams.faulty import faulty_server
@@ -49,3 +51,24 @@ async def pool(way):
 def session(pool, server):
     """Return the session of an operator's manual that may reach `server`."""
     return pool.session(Source("shop", exempt=frozenset({server.endpoint})))
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Stop the clock of the connections that wait: it moves by what a test says, however slow the machine is."""
+    now, ours = [1_000.0], "utcp_bridge.net.heads"
+    for module in ("aiohttp.connector", f"{ours}.plain_requests", f"{ours}.idle_connections"):
+        monkeypatch.setattr(f"{module}.monotonic", lambda: now[0])
+
+    def add(seconds):
+        now[0] += seconds
+
+    return add
+
+
+@pytest.fixture
+def free_endpoint():
+    """Return an endpoint of loopback that refuses connections: its port is bound, and nothing listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"

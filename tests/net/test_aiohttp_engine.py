@@ -14,7 +14,6 @@ import aiohttp
 import anyio
 import brotlicffi
 import pytest
-from aiohttp import connector
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.raw_replies import REPLIES, outcome, raw_server
@@ -304,22 +303,11 @@ async def test_a_refused_handshake_whose_body_does_not_arrive_says_its_status(po
 
 @pytest.mark.parametrize(("idle", "connections"), [(0.0, 1), (0.4, 1), (0.6, 2), (4.1, 2), (15.0, 2), (3600.0, 2)])
 @pytest.mark.parametrize("way", ["plain", "whole"], indirect=True)
-async def test_a_post_avoids_a_connection_that_a_server_may_be_closing(session, server, monkeypatch, idle, connections):
+async def test_a_post_avoids_a_connection_that_a_server_may_be_closing(session, server, passes, idle, connections):
     await session.request(RequestParts("POST", f"{server.url}/ok", body=b"1"))
-    clock = getattr(connector, "monotonic")  # noqa: B009 - of the library, moved and not read here
-    ours = "utcp_bridge.net.heads"
-    for module in ("aiohttp.connector", f"{ours}.plain_requests", f"{ours}.idle_connections"):
-        monkeypatch.setattr(f"{module}.monotonic", lambda: clock() + idle)
+    passes(idle)
     await session.request(RequestParts("POST", f"{server.url}/ok", body=b"2"))
     assert server.connections == connections
-
-
-@pytest.fixture
-def free_endpoint():
-    """Return an endpoint of loopback that refuses connections: its port is bound, and nothing listens."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{bound.getsockname()[1]}"
 
 
 async def test_tls_errors_say_what_failed(pool, tmp_path):
@@ -602,6 +590,7 @@ def _reset(writer):
 @pytest.mark.parametrize("end", [asyncio.StreamWriter.close, _reset])
 @pytest.mark.parametrize(("method", "again"), [("POST", []), ("PATCH", []), ("PUT", [b"/2"])])
 @pytest.mark.parametrize("way", ["plain", "whole"], indirect=True)
+@pytest.mark.usefixtures("passes")  # a POST avoids a connection that has waited for a while
 async def test_a_kept_connection_that_ends_repeats_only_what_may_be_repeated(pool, method, again, end):
     async with _closing_server(end) as (endpoint, seen):
         session = pool.session(Source("shop", exempt=frozenset({endpoint})))

@@ -30,6 +30,8 @@ from utcp_bridge.upstream import InputRequired, ProtocolError
 
 pytestmark = pytest.mark.anyio
 RULE = BreakerRule(threshold=3, first=1.0, longest=30.0)
+PATIENT = BreakerRule(threshold=3, first=3600.0, longest=3600.0)
+"""For tests on the clock of the event loop: the pause ends on no machine, however busy it is."""
 
 
 class World:
@@ -213,7 +215,7 @@ async def test_a_deadline_counts_and_a_caller_that_leaves_does_not() -> None:
         await anyio.sleep_forever()
 
     step = Step(does=hang)
-    layer = Breakers(lambda _tool: RULE, lambda _tool: "http://far")
+    layer = Breakers(lambda _tool: PATIENT, lambda _tool: "http://far")
     patient = compose(make_tool(), (layer.refusal, layer), step)
     for _ in range(5):
         async with anyio.create_task_group() as group:
@@ -233,7 +235,7 @@ async def test_a_limit_of_the_embedding_program_counts_as_a_deadline() -> None:
         begun.append(call)
         await anyio.sleep_forever()
 
-    layer = Breakers(lambda _tool: RULE, lambda _tool: "http://far")
+    layer = Breakers(lambda _tool: PATIENT, lambda _tool: "http://far")
     calls = compose(make_tool(), (Deadline(lambda _tool: 60.0), layer.refusal, layer), Step(does=hang))
     with anyio.fail_after(60):
         while not layer.report():
@@ -254,7 +256,7 @@ async def test_a_call_for_a_client_of_the_bridge_counts_at_its_deadline_and_not_
         layers = (LargeReplies(lambda _tool: seconds), Deadline(lambda _tool: seconds), layer.refusal, layer)
         return compose(make_tool(), layers, Step(does=hang))
 
-    layer = Breakers(lambda _tool: RULE, lambda _tool: "http://far")
+    layer = Breakers(lambda _tool: PATIENT, lambda _tool: "http://far")
     with setting(large_reader, unused):
         for _ in range(5):
             async with anyio.create_task_group() as group:
@@ -270,7 +272,7 @@ async def test_a_call_that_waits_for_a_slot_until_its_deadline_says_nothing_abou
     async def hang(_call: Call, _emit: Emit) -> None:
         await anyio.sleep_forever()
 
-    layer = Breakers(lambda _tool: RULE, lambda _tool: "http://far")
+    layer = Breakers(lambda _tool: PATIENT, lambda _tool: "http://far")
     layers = (Deadline(lambda _tool: 0.001), layer.refusal, Limits(lambda _tool: Allowance(1, 9)), layer)
     async with anyio.create_task_group() as group:
         group.start_soon(run, compose(make_tool(), layers[1:], Step(does=hang)))
@@ -286,7 +288,7 @@ async def test_open_means_refused_at_once_although_all_slots_are_taken() -> None
     async def held(_call: Call, _emit: Emit) -> None:
         await release.wait()
 
-    layer = Breakers(lambda _tool: RULE, lambda _tool: "http://far")
+    layer = Breakers(lambda _tool: PATIENT, lambda _tool: "http://far")
     slots = Limits(lambda _tool: Allowance(1, 9))
     with anyio.fail_after(60):
         await failing(compose(make_tool(), (layer,), Step(faults=[Unreachable("away")] * 3)), 3)

@@ -9,7 +9,7 @@ from tests.support.redis_server import until
 from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.changes import page_in_turns
+from utcp_bridge.server.changes import PagesAhead, page_in_turns
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.tasks import collector
 
@@ -263,6 +263,39 @@ def _server_of_pages(tools, page_size):
         inputs = {"type": "object", "properties": {"body": {"$ref": "#/$defs/Part"}}, "$defs": {"Part": part}}
         client.add("m", f"tool{number}", inputs=inputs)
     return BridgeServer(client).catalogue.view()
+
+
+async def test_the_next_page_is_made_while_a_client_reads_one_and_only_once():
+    view = _server_of_pages(6, page_size=2)
+    ahead, began = PagesAhead(), list[int]()
+    made = view.steps_at
+
+    def watched(start, *, composed=False):
+        began.append(start)
+        yield from made(start, composed=composed)
+
+    view.steps_at = watched
+    async with anyio.create_task_group() as group:
+        ahead.start = group.start_soon
+        first = await ahead.page(view, 0, composed=True)
+        assert began == [0]
+        second = await ahead.page(view, first.end, composed=True)  # it waits for the one that is being made
+        assert second is view.page_at(2, composed=True)
+        await until(lambda: (4, True) in view._pages)
+        assert (await ahead.page(view, 0, composed=True)) is first
+    assert began == [0, 2, 2, 4, 0]
+    whole = _server_of_pages(6, page_size=2)
+    assert [[tool["name"] for tool in view.page_at(start, composed=True).tools] for start in (0, 2, 4)] == [
+        [tool["name"] for tool in whole.page_at(start, composed=True).tools] for start in (0, 2, 4)
+    ]
+
+
+async def test_a_page_that_was_begun_when_the_server_ends_is_made_by_who_asks_for_it():
+    view, ahead = _server_of_pages(4, page_size=2), PagesAhead()
+    ahead.start = lambda *_work: None  # the work is cancelled before it begins
+    first = await ahead.page(view, 0, composed=False)
+    ahead.close()
+    assert (await ahead.page(view, first.end, composed=False)).start == 2
 
 
 async def test_parts_of_schemas_wait_for_the_next_page_and_end_with_the_last_one():

@@ -106,7 +106,7 @@ def test_calls_that_run_and_calls_that_come_are_served_until_none_is_left(tmp_pa
 def test_a_call_that_does_not_end_is_cancelled_after_the_drain(tmp_path: Path) -> None:
     with served(tmp_path, 1) as server, ThreadPoolExecutor() as pool:
         call = server.begin(pool)
-        server.drain()
+        server.process.terminate()  # a busy machine may see the end of so short a drain before `/readyz` tells of it
         assert call.result()[:2] == (503, "close")
         assert server.process.wait(timeout=60) == 0
 

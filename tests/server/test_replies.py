@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.server.replies import Accepted, McpReply, as_accepted, encode, event_of, read_accept
+from utcp_bridge.server.replies import (
+    PROFILE_ENDS,
+    SERVER_ENDS,
+    Accepted,
+    McpReply,
+    as_accepted,
+    encode,
+    event_of,
+    read_accept,
+)
 
 pytestmark = pytest.mark.anyio
 MESSAGE = {"jsonrpc": "2.0", "id": 1, "result": {"text": "ä\n\r\u2028"}}
@@ -93,6 +102,18 @@ async def test_a_reply_with_an_event_before_its_result_is_a_stream():
     await reply.finish(MESSAGE)
     await reply.event({"method": "too late"})
     assert wire.events == [{"method": "a"}, MESSAGE]
+
+
+@pytest.mark.parametrize(("why", "last"), [(SERVER_ENDS, None), (PROFILE_ENDS, PROFILE_ENDS["message"])])
+async def test_a_stream_that_ends_with_a_profile_says_so(why, last):
+    wire = Wire()
+    reply = McpReply(wire, Accepted(json=True, events=True))
+    await reply.event(MESSAGE)
+    await reply.end(7, why)
+    begun, *rest = wire.events
+    assert begun == MESSAGE
+    assert [(one["id"], one["error"]["message"]) for one in rest] == ([] if last is None else [(7, last)])
+    assert reply.has_ended
 
 
 async def test_a_client_that_reads_json_alone_gets_the_result_alone():

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from tests.interop.serving import free_port
+from tests.interop.serving import accepts, free_port, until
 from tests.support.redis_server import RedisServer, redis_server
 from tests.upstreams.certificates import Authority
 
@@ -62,6 +62,7 @@ def encrypted(folder: Path, asks: str, name: str = "localhost") -> Iterator[Encr
     files = ("--tls-cert-file", folder / "server.pem", "--tls-key-file", folder / "server.key")
     options = ("--tls-ca-cert-file", authority.ca, "--tls-auth-clients", asks, "--requirepass", PASSWORD)
     with redis_server(folder, "--tls-port", str(port), *files, *options) as server:
+        until(lambda: accepts(port))  # it listens at the other port first
         yield Encrypted(server, port, authority)
 
 

@@ -15,6 +15,7 @@ import httpx2
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from tests.support.measured import measured
+from tests.support.source import ROOT
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GIVEN = {"traceparent": f"00-{TRACE}-{PARENT}-01", "baggage": "tenant=blue"}
@@ -98,13 +99,16 @@ def entry(service: str) -> dict[str, Any]:
 
 @contextmanager
 def bridge(
-    folder: Path, service: str, settings: dict[str, Any], environment: dict[str, str]
+    folder: Path, service: str, settings: dict[str, Any], environment: dict[str, str], *, is_patient: bool = True
 ) -> Generator[tuple[str, "subprocess.Popen[str]"]]:
+    """Yield the address of a bridge, and its process, whose end has the limit of a bridge or, if patient, none."""
     config = folder / "config.json"
     config.write_text(json.dumps({"manual_call_templates": [entry(service)], "bridge": settings}))
-    command = [sys.executable, "-m", "utcp_bridge", "serve", str(config), "--http", "--port", "0"]
+    program = "tests.support.patient_bridge" if is_patient else "utcp_bridge"
+    command = [sys.executable, "-m", program, "serve", str(config), "--http", "--port", "0"]
     process = subprocess.Popen(
         command,
+        cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -16,6 +16,7 @@ from mcp.client import Client
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.support.source import ROOT
 from tests.support.traced_bridge import (
     GIVEN,
     HEADERS,
@@ -75,6 +76,7 @@ def test_one_trace_goes_from_the_host_through_the_bridge_to_a_service_and_a_comm
 def test_each_call_is_in_the_metric_though_many_are_recorded_together(tmp_path: Path, asked: dict[str, str]) -> None:
     with peer() as service, peer() as collector:
         otel = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{collector.url}/v1/metrics", **asked}
+        otel["OTEL_METRIC_EXPORT_INTERVAL"] = "3600000"  # only the end of the bridge sends them
         with bridge(tmp_path, service.url, {"retries": 0}, otel) as (base, process):
             for name in ["m_post"] * 130 + ["m_failing"] * 3:
                 call(base, name)
@@ -199,7 +201,10 @@ def test_a_collector_that_is_away_delays_neither_calls_nor_the_end(tmp_path: Pat
         pass
     with (
         peer() as service,
-        bridge(tmp_path, service.url, {}, {"OTEL_EXPORTER_OTLP_ENDPOINT": gone.url}) as (base, process),
+        bridge(tmp_path, service.url, {}, {"OTEL_EXPORTER_OTLP_ENDPOINT": gone.url}, is_patient=False) as (
+            base,
+            process,
+        ),
     ):
         assert call(base, "m_post")["isError"] is False
         process.terminate()
@@ -209,7 +214,7 @@ def test_a_collector_that_is_away_delays_neither_calls_nor_the_end(tmp_path: Pat
 def test_a_collector_that_never_answers_leaves_the_rest_of_the_end_its_time(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, peer() as service:
         otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
-        with bridge(tmp_path, service.url, {"audit_log": "calls.jsonl"}, otel) as (base, process):
+        with bridge(tmp_path, service.url, {"audit_log": "calls.jsonl"}, otel, is_patient=False) as (base, process):
             assert call(base, "m_post")["isError"] is False
             process.terminate()
             assert process.wait() == 0
@@ -307,9 +312,10 @@ def bridge_before(folder: Path, base: str, environment: dict[str, str]) -> Gener
     servers = {"near": {"url": f"{base}/mcp", "transport": "http"}}
     far = {"name": "far", "call_template_type": "mcp", "config": {"mcpServers": servers}}
     config.write_text(json.dumps({"manual_call_templates": [far], "bridge": {"retries": 0}}))
-    command = [sys.executable, "-m", "utcp_bridge", "serve", str(config), "--http", "--port", "0"]
+    command = [sys.executable, "-m", "tests.support.patient_bridge", "serve", str(config), "--http", "--port", "0"]
     plain = {"PATH": "/usr/bin:/bin", **environment}
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=plain) as process:
+    pipes = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, env=plain, cwd=ROOT, **pipes) as process:
         try:
             assert process.stderr is not None
             line = next(line for line in process.stderr if line.startswith("Serving MCP on"))

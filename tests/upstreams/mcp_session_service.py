@@ -51,6 +51,8 @@ class McpSessionService:
         """The streams of notifications, and what ends each."""
         self.hold: asyncio.Event | None = None
         """Calls wait for it before they are carried out."""
+        self.holding = asyncio.Event()
+        """Set when a call waits."""
         self.serves_stream = True
         self._names = itertools.count(1)
         self._runner: web.AppRunner | None = None
@@ -134,6 +136,7 @@ class McpSessionService:
     async def _call(self, request: web.Request, message: Any) -> web.StreamResponse:
         ident = message["id"]
         if self.hold is not None:
+            self.holding.set()
             await self.hold.wait()
         if self.fault is not None:
             return await self.fault(request, ident)

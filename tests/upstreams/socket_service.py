@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -78,7 +79,8 @@ class TcpService:
         asked = self.always or _asked(message)
         if asked.get("slow"):
             self.slow_arrived.set()
-            await reader.read(1)
+            with suppress(ConnectionError):
+                await reader.read(1)
             self.slow_gone.set()
         elif asked.get("reset"):
             sock = writer.get_extra_info("socket")
@@ -110,12 +112,13 @@ class UdpService(asyncio.DatagramProtocol):
         self.port = self._transport.get_extra_info("sockname")[1]
         self._closed_port.bind(("127.0.0.1", 0))
         self.refusing = self._closed_port.getsockname()[1]
-        self._closed_port.close()
+        self._closed_port.connect(("127.0.0.1", self.port))  # keeps the port, and takes nothing from anybody else
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
         assert self._transport is not None
         self._transport.close()
+        self._closed_port.close()
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         assert self._transport is not None

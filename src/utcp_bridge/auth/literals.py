@@ -49,8 +49,12 @@ def learn_configuration(redactor: Redactor, config: UtcpClientConfig) -> None:
         redactor.learn(literal_secrets(entry), is_credential=True)
 
 
-def literal_secrets(template: Any) -> list[str]:
-    """Return the secrets that a template has as they are."""
+def literal_secrets(template: Any, *, without: str | None = None) -> list[str]:
+    """Return the secrets that a template has as they are. The member `without` of an object is not looked at."""
+    if is_object(template):
+        template = {key: one for key, one in template.items() if key != without and not _is_ordinary(key, one)}
+        if not template:
+            return []
     found: list[str] = []
 
     def keep(_name: str, secret: str) -> str:
@@ -84,6 +88,15 @@ def _text(text: str, name: str, replace: _Replace) -> str:
         found = _SCHEME.fullmatch(text)
         return f"{found['scheme']} {replace(name, found['value'])}" if found else replace(name, text)
     return _url(text, replace) if "://" in text and len(text) <= _MAX_URL else text
+
+
+def _is_ordinary(key: Any, value: Any) -> bool:
+    """Return whether a member surely has no secret, in a tenth of the time of a closer look."""
+    if value is None or value is True or value is False:
+        return True
+    if value.__class__ is not str or key.__class__ is not str or _names_credential(key):
+        return False
+    return "://" not in value or not ("?" in value or "&" in value or "@" in value)
 
 
 def _is_literal(text: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -33,7 +34,7 @@ from utcp_bridge.catalogue.schemas.portable import (
     portable_input,
 )
 from utcp_bridge.catalogue.spliced import ListedTools
-from utcp_bridge.catalogue.text import clean, clean_line
+from utcp_bridge.catalogue.text import clean, clean_line, shorten
 from utcp_bridge.errors import AuthRequired, LoginFailed, StaleCursor, UnknownTool, UtcpError
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.model import JsonObject, Tool, matches_glob
@@ -92,13 +93,22 @@ class ToolPage:
 class _Share:
     """How much work the listed schemas of one manual may still take together, and the last of them."""
 
-    __slots__ = ("hints", "nodes", "parts", "recent")
+    __slots__ = ("_last", "hints", "nodes", "parts", "recent")
 
     def __init__(self) -> None:
         self.hints: dict[tuple[tuple[str, bool], ...], JsonObject] = {}
         self.nodes = _MAX_MANUAL_NODES
         self.parts = SharedParts()
         self.recent = RecentSchemas()
+        self._last: tuple[Mapping[str, Any], JsonObject] | None = None
+
+    def listed_hints(self, hints: Mapping[str, Any]) -> JsonObject:
+        """Return the hints that hosts know, as one object for all tools that have the same."""
+        if self._last is not None and self._last[0] is hints:
+            return self._last[1]
+        shown = {key: value for key in _HINTS if isinstance(value := hints.get(key), bool)}
+        self._last = hints, self.hints.setdefault(tuple(shown.items()), shown)
+        return self._last[1]
 
 
 class Entry:
@@ -137,8 +147,8 @@ class Entry:
         self._conform: Conformer | EllipsisType | None = ...
         self._listed: JsonObject | EllipsisType = ...
         self._composed: JsonObject | EllipsisType = ...
-        self._weight: tuple[int, bytes] | EllipsisType = ...
-        self._composed_weight: tuple[int, bytes] | EllipsisType = ...
+        self._weight: tuple[int, int] | EllipsisType = ...
+        self._composed_weight: tuple[int, int] | EllipsisType = ...
 
     @property
     def input(self) -> PortableInput:
@@ -224,30 +234,31 @@ class Entry:
         return self._listed
 
     def _make_listed(self) -> JsonObject:
-        tool = self.tool
+        tool, extras = self.tool, self.tool.extras
         description = clean(tool.description)
         if tool.deprecated:
             description = f"Deprecated. {description}"
-        meta: JsonObject = {"utcp/name": clean_line(tool.qualified_name, _MAX_NAME)}
+        meta: JsonObject = upstream_meta(extras.get("_meta")) if extras else {}
+        meta["utcp/name"] = name = clean_line(tool.qualified_name, _MAX_NAME)
         if tool.tags:
             meta["utcp/tags"] = [tag for one in tool.tags[:_MAX_TAGS] if (tag := clean_line(one, _MAX_TAG))]
         if self.input.renamed:
             meta["utcp/renamed"] = {name: clean_line(key, _MAX_NAME) for name, key in self.input.renamed.items()}
         entry: JsonObject = {
             "name": self.name,
-            "title": clean_line(tool.title, _MAX_TITLE) or clean_line(tool.qualified_name, _MAX_TITLE),
+            "title": clean_line(tool.title, _MAX_TITLE) or shorten(name, _MAX_TITLE),
             "description": clean(description, _MAX_DESCRIPTION),
             "inputSchema": self.input.schema,
         }
         if self.output is not None:
             entry["outputSchema"] = self.output.schema
-        if hints := {key: tool.annotations[key] for key in _HINTS if isinstance(tool.annotations.get(key), bool)}:
-            entry["annotations"] = self._share.hints.setdefault(tuple(hints.items()), hints)
-        if icons := [icon for icon in tool.extras.get("icons", ()) if self.refuse_link(icon["src"]) is None]:
+        if hints := self._share.listed_hints(tool.annotations):
+            entry["annotations"] = hints
+        if icons := [icon for icon in extras.get("icons", ()) if self.refuse_link(icon["src"]) is None]:
             entry["icons"] = visible_json(icons)
-        if "execution" in tool.extras:
-            entry["execution"] = tool.extras["execution"]
-        entry["_meta"] = {**upstream_meta(tool.extras.get("_meta")), **meta}
+        if "execution" in extras:
+            entry["execution"] = extras["execution"]
+        entry["_meta"] = meta
         return entry
 
     @property
@@ -259,15 +270,15 @@ class Entry:
         return self._composed
 
     @property
-    def weight(self) -> tuple[int, bytes]:
-        """The bytes of `listed` as JSON: how many, and their digest."""
+    def weight(self) -> tuple[int, int]:
+        """The bytes of `listed` as JSON: how many, and their hash."""
         if self._weight is ...:
             self._weight = _weighed(self.listed)
         return self._weight
 
     @property
-    def composed_weight(self) -> tuple[int, bytes]:
-        """The bytes of `composed` as JSON: how many, and their digest."""
+    def composed_weight(self) -> tuple[int, int]:
+        """The bytes of `composed` as JSON: how many, and their hash."""
         if self._composed_weight is ...:
             self._composed_weight = self.weight if self.composed is self.listed else _weighed(self.composed)
         return self._composed_weight
@@ -284,9 +295,9 @@ class Entry:
         return {renamed.get(key, key): value for key, value in arguments.items()}
 
 
-def _weighed(entry: JsonObject) -> tuple[int, bytes]:
+def _weighed(entry: JsonObject) -> tuple[int, int]:
     data = json_bytes(entry)
-    return len(data), hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
+    return len(data), hash(data)  # only this process compares it
 
 
 class View:
@@ -364,17 +375,17 @@ class View:
         for entry in self.listed[start:limit]:
             self._parts[id(entry.parts)] = entry.parts
             yield from entry.steps()
-            size, digest = entry.composed_weight if composed else entry.weight
+            size, one = entry.composed_weight if composed else entry.weight
             if end > start and used + size + 1 > most:
                 break
             used += size + 1
-            weights.append((size, digest))
+            weights.append((size, one))
             end += 1
             yield
         tools = [entry.composed if composed else entry.listed for entry in self.listed[start:end]]
         cursor = self._cursor(end) if end < len(self.listed) else None
-        digests = b"".join(digest for _, digest in weights) + (cursor or "").encode()
-        digest = hashlib.blake2b(digests, digest_size=_DIGEST_BYTES).digest()
+        hashes = array("q", [one for _, one in weights]).tobytes() + (cursor or "").encode()
+        digest = hashlib.blake2b(hashes, digest_size=_DIGEST_BYTES).digest()
         self._pages[start, composed] = ToolPage([*first, *tools], start, end, cursor, digest)
 
     @property

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
@@ -31,8 +32,8 @@ _PLAIN: Final = late_pattern(r"[A-Za-z0-9_-]+")
 _OTHER: Final = late_pattern(r"[^A-Za-z0-9_-]+")
 _SUFFIX_DIGITS: Final = 8
 _MANUAL_SHARE: Final = 15
-_MAX_KNOWN: Final = 32_768
-"""Names to remember: a refresh gives names to all tools again, and most of them are the same."""
+_MAX_KNOWN: Final = 1_024
+"""Manuals whose part of names is remembered: their tools have the same one."""
 
 ToolKey: TypeAlias = tuple[str, str]
 """(manual, tool): the identity of a UTCP tool. `manual.tool` may be ambiguous, because both may contain dots."""
@@ -149,10 +150,7 @@ def names_of_manual(name: str, manual: str) -> bool:
 
 def _settle(proposals: Mapping[ToolKey, str], taken: set[str], ambiguous: Collection[ToolKey]) -> dict[ToolKey, str]:
     """Add a suffix to names that are too long, taken, ambiguous, or proposed for several tools. Keep the others."""
-    claims: dict[str, int] = {}
-    for name in proposals.values():
-        folded = name.casefold()
-        claims[folded] = claims.get(folded, 0) + 1
+    claims = Counter(map(str.casefold, proposals.values()))
     settled: dict[ToolKey, str] = {}
     crowded: list[ToolKey] = []
     unclear = frozenset(ambiguous)
@@ -163,12 +161,12 @@ def _settle(proposals: Mapping[ToolKey, str], taken: set[str], ambiguous: Collec
             and claims[folded] == 1
             and folded not in taken
             and len(name) <= MAX_NAME
-            and _mangle(key[1])
+            and ((key[1].isascii() and key[1].isidentifier()) or _mangle(key[1]))
         ):
             settled[key] = name
         else:
             crowded.append(key)
-    used = taken | {name.casefold() for name in settled.values()}
+    used = taken | {name.casefold() for name in settled.values()} if crowded else taken
     for key in sorted(crowded):
         settled[key] = _suffixed(key, used)
         used.add(settled[key].casefold())
@@ -189,10 +187,16 @@ def _suffixed(key: ToolKey, used: Collection[str]) -> str:
     raise ConfigError(f"There is no free MCP name for {manual}.{tool}.", remedy="Choose one in `aliases`.")
 
 
-@lru_cache(_MAX_KNOWN)
 def _qualified(manual: str, tool: str) -> str:
-    parts = (_mangle(manual), _mangle(tool))
-    return _startable("_".join(part for part in parts if part))
+    start, part = _beginning(manual), _mangle(tool)
+    return start + part if start and part else _startable(start.removesuffix("_") or part)
+
+
+@lru_cache(_MAX_KNOWN)
+def _beginning(manual: str) -> str:
+    """Return how the names of the tools of a manual begin; an empty text if its own name has nothing to show."""
+    part = _mangle(manual)
+    return _startable(f"{part}_") if part else ""
 
 
 def _startable(name: str) -> str:

@@ -37,7 +37,8 @@ def clean_line(value: Any, limit: int | None = None) -> str:
     """Return the visible text of `value` on one line. See `clean`."""
     text = value if isinstance(value, str) else ""
     if text.isascii() and text.isprintable():
-        return clean(text, limit)
+        text = text.strip()
+        return text if limit is None or len(text) <= limit else shorten(text, limit)
     # A sequence that moves the cursor to the start of a line is cleaned to a line break, so breaks are replaced twice.
     return clean(_SPACE.sub(" ", clean(_SPACE.sub(" ", text))), limit)
 

@@ -178,6 +178,7 @@ class ToolSearch:
         self._was_whole = False
         self._index_folder = parts.index_folder
         self._kept: KeptIndex | None = None
+        self._keeping = anyio.Lock()
         self._news = anyio.Event()
 
     def check(self) -> Fault | None:
@@ -318,14 +319,20 @@ class ToolSearch:
             self._backlog.clear()
 
     async def _keep(self) -> None:
-        """Write the index to the disk if it is whole and not there yet."""
-        from utcp_bridge.search.lexical import Bm25Strategy
+        """Write the index to the disk if it is whole and not there yet.
+
+        A program that searches once waits for the writing that has begun by itself: it ends afterwards.
+        """
+        if self._kept is None or self._backlog:
+            return
+        from utcp_bridge.search.lexical import Bm25Strategy  # most clients have fewer tools
 
         strategy = self._strategy
-        if self._kept is None or self._backlog or not isinstance(strategy, Bm25Strategy):
+        if not isinstance(strategy, Bm25Strategy):
             return
-        if (packed := await in_slices(self._kept.pack(strategy))) is not None:
-            await anyio.to_thread.run_sync(self._kept.write, *packed)
+        async with self._keeping:
+            if (packed := await in_slices(self._kept.pack(strategy))) is not None:
+                await anyio.to_thread.run_sync(self._kept.write, *packed)
 
     async def _keep_up(self, strategy: Prepared) -> None:
         backoff, failing = Backoff(), False

@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from utcp_bridge.dialects.readings import RawTool
-from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.model import JsonObject, draft_of, is_object
 
 __all__ = ["ToolReader", "ToolWriter"]
 
@@ -31,6 +31,7 @@ _OBJECTS: Final = tuple(
 )
 _SPLIT: Final = ("$defs", "properties")
 """Members of a schema whose own members are often the same in many schemas."""
+_ToolDraft: Final = draft_of(RawTool)
 _MAX_KEY: Final = 1_024
 _DIGEST_BYTES: Final = 32
 
@@ -119,7 +120,7 @@ class ToolReader:
                 shared.append(value)
         for position in _TUPLES:
             values[position] = tuple(values[position])
-        return RawTool(*values[1:])
+        return _made(values)
 
     def _join(self, value: JsonObject) -> None:
         shared = self._shared
@@ -132,6 +133,19 @@ class ToolReader:
                     parts[name] = shared[part]
                 elif is_object(part):
                     shared.append(part)
+
+
+def _made(values: list[Any]) -> RawTool:
+    """Return the tool of a line's parts. A draft is filled in a third of the time that `RawTool()` takes."""
+    draft: Any = _ToolDraft()
+    (
+        _split, draft.name, draft.template, draft.inputs, draft.description, draft.title, draft.outputs, draft.tags,
+        draft.annotations, draft.decided, draft.deprecated, draft.average_response_size, draft.body_members,
+        draft.returns_bytes, draft.overlay, draft.defaults, draft.projection, draft.extras, draft.rest,
+    ) = values  # fmt: skip
+    draft.__class__ = RawTool
+    tool: RawTool = draft
+    return tool
 
 
 def _can_be_split(parts: JsonObject) -> bool:

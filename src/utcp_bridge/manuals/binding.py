@@ -25,6 +25,7 @@ from utcp_bridge.variables import flat_key, variable_names
 if TYPE_CHECKING:
     from utcp_bridge.auth.credentials import Credentials
     from utcp_bridge.auth.tokens import TokenCache
+    from utcp_bridge.dialects import RawTool
     from utcp_bridge.variables import LookedUp, Variables
 
 __all__ = ["Binder", "key_uses_secrets", "uses_secrets"]
@@ -52,18 +53,36 @@ class Binder:
         :raises VariableNotFound: a variable is not set.
         :raises ConfigError: the template does not fit the transport's model once its variables are filled in.
         """
+        return self.bound(tool, tool.source, transport, trust=trust, bare_names=bare_names)
+
+    def bound(
+        self,
+        tool: Tool | RawTool,
+        source: Source,
+        transport: type[AnyTransport],
+        *,
+        trust: Trust | None = None,
+        bare_names: bool = True,
+        unbound: CallTemplate | None = None,
+    ) -> Target[Any]:
+        """Do it for a tool that may not be live yet, of this source.
+
+        `unbound` is its template before its variables are filled in, if it is valid then: without variables, it is the
+        template of the target.
+        """
         arguments = tool.inputs.get("properties")
-        trust = tool.source.trust if trust is None else trust
+        trust = source.trust if trust is None else trust
         resolved = self._resolve(
             tool.template,
             transport,
-            tool.source,
+            source,
             trust=trust if bare_names else Trust.REMOTE,
             arguments=frozenset(arguments) if is_object(arguments) else frozenset(),
         )
+        is_as_written = unbound is not None and resolved == tool.template
         if tool.overlay:
             resolved = {**resolved, **tool.overlay}
-        return self._target(resolved, transport, tool.source, trust=trust)
+        return self._target(resolved, transport, source, trust=trust, known=unbound if is_as_written else None)
 
     def manual(self, entry: JsonObject, transport: type[AnyTransport], source: Source) -> Target[Any]:
         """Return the target of a manual's own template, for discovery.
@@ -125,10 +144,16 @@ class Binder:
         return resolved if is_object(resolved) else {}
 
     def _target(
-        self, resolved: JsonObject, transport: type[AnyTransport], source: Source, *, trust: Trust
+        self,
+        resolved: JsonObject,
+        transport: type[AnyTransport],
+        source: Source,
+        *,
+        trust: Trust,
+        known: CallTemplate | None = None,
     ) -> Target[Any]:
         try:
-            template: CallTemplate = transport.template.model_validate(resolved)
+            template = transport.template.model_validate(resolved) if known is None else known
         except ValidationError as error:
             raise ConfigError(f"The {transport.kinds[0]} call template is not valid: {explain(error)}.") from None
         self._report_literals(resolved, source)
@@ -138,7 +163,7 @@ class Binder:
         """Report secrets that are written in other fields than `auth`."""
         from utcp_bridge.auth.literals import literal_secrets
 
-        for number, secret in enumerate(literal_secrets({**resolved, "auth": None})):
+        for number, secret in enumerate(literal_secrets(resolved, without="auth")):
             self._on_secret(f"template {source.owner} {number}", secret)
 
     def _credentials(

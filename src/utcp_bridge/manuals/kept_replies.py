@@ -94,11 +94,12 @@ class Remembered:
 
     async def ask(self, head: JsonObject, data: bytes, take: Take) -> JsonObject:
         """Return the reply to a request, as a worker does."""
-        if (name := await anyio.to_thread.run_sync(self._named, head, data)) is None:
-            return await (await self._asked()).ask(head, data, take)
-        if lines := await anyio.to_thread.run_sync(self._kept.read, name):
+        name, lines = await anyio.to_thread.run_sync(self._found, head, data)
+        if lines:
             self._before.append((head, data))
             return await _replayed(lines, take)
+        if name is None:
+            return await (await self._asked()).ask(head, data, take)
         found: list[bytes] = []
 
         def take_both(line: bytes) -> None:
@@ -110,9 +111,21 @@ class Remembered:
             await anyio.to_thread.run_sync(self._kept.write, name, [*found, b"E" + orjson.dumps(reply)])
         return reply
 
+    def _found(self, head: JsonObject, data: bytes) -> tuple[str | None, list[bytes]]:
+        """Return the name of the file with the reply to a request, and its lines; no name if it is not to be kept.
+
+        A document is searched for credentials only if there is no file: for one with credentials, none was written.
+        """
+        if (name := self._named(head, data)) is None:
+            return None, []
+        lines = self._kept.read(name)
+        if not lines and head["step"] == "parse" and not _is_public(data):
+            self._key = name = None
+        return name, lines
+
     def _named(self, head: JsonObject, data: bytes) -> str | None:
-        """Return the name of the file with the reply to a request; None if it is not to be kept."""
-        if self._key is None or not _can_be_kept(head, data):
+        """Return the name of the file for the reply to a request; None after one that is not to be kept."""
+        if self._key is None or not _may_be_kept(head):
             self._key = None
             return None
         asked = {key: value for key, value in head.items() if key != "seconds"}
@@ -132,12 +145,15 @@ class Remembered:
         return self._worker
 
 
-def _can_be_kept(head: JsonObject, data: bytes) -> bool:
-    """Return whether a request may be kept: to parse a document, or for the tools of a UTCP manual."""
-    if head["step"] == "parse":
-        written = data.lower()
-        return written.lstrip().startswith(_OF_JSON) and not any(word in written for word in _PRIVATE)
-    return head["step"] == "manual" and _is_a_place(head["entry"])
+def _may_be_kept(head: JsonObject) -> bool:
+    """Return whether the reply to a request may be kept: to parse a document, or for the tools of a UTCP manual."""
+    return head["step"] == "parse" or (head["step"] == "manual" and _is_a_place(head["entry"]))
+
+
+def _is_public(data: bytes) -> bool:
+    """Return whether a document is JSON without the words of credentials."""
+    written = data.lower()
+    return written.lstrip().startswith(_OF_JSON) and not any(word in written for word in _PRIVATE)
 
 
 def _is_a_place(entry: Mapping[str, Any]) -> bool:

@@ -69,6 +69,8 @@ REGISTRY: Final = "registry"
 """The kind in a registry's `ManualState`, where a manual has its call template type."""
 _FORWARDING: Final = frozenset({"http", "sse", "streamable_http", "graphql", "file", "text"})
 """Types whose requests are made for one call alone. Connections of others are shared by many callers."""
+_NEW_TOGETHER: Final = 32
+"""New tools that take one step together: there is nothing to compare them with."""
 _FIRST_PAUSE: Final = 2.0
 """Seconds until the first new attempt to load a failed manual."""
 _MAX_POLITE_PAUSE: Final = 600.0
@@ -531,7 +533,8 @@ def _kept(repository: ToolRepository, tools: Iterable[Tool]) -> Generator[None, 
     for tool in tools:
         known = repository.get(tool.qualified_name)
         kept.append(tool if known is None or not same_definition(known, tool) else known)
-        yield
+        if known is not None or not len(kept) % _NEW_TOGETHER:
+            yield
     return kept
 
 

@@ -24,6 +24,8 @@ __all__ = [
 
 _MAX_AT_ONCE: Final = 250
 """Tools that a large change replaces before other calls may run."""
+_NEW_TOGETHER: Final = 32
+"""Tools that need no comparison, and so take one step together."""
 _MAX_COMPARED: Final = 2_000
 """Names that one wrong name is compared with. Comparing takes up to 20 microseconds a name."""
 _MAX_LISTED: Final = 5
@@ -122,7 +124,8 @@ class InMemoryToolRepository:
         for tool in tools:
             known = before.get(tool.name)
             after[tool.name] = known if known is not None and same_definition(known, tool) else tool
-            yield
+            if (known is not None and known is not tool) or not len(after) % _NEW_TOGETHER:
+                yield
         whole = rest = Change(
             manual,
             added=tuple(tool for name, tool in after.items() if before.get(name) is not tool),

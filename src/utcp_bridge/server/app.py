@@ -103,8 +103,7 @@ class BridgeServer(HandlingServer):
         self.add_notification_handler(ROOTS_CHANGED, types.NotificationParams, self.interaction.hear_roots_changed)
         self.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self.logs.set_level)
         self.relay = Relay(client, self.readiness, self.interaction, self.logs, self.changes)
-        if client.notes_requesters:
-            self.relay.desk.requester_of = lambda ctx: requester_of(ctx, part.profile_name)
+        self.relay.desk.requester_of = lambda ctx: requester_of(ctx, part.profile_name)
         self.relay.subscriptions.share(part.subscribers)
         self.across = self._shared()
         self.fleet = Fleet(self.across, lambda: self.replica)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
     from mcp.server.subscriptions import ServerEvent
 
-__all__ = ["Changes", "GivenSession", "page_in_turns"]
+__all__ = ["Changes", "GivenSession", "PagesAhead", "page_in_turns"]
 
 _logger = logging.getLogger(__name__)
 _DEBOUNCE_SECONDS: Final = 0.2
@@ -62,6 +62,43 @@ def _forget_in_turns(steps: Generator[None, None, None]) -> None:
     for _ in steps:
         asyncio.get_running_loop().call_later(_FORGET_SECONDS, _forget_in_turns, steps)
         break
+
+
+class PagesAhead:
+    """Pages of lists for clients. Most clients read all of them, so the next one is made while they read one.
+
+    `start` starts the work; without it, as before the server is open, a page is made when a client asks for it.
+    """
+
+    def __init__(self) -> None:
+        self.start: Callable[..., None] | None = None
+        self._begun: weakref.WeakKeyDictionary[View, dict[tuple[int, bool], anyio.Event]] = weakref.WeakKeyDictionary()
+
+    async def page(self, view: View, start: int, *, composed: bool) -> ToolPage:
+        """Return the page that starts at this place of a list."""
+        begun = self._begun.setdefault(view, {})
+        if (made := begun.get((start, composed))) is not None:
+            await made.wait()
+        page = await page_in_turns(view, start, composed=composed)
+        following = (page.end, composed)
+        if self.start is not None and page.next_cursor is not None and following not in begun:
+            begun[following] = made = anyio.Event()
+            self.start(self._make, view, page.end, composed, made)
+        return page
+
+    async def _make(self, view: View, start: int, composed: bool, made: anyio.Event) -> None:
+        try:
+            await page_in_turns(view, start, composed=composed)
+        except Exception as error:  # who asks for the page is told
+            _logger.debug("A page could not be made ahead (%s).", type(error).__name__, exc_info=error)
+        finally:
+            made.set()
+
+    def close(self) -> None:
+        """Make nothing ahead any more."""
+        self.start = None
+        for made in [made for begun in self._begun.values() for made in begun.values()]:
+            made.set()
 
 
 class GivenSession(Protocol):

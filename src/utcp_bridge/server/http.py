@@ -36,7 +36,7 @@ from utcp_bridge.access.challenges import WELL_KNOWN, Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
 from utcp_bridge.access.principals import ANYONE, Principal
 from utcp_bridge.console.admin import LockPort
-from utcp_bridge.model import CALLER, RECEIVED_HEADERS, Requester, is_object
+from utcp_bridge.model import CALLER, RECEIVED_HEADERS, JsonObject, Requester, is_object
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.heads.ahead import Ahead
 from utcp_bridge.net.listening import ConnectionLimits, base_url, for_url, listen
@@ -51,6 +51,8 @@ from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.replicas.place import here
 from utcp_bridge.server.replicas.replica import Replica
 from utcp_bridge.server.replies import (
+    PROFILE_ENDS,
+    SERVER_ENDS,
     Accepted,
     AsgiApp,
     Header,
@@ -139,7 +141,7 @@ def _assemble(
         path=settings.path,
         at_end=ways.end_streams,
     )
-    ways.end_calls_of = front.end_requests
+    ways.end_calls_of = partial(front.end_requests, why=PROFILE_ENDS)
     front.console = console_door(server, doors, keeper, lock)
     front.refusals = whole.refusals
     if settings.metrics:
@@ -153,12 +155,7 @@ def _assemble(
     whole.on_prepare.append(partial(prepare_access, keeper, ways, ReachedAt(address, whole.root, tls)))
     if tls is not None:
         tls.on_authorities.append(keeper.judge_again)
-    return (
-        ReadableByPages(front, settings),
-        front,
-        ways.ahead(keeper),
-        ways,
-    )
+    return ReadableByPages(front, settings), front, ways.ahead(keeper), ways
 
 
 @contextmanager
@@ -419,8 +416,8 @@ class HttpFront:
         """Answers `/metrics`. It has a token of its own."""
         self.refusals: Refusals | None = None
         """Writes audit lines of requests without a valid token."""
-        self._open: dict[Callable[[], object], tuple[Admission | None, bool]] = {}
-        """What ends the requests in flight, by whom they were sent, and whether each is a call."""
+        self._open: dict[Callable[[], object], tuple[Admission | None, bool, JsonObject]] = {}
+        """What ends the requests in flight: who sent each, whether it is a call, and what its client reads then."""
         if keeper is not None:
             keeper.on_look, keeper.on_close = self.end_refused, self.end_unknown
         self._calls = 0
@@ -459,21 +456,26 @@ class HttpFront:
         await anyio.sleep(_GRACE_SECONDS)
         self.end_requests()
 
-    def end_requests(self, of: Callable[[Principal], bool] = lambda _: True) -> None:
+    def end_requests(self, of: Callable[[Principal], bool] = lambda _: True, why: JsonObject = SERVER_ENDS) -> None:
         """Cancel requests in flight: calls and streams end, and a request without a response gets status 503."""
-        for end, (admission, _) in tuple(self._open.items()):
+        for end, (admission, is_call, _) in tuple(self._open.items()):
             if of(ANYONE if admission is None else admission.principal):
+                self._open[end] = admission, is_call, why
                 end()
+
+    def why_ended(self, end: Callable[[], object]) -> JsonObject:
+        """Return what the client of a call that was cancelled reads."""
+        return self._open[end][2]
 
     def end_refused(self) -> None:
         """Cancel requests whose token was revoked, and event streams whose token has expired."""
-        for end, (admission, is_call) in tuple(self._open.items()):
+        for end, (admission, is_call, _) in tuple(self._open.items()):
             if admission is not None and (admission.ended or not (is_call or admission.holds())):
                 end()
 
     def end_unknown(self) -> None:
         """Cancel what came when anyone could call, but for calls: event streams, and requests without their body."""
-        for end, (admission, is_call) in tuple(self._open.items()):
+        for end, (admission, is_call, _) in tuple(self._open.items()):
             if admission is None and not is_call:
                 end()
 
@@ -574,7 +576,7 @@ class HttpFront:
 
     def enter(self, end: Callable[[], object], admission: Admission | None) -> None:
         """Count a call in flight until `leave`. `end` is called at the end of the server, or of its token."""
-        self._open[end] = admission, True
+        self._open[end] = admission, True, SERVER_ENDS
         self._calls += 1
 
     def leave(self, end: Callable[[], object]) -> None:
@@ -604,7 +606,7 @@ class HttpFront:
 
         It is a call from when its body is there: who sends it must be let in still.
         """
-        started = finished = False
+        started, finished, why = False, False, SERVER_ENDS
         send = self.closing(send)
         admission = admission_of(scope)
         is_call = scope["method"] == "POST" and _first(scope["headers"], b"mcp-method") != "subscriptions/listen"
@@ -618,16 +620,16 @@ class HttpFront:
         async def received() -> Message:
             message = await receive()
             if is_call and not message.get("more_body", False) and cancellation.cancel in self._open:
-                self._open[cancellation.cancel] = admission, True
+                self._open[cancellation.cancel] = admission, True, self._open[cancellation.cancel][2]
             return message
 
         with scope_until() as cancellation:
-            self._open[cancellation.cancel] = admission, False
+            self._open[cancellation.cancel] = admission, False, SERVER_ENDS
             self._calls += is_call
             try:
                 await app(scope, received, watched)
             finally:
-                del self._open[cancellation.cancel]
+                *_, why = self._open.pop(cancellation.cancel)
                 self._calls -= is_call
                 self._note_use()
         if not cancellation.cancelled_caught or finished:
@@ -639,7 +641,7 @@ class HttpFront:
         elif admission is not None and admission.has_lapsed:
             await respond(send, 401, Refused(401, "invalid_token").document())
         else:
-            await refuse_at_end(send)
+            await refuse_at_end(send, why)
 
     async def _probe(self, scope: Scope, send: Send) -> None:
         if scope["method"] not in {"GET", "HEAD"}:

@@ -23,11 +23,12 @@ from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import Emit, JsonObject, Tool, counted, is_object
 from utcp_bridge.search.query import describe_catalogue
-from utcp_bridge.server.changes import Changes, page_in_turns
+from utcp_bridge.server.changes import Changes, PagesAhead
 from utcp_bridge.server.meta_tools import Caller, MetaTools, ResultBudgets, call_entry
 from utcp_bridge.server.profiles.parts import ServedPart, whole_part
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.wire.protocol import SERVER_INFO_META_KEY
+from utcp_bridge.tasks import collector
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -77,6 +78,7 @@ class Parts:
         self.with_page: Callable[[Tool, JsonObject], JsonObject] = _as_it_is
         """Returns the result of a tool with the URI of its page as hosts read it."""
         self._is_open = False
+        self._ahead = PagesAhead()
         self.copies: ResultsAcross | None = None
         """The copies of kept results in the store that several bridges share."""
         if (shared := client.shared) is not None:
@@ -100,11 +102,13 @@ class Parts:
             workers = self.workers.open() if self.part.owns_workers else nullcontext()
             async with workers, self.meta_tools.lessons.open(), anyio.create_task_group() as group:
                 group.start_soon(self.changes.announce)
+                self._ahead.start = group.start_soon
                 yield
                 self.changes.close()
                 group.cancel_scope.cancel()
         finally:
             self._is_open = False
+            self._ahead.close()
             unsubscribe()
 
     def _note_change(self) -> None:
@@ -146,8 +150,9 @@ class Parts:
         :raises StaleCursor: the cursor belongs to another list.
         """
         await self.readiness.settle()
-        view = self.catalogue.view(client)
-        return view, await page_in_turns(view, view.position(cursor), composed=modern)
+        with collector.at_rest():
+            view = self.catalogue.view(client)
+            return view, await self._ahead.page(view, view.position(cursor), composed=modern)
 
     async def masked_tools(self, tools: list[JsonObject]) -> list[JsonObject]:
         """Return the tools of a page without the operator's credentials: an upstream may repeat them."""

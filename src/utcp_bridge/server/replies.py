@@ -14,11 +14,15 @@ from starlette.requests import Request
 
 from utcp_bridge.catalogue.spliced import spliced_message
 from utcp_bridge.foreign import escape_line_ends, json_line
+from utcp_bridge.model import JsonObject
 from utcp_bridge.net.heads.ahead import WriteWhole
+from utcp_bridge.server.wire.protocol import RequestId
 from utcp_bridge.tasks import loop_time
 
 __all__ = [
     "OK",
+    "PROFILE_ENDS",
+    "SERVER_ENDS",
     "Accepted",
     "AsgiApp",
     "Header",
@@ -51,6 +55,14 @@ _EVENTS: Final = (
 )
 _SESSION: Final = b"mcp-session-id"
 OK: Final = 200
+SERVER_ENDS: Final[JsonObject] = {"error": "shutting down"}
+PROFILE_ENDS: Final[JsonObject] = {
+    "error": "profile removed",
+    "message": "A new configuration removed the profile that served this request, so the request was ended. It may have"
+    " had an effect. Send it again if that does no harm: the profile of its token, if there is one now, serves it.",
+}
+"""What clients read of requests that were ended, by the cause."""
+_ENDED: Final = -32_000
 _LINES: Final = b"content-type: application/json\r\ncontent-length: %d\r\ncache-control: no-store\r\n"
 """The header lines of `respond`."""
 _PLAIN_LINES: Final = b"content-length: %d\r\ncontent-type: application/json\r\n"
@@ -144,9 +156,9 @@ async def respond(send: Send, status: int, body: Any, headers: Iterable[Header] 
     await send({"type": "http.response.body", "body": data})
 
 
-async def refuse_at_end(send: Send) -> None:
-    """Refuse a request because the server ends."""
-    await respond(send, 503, {"error": "shutting down"}, [(b"retry-after", b"5")])
+async def refuse_at_end(send: Send, why: JsonObject = SERVER_ENDS) -> None:
+    """Refuse a request that was ended, with what the client reads of it: `SERVER_ENDS` or `PROFILE_ENDS`."""
+    await respond(send, 503, why, [(b"retry-after", b"5")] if why is SERVER_ENDS else ())
 
 
 class McpReply:
@@ -176,17 +188,19 @@ class McpReply:
             self._turns = anyio.Lock(fast_acquire=True)
         return self._turns
 
-    async def end(self, *, is_refused: bool = False) -> None:
-        """End the reply because the server ends, or because the token of its request was revoked."""
+    async def end(self, ident: RequestId, why: JsonObject = SERVER_ENDS, *, is_refused: bool = False) -> None:
+        """End the reply because its request was ended (`refuse_at_end`), or because the token of it was revoked."""
         if self._opened and not self._ended:
             self._ended = True
-            await self._send({"type": "http.response.body", "body": b""})
+            said = why.get("message")
+            error = {"jsonrpc": "2.0", "id": ident, "error": {"code": _ENDED, "message": said}}
+            await self._send({"type": "http.response.body", "body": b"" if said is None else event_of(error)})
         elif not self._ended:
             self._ended = True
             if is_refused:
                 await respond(self._send, 401, {"error": "unauthorized"})
             else:
-                await refuse_at_end(self._send)
+                await refuse_at_end(self._send, why)
 
     @property
     def takes_events(self) -> bool:

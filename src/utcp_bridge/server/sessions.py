@@ -45,7 +45,7 @@ from utcp_bridge.model import JsonObject, in_seconds, is_list, is_object
 from utcp_bridge.server.hosts.adapters import capabilities_of
 from utcp_bridge.server.hot.requests import HotRequest
 from utcp_bridge.server.replicas.place import new_ident
-from utcp_bridge.server.replies import OK, McpReply, event_of, open_events
+from utcp_bridge.server.replies import OK, PROFILE_ENDS, McpReply, event_of, open_events
 from utcp_bridge.tasks import Stoppable, loop_time
 from utcp_bridge.upstream import APPS
 
@@ -425,6 +425,7 @@ class HandshakeSessions:
         self._limit: Callable[[], int] = lambda: server.client.settings.max_sessions if limit is None else limit
         self._sessions: OrderedDict[str, HandshakeSession] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._cancelled = "Request cancelled"
         self.replies: Final[set[McpReply]] = set()
         """Those that are not complete. One that is silent for long has signs of life."""
         self._across: SessionsAcross | None = None
@@ -476,6 +477,7 @@ class HandshakeSessions:
 
     async def end_all(self) -> None:
         """End every session with its requests in flight: the server is gone, and the others go on."""
+        self._cancelled = str(PROFILE_ENDS["message"])
         while self._sessions:
             await self._sessions.popitem()[1].close()
 
@@ -675,10 +677,9 @@ class HandshakeSessions:
         """Return the response to a hot request of a session, with its status. Its client cancels it by `stoppable`."""
         return self._answer(session, request, reply, stoppable, request)
 
-    @staticmethod
-    def cancelled(request: HotRequest | _ReadRequest) -> JsonObject:
-        """Return the response to a request that its client has cancelled."""
-        return _error(request.ident, types.ErrorData(code=_REQUEST_CANCELLED, message="Request cancelled"))
+    def cancelled(self, request: HotRequest | _ReadRequest) -> JsonObject:
+        """Return the response to a request that its client has cancelled, or that `end_all` has ended."""
+        return _error(request.ident, types.ErrorData(code=_REQUEST_CANCELLED, message=self._cancelled))
 
 
 def _admission(reply: McpReply) -> Admission | None:

@@ -223,11 +223,27 @@ def test_calls_of_bound_tokens_end_where_everything_is_served_from_now_on(home: 
             assert slow.asked.acquire(timeout=60)
         write(path, *entries, bridge={**settings, "profiles": PROFILES})
         assert reloaded(bridge)["error"] is None
-        assert [call.reply()[0] for call in bound] == [503] * 2
+        for status, text in (call.reply() for call in bound):
+            said = json.loads(text)
+            assert (status, said["error"]) == (503, "profile removed"), "the bridge goes on"
+            assert "A new configuration removed the profile" in said["message"]
+            assert "Send it again" in said["message"]
         slow.answers.set()
         assert [call.reply() for call in unbound] == [(200, "ok")] * 2
         with hosts_of(bridge, two) as hosts:
             assert [host.own_tools() for host in hosts] == [["slow_t"]] * 2
+
+
+def test_a_call_of_a_session_that_outlasts_its_profile_says_why_it_ended(home: Path, slow: Slow) -> None:
+    entries = entry("a"), slow.entry()
+    path = write(home / "utcp.json", *entries, bridge={"profiles": {"p": {}}, "stream_timeout": 1})
+    with served(home, path) as bridge, closing(Host(bridge.port, HANDSHAKE, "/mcp/p/p")) as host:
+        call = Waiting(host)
+        assert slow.asked.acquire(timeout=60)
+        write(path, *entries, bridge={"stream_timeout": 1})
+        assert reloaded(bridge)["error"] is None
+        error = json.loads(call.reply()[1])["error"]
+        assert "A new configuration removed the profile" in error["message"]
 
 
 @contextmanager

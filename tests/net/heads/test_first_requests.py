@@ -98,9 +98,9 @@ async def test_a_url_that_is_refused_is_refused_in_the_same_words(server, url):
     assert brief[1] == []
 
 
-async def test_a_service_that_is_not_there_gives_the_same_error(server, free_tcp_port):
-    source = Source("shop", exempt=frozenset({f"127.0.0.1:{free_tcp_port}"}))
-    parts = RequestParts("POST", f"http://127.0.0.1:{free_tcp_port}/", [], b"{}")
+async def test_a_service_that_is_not_there_gives_the_same_error(free_endpoint):
+    source = Source("shop", exempt=frozenset({free_endpoint}))
+    parts = RequestParts("POST", f"http://{free_endpoint}/", [], b"{}")
     found = []
     for is_brief in (True, False):
         pool = HttpPool(Guard(), is_brief=is_brief)

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
-from aiohttp import connector
 from tests.upstreams.certificates import Authority
 from tests.upstreams.faulty import faulty_server
 
@@ -115,20 +114,6 @@ async def server():
 @pytest.fixture
 def session(pool, server):
     return pool.session(Source("shop", exempt=frozenset({server.url.removeprefix("http://")})))
-
-
-@pytest.fixture
-def passes(monkeypatch):
-    """Move the clock of the connections that wait."""
-    clock = getattr(connector, "monotonic")  # noqa: B009 - of the library, moved and not read here
-    ahead, ours = [0.0], "utcp_bridge.net.heads"
-    for module in ("aiohttp.connector", f"{ours}.plain_requests", f"{ours}.idle_connections"):
-        monkeypatch.setattr(f"{module}.monotonic", lambda: clock() + ahead[0])
-
-    def add(seconds):
-        ahead[0] += seconds
-
-    return add
 
 
 class Calls:
@@ -290,7 +275,7 @@ async def test_a_post_avoids_an_idle_connection_that_a_large_body_has_left(serve
 
 
 @pytest.mark.parametrize(("method", "arrived"), [("GET", 2), ("POST", 1)])
-async def test_what_may_be_repeated_is_sent_once_more_and_a_post_is_not(server, session, call, method, arrived):
+async def test_what_may_be_repeated_is_sent_once_more_and_a_post_is_not(server, session, call, passes, method, arrived):
     await call(times=4)
     server.refuses.add(b"once")
     with pytest.raises(ConnectionLost):

@@ -18,7 +18,7 @@ from utcp_bridge.net.heads.plain_requests import MAX_HEADER_BYTES, PlainRequests
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.placement.request import RequestParts
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline", "passes")]
 
 USUAL = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 

@@ -21,7 +21,7 @@ from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.telemetry import trace_context
 from utcp_bridge.telemetry.deciding import Deciding
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline", "passes")]
 
 USUAL = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 REFUSED = b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno"

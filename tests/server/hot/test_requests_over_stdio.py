@@ -14,19 +14,19 @@ from tests.support.hot_requests import bridge, plain, requests, written
 from tests.support.served_here import replaced_standard_streams
 
 from utcp_bridge.model import LogMessage, log_receiver
-from utcp_bridge.server.stdio import serve_stdio
+from utcp_bridge.server.stdio import serve_wire
+from utcp_bridge.server.wire.lines import InFlight, open_wire
 
 pytestmark = pytest.mark.anyio
 INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
 CANCELLED = "notifications/cancelled"
-_EXCHANGES = 5
 
 
 class Host:
     """The client's ends of the pipes."""
 
-    def __init__(self, out, into):
-        self._out, self._into, self._synced, self.modern = out, into, 0, False
+    def __init__(self, out, into, in_flight):
+        self._out, self._into, self._in_flight, self._synced, self.modern = out, into, in_flight, 0, False
 
     def put(self, *messages):
         """Write messages in one piece: each is bytes of one line, or an object."""
@@ -40,10 +40,13 @@ class Host:
     def lines_after(self, line):
         """Write a line. Return what the server wrote for it, sorted: what is written at once has no order.
 
-        A long list is made in several turns of the event loop, so more than one exchange follows.
+        The first exchange shows that the line was read, and the second one comes after its reply: a long list is made
+        in as many turns of the event loop as it takes.
         """
         self.put(line)
-        return sorted(one for _ in range(_EXCHANGES) for one in self._before_the_next())
+        found = [*self._before_the_next()]
+        anyio.from_thread.run(self._in_flight.settle, 60)
+        return sorted([*found, *self._before_the_next()])
 
     def _before_the_next(self):
         self._synced += 1
@@ -77,10 +80,18 @@ class Host:
 
 async def serve(server, work):
     """Serve stdio in this process, and run `work(host)` in a thread."""
+    in_flight = InFlight()
+
+    async def run():
+        server.part.serve_anyone()
+        async with open_wire() as wire:
+            wire.in_flight = in_flight
+            await serve_wire(server, wire)
+
     with replaced_standard_streams() as ends:
-        host = Host(*ends)
+        host = Host(*ends, in_flight)
         async with anyio.create_task_group() as group:
-            group.start_soon(serve_stdio, server)
+            group.start_soon(run)
             with anyio.fail_after(300):
                 try:
                     await anyio.to_thread.run_sync(work, host)

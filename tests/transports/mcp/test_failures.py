@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from aiohttp import web
+from tests.interop.serving import free_port
 from tests.upstreams.mcp_server import sse_server
 from tests.upstreams.odd_mcp_server import OddServer
 
@@ -97,10 +98,8 @@ async def test_a_server_of_the_older_transport_is_found_by_its_url_alone() -> No
 
 
 async def test_a_connection_that_is_refused_says_so() -> None:
-    async with web_server() as (url, _):
-        pass
     with pytest.raises(Unreachable, match="Connection refused"):
-        await discover({"url": f"{url}/mcp"})
+        await discover({"url": f"http://127.0.0.1:{free_port()}/mcp"})
 
 
 def attempt(**fields: Any) -> Attempt:

@@ -207,7 +207,7 @@ async def test_a_reply_that_breaks_off_fails_its_own_call_only() -> None:
 
         async with anyio.create_task_group() as group:
             group.start_soon(slow)
-            await anyio.wait_all_tasks_blocked()
+            await server.holding.wait()
             held, server.hold, server.fault = server.hold, None, half
             with pytest.raises(ConnectionLost):
                 await far.call("b")

@@ -128,6 +128,10 @@ class Entrance(Protocol):
         """Stop to count a request in flight."""
         ...
 
+    def why_ended(self, end: Callable[[], object]) -> JsonObject:
+        """Return what the client of a call that was cancelled reads."""
+        ...
+
 
 class RequestLog(Protocol):
     """Notes requests in the access log (`web/access_log.py`)."""
@@ -492,7 +496,8 @@ class _Post(Stoppable):
             if not self.has_stopped():
                 raise
             if self.why == "end":
-                await reply.end(is_refused=head.admission is not None and head.admission.ended)
+                is_refused = head.admission is not None and head.admission.ended
+                await reply.end(self.request.ident, front.why_ended(self.end), is_refused=is_refused)
             else:
                 await self._cancelled(reply)
         except Exception:

@@ -71,7 +71,8 @@ class Desk:
         self._directory = Directory(())
         self.changes = ListChanges()
         self.requester_of: Callable[[ServerRequestContext[Any, Any]], Requester] | None = None
-        """Returns who a request comes from, if rules or the audit log want to know: a mapped resource calls a tool."""
+        """Returns who a request comes from. A mapped resource calls a tool, and rules and the audit log may want to
+        know it, also those that come while the server runs."""
 
     @property
     def directory(self) -> Directory:
@@ -135,7 +136,7 @@ class Desk:
         """Return what `work` returns. Meanwhile upstreams may ask the host of the request, and their logs and progress
         reach it. See `Interaction.serve`.
         """
-        if self.requester_of is None:
+        if self.requester_of is None or not self.client.notes_requesters:
             return await self._interaction.serve(ctx, work)
         with setting(REQUESTER, self.requester_of(ctx)):
             return await self._interaction.serve(ctx, work)
