@@ -207,7 +207,7 @@ class _More:
 
     @property
     def is_usual(self) -> bool:
-        """Whether that is no more than attributes and a status without a text."""
+        """Whether it has attributes and a status without a text alone."""
         is_silent = self.status is None or not self.status.description
         return is_silent and self.name is None and not self.events and not self.links
 
