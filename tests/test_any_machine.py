@@ -52,7 +52,7 @@ SEAMS = {
     "net/files/kept.py": {"os.geteuid"},
     "server/replicas/replica.py": {"add_reader", "socket.recv_fds", "socket.send_fds"},
     "server/wire/lines.py": {"connect_read_pipe", "connect_write_pipe", "fcntl"},
-    "telemetry/light_spans.py": {"os.register_at_fork"},
+    "telemetry/idents.py": {"os.register_at_fork"},
     "workers/program.py": {"os.nice", "resource"},
 }  # fmt: skip
 """Where a call of POSIX has its twin: a choice by the system, an error that is caught, or a module for POSIX alone."""

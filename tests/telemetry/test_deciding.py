@@ -21,7 +21,8 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import get_current_span
 
-from utcp_bridge.telemetry.deciding import Deciding, Unsampled
+from utcp_bridge.telemetry.deciding import Deciding
+from utcp_bridge.telemetry.places import Unsampled, place_of
 
 RATES = st.sampled_from([0.0, 1e-9, 0.01, 0.5, 1 - 1e-9, 1.0]) | st.floats(0, 1)
 USUAL = st.sampled_from([DEFAULT_ON, DEFAULT_OFF]) | st.builds(ParentBasedTraceIdRatio, RATES)
@@ -53,7 +54,7 @@ def test_a_trace_that_begins_is_noted_if_the_sampler_would_note_it(sampler: Samp
     place = deciding.root()
     assert (place is None) is wanted
     if place is not None:
-        ids = place.get_span_context()
+        ids = place_of(place, is_remote=False)
         assert (ids.trace_id, ids.span_id, ids.trace_flags.sampled) == (ident, 7, False)
         return
     span = deciding.tracer("x").start_span("x")
@@ -71,12 +72,10 @@ def test_ids_of_the_sdk_are_decided_once(rate: float) -> None:
         if place is None:
             assert tracer.start_span("x").is_recording()
         else:
-            found = get_current_span(extract({"traceparent": place.traceparent})).get_span_context()
+            found = get_current_span(extract({"traceparent": place})).get_span_context()
             assert found.is_valid
-            assert (found.trace_id, found.span_id) == (
-                place.get_span_context().trace_id,
-                place.get_span_context().span_id,
-            )
+            ids = place_of(place, is_remote=False)
+            assert (found.trace_id, found.span_id) == (ids.trace_id, ids.span_id)
             assert (found.trace_flags.sampled, found.trace_flags.random_trace_id) == (False, True)
 
 

@@ -62,9 +62,9 @@ class LineWriter:
         self._is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         self._name, self._on_lost, self._report, self._pause = name, on_lost, report, pause
         self._moved = threading.Condition()  # reentrant: a collected object may log while its thread adds a line
-        self._waiting: deque[bytes | None] = deque()
-        """Lines, and None where the file is opened again."""
-        self._bytes = self._dropped = self._failed = self._steps = 0
+        self._waiting: deque[tuple[Sequence[bytes], int] | None] = deque()
+        """Lines that came together, with their size. None: the file is opened again."""
+        self._lines = self._bytes = self._dropped = self._failed = self._steps = 0
         self._failure = ""
         self._ends = self._busy = False
         self.lost = 0
@@ -80,26 +80,29 @@ class LineWriter:
         """Write lines, as `put` does. Return how many were dropped."""
         dropped, size = 0, sum(map(len, lines))
         with self._moved:
-            has_room = len(self._waiting) + len(lines) <= _MAX_LINES and self._bytes + size <= _MAX_BYTES
+            has_room = self._lines + len(lines) <= _MAX_LINES and self._bytes + size <= _MAX_BYTES
             if has_room and not (self._ends or self._dropped):
-                self._waiting.extend(lines)
-                self._bytes += size
+                self._append(lines, size)
                 self._moved.notify_all()
                 return 0
             for line in lines:
-                if len(self._waiting) >= _MAX_LINES or self._bytes + len(line) > _MAX_BYTES or self._ends:
+                if self._lines >= _MAX_LINES or self._bytes + len(line) > _MAX_BYTES or self._ends:
                     self._dropped += 1
                     dropped += 1
                 else:
                     if self._dropped:
                         self._note_dropped()
-                    self._waiting.append(line)
-                    self._bytes += len(line)
+                    self._append((line,), len(line))
             if dropped < len(lines):
                 self._moved.notify_all()
         if dropped:
             self._lose(dropped, self._why_dropped())
         return dropped
+
+    def _append(self, lines: Sequence[bytes], size: int) -> None:
+        self._waiting.append((lines, size))
+        self._lines += len(lines)
+        self._bytes += size
 
     def drained(self, seconds: float = _FILE_SECONDS) -> bool:
         """Wait until each line until now was written or lost. Return False if that takes longer."""
@@ -150,26 +153,26 @@ class LineWriter:
     def _taken(self) -> list[bytes]:
         """Return the lines to write next. None of them: the file is to be opened again."""
         lines: list[bytes] = []
-        size = 0
-        while self._waiting and size < _MAX_BATCH:
+        taken = 0
+        while self._waiting and taken < _MAX_BATCH:
             if self._waiting[0] is None and lines:
                 break
-            line = self._waiting.popleft()
-            if line is None:
+            found = self._waiting.popleft()
+            if found is None:
                 break
-            lines.append(line)
-            size += len(line)
+            lines += found[0]
+            taken += found[1]
             if not self._waiting:
                 self._note_dropped()
-        self._bytes -= size
+        self._lines -= len(lines)
+        self._bytes -= taken
         return lines
 
     def _note_dropped(self) -> None:
         """Write how many lines were dropped, after the lines that are waiting."""
         if self._dropped:
             note = self._on_lost(self._dropped, self._why_dropped())
-            self._waiting.append(note)
-            self._bytes += len(note)
+            self._append((note,), len(note))
             self._dropped = 0
 
     def _write(self, lines: list[bytes]) -> None:

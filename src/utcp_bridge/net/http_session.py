@@ -161,9 +161,9 @@ class HttpSession:
         if place is trace_context.NOTHING:
             begun = None if plain is None else plain.begin(parts)
         elif place is not None:
-            trace = place.traceparent
+            trace = place if place.__class__ is str else place.traceparent
             begun = None if plain is None else plain.begin(parts, trace)
-            if begun is not None and place.note_request is not None:
+            if begun is not None and trace is not place and place.note_request is not None:
                 place.note_request(parts.method, url)
         elif (more := self._begun_with_more(parts, credentials)) is not None:
             begun, parts, added, url = more

@@ -104,10 +104,11 @@ def tracing(tool: Tool, inner: Next) -> Next:
     name = tool.qualified_name
     fixed = {"utcp.tool": name, "utcp.kind": tool.kind, "utcp.manual": tool.manual}
     attempts = trace_context.Attempts(f"{tool.kind} {name}", fixed, "utcp.call")
-    current, key, unsampled = trace_context.where_spans_are()
+    current, is_left_out = trace_context.where_places_are()
 
     def traced(call: Call, emit: Emit) -> Awaitable[Result]:
-        return inner(call, emit) if type(current().get(key)) is unsampled else noted(call, emit)
+        place = current()
+        return inner(call, emit) if type(place) is str or is_left_out(place) else noted(call, emit)
 
     async def noted(call: Call, emit: Emit) -> Result:
         span, token = attempts.enter(call.id)

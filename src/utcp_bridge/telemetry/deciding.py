@@ -10,20 +10,20 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable
-from contextvars import ContextVar
 from functools import partial
-from random import getrandbits
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from opentelemetry import context as context_module
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
-from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from opentelemetry.trace import set_span_in_context
 
-__all__ = ["Deciding", "TracePlace", "Unsampled", "place_of"]
+from utcp_bridge.telemetry import idents
+from utcp_bridge.telemetry.places import KEY, PLACES, Present, TracePlace, Unsampled
+
+__all__ = ["Deciding"]
 
 _PARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-(0[0-3])")
 """`traceparent` in the form of today (W3C Trace Context, section 3.2)."""
@@ -37,44 +37,9 @@ _USUAL: Final = re.compile(
     r"localParentSampled:AlwaysOnSampler,localParentNotSampled:AlwaysOffSampler\}"
 )
 """What the samplers `parentbased_…` say of themselves, of which one is the default."""
-_RANDOM: Final = 0x02
-_ABOVE_ALL: Final = "g"
-"""Behind each hexadecimal number."""
+_NOTED, _RANDOM = 0x01, 0x02
 _SCOPE: Final = "utcp_bridge"
 _blank: Final = object.__new__
-
-
-class TracePlace(NonRecordingSpan):
-    """A place in a trace that a caller notes. `traceparent` is its text, and the ids are read when somebody asks."""
-
-    note_request: Final = None
-    """Nothing of requests to upstreams is noted here."""
-    is_remote = False
-    _read: SpanContext | None = None
-
-    def __init__(self, traceparent: str, *, is_remote: bool = False) -> None:
-        self.traceparent = traceparent
-        if is_remote:
-            self.is_remote = True
-
-    def get_span_context(self) -> SpanContext:
-        """Return the ids, which few ask for."""
-        if self._read is None:
-            self._read = place_of(self.traceparent, is_remote=self.is_remote)
-        return self._read
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.traceparent!r})"
-
-
-class Unsampled(TracePlace):
-    """The place of a request in a trace of which nothing is noted. `traceparent` is what upstreams receive."""
-
-
-def place_of(traceparent: str, *, is_remote: bool) -> SpanContext:
-    """Return the ids of a valid `traceparent`."""
-    _, ident, span, flags = traceparent.split("-")
-    return SpanContext(int(ident, 16), int(span, 16), is_remote, TraceFlags(int(flags, 16)))
 
 
 class _Ids:
@@ -84,47 +49,60 @@ class _Ids:
         self._real = real
         self._is_plain: Final = type(real) is RandomIdGenerator
         """Whether ids are random numbers, and nothing else."""
-        self._flags = f"{_RANDOM:02x}" if real.is_trace_id_random() else "00"
+        is_random = real.is_trace_id_random()
+        self._flags: Final = f"{_RANDOM if is_random else 0:02x}"
+        self._sampled: Final = f"{_RANDOM | _NOTED if is_random else _NOTED:02x}"
+        self._noted: Final = idents.traces(self._sampled) if self._is_plain else []
         self._chosen: str | None = None
         self.generate_span_id: Final = real.generate_span_id
         self.is_trace_id_random: Final = real.is_trace_id_random
 
     def generate_trace_id(self) -> int:
         """Return the id of the trace that begins."""
-        chosen = self.take_chosen()
-        found: int = self._real.generate_trace_id() if chosen is None else int(chosen[:32], 16)
+        chosen, self._chosen = self._chosen, None
+        found: int = self._real.generate_trace_id() if chosen is None else int(chosen[3:35], 16)
         return found
 
-    def take_chosen(self) -> str | None:
-        """Return the id by which it was decided to note the next trace, if one was chosen, and that of its span."""
+    def noted(self) -> str:
+        """Return the `traceparent` of the next trace, which is noted: the chosen one, if one was chosen."""
+        if self._noted and self._chosen is None:
+            return self._noted.pop()
         chosen, self._chosen = self._chosen, None
-        return chosen
+        return self._new(self._sampled) if chosen is None else chosen[:53] + self._sampled
 
-    def new(self) -> str:
-        """Return the id of a new trace, a hyphen, and the id of its first span."""
+    def _new(self, flags: str) -> str:
+        """Return the `traceparent` of a new trace, if none is ready with these flags."""
         if self._is_plain:
-            return getrandbits(192).to_bytes(24, "big").hex("-", -16)  # as two calls, but for their checks for zero
-        return f"{self._real.generate_trace_id():032x}-{self._real.generate_span_id():016x}"
+            return idents.more_traces(flags)
+        return f"00-{self._real.generate_trace_id():032x}-{self._real.generate_span_id():016x}-{flags}"
 
-    def unsampled(self, bound: str) -> Unsampled | None:
-        """Return a new trace, whose id is not below the bound in its lower half; None if the next one has to be.
+    def deciding(self, bound: str) -> Callable[[], str | None]:
+        """Return what begins a new trace, whose id is not below the bound in its lower half; None if it has to be.
 
         Numbers of the same length in text are compared as quickly as they are made, and text is what goes on.
         """
-        # each request comes here, so the next two lines are those of `new` and of `__init__`, without their calls
-        text = getrandbits(192).to_bytes(24, "big").hex("-", -16) if self._is_plain else self.new()
-        if text[16:32] < bound:
-            self._chosen = text
-            return None
-        made = _blank(Unsampled)
-        made.traceparent = f"00-{text}-{self._flags}"
-        return made
+        new = partial(self._new, self._flags)
+        pop = idents.traces(self._flags).pop if self._is_plain else new
+
+        def left_out() -> str:
+            try:  # each request comes here
+                return pop()
+            except IndexError:
+                return new()
+
+        def decided() -> str | None:
+            text = left_out()
+            if text[19:35] < bound:
+                self._chosen = text
+                return None
+            return text
+
+        return decided if bound else left_out
 
 
 class Deciding:
     """What a tracer provider decides, as its sampler does; without one, that of the process."""
 
-    unsampled: Final = Unsampled
     placed: Final = TracePlace
     current_span: Final = staticmethod(trace.get_current_span)
     kinds: Final = trace.SpanKind
@@ -141,23 +119,21 @@ class Deciding:
         """Whether the trace goes on in the form of W3C alone."""
         self.is_usual: Final = found is not None and self.is_w3c
         """Whether one decision is that of a whole request."""
-        variable = _variable()
-        self.current: Final[Callable[[], Context]] = get_current if variable is None else variable.get
-        """Return the present context."""
-        self.leave: Final[Callable[[Any], None]] = detach if variable is None else variable.reset
+        present = Present()
+        self.current: Final = present.current
+        """Return the present place, or the present context if there is more than a place."""
+        self.leave: Final = present.leave
         """Leave what `enter` has entered."""
-        self.attach: Final[Callable[[Context], Any]] = attach if variable is None else variable.set
-        """Make a context the present one, and return what `leave` needs."""
-        self.key: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
-        """Under which a context has its span."""
+        self.attach: Final = present.attach
+        """Make a place or a context the present one, and return what `leave` needs."""
         self.spans: Final = provider.get_tracer(_SCOPE)
         """The tracer of the bridge."""
         self._ids = _Ids(provider.id_generator) if self.is_usual else None
         bound = _bound("" if found is None else found[1])
-        self.root: Final[Callable[[], Unsampled | None]] = (
-            _undecided if self._ids is None or bound is None else partial(self._ids.unsampled, bound)
+        self.root: Final[Callable[[], str | None]] = (
+            _undecided if self._ids is None or bound is None else self._ids.deciding(bound)
         )
-        """Return a new trace that is not noted; None if the tracer has to begin one."""
+        """Return the place of a request in a new trace that is not noted; None if the tracer has to begin one."""
         make = None if self._ids is None else getattr(provider, "lights", None)
         self.lights: Final[Any] = None if make is None else make(self._ids)
         """Begins spans that cost little (`Lights`); None if this provider has none."""
@@ -184,33 +160,42 @@ class Deciding:
             return False
         span = _blank(TracePlace if text[-1] in _SAMPLED else Unsampled)
         span.traceparent, span.is_remote = text, True
-        self.attach(Context({self.key: span}))
+        self.attach(span)
         return True
 
-    def enter(self, span: Any, context: Context) -> Any:
-        """Make a span the current one in a context, and return what `leave` needs."""
-        if not context or (self.key in context and len(context) == 1):
-            return self.attach(Context({self.key: span}))
-        return self.attach(set_span_in_context(span, context))
+    def span_in(self, found: Any) -> Any:
+        """Return the span of what `current` has returned, or a text, which is the place of a request that has none."""
+        return found.get(KEY) if isinstance(found, Context) else found
+
+    def alone_in(self, found: Any) -> Any:
+        """Return what `span_in` does; None if a context has something besides, which is passed on too."""
+        if not isinstance(found, Context):
+            return found
+        return found.get(KEY) if len(found) == 1 and self.is_w3c else None
+
+    def is_left_out(self, found: Any) -> bool:
+        """Return whether nothing is noted of the request of which this is the place or the context."""
+        span = self.span_in(found)
+        return type(span) is str or type(span) is Unsampled
+
+    def enter(self, span: Any, found: Any) -> Any:
+        """Make a span the present one, and return what `leave` needs. `found` is what `current` has returned."""
+        if type(found) in PLACES or not found or (KEY in found and len(found) == 1):
+            return self.attach(span if type(span) in PLACES else Context({KEY: span}))
+        return self.attach(set_span_in_context(Unsampled(span) if type(span) is str else span, found))
 
 
 def _undecided() -> None:
     """Leave it to the tracer."""
 
 
-def _variable() -> ContextVar[Context] | None:
-    """Return the variable that has the context, without four functions around it; None if another kind of place has it.
-
-    It is not in OpenTelemetry's documentation, so all else uses its functions.
-    """
-    found: Any = getattr(getattr(context_module, "_RUNTIME_CONTEXT", None), "_current_context", None)
-    return cast("ContextVar[Context]", found) if isinstance(found, ContextVar) else None
-
-
 def _bound(root: str) -> str | None:
-    """Return below which number, in 16 digits, the half of an id of a trace is one that is noted; None if each is."""
+    """Return below which number, in 16 digits, the half of an id of a trace is one that is noted; None if each is.
+
+    If none is, it is "".
+    """
     name, _, rate = root.rstrip("}").partition("{")
     if name == "TraceIdRatioBased":
         bound = TraceIdRatioBased(float(rate)).bound
-        return f"{bound:016x}" if bound <= TraceIdRatioBased.TRACE_ID_LIMIT else _ABOVE_ALL
+        return None if bound > TraceIdRatioBased.TRACE_ID_LIMIT else f"{bound:016x}" if bound else ""
     return "" if name == "AlwaysOffSampler" else None

@@ -11,23 +11,27 @@ attributes, events or links. In any other case the SDK makes the spans.
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from random import getrandbits
+from collections.abc import Callable, Mapping
 from time import time_ns
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 
-from utcp_bridge.telemetry.deciding import TracePlace, place_of
+from utcp_bridge.telemetry.idents import idents, more_idents
 from utcp_bridge.telemetry.otlp import attribute_bytes, head_bytes, part
+from utcp_bridge.telemetry.places import PLACES, TracePlace, place_of
 from utcp_bridge.telemetry.trace_context import request_attributes
+
+if TYPE_CHECKING:
+    _Base = Span
+else:
+    _Base = object
 
 __all__ = ["LightProvider", "LightSpan", "Lights", "Scope", "SpanForm", "SpanShape"]
 
@@ -39,10 +43,10 @@ _QUEUE: Final = 4 * _BATCH
 _SIZES: Final = ("OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE")
 _MAX_REQUESTS: Final = 16
 """Methods and origins of requests to upstreams that are kept for a tool: nearly all tools have one."""
-_IDENTS: Final = 256
-"""Ids of spans that are made together: one by one, an id takes as long as the rest of its span."""
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _SAMPLED: Final = SimpleNamespace(trace_flags=SimpleNamespace(sampled=True))
+_next_ident: Final = idents.pop
+_blank: Final = object.__new__
 
 
 class LightProvider(TracerProvider):
@@ -189,38 +193,43 @@ class SpanForm:
         return found
 
 
-class LightSpan(Span):
-    """A span that is noted. Everything but its ids, times and one text is left out until it is there."""
+class _More:
+    """What a span has besides its form. Most have nothing."""
+
+    __slots__ = ("attributes", "events", "links", "name", "status")
+
+    def __init__(self) -> None:
+        self.attributes: dict[str, Any] = {}
+        self.status: Status | None = None
+        self.name: str | None = None
+        self.events: list[Event] = []
+        self.links: list[Link] = []
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it has attributes and a status without a text alone."""
+        is_silent = self.status is None or not self.status.description
+        return is_silent and self.name is None and not self.events and not self.links
+
+
+class LightSpan(_Base):
+    """A span that is noted. Everything but its place, times and one text is left out until it is there.
+
+    `traceparent` is its place, and `above` is that of the span above it, or "". It is a `Span` of OpenTelemetry without
+    its base, which takes place and time.
+    """
+
+    __slots__ = ("above", "end_time", "form", "more", "start_time", "traceparent", "varying")
 
     context: Any = _SAMPLED
     """What the SDK's batch processor looks at: the span is sampled."""
-    more: dict[str, Any] | None = None
-    status: Status | None = None
-    _name: str | None = None
-    events: list[Event] | None = None
-    links: list[Link] | None = None
-
-    def __init__(self, form: SpanForm, varying: str, trace: str, parent: str, flags: str, ident: str) -> None:
-        self.form = form
-        self.varying = varying
-        self.trace = trace
-        self.parent = parent
-        self.flags = flags
-        self.ident = ident
-        self.is_plain = True
-        """Whether the span has no more than its form."""
-        self.end_time: int | None = None
-        self.start_time = time_ns()
-
-    @property
-    def has_usual_parts(self) -> bool:
-        """Whether the span has no more than its form, attributes and a status."""
-        return self.events is None and self.links is None and self._name is None
-
-    @property
-    def traceparent(self) -> str:
-        """The place of the span, as it is passed on."""
-        return f"00-{self.trace}-{self.ident}-{self.flags}"
+    form: SpanForm
+    varying: str
+    traceparent: str
+    above: str
+    start_time: int
+    end_time: int | None
+    more: _More | None
 
     def get_span_context(self) -> SpanContext:
         """Return the ids, which few ask for."""
@@ -242,6 +251,11 @@ class LightSpan(Span):
         known, last, found = form.last
         self.form = found if url == last and method == known else form.noting(method, url)
 
+    def _with_more(self) -> _More:
+        if self.more is None:
+            self.more = _More()
+        return self.more
+
     def set_attribute(self, key: str, value: Any) -> None:
         """Note an attribute. The last value of a key counts."""
         self.set_attributes({key: value})
@@ -249,34 +263,32 @@ class LightSpan(Span):
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Note attributes."""
         if self.end_time is None:
-            self.more = {**(self.more or {}), **attributes}
-            self.is_plain = False
+            self._with_more().attributes.update(attributes)
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Set the status, as the SDK does: OK is final, and UNSET changes nothing."""
         given = Status(status, description) if isinstance(status, StatusCode) else status
-        is_final = self.status is not None and self.status.status_code is StatusCode.OK
+        known = None if self.more is None else self.more.status
+        is_final = known is not None and known.status_code is StatusCode.OK
         if self.end_time is None and not is_final and given.status_code is not StatusCode.UNSET:
-            self.status, self.is_plain = given, False
+            self._with_more().status = given
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
         """Note an event."""
         if self.end_time is None:
             kept: Any = BoundedAttributes(_MAX_ATTRIBUTES, attributes)
-            self.events = [*(self.events or ()), Event(name, kept, timestamp)]
-            self.is_plain = False
+            self._with_more().events.append(Event(name, kept, timestamp))
 
     def add_link(self, context: SpanContext, attributes: Any = None) -> None:
         """Note a link to another span."""
         if self.end_time is None and (context.is_valid or attributes or context.trace_state):
             kept: Any = BoundedAttributes(_MAX_ATTRIBUTES, attributes)
-            self.links = [*(self.links or ()), Link(context, kept)]
-            self.is_plain = False
+            self._with_more().links.append(Link(context, kept))
 
     def update_name(self, name: str) -> None:
         """Give the span another name."""
         if self.end_time is None:
-            self._name, self.is_plain = name, False
+            self._with_more().name = name
 
     def record_exception(
         self, exception: BaseException, attributes: Any = None, timestamp: int | None = None, escaped: bool = False
@@ -285,29 +297,39 @@ class LightSpan(Span):
         del attributes, escaped
         self.add_event("exception", {"exception.type": type(exception).__qualname__}, timestamp)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
     def readable(self) -> ReadableSpan:
         """Return the span as one of the SDK."""
-        form, shape, flags = self.form, self.form.shape, TraceFlags(int(self.flags, 16))
+        form, shape, more = self.form, self.form.shape, self.more or _More()
+        place = self.get_span_context()
         parent = None
-        if self.parent:
-            parent = SpanContext(int(self.trace, 16), int(self.parent, 16), form.is_remote, flags)
-        kept = {**shape.before, shape.key: self.varying, **shape.after, **form.asked, **(self.more or {})}
+        if self.above:
+            parent = SpanContext(place.trace_id, int(self.above[36:52], 16), form.is_remote, place.trace_flags)
+        kept = {**shape.before, shape.key: self.varying, **shape.after, **form.asked, **more.attributes}
         attributes: Any = BoundedAttributes(_MAX_ATTRIBUTES, kept)
-        events: Sequence[Event] = self.events or ()
         return ReadableSpan(
-            self._name or shape.name,
-            self.get_span_context(),
+            more.name or shape.name,
+            place,
             parent,
             shape.scope.provider.resource,
             attributes,
-            events,
-            self.links or (),
+            more.events,
+            more.links,
             shape.kind,
-            status=self.status or Status(),
+            status=more.status or Status(),
             start_time=self.start_time,
             end_time=self.end_time,
             instrumentation_scope=shape.scope.instrumentation,
         )
+
+
+Span.register(LightSpan)
+PLACES.add(LightSpan)
 
 
 class Lights:
@@ -315,8 +337,7 @@ class Lights:
 
     def __init__(self, provider: LightProvider, ids: Any) -> None:
         self._provider = provider
-        self._ids = ids
-        self._root_flags = "03" if ids.is_trace_id_random() else "01"
+        self._noted: Final[Callable[[], str]] = ids.noted
 
     def scope(self, name: str) -> Scope:
         """Return the scope of this name."""
@@ -334,7 +355,7 @@ class Lights:
         """Return what spans of a tool have in common."""
         return SpanShape(scope, name, kind, before, varying, after)
 
-    def begin(self, shape: SpanShape, varying: str, above: Span | None) -> LightSpan | None:
+    def begin(self, shape: SpanShape, varying: str, above: Any) -> LightSpan | None:
         """Begin a span below another one, or a new trace below none. None: the SDK has to begin it.
 
         A trace that begins has been decided about already (`Deciding.root`).
@@ -342,35 +363,28 @@ class Lights:
         if not self._provider.has_light_spans:
             return None
         if type(above) is LightSpan:
-            return LightSpan(shape.inner, varying, above.trace, above.ident, above.flags, _new_ident())
+            return _begun(shape.inner, varying, above.traceparent)
         if type(above) is TracePlace:
-            text = above.traceparent
-            form = shape.remote if above.is_remote else shape.inner
-            return LightSpan(form, varying, text[3:35], text[36:52], text[53:], _new_ident())
+            return _begun(shape.remote if above.is_remote else shape.inner, varying, above.traceparent)
         ids = None if above is None else above.get_span_context()
-        if ids is None or not ids.is_valid:  # a new trace; both ids are of one look at the random numbers
-            text = self._ids.take_chosen() or self._ids.new()
-            return LightSpan(shape.first, varying, text[:32], "", self._root_flags, text[33:])
+        if ids is None or not ids.is_valid:
+            return _begun(shape.first, varying, "", self._noted())
         if ids.trace_state or not ids.trace_flags.sampled:
             return None
-        trace, parent, flags = f"{ids.trace_id:032x}", f"{ids.span_id:016x}", f"{ids.trace_flags & 3:02x}"
-        form = shape.remote if ids.is_remote else shape.inner
-        return LightSpan(form, varying, trace, parent, flags, _new_ident())
+        over = f"00-{ids.trace_id:032x}-{ids.span_id:016x}-{ids.trace_flags & 3:02x}"
+        return _begun(shape.remote if ids.is_remote else shape.inner, varying, over)
 
 
-_idents: Final[list[str]] = []
-
-
-def _new_ident() -> str:
-    """Return the id of a span: a random number, as that of the SDK's generator."""
-    try:
-        return _idents.pop()
-    except IndexError:
-        made = getrandbits(64 * _IDENTS).to_bytes(8 * _IDENTS, "big").hex(" ", 8).split(" ")
-        found = made.pop()
-        _idents.extend(made)
-        return found
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idents.clear)  # those that are ready are the ids of the parent's spans
+def _begun(form: SpanForm, varying: str, above: str, place: str = "") -> LightSpan:
+    """Return a span that begins, at a place or at a new one below another place."""
+    made = _blank(LightSpan)
+    if not place:
+        try:
+            ident = _next_ident()
+        except IndexError:
+            ident = more_idents()
+        place = f"{above[:36]}{ident}{above[52:]}"
+    made.form, made.varying, made.above, made.traceparent = form, varying, above, place
+    made.more = made.end_time = None
+    made.start_time = time_ns()
+    return made

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NOTHING", "Attempts", "attached", "begin", "continue_in_task", "end", "is_of_sdk", "is_on", "is_unsampled",
     "note_request", "noted_span", "passed_on", "passed_on_in_environment", "plain_place", "request_attributes",
-    "served", "where_spans_are", "with_baggage",
+    "served", "where_places_are", "with_baggage",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -63,15 +63,15 @@ def is_on() -> bool:
 
 def is_unsampled() -> bool:
     """Return whether nothing is noted of the present request, while `is_on`."""
-    return type(_otel.current().get(_otel.key)) is _otel.unsampled
+    return _otel.is_left_out(_otel.current())
 
 
-def where_spans_are() -> tuple[Callable[[], Mapping[str, Any]], str, type]:
-    """Return what gives the present context, the key of its span, and the type of one that is not noted, while `is_on`.
+def where_places_are() -> tuple[Callable[[], Any], Callable[[Any], bool]]:
+    """Return what gives the present place, and what says of it whether nothing is noted of its request, while `is_on`.
 
-    A caller who asks for each call looks there itself: it is `is_unsampled` without two functions.
+    Nothing is noted of one that is a text. A caller who asks for each call looks at that first.
     """
-    return _otel.current, _otel.key, _otel.unsampled
+    return _otel.current, _otel.is_left_out
 
 
 def continue_in_task(headers: Mapping[bytes, bytes] | bytes) -> None:
@@ -153,14 +153,14 @@ class Attempts:
         if decided is not self._decided:
             self._decided = decided
             self._shape = None if decided.lights is None else self._light(decided)
+        found = decided.current()
         if self._shape is not None and (lights := decided.lights) is not None:
-            context = decided.current()
-            span = lights.begin(self._shape, value, context.get(decided.key))
+            span = lights.begin(self._shape, value, decided.span_in(found))
             if span is not None:
-                return span, decided.enter(span, context)
+                return span, decided.enter(span, found)
         attributes = {**self._attributes, self._varying: value}
         span = decided.spans.start_span(self._name, kind=decided.kinds.CLIENT, attributes=attributes)
-        return span, decided.enter(span, decided.current())
+        return span, decided.enter(span, found)
 
     def leave(self, span: Any, token: Any) -> None:
         """End a span."""
@@ -192,8 +192,9 @@ async def served(name: str, tool: str, work: Callable[[], Awaitable[T]]) -> T:
 
 def noted_span() -> Any:
     """Return the current span if it is sent, while `is_on`; None otherwise."""
-    span: Any = _otel.current().get(_otel.key)
-    if span is None or type(span) is _otel.unsampled:
+    found = _otel.current()
+    span = _otel.span_in(found)
+    if span is None or _otel.is_left_out(found):
         return None
     is_light = getattr(span, "note_request", None) is not None
     return span if is_light or span.get_span_context().trace_flags.sampled else None
@@ -201,8 +202,9 @@ def noted_span() -> Any:
 
 def note_request(method: str, url: str) -> None:
     """Note a request to an upstream in the current span, if it notes anything, while `is_on`."""
-    span: Any = _otel.current().get(_otel.key)
-    if span is None or type(span) is _otel.unsampled or type(span) is _otel.placed:
+    found = _otel.current()
+    span = _otel.span_in(found)
+    if span is None or type(span) is _otel.placed or _otel.is_left_out(found):
         return
     if (note := getattr(span, "note_request", None)) is not None:
         note(method, url)
@@ -219,14 +221,17 @@ def request_attributes(method: str, url: str) -> dict[str, str | int]:
 
 
 def plain_place() -> Any:
-    """Return the current span if its `traceparent` is known, and all that is passed on. None: more is passed on.
+    """Return the place of the present request if that is all that is passed on. None: more is passed on, or nothing.
 
-    It is `NOTHING` unless `is_on`. Its `note_request` notes a request to an upstream, unless that is None.
+    It is `NOTHING` unless `is_on`. A text is a `traceparent`, and nothing is noted of its request. Any other place has
+    a `traceparent`, and its `note_request` notes a request to an upstream, unless that is None.
     """
     if not _on:
         return NOTHING
-    context = _otel.current()
-    span = context.get(_otel.key) if len(context) == 1 and _otel.is_w3c else None
+    found = _otel.current()
+    if type(found) is str:
+        return found
+    span = _otel.alone_in(found)
     return span if hasattr(span, "traceparent") else None
 
 
@@ -244,10 +249,12 @@ def passed_on(known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _plain_traceparent() -> str | None:
     """Return what is passed on of a trace, if that is `traceparent` alone: a quick way to what `inject` writes."""
-    context = _otel.current()
-    if not _otel.is_w3c or len(context) != 1:  # the context has the baggage, too
+    found = _otel.current()
+    if type(found) is str:
+        return found
+    span = _otel.alone_in(found)  # the context has the baggage, too
+    if span is None:
         return None
-    (span,) = context.values()
     text: str | None = getattr(span, "traceparent", None)
     if text is not None:
         return text

@@ -16,8 +16,8 @@ from opentelemetry.propagate import extract
 from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span, set_span_in_context
 
 if TYPE_CHECKING:
-    from utcp_bridge.telemetry.deciding import TracePlace
     from utcp_bridge.telemetry.light_spans import Lights, Scope, SpanShape
+    from utcp_bridge.telemetry.places import TracePlace
 
 __all__ = ["ServerSpans"]
 
@@ -33,7 +33,8 @@ class ServerSpans:
     """Makes the spans of requests, if the tracer provider of the process is one of an OpenTelemetry SDK."""
 
     def __init__(self) -> None:
-        from utcp_bridge.telemetry.deciding import Deciding, TracePlace, Unsampled
+        from utcp_bridge.telemetry.deciding import Deciding
+        from utcp_bridge.telemetry.places import TracePlace, Unsampled
 
         self._deciding: Final = Deciding()
         self._tracer: Final = self._deciding.tracer(_SCOPE)
@@ -52,27 +53,27 @@ class ServerSpans:
         The request has its place until the end of its task.
         """
         deciding, meta = self._deciding, ctx.meta
-        context = deciding.current()
-        if not context and (not meta or (not self._reads_all and "traceparent" not in meta)):
+        found = deciding.current()
+        stated = self._stated(meta) if meta and (self._reads_all or "traceparent" in meta) else None
+        if stated is None and not found:
             place = deciding.root()
             if place is None:
-                return self._noted(ctx, serve, call_next, self._begun(ctx, None, None), context)
-            deciding.attach(Context({deciding.key: place}))
+                return self._noted(ctx, serve, call_next, self._begun(ctx, None, None), found)
+            deciding.attach(place)
             return serve(ctx, call_next)
-        stated = self._stated(meta) if meta and (self._reads_all or "traceparent" in meta) else None
-        above: Any = context.get(deciding.key) if stated is None else stated
-        if type(above) is self._unsampled:
+        above: Any = deciding.span_in(found) if stated is None else stated
+        if deciding.is_left_out(above):
             if stated is not None:
-                deciding.enter(above, context)
+                deciding.enter(above, found)
             return serve(ctx, call_next)
-        if stated is not None and isinstance(above, Context):
-            above = above.get(deciding.key)
+        if isinstance(above, Context):
+            above = deciding.span_in(above)
         if above is None or (type(above) is not self._placed and not above.get_span_context().is_valid):
             above = deciding.root()
-            if type(above) is self._unsampled:
-                deciding.enter(above, context)
+            if above is not None:
+                deciding.enter(above, found)
                 return serve(ctx, call_next)
-        return self._noted(ctx, serve, call_next, self._begun(ctx, above, stated), context)
+        return self._noted(ctx, serve, call_next, self._begun(ctx, above, stated), found)
 
     async def _noted(
         self,
@@ -80,10 +81,10 @@ class ServerSpans:
         serve: Callable[[Any, Any], Awaitable[Any]],
         call_next: Any,
         span: Span,
-        context: Context,
+        found: Any,
     ) -> Any:
-        """Return what `serve` returns, and note it in a span."""
-        self._deciding.enter(span, context)
+        """Return what `serve` returns, and note it in a span. `found` is the place or the context above it."""
+        self._deciding.enter(span, found)
         try:
             result = await serve(ctx, call_next)
         except MCPError as error:

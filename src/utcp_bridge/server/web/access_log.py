@@ -48,8 +48,10 @@ _MAX_REST: Final = 192
 _TRACE_LENGTH: Final = 55
 _SECONDS: Final = 0.1
 """How long a line waits for others."""
+_MAX_ENTRIES: Final = 256
+"""Lines that wait, from which on a request that was taken writes them."""
 _MAX_WAITING: Final = 64 * 1024
-"""Bytes of lines that wait."""
+"""Bytes of lines that wait, but for those of requests that were taken: their parts are kept anyway."""
 _MAX_KEY: Final = 2_048
 """Characters of what a part is kept by. A longer one is written anew each time."""
 _TRACE: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -80,22 +82,25 @@ class Mask(Protocol):
         ...
 
 
-class _Numbers(dict[int, bytes]):
+class _Numbers(dict[int, str]):
     """Numbers as they are written in a line, with what is around them. To find one costs less than to write it."""
 
-    def __init__(self, form: bytes) -> None:
+    def __init__(self, form: str) -> None:
         self._form = form
 
-    def __missing__(self, number: int) -> bytes:
+    def __missing__(self, number: int) -> str:
         if len(self) >= _MAX_NUMBERS:
             self.clear()
         made = self[number] = self._form % number
         return made
 
 
-_received: Final = _Numbers(b'"bytes_in":%d,"bytes_out":')
-_sent: Final = _Numbers(b'%d,"ms":')
-_milliseconds: Final = _Numbers(b"%d.")
+_received: Final = _Numbers('"bytes_in":%d,"bytes_out":')
+_sent: Final = _Numbers('%d,"ms":')
+_milliseconds: Final = _Numbers("%d.")
+_THOUSANDTHS: Final = [f'{number:03d}+00:00",' for number in range(1_000)]
+"""Of a second, as they are written in the time."""
+_MICROSECONDS: Final = [f"{number:03d}}}\n" for number in range(1_000)]
 
 _Asked: TypeAlias = tuple[str, str, str, str | None]
 """What a line has of the message behind a head: method, name, session that begins, version."""
@@ -119,16 +124,13 @@ class AccessLog:
     def __init__(self, sink: LineSink, mask: Mask) -> None:
         self._sink = sink
         self._mask = mask
-        self._parts: dict[tuple[Any, ...], bytes] = {}
+        self._parts: dict[tuple[Any, ...], str] = {}
         self._changes = mask.changes
         self._since = time.time() - perf_counter()
         """The time at which the other clock was 0."""
         self._second = -1.0
-        self._time = b""
-        self._thousandths = [b'%03d+00:00",' % number for number in range(1_000)]
-        """Of a second, as they are written in the time."""
-        self._microseconds = [b"%03d}\n" % number for number in range(1_000)]
-        self._waiting: list[bytes | _Entry] = []
+        self._time = ""
+        self._waiting: list[str | _Entry] = []
         """Lines, and what `_lines` makes lines of."""
         self._bytes = 0
 
@@ -152,9 +154,9 @@ class AccessLog:
     def refused(self, peer: tuple[Any, ...] | None, status: int) -> None:
         """Write the line of a request whose head was refused. `peer` is the address of a socket."""
         now = time.time()
-        address = b"" if peer is None else _members({"address": peer[0]})
-        parts = self._new_second(floor(now)), now % 1 * 1000, address, status
-        written = b'%b%03d+00:00",%b"status":%d,"ms":0.0}\n' % parts
+        address = "" if peer is None else _members({"address": peer[0]})
+        _, begin = self._new_second(floor(now))
+        written = f'{begin}{floor(now % 1 * 1000):03d}+00:00",{address}"status":{status},"ms":0.0}}\n'
         self._put(written, len(written))
 
     def write(self, line: _Line) -> None:
@@ -172,32 +174,32 @@ class AccessLog:
         """
         ended = perf_counter()
         head, request, client = taken.head, taken.request, scope["client"]
-        method, host = request.method, client and client[0]
-        name = request.params["name"] if method == "tools/call" else ""
-        made: _PartsOfLine | None = head.lines.get(name)
-        if made is None or made.host != host or made.method != method or made.changes != self._mask.changes:
-            made = self._new_parts(name, taken, scope)
-        headers, meta = scope["headers"], request.meta
-        trace = made.trace_among(headers) if len(headers) > head.usual else b""
-        if not trace and meta and "traceparent" in meta:
-            trace = meta["traceparent"]
+        asked = request.params["name"] if request.method == "tools/call" else (request.method,)
+        made: _PartsOfLine | None = head.lines.get(asked)
+        if made is None or made.host != (client and client[0]) or made.changes != self._mask.changes:
+            made = self._new_parts(asked, taken, scope)
+        trace: Any = b""
+        if len(headers := scope["headers"]) > head.usual:
+            trace = made.trace_among(headers)
+        if not trace and (meta := request.meta):
+            trace = meta.get("traceparent", b"")
         if trace:
             trace = _held(trace)
-        if not self._waiting:
+        waiting = self._waiting
+        if not waiting:
             self._begin()
-        self._waiting.append((made, trace, taken.began, ended, taken.status, taken.received, taken.sent))
-        self._bytes += made.size
-        if self._bytes >= _MAX_WAITING:
+        waiting.append((made, trace, taken.began, ended, taken.status, taken.received, taken.sent))
+        if len(waiting) >= _MAX_ENTRIES:
             self.flush()
 
-    def _new_parts(self, name: str, taken: Any, scope: Scope) -> _PartsOfLine:
+    def _new_parts(self, key: str | tuple[str], taken: Any, scope: Scope) -> _PartsOfLine:
         """Return the parts of lines of requests like this one, and keep them with their head."""
-        asked, lines = (taken.request.method, name, "", None), taken.head.lines
-        made = self._made(scope, asked, dict[bytes, bytes](scope["headers"]))
+        name, lines = key if isinstance(key, str) else "", taken.head.lines
+        made = self._made(scope, (taken.request.method, name, "", None), dict[bytes, bytes](scope["headers"]))
         if len(lines) >= _MAX_KEPT:
             lines.clear()
         if len(name) <= _MAX_NAME:
-            lines[name] = made
+            lines[key] = made
         return made
 
     def _made(self, scope: Scope, asked: _Asked, headers: Mapping[bytes, bytes]) -> _PartsOfLine:
@@ -207,7 +209,7 @@ class AccessLog:
             self._parts.clear()  # what is written may have a secret that is known now
             self._changes = changes
         made = _PartsOfLine(self._sender(scope), self._message(asked, scope, headers))
-        made.host, made.method, made.changes = address_of(scope), asked[0], changes
+        made.host, made.changes = address_of(scope), changes
         return made
 
     def flush(self) -> None:
@@ -216,34 +218,34 @@ class AccessLog:
         if waiting:
             self._sink.put_lines(self._lines(waiting))
 
-    def _lines(self, waiting: Sequence[bytes | _Entry]) -> list[bytes]:
+    def _lines(self, waiting: Sequence[Any]) -> list[bytes]:
         lines: list[bytes] = []
-        join, since, second = b"".join, self._since, self._second
-        thousandths, microseconds = self._thousandths, self._microseconds
+        add, since, second, time = lines.append, self._since, self._second, self._time
+        thousandths, microseconds, milliseconds = _THOUSANDTHS, _MICROSECONDS, _milliseconds
+        offset = since - second
         for entry in waiting:
-            if isinstance(entry, bytes):
-                lines.append(entry)
+            if type(entry) is str:
+                add(entry.encode())
                 continue
-            made, trace, began, ended, status, received, sent = entry
-            of_second = began + since - second
+            parts: _Entry = entry
+            made, trace, began, ended, status, received, sent = parts
+            of_second = began + offset
             if not 0.0 <= of_second < 1.0:
-                second = floor(began + since)
-                self._new_second(second)
-                of_second = began + since - second
+                second, time = self._new_second(floor(began + since))
+                offset = since - second
+                of_second = began + offset
+            if status != _OK or trace:
+                middle = f"{made.unusual(status, trace)}{_received[received]}{_sent[sent]}"
+            elif received == made.received and sent == made.sent:
+                middle = made.usual
+            else:
+                middle = made.sized(received, sent)
             took = floor((ended - began) * 1_000_000 + 0.5)
-            parts = (
-                self._time,
-                thousandths[floor(of_second * 1_000)],
-                made.usual if status == _OK and not trace else made.unusual(status, trace),
-                _received[received],
-                _sent[sent],
-                _milliseconds[took // 1_000],
-                microseconds[took % 1_000],
-            )
-            lines.append(join(parts))
+            rest = microseconds[took % 1_000]
+            add(f"{time}{thousandths[floor(of_second * 1_000)]}{middle}{milliseconds[took // 1_000]}{rest}".encode())
         return lines
 
-    def _put(self, entry: bytes | _Entry, size: int) -> None:
+    def _put(self, entry: str | _Entry, size: int) -> None:
         if not self._waiting:
             self._begin()
         self._waiting.append(entry)
@@ -256,14 +258,14 @@ class AccessLog:
         asyncio.get_running_loop().call_later(_SECONDS, self.flush)
         self._since = time.time() - perf_counter()
 
-    def _new_second(self, second: int) -> bytes:
-        """Return the beginning of the lines of a second."""
+    def _new_second(self, second: int) -> tuple[float, str]:
+        """Return a second, and the beginning of its lines."""
         if second != self._second:
             self._second = float(second)
-            self._time = b'{"time":"%b.' % datetime.fromtimestamp(second, UTC).isoformat()[:19].encode()
-        return self._time
+            self._time = f'{{"time":"{datetime.fromtimestamp(second, UTC).isoformat()[:19]}.'
+        return self._second, self._time
 
-    def _sender(self, scope: Scope) -> bytes:
+    def _sender(self, scope: Scope) -> str:
         """Return the members that say who asks what of HTTP."""
         admission = admission_of(scope)
         name, kind = (None, None) if admission is None else (admission.principal.name, admission.principal.kind)
@@ -279,7 +281,7 @@ class AccessLog:
         }
         return self._keep(key, members)
 
-    def _message(self, asked: _Asked, scope: Scope, headers: Mapping[bytes, bytes]) -> bytes:
+    def _message(self, asked: _Asked, scope: Scope, headers: Mapping[bytes, bytes]) -> str:
         """Return the members that say what is asked of MCP. `asked` is as in `_Line.asked`."""
         method, name, opened, said = asked
         stated = headers.get(b"mcp-protocol-version")
@@ -298,7 +300,7 @@ class AccessLog:
         }
         return self._keep(key, members)
 
-    def _keep(self, key: tuple[Any, ...], members: JsonObject) -> bytes:
+    def _keep(self, key: tuple[Any, ...], members: JsonObject) -> str:
         made = _members(members)
         if sum(len(one) for one in key if isinstance(one, str | bytes)) <= _MAX_KEY:
             self._parts[key] = made
@@ -310,10 +312,10 @@ class AccessLog:
         return visible(self._mask(text[: 8 * most]))[:most].encode(errors="replace").decode()
 
 
-def _members(members: JsonObject) -> bytes:
+def _members(members: JsonObject) -> str:
     """Return the members that are known as JSON, each with the comma behind it."""
     known = {key: one for key, one in members.items() if one is not None}
-    return escape_line_ends(orjson.dumps(known))[1:-1] + b"," if known else b""
+    return escape_line_ends(orjson.dumps(known))[1:-1].decode() + "," if known else ""
 
 
 def _held(trace: Any) -> bytes:
@@ -326,28 +328,35 @@ def _held(trace: Any) -> bytes:
 class _PartsOfLine:
     """The parts of lines of requests that ask the same, as they are written."""
 
-    __slots__ = ("_message", "_place", "_sender", "changes", "host", "method", "size", "usual")
+    __slots__ = (
+        "_message", "_ok", "_place", "_sender", "changes", "host", "received", "sent", "size", "usual",
+    )  # fmt: skip
 
     host: str | None
     """The address that they come from."""
-    method: str
     changes: int
     """How often the known secrets had changed."""
 
-    def __init__(self, sender: bytes, message: bytes) -> None:
+    def __init__(self, sender: str, message: str) -> None:
         self._sender, self._message = sender, message
-        self.usual: Final = b'%b"status":200,%b' % (sender, message)
-        """The middle of most lines."""
-        self.size: Final = len(self.usual) + _MAX_REST
-        """Bytes of such a line, at most."""
+        self._ok: Final = f'{sender}"status":200,{message}'
+        self.size: Final = len(self._ok) + _MAX_REST
+        """Characters of such a line, at most."""
+        self.sized(0, 0)
         self._place = 0
 
-    def unusual(self, status: int | None, trace: bytes) -> bytes:
-        """Return the middle of any line."""
+    def sized(self, received: int, sent: int) -> str:
+        """Return the middle of most lines, with these sizes. It is `usual` from now on: most are as the last ones."""
+        self.received, self.sent = received, sent
+        self.usual = f"{self._ok}{_received[received]}{_sent[sent]}"
+        return self.usual
+
+    def unusual(self, status: int | None, trace: bytes) -> str:
+        """Return the middle of any line, without sizes."""
         found = _TRACE.fullmatch(trace)
-        stated = b"null" if status is None else b"%d" % status
-        more = b"" if found is None else b'"trace":"%b",' % found[1]
-        return b'%b"status":%b,%b%b' % (self._sender, stated, self._message, more)
+        stated = "null" if status is None else status
+        more = "" if found is None else f'"trace":"{found[1].decode()}",'
+        return f'{self._sender}"status":{stated},{self._message}{more}'
 
     def trace_among(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """Return the `traceparent` among headers. It is mostly at the same place as in the last request."""
