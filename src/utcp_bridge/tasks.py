@@ -149,9 +149,8 @@ def start_among(
 
     It runs in `context`, which belongs to it alone, or in a copy of the current one.
     """
-    task = loop.create_task(
-        work, context=context
-    )  # a callback at its end would take a further turn of the loop, with a system call
+    # A callback at its end would take a further turn of the loop, with a system call.
+    task = loop.create_task(work, context=context)
     if not task.done():  # an eager one may be
         running.add(task)
     return task
