@@ -331,9 +331,7 @@ class FileWatcher:
             stamps = await anyio.to_thread.run_sync(_stamps, paths, abandon_on_cancel=True)
             for name, stamp in stamps.items():
                 watched = looked_at[name]
-                if (
-                    self._watched.get(name) is not watched
-                ):  # meanwhile the name is that of another file
+                if self._watched.get(name) is not watched:  # meanwhile the name is that of another file
                     continue
                 if stamp is not None and stamp != watched.stamp:
                     watched.stamp = stamp
