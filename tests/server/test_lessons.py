@@ -190,7 +190,8 @@ def test_a_store_that_does_not_exist_is_an_error_that_names_the_setting(tmp_path
         Lessons(BridgeSettings(search_memory="disk", search_store="nowhere"), tmp_path, str)
 
 
-async def test_replicas_learn_from_one_another_in_their_store(tmp_path):
+async def test_replicas_learn_from_one_another_in_their_store(tmp_path, monkeypatch):
+    monkeypatch.setattr("utcp_bridge.server.lessons._READ_SECONDS", 60)  # the first reading connects to the store
     with redis_server(tmp_path) as redis:
         first, second = (server_of(tmp_path, search_memory="disk", store=redis.url) for _ in range(2))
         async with first.meta_tools.lessons.open():
