@@ -299,9 +299,7 @@ class UtcpClient(ReferenceNames):
             renew()
         for one in under_way:
             await one
-        also.again[:] = await self._upkeep.reconfigure(
-            before, config, also.has_new_values, reads_again=also.reads_again
-        )
+        also.read[:] = await self._upkeep.reconfigure(before, config, also.has_new_values, reads_again=also.reads_again)
         if also.settings and isinstance(self.repository, InMemoryToolRepository):
             self.repository.touch()
 

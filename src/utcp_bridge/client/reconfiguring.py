@@ -41,7 +41,7 @@ class Reconfiguring:
     has_new_values: bool = False
     """Whether variables may have other values than before."""
 
-    again: list[str] = field(default_factory=list[str])
+    read: list[str] = field(default_factory=list[str])
     """Receives the names of the manuals whose entries have not changed and that are read again."""
 
     @property

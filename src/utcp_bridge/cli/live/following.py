@@ -187,7 +187,7 @@ class Follower:
         self._later, self._reasons, self._loaded = change.later, change.reasons, after
         self._loaded_at = datetime.now(UTC)
         self._note()
-        return Reloaded(change, again=also.again)
+        return Reloaded(change, again=also.read)
 
     def _checked(self, wanted: BridgeSettings, keys: Sequence[str]) -> BridgeSettings:
         """Return the settings that will be in use: those of now, with the values that are wanted for some keys.
