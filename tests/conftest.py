@@ -18,6 +18,7 @@ import pytest
 from anyio._backends._asyncio import TestRunner
 from hypothesis import HealthCheck, settings
 from tests.support.garbage import Leftovers
+from tests.support.left_processes import can_look, left_processes, mark_this_run
 from tests.support.own_machine import is_own_address
 from tests.support.posix import names_at_import, needs_of
 
@@ -34,6 +35,22 @@ pytest_plugins = ["utcp_bridge.testing.plugin"]
 gc.disable()  # modules and tests that are collected stay, so looking for garbage among them again and again finds none
 
 _leftovers = Leftovers()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Mark what this run starts; the processes of xdist are part of it."""
+    if can_look() and not hasattr(config, "workerinput"):
+        mark_this_run()
+
+
+@pytest.hookimpl(trylast=True)  # the processes of xdist have been asked to end by then
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that leaves processes behind: they would take time and ports from all that comes later."""
+    if not can_look() or hasattr(session.config, "workerinput"):
+        return
+    if found := left_processes():
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+        sys.stderr.write("\n".join(["\n\nThe tests have left processes behind:", *found, ""]))
 
 
 if sys.platform == "win32":
