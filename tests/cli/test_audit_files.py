@@ -20,7 +20,7 @@ def line(number):
 
 @contextmanager
 def writing(path, **rotation):
-    writer = ChainedWriter(path, Rotation(**rotation), None)
+    writer = ChainedWriter(path, lambda: Rotation(**rotation), None)
     yield writer
     assert writer.close()
 
@@ -76,7 +76,7 @@ import sys
 from pathlib import Path
 from utcp_bridge.cli.audit_files import ChainedWriter, Rotation
 name = sys.argv[2]
-writer = ChainedWriter(Path(sys.argv[1]), Rotation(max_bytes=int(sys.argv[3]), keep=1000), None)
+writer = ChainedWriter(Path(sys.argv[1]), lambda: Rotation(max_bytes=int(sys.argv[3]), keep=1000), None)
 for number in range(200):
     writer.put(b'{"call":"%s-%d"}\\n' % (name.encode(), number))
     writer.drained()
@@ -162,7 +162,7 @@ def test_a_full_disk_costs_lines_which_the_chain_counts(tmp_path, small_files):
 def test_a_lock_that_cannot_be_opened_is_an_error(tmp_path):
     (tmp_path / "a.log.lock").mkdir()
     with pytest.raises(OSError, match="directory"):
-        ChainedWriter(tmp_path / "a.log", Rotation(), None)
+        ChainedWriter(tmp_path / "a.log", Rotation, None)
 
 
 def test_a_place_that_refuses_lines_receives_their_number_and_a_whole_chain(tmp_path):

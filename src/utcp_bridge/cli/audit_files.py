@@ -60,9 +60,13 @@ class ChainedWriter(LineWriter):
     """Appends lines to a file as members of a chain. The run of the program has a first line and a last one."""
 
     def __init__(
-        self, path: Path, rotation: Rotation, key: bytes | None, report: Callable[[int, str], None] | None = None
+        self,
+        path: Path,
+        rotation: Callable[[], Rotation],
+        key: bytes | None,
+        report: Callable[[int, str], None] | None = None,
     ) -> None:
-        """Open the file, and write the first line.
+        """Open the file, and write the first line. `rotation` is asked when lines are written: settings may change.
 
         :raises OSError: the file or its lock cannot be opened.
         """
@@ -137,7 +141,7 @@ class ChainedWriter(LineWriter):
                 status = os.fstat(self._descriptor)
         if status.st_size != self._size:
             self._resume(status.st_size)
-        if self._rotation.is_due(self._size, more, self._age()):
+        if self._rotation().is_due(self._size, more, self._age()):
             self._rotate()
 
     def _exchange(self) -> None:
@@ -174,7 +178,7 @@ class ChainedWriter(LineWriter):
 
     def _age(self) -> float:
         """Return the seconds since the first line of the file; 0 if that does not matter."""
-        if not self._rotation.max_age or self._size <= 0:
+        if not self._rotation().max_age or self._size <= 0:
             return 0.0
         if self._began is None:
             self._began = _first_time(self._file)
@@ -182,7 +186,7 @@ class ChainedWriter(LineWriter):
 
     def _rotate(self) -> None:
         """Rename the file to `NAME.1`, the old ones to the next number, and begin a new one."""
-        names = [self._file.with_name(f"{self._file.name}.{number}") for number in range(1, self._rotation.keep + 1)]
+        names = [self._file.with_name(f"{self._file.name}.{number}") for number in range(1, self._rotation().keep + 1)]
         for older, newer in reversed([*zip(names[1:], names, strict=False)]):
             with suppress(FileNotFoundError):
                 Path(newer).replace(older)

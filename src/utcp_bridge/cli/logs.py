@@ -455,7 +455,9 @@ def audit_sink(settings: LogSettings, root: Path) -> Generator[AuditSink | None]
     if place.partition(":")[0] == _SYSLOG:
         yield from _syslog(place, key, sink)
         return
-    rotation = Rotation(settings.audit_max_bytes, settings.audit_max_age, settings.audit_keep)
+
+    def rotation() -> Rotation:
+        return Rotation(settings.audit_max_bytes, settings.audit_max_age, settings.audit_keep)
 
     def opened(path: Path, report: LossReport) -> LineWriter:
         return ChainedWriter(path, rotation, key, report)

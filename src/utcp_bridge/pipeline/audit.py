@@ -96,6 +96,8 @@ class Audit:
     record: ArgumentRecord = "none"
     key: str | None = field(default=None, repr=False)
     redactor: Redactor = field(default_factory=Redactor, repr=False)
+    settings: LogSettings | None = field(default=None, repr=False)
+    """Where `record` is looked up each time that the steps of a tool are made, which other settings cause, too."""
     _failures: _Failures = field(default_factory=_Failures, repr=False)
 
     @property
@@ -114,7 +116,8 @@ class Audit:
         sink, failures = self.sink, self._failures
         if sink is None:
             return inner
-        lines = _Lines(self.record, self.key, self.redactor)
+        record = self.record if self.settings is None else self.settings.audit_arguments
+        lines = _Lines(record, self.key, self.redactor)
 
         async def audited(call: Call, emit: Emit) -> Result:
             started = perf_counter()
@@ -198,7 +201,7 @@ def audits_of(
 ) -> tuple[Audit, Refusals]:
     """Return the layer that the settings describe, and what notes requests that a server refused."""
     key = None if settings.audit_key is None else settings.audit_key.get_secret_value()
-    return Audit(sink, settings.audit_arguments, key, redactor), Refusals(sink, redactor)
+    return Audit(sink, settings.audit_arguments, key, redactor, settings), Refusals(sink, redactor)
 
 
 def _now() -> str:

@@ -78,6 +78,7 @@ LIVE_SETTINGS: Final = frozenset({
     "metrics_token", *OAuthSettings.model_fields,
     "max_connections", "max_connections_per_address", "startup_wait", "refresh_interval", "deadline_header",
     "max_manual_bytes", "max_tools", "max_kept_bytes", "result_lifetime", "retry_share", "dotenv", "console",
+    "audit_arguments", "audit_max_bytes", "audit_max_age", "audit_keep",
 })  # fmt: skip
 """The settings that a running server takes over when its configuration changes (docs/live.md)."""
 

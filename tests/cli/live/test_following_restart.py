@@ -26,8 +26,7 @@ CHANGED: dict[str, Any] = {
     "reference_protocol_rules": True, "pin": "refuse", "token_store": "memory",
     "search_index": "memory", "search_memory": "off", "search_store": "file:nowhere", "log_format": "json",
     "log_file": "nowhere/bridge.log", "audit_log": "nowhere/calls.jsonl", "access_log": "nowhere/access.log",
-    "watchdog_seconds": 0.001, "audit_arguments": "full", "audit_key": "a" * 40, "audit_max_bytes": 70_000,
-    "audit_max_age": 100_000, "audit_keep": 1, "metrics": True,
+    "watchdog_seconds": 0.001, "audit_key": "a" * 40, "metrics": True,
     "tls_certificate": "nowhere.pem", "tls_key": "nowhere.key", "workers": 2, "store": "redis://127.0.0.1:9/0",
     "store_password": "another", "store_prefix": "another", "store_timeout": 0.01,
 }  # fmt: skip
