@@ -307,16 +307,15 @@ class BridgeServer(HandlingServer):
         params: Any = ctx.params
         name: str = params["name"]
         emit = discard if ctx.hot.token is None or self.is_silent(name) else _emitter(ctx)
-        receiver, asked = log_receiver.set(self.logs.receiver(ctx)), HOST.set(host)
+        # never reset: the context is that of the task, which ends with the request
+        log_receiver.set(self.logs.receiver(ctx))
+        HOST.set(host)
         try:
             result = await self.parts.called(name, params.get("arguments") or {}, emit, caller)
         except Exception as error:  # noqa: BLE001 - it takes the way of every other request
             raised = error
         else:
             return self.hot.shaped(ctx.protocol_version, result)
-        finally:
-            HOST.reset(asked)
-            log_receiver.reset(receiver)
         result = await self._answered(ctx, partial(self._ended, ctx, raised))
         return self.hot.shaped(ctx.protocol_version, result)
 
