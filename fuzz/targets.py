@@ -36,6 +36,7 @@ from utcp_bridge.pipeline.schema_checks import SchemaChecks
 from utcp_bridge.placement.placeholders import Context, Syntax, compile_template
 from utcp_bridge.placement.url import compile_url
 from utcp_bridge.server.hot.calls import HandlingServer, HotCalls
+from utcp_bridge.server.hot.known_calls import KnownCalls
 from utcp_bridge.server.hot.requests import read_hot
 from utcp_bridge.server.incoming import UnreadableMessage, read_message
 from utcp_bridge.transports.cli.scripts import CommandStep, UnsafePlaceholder, bash_script
@@ -199,8 +200,11 @@ def hot(data: bytes) -> None:
     assert repr(mine) == repr(its), (mine, its)  # NaN differs from itself
     if found.version is None:
         validate_client_request(found.method, LATEST_HANDSHAKE_VERSION, message.params)
-    elif _HOT.envelope_of(found) is not None:
+    elif (envelope := _HOT.envelope_of(found)) is not None:
         validate_client_request(found.method, found.version, message.params)
+        found.envelope, known = envelope, KnownCalls()
+        known.learn(data, found)
+        assert repr(known.read(data) or found) == repr(found)
 
 
 def foreign(data: bytes) -> None:

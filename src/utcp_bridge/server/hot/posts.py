@@ -34,6 +34,7 @@ from utcp_bridge.model import CALLER, RECEIVED_HEADERS, JsonObject
 from utcp_bridge.net.heads.ahead import SAME, WriteWhole
 from utcp_bridge.server.callers import known_caller
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
+from utcp_bridge.server.hot.known_calls import KnownCalls
 from utcp_bridge.server.hot.requests import MAX_HOT_BYTES, HotRequest, KnownMeta, read_hot
 from utcp_bridge.server.meta_tools import Caller
 from utcp_bridge.server.readiness import Readiness
@@ -194,6 +195,8 @@ class _Head:
     """What the access log keeps of the requests that came with it from this sender (`RequestLog`)."""
     meta: KnownMeta = field(default_factory=KnownMeta, repr=False)
     """What its requests say of their client, if that is always the same."""
+    known: KnownCalls = field(default_factory=KnownCalls, repr=False)
+    """The forms of its calls since 2026-07-28."""
     edition: int = 0
     """The edition of the checks that it passed (`Entrance.edition`)."""
     usual: int = 0
@@ -370,8 +373,9 @@ class HotPosts:
         return self._taken(head, scope, body) if self.calls.may_answer and self._still_in(head) else None
 
     def _taken(self, head: _Head, scope: Scope, body: bytes) -> _Post | None:
-        request = read_hot(body, head.meta)
-        if request is None:
+        request = head.known.read(body) if head.is_modern else None
+        is_known = request is not None
+        if request is None and (request := read_hot(body, head.meta)) is None:
             return None
         if not head.is_modern:
             session: KnownSession | None = (
@@ -383,6 +387,8 @@ class HotPosts:
         envelope = self._envelope(request, head, scope)
         if envelope is None:
             return None
+        if not is_known and request.method == "tools/call":
+            head.known.learn(body, request)
         request.caller = head.client_of(envelope)
         return _ModernPost(self, head, request, envelope)
 
