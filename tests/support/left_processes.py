@@ -12,7 +12,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
-VARIABLE: Final = "UTCP_BRIDGE_TEST_RUN"
+VARIABLE: Final = "TEST_RUN_MARK"
 """Set for all that a run starts. A program that starts others without it is their parent, or that of their parent."""
 _BOUND: Final = int(os.environ.get("TEST_LEFT_SECONDS", "20"))
 """Seconds in which one process more has to end."""

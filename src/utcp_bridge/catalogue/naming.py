@@ -136,7 +136,7 @@ class _Claims:
 
     def of_others(self, name: str, manual: str | None) -> bool:
         """Return whether a name begins like those of another manual, and at least as closely as its own does."""
-        if self._manuals == {manual}:
+        if len(self._manuals) == 1 and manual in self._manuals:
             return False
         folded = name.casefold()
         for length in self._lengths:
