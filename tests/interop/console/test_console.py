@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from tests.cli.test_replicas import served
+from tests.cli.test_replicas import Served, served, wait_until
 from tests.interop.serving import free_port, serving
 from tests.interop.software import Debian, Npm
 from tests.upstreams.oauth_mcp_service import oauth_mcp_service
@@ -201,6 +201,28 @@ def test_on_a_phone_the_links_to_the_sections_stay_in_view(tmp_path: Path, schem
         assert (page("overflow"), page("axe")) == (0, [])
 
 
+def process_of_worker_1(server: Served) -> int:
+    """Return the process that has the command and the folder of worker 0, and is not worker 0."""
+    first = Path(f"/proc/{server.workers[0]}")
+    own = (first / "cmdline").read_bytes(), (first / "cwd").readlink()
+    for one in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is that of another user
+            if one != first and ((one / "cmdline").read_bytes(), (one / "cwd").readlink()) == own:
+                return int(one.name)
+    raise AssertionError("worker 1 does not run")
+
+
+def keep_a_worker_away(server: Served) -> None:
+    """Kill a worker again and again, until the pause before its next start is longer than the page needs to look."""
+    pause = 0
+    while pause < 3:
+        wait_until(lambda: server.readyz()[1]["workers"]["ready"] == 2)
+        os.kill(process_of_worker_1(server), signal.SIGKILL)
+        ended = re.search(r"again (?:at once|in (\d+))", server.line(lambda line: "Worker 1 ended" in line))
+        assert ended is not None
+        pause = int(ended[1] or 0)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_of_workers_follows_the_state_of_each(tmp_path: Path, scheme: str) -> None:
     with served(tmp_path) as server, browsed(f"http://127.0.0.1:{server.port}/") as page:
@@ -209,7 +231,7 @@ def test_the_page_of_workers_follows_the_state_of_each(tmp_path: Path, scheme: s
         assert page("axe") == []
         page("size", 360, 740)
         assert page("overflow") == 0
-        os.kill(server.workers[1], signal.SIGKILL)
+        keep_a_worker_away(server)
         page("see", "[data-part=replicas] .pill", "lost")
         assert page("axe") == []
         page("see", "[data-part=replicas] p", "2 of 2 are ready")
@@ -265,10 +287,22 @@ def test_the_keyboard_alone_retries_calls_decides_and_copies(tmp_path: Path) -> 
         page("see", '[data-part="approvals"] .pill', "approved")
         tab_to(page, "compare=now")
         page("press", "Enter")
-        page("see", '[data-part="drift"]', "utcp.lock")
+        page("see", '[data-part="drift"] [role=status]', "No tool differs")
         tab_to(page, "Cursor")
         page("press", "Enter")
         tab_to(page, 'data-copy="entry-cursor"')
+
+
+def test_a_late_reply_does_not_lead_away_from_where_the_keyboard_has_gone(tmp_path: Path) -> None:
+    configure(tmp_path)
+    with page_of(tmp_path) as page:
+        tab_to(page, "compare=now")
+        page("hold", "compare=now")
+        page("press", "Enter")
+        tab_to(page, "Cursor")
+        page("release")
+        page("see", '[data-part="drift"] [role=status]', "No tool differs")
+        assert "Cursor" in page("focused")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -64,11 +64,18 @@ const steps = {
     await page.bringToFront(); // a tab behind another draws nothing, and `see` waits for what is drawn
     return found.url();
   },
+  // keep requests for an address with a text back, until `release`
+  hold: async (page, part) => {
+    await page.setRequestInterception(true);
+    page.on("request", (request) => (request.url().includes(part) ? held.push(request) : request.continue()));
+  },
+  release: async () => Promise.all(held.splice(0).map((request) => request.continue())),
   dialogs: async () => dialogs,
   complaints: async () => complaints,
 };
 const dialogs = [];
 const complaints = [];
+const held = [];
 
 (async () => {
   const options = { executablePath: process.argv[2], headless: true, args: ["--no-sandbox", "--disable-gpu"] };

@@ -56,12 +56,21 @@ function exchange(place, html) {
   }
 }
 
-async function load(path, place) {
+// Whether the focus is still where a request began, or nowhere because that element is off or gone. Nobody is led away
+// from where they went while the reply was awaited.
+function waits(from) {
+  return document.activeElement === from || document.activeElement === document.body;
+}
+
+async function load(path, place, into = null) {
+  const from = document.activeElement;
   const reply = await ask(path);
   if (reply.status === 401) location.reload();
-  if (reply.ok) exchange(place, await reply.text());
-  else say(await problemOf(reply));
-  return reply.ok;
+  if (!reply.ok) return say(await problemOf(reply));
+  const html = await reply.text();
+  const leads = into && waits(from);
+  exchange(place, html);
+  if (leads) into.focus();
 }
 
 const queries = {};
@@ -86,7 +95,7 @@ async function post(button) {
   const state = answer?.state ? ` is ${answer.state}` : "";
   say(reply.ok ? `${button.dataset.said}${state}${elsewhere(answer)}.` : await problemOf(reply));
   button.disabled = false;
-  button.focus({ preventScroll: true });
+  if (waits(button)) button.focus({ preventScroll: true });
   if (button.dataset.query) queries[button.dataset.parts.split(" ")[0]] = button.dataset.query;
   for (const part of button.dataset.parts.split(" ")) await refresh(part);
 }
@@ -151,7 +160,7 @@ async function logIn(button) {
   document.getElementById("login").hidden = true;
   say(last.state ? `You are logged in. ${name} is ${last.state}.` : [last.message, last.remedy].filter(Boolean).join(" "));
   for (const part of ["manuals", "tools"]) await refresh(part);
-  document.getElementById(button.id)?.focus({ preventScroll: true });
+  if (waits(button)) document.getElementById(button.id)?.focus({ preventScroll: true });
 }
 
 document.addEventListener("click", async (event) => {
@@ -173,7 +182,7 @@ document.addEventListener("click", async (event) => {
   event.preventDefault();
   const into = link.dataset.into;
   const place = document.querySelector(`[data-part="${into}"] [data-body]`) ?? document.getElementById(into);
-  if (await load(link.dataset.load, place)) document.getElementById(into).focus();
+  await load(link.dataset.load, place, document.getElementById(into));
 });
 
 document.addEventListener("submit", async (event) => {
