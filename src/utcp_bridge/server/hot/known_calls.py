@@ -17,6 +17,7 @@ from typing import Final
 
 from pydantic_core import from_json
 
+from utcp_bridge.model import JsonObject
 from utcp_bridge.server.hot.requests import HotRequest
 from utcp_bridge.server.wire.protocol import RequestId
 
@@ -42,12 +43,12 @@ _blank: Final = object.__new__
 class _Form:
     """The bytes around the two places of a body, and what they mean. `ids` is the length of the last id as JSON."""
 
-    __slots__ = ("after", "arguments_first", "before", "between", "envelope", "ids", "meta", "name", "version")
+    __slots__ = ("after", "arguments_first", "before", "between", "envelope", "ids", "meta", "params", "version")
 
     def __init__(self, parts: tuple[bytes, bytes, bytes], request: HotRequest, *, arguments_first: bool) -> None:
         self.before, self.between, self.after = parts
         self.arguments_first = arguments_first
-        self.name: str = (request.params or {})["name"]
+        self.params: Final[JsonObject] = {**(request.params or {}), "arguments": None}
         self.meta, self.version, self.envelope = request.meta, request.version, request.envelope
         self.ids = 1
 
@@ -83,7 +84,7 @@ class KnownCalls:
         self._misses = 0
         request = _blank(HotRequest)  # as in `hot_request`
         request.ident, request.method = ident, "tools/call"
-        request.params = {"name": form.name, "arguments": value, "_meta": form.meta}
+        request.params = {**form.params, "arguments": value}
         request.meta, request.version, request.envelope = form.meta, form.version, form.envelope
         request.token = request.caller = None
         return request
@@ -103,7 +104,10 @@ class KnownCalls:
         return None
 
     def learn(self, data: bytes, request: HotRequest) -> None:
-        """Keep the form of a call that was read as a whole, and whose client is known (`HotRequest.envelope`)."""
+        """Keep the form of a call that was read as a whole, and whose client is known.
+
+        It is by the session of the handshake era, or by the envelope (`HotRequest.envelope`).
+        """
         if len(self._forms) >= _MAX_KNOWN or self._misses >= _MAX_MISSES or request.token is not None:
             return
         form = _form_of(data, request)
@@ -138,7 +142,7 @@ def _id_of(text: bytes) -> RequestId | None:
 def _form_of(data: bytes, request: HotRequest) -> _Form | None:
     """Return the form of a call; None if its places are not found, or are not what they look like."""
     params = request.params or {}
-    if not isinstance(params.get("arguments"), dict) or request.version is None or request.envelope is None:
+    if not isinstance(params.get("arguments"), dict) or (request.version is None) is not (request.envelope is None):
         return None
     arguments = _arguments_of(data)
     if arguments is None or len(data) - (arguments[1] - arguments[0]) > _MAX_BYTES:

@@ -196,7 +196,7 @@ class _Head:
     meta: KnownMeta = field(default_factory=KnownMeta, repr=False)
     """What its requests say of their client, if that is always the same."""
     known: KnownCalls = field(default_factory=KnownCalls, repr=False)
-    """The forms of its calls since 2026-07-28."""
+    """The forms of its calls."""
     edition: int = 0
     """The edition of the checks that it passed (`Entrance.edition`)."""
     usual: int = 0
@@ -373,7 +373,7 @@ class HotPosts:
         return self._taken(head, scope, body) if self.calls.may_answer and self._still_in(head) else None
 
     def _taken(self, head: _Head, scope: Scope, body: bytes) -> _Post | None:
-        request = head.known.read(body) if head.is_modern else None
+        request = head.known.read(body)
         is_known = request is not None
         if request is None and (request := read_hot(body, head.meta)) is None:
             return None
@@ -383,6 +383,8 @@ class HotPosts:
             )
             if session is None or session.connection.client_params is None:
                 return None
+            if not is_known and request.method == "tools/call":
+                head.known.learn(body, request)
             return _SessionPost(self, head, request, session)
         envelope = self._envelope(request, head, scope)
         if envelope is None:
