@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import re
+from collections.abc import Callable
 
 from utcp_bridge.processes.children import _Link
 
@@ -16,6 +17,17 @@ _SERVERS_LOGGERS = ("uvicorn", "uvicorn.error")
 
 _MANY = 10_000
 """Objects that a test keeps, such as a cache of syntax trees, and that would make each later `collect` slow."""
+
+
+def left_by(work: Callable[[], object]) -> int:
+    """Return how many objects this work leaves that only the collector frees, because they keep each other."""
+    gc.collect()
+    gc.disable()
+    try:
+        work()
+        return gc.collect()
+    finally:
+        gc.enable()
 
 
 class Leftovers(logging.Filter):

@@ -465,6 +465,7 @@ class HotLines:
         except Exception as raised:  # noqa: BLE001 - the SDK says which text of it clients may read
             error = None if call.is_cancelled else modern_error_data(raised)
         finally:
+            call.stoppable.close()  # the call and the task would keep each other until the collector finds them
             self._in_flight.answered()
         return error
 

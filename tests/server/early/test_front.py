@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic_core import to_json
+from tests.support.garbage import left_by
 from tests.support.hot_requests import bridge, plain, requests, stand_in, written
 from tests.support.served_here import replaced_standard_streams
 
@@ -292,6 +293,30 @@ async def test_a_cancelled_call_ends_and_gets_no_response(named, is_handed, monk
 
     await early(work, client)
     assert slow.was_cancelled
+    assert bool(times) is is_handed
+
+
+@pytest.mark.parametrize("is_handed", [False, True])
+@pytest.mark.parametrize("modern", [False, True], ids=["handshake", "modern"])
+async def test_a_call_leaves_nothing_for_the_collector(modern, is_handed, monkeypatch):
+    times = handed(monkeypatch)
+
+    def work(host):
+        def call(number):
+            for ident in range(1, number + 1):
+                host.put(plain("tools/call", {"name": "m_echo"}, ident=ident, modern=modern))
+                assert host.get()["id"] == ident
+
+        if not modern:
+            host.put(initialize())
+            assert host.get()["id"] == 0
+        if is_handed:
+            host.put(plain("prompts/list", ident=8, modern=modern))
+            assert host.get()["id"] == 8
+        call(20)  # the first calls make what is kept
+        return left_by(lambda: call(200))
+
+    assert await early(work) < 200
     assert bool(times) is is_handed
 
 

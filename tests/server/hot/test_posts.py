@@ -10,7 +10,9 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from tests.support.garbage import left_by
 from tests.support.hot_requests import bridge, plain, requests, written
+from tests.support.one_connection import Line
 from tests.support.served_here import serve as serve_for
 
 from utcp_bridge.access.tokens import TokenFile
@@ -387,3 +389,28 @@ async def test_a_request_with_a_header_twice_goes_to_the_application(place, othe
 
     await serve(server, work)
     assert counted.number == 1
+
+
+@pytest.mark.parametrize("modern", [False, True], ids=["handshake", "modern"])
+async def test_a_call_leaves_nothing_for_the_collector(modern):
+    left = []
+
+    def call_often(url):
+        with Line(url, modern=modern) as line:
+            more = line.enter()
+
+            def call(number):
+                for _ in range(number):
+                    assert line.call("m_echo", **more)[0] == 200
+
+            call(20)  # the first calls make what is kept
+            left.append(left_by(lambda: call(200)))
+
+    async def work(url):
+        await anyio.to_thread.run_sync(call_often, url)
+
+    server = bridge()
+    counted = Counted(server)
+    await serve(server, work)
+    assert counted.number == 220
+    assert left[0] < 200

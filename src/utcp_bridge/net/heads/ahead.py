@@ -262,6 +262,7 @@ async def _answered(cycle: Any, taken: Any, running: set[asyncio.Task[Any]]) -> 
     finally:
         cycle.on_response = _forgotten
         running.discard(taken.task)
+        taken.task = None  # the two would keep each other, and all of the request, until the collector finds them
 
 
 async def _fail(error: BaseException, *_: Any) -> None:

@@ -443,6 +443,7 @@ class EarlyFront:
         finally:
             self._wire.in_flight.answered()
             self._tasks.leave(task)
+            call.close()  # it and the task would keep each other until the collector finds them
 
     async def _result(self, call: _EarlyCall) -> JsonObject:
         method = call.request.method
