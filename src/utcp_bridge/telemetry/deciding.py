@@ -26,7 +26,7 @@ from utcp_bridge.telemetry.places import KEY, PLACES, Present, TracePlace, Unsam
 
 __all__ = ["Deciding"]
 
-_PARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-(0[0-3])")
+_PARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[0-3]")
 """`traceparent` in the form of today (W3C Trace Context, section 3.2)."""
 _SAMPLED: Final = "13"
 """Last characters of a `traceparent` whose trace is noted, in the form of today."""
@@ -186,13 +186,20 @@ class Deciding:
         return (TracePlace if traceparent[-1] in _SAMPLED else Unsampled)(traceparent, is_remote=True)
 
     def continues(self, traceparent: bytes) -> bool:
-        """Continue the trace of a caller in this task. False: `traceparent` is not of the usual form."""
+        """Continue the trace of a caller in this task. False: `traceparent` is not of the usual form.
+
+        If it is not sampled, its text is the place, as that of a trace that begins here and is not noted: nobody asks
+        where a trace comes from of which nothing is noted.
+        """
         text = traceparent.decode("latin-1")
         if not self.is_usual or _PARENT.fullmatch(text) is None:
             return False
-        span = _blank(TracePlace if text[-1] in _SAMPLED else Unsampled)
-        span.traceparent, span.is_remote = text, True
-        self.attach(span)
+        if text[-1] in _SAMPLED:
+            span = _blank(TracePlace)
+            span.traceparent, span.is_remote = text, True
+            self.attach(span)
+        else:
+            self.attach(text)
         return True
 
     def span_in(self, found: Any) -> Any:
