@@ -42,24 +42,28 @@ TRACE = f"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-{SPAN.decode()}-00"
 
 @dataclass(frozen=True)
 class Sight:
-    """Settings of one bridge, and what its callers send. `share` is that of the calls whose trace is sampled."""
+    """Settings of one bridge, and what its callers send. `share` is that of the calls whose trace is sampled.
+
+    With `is_default`, traces are on and no sampler is set: the bridge's limit holds.
+    """
 
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     share: float | None = None
     metrics: bool = False
     is_traced_by_callers: bool = False
+    is_default: bool = False
 
     def environment(self, name: str, collector: int) -> dict[str, str]:
         """Return the variables of OpenTelemetry; none without traces and metrics. `name` is that of the service."""
-        if self.share is None and not self.metrics:
+        if self.share is None and not self.metrics and not self.is_default:
             return {}
+        sampler = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": str(self.share or 0.0)}
         return {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector}",
-            "OTEL_TRACES_EXPORTER": "none" if self.share is None else "otlp",
+            "OTEL_TRACES_EXPORTER": "otlp" if self.share is not None or self.is_default else "none",
             "OTEL_METRICS_EXPORTER": "otlp" if self.metrics else "none",
             "OTEL_SERVICE_NAME": name,
-            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-            "OTEL_TRACES_SAMPLER_ARG": str(self.share or 0.0),
+            **({} if self.is_default else sampler),
         }
 
 
@@ -68,6 +72,8 @@ SIGHTS: Mapping[str, Sight] = {
     OFF: Sight(),
     "off, again": Sight(),
     "off, callers trace": Sight(is_traced_by_callers=True),
+    "traces, default": Sight(is_default=True),
+    "traces, default, callers trace": Sight(is_default=True, is_traced_by_callers=True),
     "traces, 0 %": Sight(share=0.0),
     "traces, 0 %, callers trace": Sight(share=0.0, is_traced_by_callers=True),
     "traces, 1 %": Sight(share=0.01),
@@ -246,6 +252,8 @@ async def _instructions(
     Over HTTP, the process does nothing from time to time (`side_by_side`), because that would depend on the machine.
     """
     sight, era = SIGHTS[name], cast("Era", way.removeprefix("stdio "))
+    if sight.is_default:  # the limit is one of time, in which a counted process does far less
+        sight = replace(sight, settings={"telemetry": {"traces_per_second": 1}})
     is_http = way == era
     with tempfile.TemporaryDirectory(prefix="benchmark-sight-") as written:
         path = str(config_of(sight, Path(written), port))

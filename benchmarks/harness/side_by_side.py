@@ -38,7 +38,7 @@ async def serve(paths: list[Path]) -> None:
             if "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ:
                 from utcp_bridge.telemetry.exporting import start  # imports OpenTelemetry
 
-                start(client.counts, os.environ)
+                start(client.counts, os.environ, client.settings.traces_per_second)
             sink = stack.enter_context(access_sink(client.settings, client.root))
             access = None if sink is None else AccessLog(sink, client.redactor)
             ready = anyio.Event()

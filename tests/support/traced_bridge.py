@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.support.measured import measured
 from tests.support.source import ROOT
 
+PATIENT = "tests.support.patient_bridge"
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GIVEN = {"traceparent": f"00-{TRACE}-{PARENT}-01", "baggage": "tenant=blue"}
 META = {
@@ -99,12 +100,11 @@ def entry(service: str) -> dict[str, Any]:
 
 @contextmanager
 def bridge(
-    folder: Path, service: str, settings: dict[str, Any], environment: dict[str, str], *, is_patient: bool = True
+    folder: Path, service: str, settings: dict[str, Any], environment: dict[str, str], *, program: str = PATIENT
 ) -> Generator[tuple[str, "subprocess.Popen[str]"]]:
-    """Yield the address of a bridge, and its process, whose end has the limit of a bridge or, if patient, none."""
+    """Yield the address of a bridge, and its process. Its end has no limit of time, unless `program` is the bridge."""
     config = folder / "config.json"
     config.write_text(json.dumps({"manual_call_templates": [entry(service)], "bridge": settings}))
-    program = "tests.support.patient_bridge" if is_patient else "utcp_bridge"
     command = [sys.executable, "-m", program, "serve", str(config), "--http", "--port", "0"]
     process = subprocess.Popen(
         command,

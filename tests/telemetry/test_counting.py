@@ -18,7 +18,7 @@ SECONDS = st.floats(0, 120, allow_nan=False) | st.sampled_from(BOUNDS)
 
 
 def samples(counts: CallCounts) -> dict[tuple[str, ...], float]:
-    text, _ = exposition(counts, {})
+    text, _ = exposition(counts, {}, {})
     return {
         (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
         for family in text_string_to_metric_families(text.decode())

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.context import attach, detach, get_current
 from opentelemetry.propagate import extract
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -118,3 +119,44 @@ def test_the_trace_of_a_caller_is_read_as_opentelemetry_reads_it(stated: str) ->
     found, wanted = place.get_span_context(), get_current_span(extract({"traceparent": stated})).get_span_context()
     assert (found, found.is_remote) == (wanted, wanted.is_remote)
     assert isinstance(place, Unsampled) is not wanted.trace_flags.sampled
+
+
+ZEROS = st.sampled_from(["0" * 16, "a1b2c3d4e5f60718", "A" * 16, "00000000000000g0", "000000000000000f"])
+FORMS = st.builds(
+    "{}-{}{}-{}-{}".format,
+    st.sampled_from(["00", "01", "0g", "ff"]),
+    ZEROS,
+    ZEROS,
+    ZEROS,
+    st.sampled_from(["00", "01", "02", "03", "04", "0a", "ff", "0"]),
+)
+
+
+@given(STATED | FORMS | st.text(st.characters(max_codepoint=255), min_size=55, max_size=55))
+def test_a_request_continues_the_trace_that_opentelemetry_reads_in_its_head(stated: str) -> None:
+    deciding = Deciding(TracerProvider(sampler=DEFAULT_ON, shutdown_on_exit=False))
+    token = attach(get_current())
+    try:
+        if not deciding.continues(stated.encode("latin-1")):
+            return  # OpenTelemetry reads it
+        found = get_current_span().get_span_context()
+        is_left_out = deciding.is_left_out(deciding.current())
+    finally:
+        detach(token)
+    wanted = get_current_span(extract({"traceparent": stated})).get_span_context()
+    assert wanted.is_valid
+    assert found == wanted
+    assert is_left_out is not wanted.trace_flags.sampled
+
+
+@given(FORMS)
+def test_what_is_usual_is_not_left_to_opentelemetry(stated: str) -> None:
+    """Else, each request would take the long way, and no other test would notice."""
+    deciding = Deciding(TracerProvider(sampler=DEFAULT_ON, shutdown_on_exit=False))
+    token = attach(get_current())
+    try:
+        is_read = deciding.continues(stated.encode())
+    finally:
+        detach(token)
+    place = get_current_span(extract({"traceparent": stated})).get_span_context()
+    assert is_read is (place.is_valid and stated[:2] == "00" and stated[-2:] in {"00", "01", "02", "03"})

@@ -201,7 +201,7 @@ def test_a_collector_that_is_away_delays_neither_calls_nor_the_end(tmp_path: Pat
         pass
     with (
         peer() as service,
-        bridge(tmp_path, service.url, {}, {"OTEL_EXPORTER_OTLP_ENDPOINT": gone.url}, is_patient=False) as (
+        bridge(tmp_path, service.url, {}, {"OTEL_EXPORTER_OTLP_ENDPOINT": gone.url}, program="utcp_bridge") as (
             base,
             process,
         ),
@@ -214,7 +214,10 @@ def test_a_collector_that_is_away_delays_neither_calls_nor_the_end(tmp_path: Pat
 def test_a_collector_that_never_answers_leaves_the_rest_of_the_end_its_time(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, peer() as service:
         otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
-        with bridge(tmp_path, service.url, {"audit_log": "calls.jsonl"}, otel, is_patient=False) as (base, process):
+        with bridge(tmp_path, service.url, {"audit_log": "calls.jsonl"}, otel, program="utcp_bridge") as (
+            base,
+            process,
+        ):
             assert call(base, "m_post")["isError"] is False
             process.terminate()
             assert process.wait() == 0

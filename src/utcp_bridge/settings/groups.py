@@ -440,6 +440,13 @@ class TelemetrySettings(Frozen):
     metrics_token: Annotated[SecretStr, AfterValidator(_token)] | None = Field(
         default=None, description="Token that a reader of `/metrics` must send, instead of being on the same machine."
     )
+    traces_per_second: int = Field(
+        default=100,
+        ge=0,
+        le=100_000,
+        description="Traces that begin at the bridge and are recorded, a second and in each process. Those of callers "
+        "do not count, and `OTEL_TRACES_SAMPLER` takes its place. 0: no limit.",
+    )
     console: Annotated[Literal["auto", "on", "off"], Switch] = Field(
         default="auto",
         description="The console at `/` (http): for browsers on the same machine (`auto`), also for principals with "

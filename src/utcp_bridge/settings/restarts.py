@@ -31,6 +31,7 @@ RESTART_REASONS: Final[Mapping[str, str]] = {
     "log_format": "programs that read the log expect one form", "log_file": _FILE, "audit_log": _AUDIT,
     "access_log": _FILE, "watchdog_seconds": "its thread takes the value at the start",
     "audit_key": _AUDIT, "metrics": "counts begin with the start",
+    "traces_per_second": "the tracer is made at the start",
     "tls_certificate": "write the new certificate into the same file, which is read again",
     "tls_key": "write the new key into the same file, which is read again",
     "workers": "the processes are started once, and connections belong to them",

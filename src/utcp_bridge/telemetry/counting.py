@@ -136,8 +136,8 @@ def buckets_of(seconds: Sequence[float], bounds: Sequence[float]) -> list[int]:
     return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
 
 
-def exposition(counts: CallCounts, gauges: Gauges) -> tuple[bytes, str]:
-    """Return the text that Prometheus reads, and its content type.
+def exposition(counts: CallCounts, gauges: Gauges, totals: Mapping[str, tuple[str, float]]) -> tuple[bytes, str]:
+    """Return the text that Prometheus reads, and its content type. `totals` are counts without labels.
 
     :raises ImportError: the extra `otel` is not installed.
     """
@@ -145,14 +145,15 @@ def exposition(counts: CallCounts, gauges: Gauges) -> tuple[bytes, str]:
     from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(counts, gauges))
+    registry.register(_Collector(counts, gauges, totals))
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
 class _Collector:
-    def __init__(self, counts: CallCounts, gauges: Gauges) -> None:
+    def __init__(self, counts: CallCounts, gauges: Gauges, totals: Mapping[str, tuple[str, float]]) -> None:
         self._counts = counts
         self._gauges = gauges
+        self._totals = totals
 
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -169,6 +170,10 @@ class _Collector:
         for group, durations in self._counts.durations.items():
             seconds.add_metric(group, _cumulated(durations.buckets), durations.total)
         yield seconds
+        for name, (description, total) in self._totals.items():
+            one = CounterMetricFamily(name, description, labels=())
+            one.add_metric((), total)
+            yield one
         for name, (description, values) in self._gauges.items():
             labels = tuple(label for label, _ in next(iter(values), ()))
             family = GaugeMetricFamily(name, description, labels=labels)

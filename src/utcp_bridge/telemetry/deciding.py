@@ -21,11 +21,12 @@ from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 from opentelemetry.trace import set_span_in_context
 
 from utcp_bridge.telemetry import idents
+from utcp_bridge.telemetry.limiting import LimitedSampler, TraceLimit
 from utcp_bridge.telemetry.places import KEY, PLACES, Present, TracePlace, Unsampled
 
 __all__ = ["Deciding"]
 
-_PARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-(0[0-3])")
+_PARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[0-3]")
 """`traceparent` in the form of today (W3C Trace Context, section 3.2)."""
 _SAMPLED: Final = "13"
 """Last characters of a `traceparent` whose trace is noted, in the form of today."""
@@ -99,11 +100,34 @@ class _Ids:
 
         return decided if bound else left_out
 
+    def limited(self, limit: TraceLimit) -> Callable[[], str | None]:
+        """Return what begins a new trace above a limit; None below it, where the trace is noted."""
+        new, takes, clock = partial(self._new, self._flags), limit.takes, limit.clock
+        pop = idents.traces(self._flags).pop if self._is_plain else new
+
+        def begun() -> str | None:
+            is_noted = False
+            if limit.left_out and clock() < limit.free:  # each request of a load comes here
+                limit.left_out += 1
+            else:
+                is_noted = takes()
+            try:
+                text = pop()
+            except IndexError:
+                text = new()
+            if is_noted:
+                self._chosen = limit.granted = text
+                return None
+            return text
+
+        return begun
+
 
 class Deciding:
     """What a tracer provider decides, as its sampler does; without one, that of the process."""
 
     placed: Final = TracePlace
+    nowhere: Final = Unsampled
     current_span: Final = staticmethod(trace.get_current_span)
     kinds: Final = trace.SpanKind
     scope: Final = _SCOPE
@@ -115,9 +139,11 @@ class Deciding:
         sampler = getattr(provider, "sampler", None)
         stock = sampler is not None and type(sampler).__module__ == _STOCK
         found = _USUAL.fullmatch(sampler.get_description()) if stock and sampler is not None else None
+        self.limit: Final = sampler.limit if type(sampler) is LimitedSampler else None
+        """How many traces that begin are noted; None if a sampler of OpenTelemetry decides."""
         self.is_w3c: Final = frozenset(get_global_textmap().fields) == _W3C
         """Whether the trace goes on in the form of W3C alone."""
-        self.is_usual: Final = found is not None and self.is_w3c
+        self.is_usual: Final = (found is not None or self.limit is not None) and self.is_w3c
         """Whether one decision is that of a whole request."""
         present = Present()
         self.current: Final = present.current
@@ -126,17 +152,23 @@ class Deciding:
         """Leave what `enter` has entered."""
         self.attach: Final = present.attach
         """Make a place or a context the present one, and return what `leave` needs."""
-        self.spans: Final = provider.get_tracer(_SCOPE)
-        """The tracer of the bridge."""
         self._ids = _Ids(provider.id_generator) if self.is_usual else None
-        bound = _bound("" if found is None else found[1])
-        self.root: Final[Callable[[], str | None]] = (
-            _undecided if self._ids is None or bound is None else self._ids.deciding(bound)
-        )
+        self.spans: Final = self.tracer(_SCOPE)
+        """The tracer of the bridge."""
+        self.root: Final[Callable[[], str | None]] = self._root("" if found is None else found[1])
         """Return the place of a request in a new trace that is not noted; None if the tracer has to begin one."""
         make = None if self._ids is None else getattr(provider, "lights", None)
         self.lights: Final[Any] = None if make is None else make(self._ids)
         """Begins spans that cost little (`Lights`); None if this provider has none."""
+
+    def _root(self, sampler: str) -> Callable[[], str | None]:
+        """Return `root` for a sampler of OpenTelemetry, by what it says of itself, or for the limit."""
+        if self._ids is None:
+            return _undecided
+        if self.limit is not None:
+            return self._ids.limited(self.limit)
+        bound = _bound(sampler)
+        return _undecided if bound is None else self._ids.deciding(bound)
 
     def tracer(self, scope: str) -> Any:
         """Return a tracer of this scope, whose traces have the ids that `root` has chosen."""
@@ -154,13 +186,20 @@ class Deciding:
         return (TracePlace if traceparent[-1] in _SAMPLED else Unsampled)(traceparent, is_remote=True)
 
     def continues(self, traceparent: bytes) -> bool:
-        """Continue the trace of a caller in this task. False: `traceparent` is not of the usual form."""
+        """Continue the trace of a caller in this task. False: `traceparent` is not of the usual form.
+
+        If it is not sampled, its text is the place, as that of a trace that begins here and is not noted: nobody asks
+        where a trace comes from of which nothing is noted.
+        """
         text = traceparent.decode("latin-1")
         if not self.is_usual or _PARENT.fullmatch(text) is None:
             return False
-        span = _blank(TracePlace if text[-1] in _SAMPLED else Unsampled)
-        span.traceparent, span.is_remote = text, True
-        self.attach(span)
+        if text[-1] in _SAMPLED:
+            span = _blank(TracePlace)
+            span.traceparent, span.is_remote = text, True
+            self.attach(span)
+        else:
+            self.attach(text)
         return True
 
     def span_in(self, found: Any) -> Any:

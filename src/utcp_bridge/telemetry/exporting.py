@@ -76,9 +76,10 @@ def leave_out_missing(environment: MutableMapping[str, str]) -> list[str]:
     return said
 
 
-def start(counts: CallCounts, environment: Mapping[str, str]) -> Callable[[], None]:
+def start(counts: CallCounts, environment: Mapping[str, str], traces_per_second: int = 0) -> Callable[[], None]:
     """Begin to export what the variables `OTEL_*` ask for. Return the function that sends the rest and ends the export.
 
+    `traces_per_second` limits traces that begin here, unless a variable names a sampler. 0: no limit.
     A part that cannot be started is logged with its remedy, and the bridge runs without it.
     """
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
@@ -88,7 +89,7 @@ def start(counts: CallCounts, environment: Mapping[str, str]) -> Callable[[], No
     if traces or metrics:
         try:
             if traces:
-                ends.append(_start_traces(environment))
+                ends.append(_start_traces(environment, traces_per_second))
             if metrics:
                 ends.append(_start_metrics(counts, environment))
         except ImportError as error:
@@ -237,15 +238,19 @@ def _resource(environment: Mapping[str, str]) -> Any:
     return Resource.create({**named, "service.version": __version__})
 
 
-def _start_traces(environment: Mapping[str, str]) -> Callable[[], None]:
+def _start_traces(environment: Mapping[str, str], most: int) -> Callable[[], None]:
     from opentelemetry import trace
 
     from utcp_bridge.telemetry.light_spans import LightProvider
+    from utcp_bridge.telemetry.limiting import LimitedSampler, TraceLimit
     from utcp_bridge.telemetry.span_bytes import SpanExporter
 
     if trace_context.is_of_sdk(trace.get_tracer_provider()):
         return _nothing
-    provider = LightProvider(environment, SpanExporter(), resource=_resource(environment), shutdown_on_exit=False)
+    has_sampler = bool(environment.get("OTEL_TRACES_SAMPLER", "").strip())
+    sampler: dict[str, Any] = {"sampler": LimitedSampler(TraceLimit(most))} if most and not has_sampler else {}
+    own = {"resource": _resource(environment), "shutdown_on_exit": False, **sampler}
+    provider = LightProvider(environment, SpanExporter(), **own)
     trace.set_tracer_provider(provider)
 
     def end() -> None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOTHING", "Attempts", "attached", "begin", "continue_in_task", "end", "is_of_sdk", "is_on", "is_unsampled",
-    "note_request", "noted_span", "passed_on", "passed_on_in_environment", "plain_place", "request_attributes",
-    "served", "where_places_are", "with_baggage",
+    "not_recorded", "note_request", "noted_span", "passed_on", "passed_on_in_environment", "plain_place",
+    "request_attributes", "served", "where_places_are", "with_baggage",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -59,6 +59,12 @@ def end() -> None:
 def is_on() -> bool:
     """Return whether spans are made and the trace is passed on."""
     return _on
+
+
+def not_recorded() -> int | None:
+    """Return how many traces were not recorded because of the limit; None without a limit."""
+    limit = _otel.limit if _on else None
+    return None if limit is None else limit.left_out
 
 
 def is_unsampled() -> bool:
@@ -154,8 +160,11 @@ class Attempts:
             self._decided = decided
             self._shape = None if decided.lights is None else self._light(decided)
         found = decided.current()
+        above = decided.span_in(found)
+        if above is None and (place := decided.root()) is not None:  # a call that no request of a client has begun
+            return decided.nowhere(place), decided.enter(place, found)
         if self._shape is not None and (lights := decided.lights) is not None:
-            span = lights.begin(self._shape, value, decided.span_in(found))
+            span = lights.begin(self._shape, value, above)
             if span is not None:
                 return span, decided.enter(span, found)
         attributes = {**self._attributes, self._varying: value}

@@ -182,7 +182,7 @@ def _exporting(client: UtcpClient) -> Generator[None]:
         return
     from utcp_bridge.telemetry.exporting import start
 
-    end = start(client.counts, variables)
+    end = start(client.counts, variables, client.settings.traces_per_second)
     try:
         yield
     finally:

@@ -55,6 +55,8 @@ class ServerSpans:
         deciding, meta = self._deciding, ctx.meta
         found = deciding.current()
         stated = self._stated(meta) if meta and (self._reads_all or "traceparent" in meta) else None
+        if stated is None and type(found) is str:  # the headers have said that nothing is noted
+            return serve(ctx, call_next)
         if stated is None and not found:
             place = deciding.root()
             if place is None:

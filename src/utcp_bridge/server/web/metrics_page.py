@@ -15,6 +15,7 @@ import anyio
 from utcp_bridge.console.visitors import is_here
 from utcp_bridge.errors import MissingExtra
 from utcp_bridge.server.replies import Header, Scope, Send, respond
+from utcp_bridge.telemetry import trace_context
 from utcp_bridge.telemetry.counting import EXTRA, Gauges, exposition
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class MetricsPage:
             await respond(send, *refused)
         else:
             try:
-                text, kind = exposition(self._client.counts, self._gauges())
+                text, kind = exposition(self._client.counts, self._gauges(), _totals())
             except ImportError:
                 remedy = f"Install it with: {MissingExtra.install_line(EXTRA)}"
                 missing = {
@@ -107,3 +108,9 @@ class MetricsPage:
         if client.audit_lost is not None:
             found["utcp_bridge_audit_lines_lost"] = ("Audit lines that were not written.", {(): client.audit_lost})
         return {name: (text, values) for name, (text, values) in found.items() if values}
+
+
+def _totals() -> dict[str, tuple[str, float]]:
+    number = trace_context.not_recorded()
+    told = "Traces that began here and were not recorded because of `traces_per_second`."
+    return {} if number is None else {"utcp_bridge_traces_not_recorded": (told, number)}
