@@ -65,6 +65,8 @@ PROFILE_ENDS: Final[JsonObject] = {
 _ENDED: Final = -32_000
 _LINES: Final = b"content-type: application/json\r\ncontent-length: %d\r\ncache-control: no-store\r\n"
 """The header lines of `respond`."""
+_SESSION_LINES: Final = b"%bmcp-session-id: %%b\r\n" % _LINES
+"""The same for a session."""
 _PLAIN_LINES: Final = b"content-length: %d\r\ncontent-type: application/json\r\n"
 """Those of a response of 2026-07-28, in the order of the SDK."""
 _ESCAPE: Final = b"\\u"
@@ -139,13 +141,6 @@ async def open_events(send: Send, session_id: str | None) -> None:
 
 def _session_header(session_id: str | None) -> list[Header]:
     return [] if session_id is None else [(_SESSION, session_id.encode())]
-
-
-def _whole(body: Any, session_id: str | None) -> tuple[bytes, bytes]:
-    """Return the lines of `respond` and its document."""
-    data = encode(body)
-    lines = _LINES % len(data)
-    return lines if session_id is None else b"%bmcp-session-id: %b\r\n" % (lines, session_id.encode()), data
 
 
 async def respond(send: Send, status: int, body: Any, headers: Iterable[Header] = ()) -> None:
@@ -239,8 +234,10 @@ class McpReply:
         if self._opened or not self._accepted.json or (whole := self._whole) is None:
             return 0
         self._ended = True  # nothing else is written from here on
-        lines, data = _whole(response, self.session_id)
-        return len(data) if whole(OK, lines, data) else 0
+        data = encode(response)
+        size, session = len(data), self.session_id
+        lines = _LINES % size if session is None else _SESSION_LINES % (size, session.encode())
+        return size if whole(OK, lines, data) else 0
 
     async def send(self, response: Any) -> None:
         """Do what `finish` does, message by message."""

@@ -632,7 +632,7 @@ class HandshakeSessions:
         self.replies.add(reply)
         try:
             with scope:
-                return (await self._answer(session, asked, reply, scope, hot))[0]
+                return (await self.answer(session, asked, reply, scope, hot))[0]
             return self.cancelled(asked)
         finally:
             self.replies.discard(reply)
@@ -643,7 +643,7 @@ class HandshakeSessions:
         exchange = _Exchange(session, None, None, _WITHOUT_EVENTS, reply.request)
         await session.runner.on_notify(exchange, method, params)
 
-    async def _answer(
+    async def answer(
         self,
         session: HandshakeSession,
         asked: _ReadRequest | HotRequest,
@@ -651,7 +651,10 @@ class HandshakeSessions:
         canceller: anyio.CancelScope | Stoppable,
         hot: HotRequest | None = None,
     ) -> tuple[JsonObject, int]:
-        """Return the response, and its status of HTTP."""
+        """Return the response to a request, and its status of HTTP. Its client cancels it by `canceller`.
+
+        `hot` is the request itself if it is a hot one.
+        """
         ident = asked.ident
         transport = _WITH_EVENTS if reply.takes_events else _WITHOUT_EVENTS
         token = progress_token_from_params(asked.params) if hot is None else hot.token
@@ -670,12 +673,6 @@ class HandshakeSessions:
                 del session.in_flight[ident]
             if session.is_forgotten and not session.in_flight:
                 await session.close()
-
-    def answer_hot(
-        self, session: HandshakeSession, request: HotRequest, reply: McpReply, stoppable: Stoppable
-    ) -> Awaitable[tuple[JsonObject, int]]:
-        """Return the response to a hot request of a session, with its status. Its client cancels it by `stoppable`."""
-        return self._answer(session, request, reply, stoppable, request)
 
     def cancelled(self, request: HotRequest | _ReadRequest) -> JsonObject:
         """Return the response to a request that its client has cancelled, or that `end_all` has ended."""

@@ -268,7 +268,7 @@ class EarlyFront:
         server = await self.server()
         from utcp_bridge.server.hosts.adapters import HandshakeHost
 
-        return HandshakeHost(self._connection, server.client.redactor)
+        return HandshakeHost.of(self._connection, server.client.redactor)
 
     def cancel(self) -> None:
         """Cancel every request in flight. Each gets an error, because its client may still wait."""

@@ -196,13 +196,13 @@ class Interaction:
         if self.budgets is not None and self.budgets.spend is not None:
             return None
         if ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-            return HandshakeHost(connection, self._redactor, ctx, self._level_of)
+            return HandshakeHost.of(connection, self._redactor, ctx, self._level_of)
         return None if has_abilities(connection) else RetryingHost.of(ctx, owner, self._level_of, _NO_ABILITIES)
 
     def _serve(self, ctx: Context, work: Work) -> Awaitable[JsonObject]:
         if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
             return self._serve_modern(ctx, work)
-        return self._run(ctx, HandshakeHost(connection_of(ctx), self._redactor, ctx, self._level_of), work)
+        return self._run(ctx, HandshakeHost.of(connection_of(ctx), self._redactor, ctx, self._level_of), work)
 
     async def _serve_modern(self, ctx: Context, work: Work) -> JsonObject:
         try:

@@ -163,10 +163,10 @@ class KnownSessions(Protocol):
         """Return a session by its id, if it is there and that of the principal. It counts as used."""
         ...
 
-    def answer_hot(
-        self, session: Any, request: HotRequest, reply: McpReply, stoppable: Stoppable
+    def answer(
+        self, session: Any, asked: HotRequest, reply: McpReply, canceller: Stoppable, hot: HotRequest | None = None
     ) -> Awaitable[tuple[JsonObject, int]]:
-        """Return the response to a hot request of a session. Its client cancels it by `stoppable`."""
+        """Return the response to a request of a session, with its status. Its client cancels it by `canceller`."""
         ...
 
     def cancelled(self, request: HotRequest) -> JsonObject:
@@ -547,7 +547,7 @@ class _SessionPost(_Post):
 
     def _response(self, reply: McpReply) -> Awaitable[tuple[JsonObject, int]]:
         reply.session_id = self.head.session
-        return self._posts.sessions.answer_hot(self._client, self.request, reply, self)
+        return self._posts.sessions.answer(self._client, self.request, reply, self, self.request)
 
     async def _cancelled(self, reply: McpReply) -> None:
         response = self._posts.sessions.cancelled(self.request)
