@@ -42,7 +42,7 @@ def contestants(arguments: argparse.Namespace) -> tuple[list[Server], list[Serve
     bridges = [BRIDGE, *([bridge("before", arguments.against)] if arguments.against else [])]
     others = [FLOOR]
     absent: dict[str, str] = {}
-    if arguments.plain:
+    if arguments.plain and "plain" not in arguments.peers:
         others.append(PLAIN if arguments.plain == "here" else bridge("plain", arguments.plain))
     if arguments.fastmcp and "fastmcp" not in arguments.peers:
         others.append(fastmcp(arguments.fastmcp))
