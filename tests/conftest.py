@@ -22,8 +22,10 @@ from tests.support.left_processes import can_look, left_processes, mark_this_run
 from tests.support.own_machine import is_own_address
 from tests.support.posix import names_at_import, needs_of
 
+from utcp_bridge.model import CALLER, RECEIVED_HEADERS, REQUESTER, log_receiver
 from utcp_bridge.net.gate.connection_watch import watched
 from utcp_bridge.processes.children import ChildrenHold
+from utcp_bridge.upstream import HOST
 
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeatable", settings.get_profile("any_machine"), derandomize=True)
@@ -120,6 +122,26 @@ async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
     yield
     await children.release()
     _loops.clear()
+
+
+_OF_A_REQUEST = (CALLER, HOST, RECEIVED_HEADERS, REQUESTER, log_receiver)
+"""What the bridge sets for the task of a request, and never sets back."""
+
+
+@pytest.fixture
+async def restored_request() -> AsyncIterator[None]:
+    """All tests run in one task, so a test that serves a request in it would say for later ones who calls."""
+    before = [variable.get() for variable in _OF_A_REQUEST]
+    yield
+    for variable, value in zip(_OF_A_REQUEST, before, strict=True):
+        variable.set(value)  # type: ignore[arg-type]  # the value is its own
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_earlier_requests(request: pytest.FixtureRequest) -> None:
+    """Restore what a test sets in the task of all tests."""
+    if request.node.get_closest_marker("anyio"):
+        request.getfixturevalue("restored_request")
 
 
 @pytest.fixture(scope="session", autouse=True)

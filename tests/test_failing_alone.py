@@ -1,4 +1,6 @@
-"""A test that ends the task in which anyio runs all tests fails alone, and its cause is reported."""
+"""A test that ends the task in which anyio runs all tests fails alone, and its cause is reported. What it sets for the
+request of a client ends with it.
+"""
 
 import subprocess
 import sys
@@ -7,6 +9,7 @@ from pathlib import Path
 PROGRAM = """
 import anyio, asyncio, pytest
 from collections.abc import AsyncIterator
+from utcp_bridge.model import CALLER
 
 pytestmark = pytest.mark.anyio
 
@@ -38,6 +41,12 @@ async def test_is_cancelled() -> None:
     raise asyncio.CancelledError
 
 async def test_after_a_cancellation() -> None: ...
+
+async def test_serves_a_request() -> None:
+    CALLER.set("someone")
+
+async def test_after_a_request() -> None:
+    assert CALLER.get() == ""
 """
 
 
@@ -48,5 +57,6 @@ def test_the_tests_after_one_that_ends_their_task_run(tmp_path: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     results = dict(line.split("::")[1].split()[:2] for line in ended.stdout.splitlines() if "%]" in line)
     passed = {name for name, result in results.items() if result == "PASSED"}
-    assert passed == {"test_after_a_server", "test_after_a_group", "test_after_a_cancellation"}, ended.stdout
+    fine = {"test_after_a_server", "test_after_a_group", "test_after_a_cancellation"}
+    assert passed == fine | {"test_serves_a_request", "test_after_a_request"}, ended.stdout
     assert "the port is lost" in ended.stdout

@@ -152,6 +152,7 @@ def test_a_request_line_or_head_that_no_server_takes_is_not_built(spec: Placemen
 
 def test_text_that_almost_is_a_data_url_is_read_in_few_steps() -> None:
     text = "data:" + "x;" * 500_000
+    decode_base64("data:,aGk", argument="a")  # the first one compiles what it looks for
     assert calls_made_by(lambda: decode_base64(text, argument="a")) < 100
     assert decode_base64(text, argument="a") == text.encode()
     assert decode_base64("DATA:text/plain;charset=x;BASE64,aGk", argument="a") == b"hi"

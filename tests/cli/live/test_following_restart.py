@@ -26,7 +26,7 @@ CHANGED: dict[str, Any] = {
     "reference_protocol_rules": True, "pin": "refuse", "token_store": "memory",
     "search_index": "memory", "search_memory": "off", "search_store": "file:nowhere", "log_format": "json",
     "log_file": "nowhere/bridge.log", "audit_log": "nowhere/calls.jsonl", "access_log": "nowhere/access.log",
-    "watchdog_seconds": 0.001, "audit_key": "a" * 40, "metrics": True,
+    "watchdog_seconds": 0.001, "audit_key": "a" * 40, "metrics": True, "traces_per_second": 1,
     "tls_certificate": "nowhere.pem", "tls_key": "nowhere.key", "workers": 2, "store": "redis://127.0.0.1:9/0",
     "store_password": "another", "store_prefix": "another", "store_timeout": 0.01,
 }  # fmt: skip

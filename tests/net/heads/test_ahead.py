@@ -520,9 +520,11 @@ async def test_the_task_of_a_known_request_ends_without_a_further_turn():
 
     seen, running, cycle, taken = [], set(), cycle_with(response_complete=True), Taken(work)
     start_known(cycle, taken, running, asyncio.get_running_loop())
-    assert running == {taken.task}
+    task = taken.task
+    assert running == {task}
     await asyncio.sleep(0)  # the turn in which the task runs; a callback at its end would run in the next one
-    assert (seen, running, cycle.told, taken.task.done()) == ([True], set(), [], True)
+    assert (seen, running, cycle.told, task.done()) == ([True], set(), [], True)
+    assert taken.task is None, "a request and its task keep each other"
     assert cycle.on_response() is None, "the record of a request keeps its connection"
 
 
