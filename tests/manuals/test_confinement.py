@@ -78,7 +78,7 @@ async def test_an_error_is_the_same_on_both_sides() -> None:
 
 async def test_a_deadline_ends_the_reading_and_its_process() -> None:
     process: int | None = None
-    with anyio.move_on_after(2) as scope:
+    with anyio.move_on_after(0.5) as scope:
         async with reading(SLOW) as reader:
             process = worker_of(reader)
             await parse(reader, SLOW)
