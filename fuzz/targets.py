@@ -33,6 +33,7 @@ from utcp_bridge.foreign import decode, encodable, json_line, load_json, outer_i
 from utcp_bridge.net.heads.request_heads import RequestHeads
 from utcp_bridge.net.stream_decoders import EventSplitter, JsonSplitter, TextSplitter
 from utcp_bridge.pipeline.schema_checks import SchemaChecks
+from utcp_bridge.placement.encoding import compact_json
 from utcp_bridge.placement.placeholders import Context, Syntax, compile_template
 from utcp_bridge.placement.url import compile_url
 from utcp_bridge.server.hot.calls import HandlingServer, HotCalls
@@ -156,12 +157,13 @@ def commands(data: bytes) -> None:
     if not isinstance(value, str):
         return
     secret = "v4lue'\"$(x)"
+    in_json = compact_json(secret).decode()  # a command's word can be JSON text
     filled = dict.fromkeys(arguments, secret)
     with suppress(UtcpError, UnsafePlaceholder):
         script = bash_script([CommandStep(command=value)], [0])
         environment = script.environment(filled)
         assert secret in value or secret not in script.text
-        assert set(environment.values()) <= {secret, ""}
+        assert set(environment.values()) <= {secret, in_json, in_json[1:-1], "", "null"}
     with suppress(UtcpError, UnsafePlaceholder):
         assert all(isinstance(word, str) for word in ArgvTemplate([value]).render(arguments))
 

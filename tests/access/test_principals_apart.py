@@ -229,9 +229,7 @@ async def test_a_revoked_token_ends_its_sessions_and_its_calls_and_no_others(fil
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"] == 'Bearer realm="utcp-bridge", error="invalid_token"'
         assert ended.wait(60), "the call in flight ends"
-        theirs.stream.setblocking(True)
-        while theirs.stream.recv(65_536):
-            pass
+        theirs.read_stream_to_its_end()
         caller.join()
         assert others.is_whole()
 

@@ -19,7 +19,7 @@ from utcp_bridge.errors import ManualError
 from utcp_bridge.model import JsonObject
 from utcp_bridge.workers.failures import rebuilt_error
 
-PROGRAM = [sys.executable, "-P", "-c", "from utcp_bridge.workers.program import run; run(2**30)"]
+PROGRAM = [sys.executable, "-P", "-c", "import sys; from utcp_bridge.workers.program import run; run(int(sys.argv[1]))"]
 ENTRY = {"name": "peer", "call_template_type": "http", "url": "https://api.example.com/utcp"}
 MANUAL = {"utcp_version": "1.0.1", "tools": [tool_object("one"), tool_object("two")]}
 
@@ -27,9 +27,9 @@ MANUAL = {"utcp_version": "1.0.1", "tools": [tool_object("one"), tool_object("tw
 class Worker:
     """The program, over its own stdin and stdout."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int = 2**30) -> None:
         self.process = subprocess.Popen(
-            PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [*PROGRAM, str(memory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         assert self.reply() == ([], {})
 
@@ -114,8 +114,8 @@ def test_a_worker_ends_when_its_parent_does_in_the_middle_of_its_work() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limits of other systems are not exact")
 def test_a_worker_that_needs_too_much_memory_says_so_or_ends() -> None:
-    with Worker() as worker:
-        data = b'["' + b'","'.join(b"%d" % number for number in range(16_000_000)) + b'"]'
+    with Worker(memory=2**28) as worker:
+        data = b'["' + b'","'.join(b"%d" % number for number in range(4_000_000)) + b'"]'
         try:
             worker.parse(data, most=10**9)
             reply = worker.reply()[1]

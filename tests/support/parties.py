@@ -62,6 +62,16 @@ class Party:
         except BlockingIOError:
             return True
 
+    def read_stream_to_its_end(self):
+        """Read the event stream until its last chunk. The connection stays open for another request."""
+        self.stream.settimeout(60)
+        read = b""
+        while not read.endswith(b"0\r\n\r\n"):
+            part = self.stream.recv(65_536)
+            if not part:
+                return
+            read += part
+
     def is_whole(self):
         """Return whether session, handles and stream are as they were."""
         page = self.post(plain("tools/list"), self.of_session())
