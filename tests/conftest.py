@@ -22,7 +22,7 @@ from tests.support.left_processes import can_look, left_processes, mark_this_run
 from tests.support.own_machine import is_own_address
 from tests.support.posix import names_at_import, needs_of
 
-from utcp_bridge.model import CALLER, RECEIVED_HEADERS, REQUESTER, log_receiver
+from utcp_bridge.model import CLIENT_REQUEST, REQUESTER, log_receiver
 from utcp_bridge.net.gate.connection_watch import watched
 from utcp_bridge.processes.children import ChildrenHold
 from utcp_bridge.upstream import HOST
@@ -124,7 +124,7 @@ async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
     _loops.clear()
 
 
-_OF_A_REQUEST = (CALLER, HOST, RECEIVED_HEADERS, REQUESTER, log_receiver)
+_OF_A_REQUEST = (CLIENT_REQUEST, HOST, REQUESTER, log_receiver)
 """What the bridge sets for the task of a request, and never sets back."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 PROGRAM = """
 import anyio, asyncio, pytest
 from collections.abc import AsyncIterator
-from utcp_bridge.model import CALLER
+from utcp_bridge.model import CLIENT_REQUEST, KnownClientRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -43,10 +43,10 @@ async def test_is_cancelled() -> None:
 async def test_after_a_cancellation() -> None: ...
 
 async def test_serves_a_request() -> None:
-    CALLER.set("someone")
+    CLIENT_REQUEST.set(KnownClientRequest("someone"))
 
 async def test_after_a_request() -> None:
-    assert CALLER.get() == ""
+    assert CLIENT_REQUEST.get().caller == ""
 """
 
 

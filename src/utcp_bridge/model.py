@@ -16,7 +16,7 @@ from fnmatch import translate
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import orjson
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     pass
 
 __all__ = [
-    "CALLER",
+    "CLIENT_REQUEST",
     "MISREAD",
-    "RECEIVED_HEADERS",
     "REQUESTER",
     "TRAIL",
     "Binary",
     "Call",
+    "ClientRequest",
     "ContentBlocks",
     "Deferred",
     "Document",
@@ -47,6 +47,7 @@ __all__ = [
     "FileScope",
     "Json",
     "JsonObject",
+    "KnownClientRequest",
     "LargeReader",
     "LogMessage",
     "LogReceiver",
@@ -85,10 +86,32 @@ Json: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
 Emit: TypeAlias = Callable[[Any], Awaitable[None]]
 """Passes one partial result to the caller. Awaiting it applies back-pressure."""
 
-CALLER: Final[ContextVar[str]] = ContextVar("utcp_bridge_caller", default="")
-"""Which client the current call is for: clients that wait for the same manual take turns. It proves nothing."""
-RECEIVED_HEADERS: Final[ContextVar[Sequence[tuple[bytes, bytes]]]] = ContextVar("utcp_bridge_headers", default=())
-"""The headers of the HTTP request that the current call is for. `Source.forward_headers` names those that go on."""
+
+class ClientRequest(Protocol):
+    """The HTTP request that a call is for."""
+
+    @property
+    def caller(self) -> str:
+        """Which client sent it: clients that wait for the same manual take turns. It proves nothing."""
+        ...
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """All of its headers. `Source.forward_headers` names those that go on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KnownClientRequest:
+    """A request whose caller is known. The default stands for a call that no HTTP request is for."""
+
+    caller: str = ""
+    headers: Sequence[tuple[bytes, bytes]] = field(default=(), repr=False)
+
+
+_NO_REQUEST: Final = KnownClientRequest()
+CLIENT_REQUEST: Final[ContextVar[ClientRequest]] = ContextVar("utcp_bridge_client_request", default=_NO_REQUEST)
+"""What the current call is for. It is one variable, because each one that is set takes a part of a call's time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from utcp_bridge.errors import (
     TokenError,
     Unreachable,
 )
-from utcp_bridge.model import RECEIVED_HEADERS, Source, Trust
+from utcp_bridge.model import CLIENT_REQUEST, KnownClientRequest, Source, Trust
 from utcp_bridge.net.http_options import SocketOptions
 from utcp_bridge.placement.request import RequestParts
 
@@ -361,7 +361,9 @@ async def test_a_request_says_in_the_header_that_the_operator_named_how_much_tim
 
 async def test_named_headers_of_the_clients_request_go_to_the_manuals_own_origin_alone(pool, server):
     endpoint = server.url.partition("//")[2]
-    RECEIVED_HEADERS.set([(b"x-request-id", b"7"), (b"authorization", b"Bearer secret"), (b"x-other", b"no")])
+    CLIENT_REQUEST.set(
+        KnownClientRequest(headers=[(b"x-request-id", b"7"), (b"authorization", b"Bearer secret"), (b"x-other", b"no")])
+    )
     named = Source("own", exempt=frozenset({endpoint}), forward_headers=("X-Request-Id", "X-Tenant"))
     await pool.session(named).request(get(f"{server.url}/echo"))
     await pool.session(named).request(get(f"{server.url}/echo", ("x-request-id", "own")))
@@ -378,6 +380,6 @@ async def test_named_headers_of_the_clients_request_go_to_the_manuals_own_origin
 async def test_a_forwarded_value_that_a_header_cannot_have_is_left_out(pool, server):
     named = Source("own", exempt=frozenset({server.url.partition("//")[2]}), forward_headers=("X-Request-Id",))
     for value in (b"a\r\nx-evil: 1", b"", b"x" * 5_000, b"\xff"):
-        RECEIVED_HEADERS.set([(b"x-request-id", value)])
+        CLIENT_REQUEST.set(KnownClientRequest(headers=[(b"x-request-id", value)]))
         await pool.session(named).request(get(f"{server.url}/echo"))
     assert [one.header("x-request-id") or one.header("x-evil") for one in server.requests] == [None] * 4

@@ -10,7 +10,17 @@ from tests.support.steps import Step, make_call, make_tool, run
 
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.errors import Busy, Unreachable
-from utcp_bridge.model import CALLER, REQUESTER, TRAIL, Binary, Call, ContentBlocks, Emit, Requester
+from utcp_bridge.model import (
+    CLIENT_REQUEST,
+    REQUESTER,
+    TRAIL,
+    Binary,
+    Call,
+    ContentBlocks,
+    Emit,
+    KnownClientRequest,
+    Requester,
+)
 from utcp_bridge.pipeline.audit import Audit
 
 pytestmark = pytest.mark.anyio
@@ -101,7 +111,7 @@ async def test_calls_of_one_caller_have_the_same_digest_and_not_its_session_id()
     digests: list[object] = []
     tool = make_tool()
     for caller in ("session-1", "session-1", "session-2"):
-        CALLER.set(caller)
+        CLIENT_REQUEST.set(KnownClientRequest(caller))
         lines: list[bytes] = []
         await run(Audit(lines.append)(tool, Step()))
         assert caller.encode() not in lines[0]

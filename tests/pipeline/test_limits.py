@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.steps import Step, make_call, make_tool, run
 
 from utcp_bridge.errors import Busy, ReplyTooLarge
-from utcp_bridge.model import CALLER, Call, Emit, Tool, discard
+from utcp_bridge.model import CLIENT_REQUEST, Call, Emit, KnownClientRequest, Tool, discard
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.limits import Allowance, Limits, _Gate
 from utcp_bridge.tasks import loop_time, setting
@@ -245,7 +245,7 @@ class Turns:
 
 
 async def call_as(caller: str, step: Next, refused: list[str]) -> None:
-    CALLER.set(caller)
+    CLIENT_REQUEST.set(KnownClientRequest(caller))
     try:
         await step(make_call(None, {"caller": caller}), discard)
     except Busy:

@@ -18,7 +18,7 @@ from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import CALLER
+from utcp_bridge.model import CLIENT_REQUEST
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.http import HttpFront, build_app, serve_http
 from utcp_bridge.server.readiness import Readiness
@@ -570,7 +570,7 @@ async def test_calls_are_counted_for_the_client_that_sends_them():
     callers = []
 
     async def app(_scope, _receive, _send):
-        callers.append(CALLER.get())
+        callers.append(CLIENT_REQUEST.get().caller)
 
     async def ask_from(address, *headers):
         scope = {"type": "http", "path": "/mcp", "method": "POST", "headers": list(headers), "client": address}

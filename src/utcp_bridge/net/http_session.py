@@ -26,7 +26,7 @@ from yarl import URL
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, PolicyError, Rejected, Unreachable
 from utcp_bridge.foreign import SURELY_LIGHT, is_heavy
 from utcp_bridge.late.patterns import late_pattern
-from utcp_bridge.model import RECEIVED_HEADERS, Source, TlsOptions
+from utcp_bridge.model import CLIENT_REQUEST, Source, TlsOptions
 from utcp_bridge.net.aiohttp_engine import (
     AiohttpResolver,
     Client,
@@ -377,7 +377,7 @@ class HttpSession:
         headers = [*headers]
         known = {name.lower() for name, _ in headers}
         wanted = {name.lower().encode("ascii"): name for name in self._source.forward_headers}
-        for name, value in RECEIVED_HEADERS.get():
+        for name, value in CLIENT_REQUEST.get().headers:
             if name in wanted and wanted[name].lower() not in known and _FORWARDABLE.fullmatch(value):
                 headers.append((wanted[name], value.decode("latin-1")))
         return headers

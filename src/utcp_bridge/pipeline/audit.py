@@ -21,7 +21,7 @@ from utcp_bridge.auth.results import masked_arguments
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import (
-    CALLER,
+    CLIENT_REQUEST,
     REQUESTER,
     TRAIL,
     Binary,
@@ -226,7 +226,7 @@ class _Lines:
             "tool": call.tool.qualified_name,
             "manual": call.tool.manual,
             "kind": call.tool.kind,
-            "caller": blake2b(CALLER.get().encode(errors="replace"), digest_size=8).hexdigest(),
+            "caller": blake2b(CLIENT_REQUEST.get().caller.encode(errors="replace"), digest_size=8).hexdigest(),
             **_who(requester),
             "outcome": outcome,
             "seconds": round(seconds, 6),

@@ -1,8 +1,8 @@
 """Limits: calls in flight, calls waiting and calls per second for each manual; partial results for each call.
 
 A slow upstream fills only its own slots. A call that waits for an answer of its host has no slot meanwhile. A call
-beyond the limits is refused at once, so that the caller can continue. Callers (`model.CALLER`) take turns, so one that
-sends many calls at once does not hold up the others.
+beyond the limits is refused at once, so that the caller can continue. Clients (`model.CLIENT_REQUEST`) take turns, so
+one that sends many calls at once does not hold up the others.
 
 Bridges that share a store share the rates, and the slots of manuals whose number the operator set
 (`stores/limiter.py`). Each applies its own gate first, which goes on alone while the store is away.
@@ -20,7 +20,7 @@ import anyio
 
 from utcp_bridge.errors import Busy, ReplyTooLarge
 from utcp_bridge.late.records import dataclass
-from utcp_bridge.model import CALLER, Call, Emit, Result, Tool
+from utcp_bridge.model import CLIENT_REQUEST, Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.stores.limiter import Bucket, Lease, SharedLimits, Slots, Uncovered
@@ -215,7 +215,7 @@ class Limits:
             if gate.free > 0 and allowance.rate is None:
                 gate.free -= 1
             else:
-                await gate.enter(CALLER.get())
+                await gate.enter(CLIENT_REQUEST.get().caller)
                 if clock is not None:
                     clock.began = loop_time()
             if clock is not None:

@@ -36,7 +36,7 @@ from utcp_bridge.access.challenges import WELL_KNOWN, Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
 from utcp_bridge.access.principals import ANYONE, Principal
 from utcp_bridge.console.admin import LockPort
-from utcp_bridge.model import CALLER, RECEIVED_HEADERS, JsonObject, Requester, is_object
+from utcp_bridge.model import CLIENT_REQUEST, JsonObject, KnownClientRequest, Requester, is_object
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.heads.ahead import Ahead
 from utcp_bridge.net.listening import ConnectionLimits, base_url, for_url, listen
@@ -547,8 +547,7 @@ class HttpFront:
             return
         if _bare(scope["path"]) == self._path:
             scope["path"] = self._path
-        CALLER.set(_caller(scope))
-        RECEIVED_HEADERS.set(headers)
+        CLIENT_REQUEST.set(KnownClientRequest(_caller(scope), headers))
         if _is_visit(scope, self._path):
             await _welcome(scope, self.closing(send), self._path)
         else:

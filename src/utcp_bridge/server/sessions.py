@@ -632,7 +632,7 @@ class HandshakeSessions:
         self.replies.add(reply)
         try:
             with scope:
-                return (await self.answer(session, asked, reply, scope, hot))[0]
+                return await self._answer(session, asked, reply, scope, hot)
             return self.cancelled(asked)
         finally:
             self.replies.discard(reply)
@@ -643,15 +643,34 @@ class HandshakeSessions:
         exchange = _Exchange(session, None, None, _WITHOUT_EVENTS, reply.request)
         await session.runner.on_notify(exchange, method, params)
 
-    async def answer(
+    async def _answer(
+        self,
+        session: HandshakeSession,
+        asked: _ReadRequest,
+        reply: McpReply,
+        canceller: anyio.CancelScope,
+        hot: HotRequest | None,
+    ) -> JsonObject:
+        """Return the response to a request. `hot` is the request itself if it is a hot one."""
+        try:
+            result = await self.begin(session, asked, reply, canceller, hot)
+        except Exception as error:  # noqa: BLE001 - the SDK says which text of it clients may read
+            return _error(asked.ident, modern_error_data(error))
+        else:
+            return {"jsonrpc": "2.0", "id": asked.ident, "result": result}
+        finally:
+            if (closing := self.leave(session, asked.ident, canceller)) is not None:
+                await closing
+
+    def begin(
         self,
         session: HandshakeSession,
         asked: _ReadRequest | HotRequest,
         reply: McpReply,
         canceller: anyio.CancelScope | Stoppable,
         hot: HotRequest | None = None,
-    ) -> tuple[JsonObject, int]:
-        """Return the response to a request, and its status of HTTP. Its client cancels it by `canceller`.
+    ) -> Awaitable[JsonObject]:
+        """Return the result of a request, which is in flight until `leave`. Its client cancels it by `canceller`.
 
         `hot` is the request itself if it is a hot one.
         """
@@ -660,19 +679,18 @@ class HandshakeSessions:
         token = progress_token_from_params(asked.params) if hot is None else hot.token
         exchange = _Exchange(session, reply, ident, transport, reply.request, token)
         session.in_flight[ident] = canceller
-        try:
-            if hot is None:
-                result = await session.runner.on_request(exchange, asked.method, asked.params)
-            else:
-                result = await self._server.hot.respond(hot, exchange, session.connection, reply.request)
-            return {"jsonrpc": "2.0", "id": ident, "result": result}, OK
-        except Exception as error:  # noqa: BLE001 - the SDK says which text of it clients may read
-            return _error(ident, modern_error_data(error)), OK
-        finally:
-            if session.in_flight.get(ident) is canceller:
-                del session.in_flight[ident]
-            if session.is_forgotten and not session.in_flight:
-                await session.close()
+        if hot is not None:
+            return self._server.hot.respond(hot, exchange, session.connection, reply.request)
+        return session.runner.on_request(exchange, asked.method, asked.params)
+
+    @staticmethod
+    def leave(
+        session: HandshakeSession, ident: types.RequestId, canceller: anyio.CancelScope | Stoppable
+    ) -> Awaitable[None] | None:
+        """Note that a request has its result. Return what closes its session if it was the last of a forgotten one."""
+        if session.in_flight.get(ident) is canceller:
+            del session.in_flight[ident]
+        return session.close() if session.is_forgotten and not session.in_flight else None
 
     def cancelled(self, request: HotRequest | _ReadRequest) -> JsonObject:
         """Return the response to a request that its client has cancelled, or that `end_all` has ended."""

@@ -18,7 +18,7 @@ from tests.support.served_here import serve
 
 from utcp_bridge.access import gatekeeper
 from utcp_bridge.access.tokens import TokenFile
-from utcp_bridge.model import CALLER, RECEIVED_HEADERS, REQUESTER
+from utcp_bridge.model import CLIENT_REQUEST, REQUESTER
 from utcp_bridge.net import asgi_server
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.heads.ahead import SAME, KnownHeads, start_known
@@ -37,7 +37,11 @@ ERAS = pytest.mark.parametrize("modern", [False, True], ids=["handshake", "moder
 
 
 async def who(_arguments, _emit):
-    return {"principal": REQUESTER.get().principal, "profile": REQUESTER.get().profile, "caller": CALLER.get()}
+    return {
+        "principal": REQUESTER.get().principal,
+        "profile": REQUESTER.get().profile,
+        "caller": CLIENT_REQUEST.get().caller,
+    }
 
 
 def named(**settings):
@@ -304,7 +308,9 @@ async def test_a_client_with_a_known_head_is_asked_to_close_at_the_end(known, mo
 @ERAS
 async def test_a_head_is_known_though_the_trace_of_each_request_differs(known, modern):
     async def traced(_arguments, _emit):
-        return {"traceparent": [value.decode() for name, value in RECEIVED_HEADERS.get() if name == b"traceparent"]}
+        return {
+            "traceparent": [value.decode() for name, value in CLIENT_REQUEST.get().headers if name == b"traceparent"]
+        }
 
     server = named()
     server.client.add("m", "traced", traced, outputs={"type": "object"})

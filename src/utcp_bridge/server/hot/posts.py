@@ -30,7 +30,7 @@ from starlette.requests import Request, empty_receive, empty_send
 from utcp_bridge.access.admissions import Admission, admission_of, note_admission
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.access.principals import ANYONE
-from utcp_bridge.model import CALLER, RECEIVED_HEADERS, JsonObject
+from utcp_bridge.model import CLIENT_REQUEST, JsonObject
 from utcp_bridge.net.heads.ahead import SAME, WriteWhole
 from utcp_bridge.server.callers import known_caller
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
@@ -163,10 +163,14 @@ class KnownSessions(Protocol):
         """Return a session by its id, if it is there and that of the principal. It counts as used."""
         ...
 
-    def answer(
+    def begin(
         self, session: Any, asked: HotRequest, reply: McpReply, canceller: Stoppable, hot: HotRequest | None = None
-    ) -> Awaitable[tuple[JsonObject, int]]:
-        """Return the response to a request of a session, with its status. Its client cancels it by `canceller`."""
+    ) -> Awaitable[JsonObject]:
+        """Return the result of a request of a session, which is in flight until `leave`. `canceller` cancels it."""
+        ...
+
+    def leave(self, session: Any, ident: RequestId, canceller: Stoppable) -> Awaitable[None] | None:
+        """Note that a request of a session has its result. Return what has to be waited for then."""
         ...
 
     def cancelled(self, request: HotRequest) -> JsonObject:
@@ -385,14 +389,14 @@ class HotPosts:
                 return None
             if not is_known and request.method == "tools/call":
                 head.known.learn(body, request)
-            return _SessionPost(self, head, request, session)
+            return _SessionPost(self, head, request, scope, session)
         envelope = self._envelope(request, head, scope)
         if envelope is None:
             return None
         if not is_known and request.method == "tools/call":
             head.known.learn(body, request)
         request.caller = head.client_of(envelope)
-        return _ModernPost(self, head, request, envelope)
+        return _ModernPost(self, head, request, scope, envelope)
 
     def _still_in(self, head: _Head) -> bool:
         """Return whether the sender of a head is still let in, after the time in which its body came."""
@@ -438,10 +442,10 @@ class _TakenRequest(Request):
 class _HotReply(McpReply):
     """The reply to a request that was taken. Most are written whole, and need no `send`."""
 
-    def __init__(self, post: _Post, scope: Scope, send: Send) -> None:
+    def __init__(self, post: _Post, send: Send) -> None:
         # not that of its base, which needs a `send` that closes
         self.request = request = _TakenRequest.__new__(_TakenRequest)
-        request.scope = scope  # in a third of the time that a call of the class takes
+        request.scope = post.scope  # in a third of the time that a call of the class takes
         self._post = post
         self._bare_send = send
         self._accepted = post.head.accepted
@@ -473,28 +477,44 @@ class _Post(Stoppable):
     """Bytes of the bodies of the request and of the response."""
     status: int | None = None
 
-    def __init__(self, posts: HotPosts, head: _Head, request: HotRequest, client: Any) -> None:
+    def __init__(self, posts: HotPosts, head: _Head, request: HotRequest, scope: Scope, client: Any) -> None:
         self._posts = posts
         self.front: Final = posts.front
         self.head: Final = head
         self.request: Final = request
+        self.scope: Final = scope
         self._client = client
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    @property
+    def caller(self) -> str:
+        """Which client sent it (`ClientRequest`). Most calls wait for nobody, and do not ask for it."""
+        return self.head.caller_of(self.scope, self.front)
+
+    @property
+    def headers(self) -> list[Header]:
+        """Its headers (`ClientRequest`)."""
+        headers: list[Header] = self.scope["headers"]
+        return headers
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer the request."""
-        del receive
         front, head, posts = self.front, self.head, self._posts
-        CALLER.set(head.caller_of(scope, front))
-        RECEIVED_HEADERS.set(scope["headers"])
+        CLIENT_REQUEST.set(self)
         if _TRACE in scope:
             trace_context.continue_in_task(scope[_TRACE])
-        reply, replies = _HotReply(self, scope, send), posts.sessions.replies
+        reply, replies = _HotReply(self, send), posts.sessions.replies
         front.enter(self.end, head.admission)
         posts.in_flight += 1
         replies.add(reply)
         try:
             self.begin(self.task)
-            response, status = await self._response(reply)
+            try:
+                response, status = {"jsonrpc": "2.0", "id": self.request.ident, "result": await self._begun(reply)}, OK
+            except Exception as raised:  # noqa: BLE001 - the SDK says which text of it clients may read
+                response, status = self._refusal(raised)
+            finally:
+                if (rest := self._ended()) is not None:
+                    await rest
             size = reply.write_plain(response, status) if head.is_modern else reply.write(response)
             if size:
                 self.status, self.sent = status, size
@@ -503,11 +523,7 @@ class _Post(Stoppable):
         except asyncio.CancelledError:
             if not self.has_stopped():
                 raise
-            if self.why == "end":
-                is_refused = head.admission is not None and head.admission.ended
-                await reply.end(self.request.ident, front.why_ended(self.end), is_refused=is_refused)
-            else:
-                await self._cancelled(reply)
+            await self._stopped(reply)
         except Exception:
             self.status = self.status or _FAILED
             raise
@@ -518,6 +534,22 @@ class _Post(Stoppable):
             self.close()
             if self.log is not None:
                 self.log.write_taken(self, scope)
+
+    async def _stopped(self, reply: McpReply) -> None:
+        """End the reply of a request that was stopped."""
+        admission = self.head.admission
+        if self.why == "end":
+            is_refused = admission is not None and admission.ended
+            await reply.end(self.request.ident, self.front.why_ended(self.end), is_refused=is_refused)
+        else:
+            await self._cancelled(reply)
+
+    def _refusal(self, raised: Exception) -> tuple[JsonObject, int]:
+        """Return the response for what the request has raised, and its status of HTTP."""
+        error = modern_error_data(raised)
+        status = ERROR_CODE_HTTP_STATUS.get(error.code, OK) if self.head.is_modern else OK
+        written = error.model_dump(by_alias=True, mode="json", exclude_none=True)
+        return {"jsonrpc": "2.0", "id": self.request.ident, "error": written}, status
 
     def disconnected(self) -> None:
         """Note that the client has closed the connection."""
@@ -534,8 +566,12 @@ class _Post(Stoppable):
 
         return counted
 
-    def _response(self, reply: McpReply) -> Awaitable[tuple[JsonObject, int]]:
-        """Return the response, and its status of HTTP."""
+    def _begun(self, reply: McpReply) -> Awaitable[JsonObject]:
+        """Return the result. Another coroutine around it would take a part of a call's time."""
+        raise NotImplementedError
+
+    def _ended(self) -> Awaitable[None] | None:
+        """Note that there is a result, or an error. Return what has to be waited for then."""
         raise NotImplementedError
 
     async def _cancelled(self, reply: McpReply) -> None:
@@ -545,9 +581,12 @@ class _Post(Stoppable):
 class _SessionPost(_Post):
     """A request of a session. Only a `notifications/cancelled` and the end of the server stop it."""
 
-    def _response(self, reply: McpReply) -> Awaitable[tuple[JsonObject, int]]:
+    def _begun(self, reply: McpReply) -> Awaitable[JsonObject]:
         reply.session_id = self.head.session
-        return self._posts.sessions.answer(self._client, self.request, reply, self, self.request)
+        return self._posts.sessions.begin(self._client, self.request, reply, self, self.request)
+
+    def _ended(self) -> Awaitable[None] | None:
+        return self._posts.sessions.leave(self._client, self.request.ident, self)
 
     async def _cancelled(self, reply: McpReply) -> None:
         response = self._posts.sessions.cancelled(self.request)
@@ -563,6 +602,7 @@ class _ModernPost(_Post, OneWay):
     message_metadata = None
     can_send_request = False
     transport = _TRANSPORT
+    _connection: HotConnection | None = None
 
     @property
     def request_id(self) -> RequestId:
@@ -578,23 +618,18 @@ class _ModernPost(_Post, OneWay):
         """Stop the request: its client cannot read the response."""
         self.cancel()
 
-    async def _response(self, reply: McpReply) -> tuple[JsonObject, int]:
-        request, calls, envelope = self.request, self._posts.calls, self._client
-        connection = HotConnection.of(calls.no_channel, str(request.version), envelope)
-        try:
-            result = await calls.respond(request, self, connection, reply.request)
-            if request.caller is None:
-                self.head.note_client(envelope, known_caller(connection))
-        except Exception as raised:  # noqa: BLE001 - the SDK says which text of it clients may read
-            error = modern_error_data(raised)
-            written = error.model_dump(by_alias=True, mode="json", exclude_none=True)
-            status = ERROR_CODE_HTTP_STATUS.get(error.code, OK)
-            return {"jsonrpc": "2.0", "id": request.ident, "error": written}, status
-        else:
-            return {"jsonrpc": "2.0", "id": request.ident, "result": result}, OK
-        finally:
-            if connection.is_bound:
-                await connection.aclose()
+    def _begun(self, reply: McpReply) -> Awaitable[JsonObject]:
+        request, calls = self.request, self._posts.calls
+        self._connection = HotConnection.of(calls.no_channel, str(request.version), self._client)
+        return calls.respond(request, self, self._connection, reply.request)
+
+    def _ended(self) -> Awaitable[None] | None:
+        connection = self._connection
+        if connection is None:
+            return None
+        if self.request.caller is None:
+            self.head.note_client(self._client, known_caller(connection))
+        return connection.aclose() if connection.is_bound else None
 
 
 def _note_trace(headers: Mapping[bytes, bytes], scope: Scope) -> None:
