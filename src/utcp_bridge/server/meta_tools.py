@@ -179,8 +179,12 @@ async def call_entry(  # noqa: PLR0913, PLR0917 - what a call needs of the serve
     budget: Budget,
     workers: ReplyWorkers,
     show: Show | None = None,
+    finish: Callable[[Entry, JsonObject, Any], JsonObject] | None = None,
+    caller: Any = None,
 ) -> JsonObject:
     """Call a tool and render its result, a large one in a worker. An error is a result with `isError`.
+
+    `finish` receives the tool, the result and `caller`, and returns what is returned.
 
     :raises InvalidArguments: the arguments do not fit. The caller can say more about it.
     :raises InputRequired: the host has to retry the call with answers.
@@ -214,7 +218,8 @@ async def call_entry(  # noqa: PLR0913, PLR0917 - what a call needs of the serve
     finally:
         work.end()
         large_reader.reset(reader)
-    return rendered if way.mark is None else way.mark(rendered)
+    marked = rendered if way.mark is None else way.mark(rendered)
+    return marked if finish is None else finish(entry, marked, caller)
 
 
 class _RenderWay:

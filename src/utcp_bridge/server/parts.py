@@ -172,7 +172,10 @@ class Parts:
         :raises UnknownTool: the name is not that of a tool.
         :raises UtcpError: see `call_entry`.
         """
-        made = self._called(name, arguments, emit, caller)
+        entry = None if name in self.meta_tools.names else self.catalogue.resolve(name)
+        made = (
+            self._called(name, arguments, emit, caller) if entry is None else self._run(entry, arguments, emit, caller)
+        )
         return made if self.copies is None else self._copied(self.copies, made)
 
     @staticmethod
@@ -187,10 +190,14 @@ class Parts:
         if name in self.meta_tools.names:
             await (self.readiness.settle if self.meta_tools.is_search(name) else self.readiness.wait)()
             return await self.meta_tools.call(name, arguments, emit, caller)
-        entry = self.catalogue.resolve(name) or await self._entry_of(name)
-        result = await call_entry(
-            self.client, entry, arguments, emit, self.budgets.of(caller), self.workers, self.meta_tools.show
-        )
+        return await self._run(await self._entry_of(name), arguments, emit, caller)
+
+    def _run(self, entry: Entry, arguments: JsonObject, emit: Emit, caller: Caller) -> Awaitable[JsonObject]:
+        """Return the result of a tool. It is not waited for here: another coroutine takes a part of a call's time."""
+        budget, show = self.budgets.of(caller), self.meta_tools.show
+        return call_entry(self.client, entry, arguments, emit, budget, self.workers, show, self._finished, caller)
+
+    def _finished(self, entry: Entry, result: JsonObject, caller: Any) -> JsonObject:
         self.meta_tools.called(entry, result, caller)
         return result if type(result) is TextResult else self.with_page(entry.tool, result)
 

@@ -45,7 +45,7 @@ from utcp_bridge.model import JsonObject, in_seconds, is_list, is_object
 from utcp_bridge.server.hosts.adapters import capabilities_of
 from utcp_bridge.server.hot.requests import HotRequest
 from utcp_bridge.server.replicas.place import new_ident
-from utcp_bridge.server.replies import OK, PROFILE_ENDS, McpReply, event_of, open_events
+from utcp_bridge.server.replies import PROFILE_ENDS, McpReply, event_of, open_events
 from utcp_bridge.tasks import Stoppable, loop_time
 from utcp_bridge.upstream import APPS
 

@@ -39,7 +39,8 @@ MAX_HEADER_BYTES: Final = 65536
 _PLAIN_BODY: Final = 1 << 16
 """Up to this, a body is written in one piece together with its head. A larger one waits for its receiver."""
 _PLAIN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_ENCODED: Final = re.compile(r"[\x21-\x7e]+").fullmatch
+_PATH: Final = re.compile(r"/[\x21\x22\x24-\x7e]*").fullmatch
+"""An encoded path with its query, and without a fragment."""
 _AFTER_SCHEME: Final = len("https://")
 _FINAL: Final = 200
 _SWITCHING: Final = 101
@@ -288,12 +289,12 @@ class PlainRequests:
         waits. `trace` is a `traceparent` that is added to its headers.
         """
         url = parts.url
-        # the lines are those of a plain method
-        if not _ENCODED(url) or (parts.body is not None and len(parts.body) > _PLAIN_BODY):
-            return None
         end = url.find("/", _AFTER_SCHEME)
         place = self._origins.get(url[:end]) if end > 0 else None
-        if place is None or not place.parked or "#" in url or url[-1] == "?":
+        # the lines are those of a plain method
+        if place is None or not place.parked or not _PATH(url, end) or url[-1] == "?":
+            return None
+        if parts.body is not None and len(parts.body) > _PLAIN_BODY:
             return None
         request = self._heads.written_at_once(
             parts.method, place.authority, url[end:], parts.headers, parts.body, trace

@@ -30,6 +30,8 @@ _MAX_MISSES: Final = 64
 """Bodies in a row without a known form after which none is looked for: each has something else that varies."""
 _MAX_DEPTH: Final = 100
 """Brackets of arguments. The parser counts their depth from the beginning of the body, and allows twice as many."""
+_MAX_DIGITS: Final = 15
+_ZERO: Final = ord("0")
 _NUMBER: Final = re.compile(rb"[1-9][0-9]{0,14}|0")
 _NAME: Final = re.compile(rb"[0-9A-Za-z_.:-]{1,128}")
 _ID_PLACES: Final = re.compile(rb'"id"\s*:\s*(' + _NUMBER.pattern + rb'|"' + _NAME.pattern + rb'")(?=[\s,}])')
@@ -136,7 +138,8 @@ def _id_of(text: bytes) -> RequestId | None:
         name = text[1:-1]
         # names of letters and digits are the usual ones, and are known without the expression
         return name.decode() if text[-1:] == b'"' and (name.isalnum() or _NAME.fullmatch(name)) else None
-    return int(text) if _NUMBER.fullmatch(text) else None
+    is_usual = text.isdigit() and text[0] != _ZERO and len(text) <= _MAX_DIGITS  # as `_NUMBER`, in less time
+    return int(text) if is_usual or text == b"0" else None
 
 
 def _form_of(data: bytes, request: HotRequest) -> _Form | None:

@@ -354,17 +354,15 @@ class HotPosts:
         found = self._let_in(head, scope)
         if found is None:
             return None
-        self._note_known_trace(head, scope)
+        if len(scope["headers"]) > head.usual and trace_context.is_on():
+            self._note_known_trace(head, scope)
         taken = self._taken(found, scope, body)
         return None if taken is None else (found, taken)
 
     def _note_known_trace(self, head: _Head, scope: Scope) -> None:
-        """Note the trace that a request with known headers continues, if traces are on."""
+        """Note the trace that a request with known headers, and more than the usual ones, continues."""
         headers = scope["headers"]
-        more = len(headers) - head.usual
-        if more <= 0 or not trace_context.is_on():
-            return
-        place = head.trace_place
+        more, place = len(headers) - head.usual, head.trace_place
         if more == 1 and place and headers[place[0]][0] == b"traceparent":
             scope[_TRACE] = headers[place[0]][1]
             return
