@@ -22,7 +22,8 @@ from tests.support.left_processes import can_look, left_processes, mark_this_run
 from tests.support.own_machine import is_own_address
 from tests.support.posix import names_at_import, needs_of
 
-from utcp_bridge.model import CLIENT_REQUEST, REQUESTER, log_receiver
+from utcp_bridge.client_request import CLIENT_REQUEST
+from utcp_bridge.model import REQUESTER, log_receiver
 from utcp_bridge.net.gate.connection_watch import watched
 from utcp_bridge.processes.children import ChildrenHold
 from utcp_bridge.upstream import HOST

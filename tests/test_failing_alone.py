@@ -9,7 +9,7 @@ from pathlib import Path
 PROGRAM = """
 import anyio, asyncio, pytest
 from collections.abc import AsyncIterator
-from utcp_bridge.model import CLIENT_REQUEST, KnownClientRequest
+from utcp_bridge.client_request import CLIENT_REQUEST, KnownClientRequest
 
 pytestmark = pytest.mark.anyio
 

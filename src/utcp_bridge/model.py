@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import field, replace
@@ -16,7 +16,7 @@ from fnmatch import translate
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 
 import orjson
 
@@ -28,13 +28,11 @@ if TYPE_CHECKING:
     pass
 
 __all__ = [
-    "CLIENT_REQUEST",
     "MISREAD",
     "REQUESTER",
     "TRAIL",
     "Binary",
     "Call",
-    "ClientRequest",
     "ContentBlocks",
     "Deferred",
     "Document",
@@ -47,7 +45,6 @@ __all__ = [
     "FileScope",
     "Json",
     "JsonObject",
-    "KnownClientRequest",
     "LargeReader",
     "LogMessage",
     "LogReceiver",
@@ -85,33 +82,6 @@ Json: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
 """Any JSON value one level deep: type checkers narrow it where they cannot narrow `Any`."""
 Emit: TypeAlias = Callable[[Any], Awaitable[None]]
 """Passes one partial result to the caller. Awaiting it applies back-pressure."""
-
-
-class ClientRequest(Protocol):
-    """The HTTP request that a call is for."""
-
-    @property
-    def caller(self) -> str:
-        """Which client sent it: clients that wait for the same manual take turns. It proves nothing."""
-        ...
-
-    @property
-    def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        """All of its headers. `Source.forward_headers` names those that go on."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class KnownClientRequest:
-    """A request whose caller is known. The default stands for a call that no HTTP request is for."""
-
-    caller: str = ""
-    headers: Sequence[tuple[bytes, bytes]] = field(default=(), repr=False)
-
-
-_NO_REQUEST: Final = KnownClientRequest()
-CLIENT_REQUEST: Final[ContextVar[ClientRequest]] = ContextVar("utcp_bridge_client_request", default=_NO_REQUEST)
-"""What the current call is for. It is one variable, because each one that is set takes a part of a call's time."""
 
 
 @dataclass(frozen=True, slots=True)

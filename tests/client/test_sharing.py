@@ -209,7 +209,7 @@ async def test_an_upstream_that_one_bridge_cannot_reach_is_left_alone_by_all(red
             url = stack.enter_context(served(Service().app))
             one, other = [await stack.enter_async_context(client(redis, url)) for _ in range(2)]
             tool = one.tools()[0]
-            key = (tool.manual, one._peer(tool) or "")
+            key = (tool.manual, one._invoking.peer(tool) or "")
             for _ in range(5):
                 one._breakers._failed(key, one._breaker_rule(tool), probe=False)
             await until(lambda: [outage.peer for outage in other.outages()] == [key[1]])

@@ -11,6 +11,7 @@ from yarl import URL
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.auth.tokens import TokenCache
+from utcp_bridge.client_request import CLIENT_REQUEST, KnownClientRequest
 from utcp_bridge.errors import (
     ConnectionLost,
     InvalidArguments,
@@ -19,7 +20,7 @@ from utcp_bridge.errors import (
     TokenError,
     Unreachable,
 )
-from utcp_bridge.model import CLIENT_REQUEST, KnownClientRequest, Source, Trust
+from utcp_bridge.model import Source, Trust
 from utcp_bridge.net.http_options import SocketOptions
 from utcp_bridge.placement.request import RequestParts
 

@@ -9,16 +9,15 @@ import pytest
 from tests.support.steps import Step, make_call, make_tool, run
 
 from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.client_request import CLIENT_REQUEST, KnownClientRequest
 from utcp_bridge.errors import Busy, Unreachable
 from utcp_bridge.model import (
-    CLIENT_REQUEST,
     REQUESTER,
     TRAIL,
     Binary,
     Call,
     ContentBlocks,
     Emit,
-    KnownClientRequest,
     Requester,
 )
 from utcp_bridge.pipeline.audit import Audit

@@ -10,11 +10,10 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.tools import make_tool
 
 from utcp_bridge.errors import Rejected
-from utcp_bridge.model import Binary, Call, ContentBlocks, Result, WrittenValue, discard
-from utcp_bridge.pipeline.cleaning import clean_in_steps, cleaning
+from utcp_bridge.model import Binary, ContentBlocks, Result, WrittenValue
+from utcp_bridge.pipeline.cleaning import clean_emit, clean_error, clean_in_steps, cleaned
 from utcp_bridge.tasks import at_once
 
 pytestmark = pytest.mark.anyio
@@ -23,25 +22,21 @@ RED = "\x1b[31mred\u202e"
 PNG = Binary(b"\x1b[31m", "image/png")
 
 
-async def cleaned(result: Result, partials: list[Any] | None = None) -> Result:
-    async def inner(_call: Call, emit: Any) -> Result:
-        for partial in (RED, {RED: [RED]}, PNG):
-            await emit(partial)
-        return result
+async def test_partial_results_are_cleaned() -> None:
+    partials: list[Any] = []
 
     async def keep(partial: Any) -> None:
-        if partials is not None:
-            partials.append(partial)
+        partials.append(partial)
 
-    tool = make_tool("echo")
-    return await cleaning(tool, inner)(Call(tool, {}), discard if partials is None else keep)
-
-
-async def test_values_partial_results_and_meta_are_cleaned() -> None:
-    partials: list[Any] = []
-    result = await cleaned(Result({RED: [RED, 1, None]}, meta={"link": RED}), partials)
-    assert (result.value, result.meta) == ({"red": ["red", 1, None]}, {"link": "red"})
+    emit = clean_emit(keep)
+    for partial in (RED, {RED: [RED]}, PNG):
+        await emit(partial)
     assert partials == ["red", {"red": ["red"]}, PNG]
+
+
+async def test_values_and_meta_are_cleaned() -> None:
+    result = await cleaned(Result({RED: [RED, 1, None]}, meta={"link": RED}))
+    assert (result.value, result.meta) == ({"red": ["red", 1, None]}, {"link": "red"})
 
 
 async def test_content_of_other_servers_is_cleaned_and_bytes_are_not() -> None:
@@ -77,13 +72,16 @@ async def test_a_value_that_was_not_clean_has_no_compact_form() -> None:
 
 
 async def test_errors_are_cleaned() -> None:
-    async def inner(_call: Call, _emit: Any) -> Result:
-        raise Rejected(RED, status=1, detail={"why": RED}, remedy=RED)
+    for clean in (clean_error, failure_cleaned):
+        error = Rejected(RED, status=1, detail={"why": RED}, remedy=RED)
+        await clean(error)
+        assert (str(error), error.detail) == ("red red", {"why": "red"})
 
-    tool = make_tool("echo")
-    with pytest.raises(Rejected) as caught:
-        await cleaning(tool, inner)(Call(tool, {}), discard)
-    assert (str(caught.value), caught.value.detail) == ("red red", {"why": "red"})
+
+async def failure_cleaned(error: Rejected) -> None:
+    """Clean the error of a result whose value is clean."""
+    result = Result(None, failure=error)
+    assert await cleaned(result) is result
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.support.tools import make_tool
 from utcp_bridge.errors import DeadlineExceeded
 from utcp_bridge.model import Call, Deferred, Result, Tool, defers, discard, large_reader
 from utcp_bridge.pipeline import Layer
-from utcp_bridge.pipeline.cleaning import clean_in_steps, cleaning
+from utcp_bridge.pipeline.cleaning import clean_in_steps, cleaned
 from utcp_bridge.pipeline.deadline import LargeReplies
 from utcp_bridge.pipeline.files import OutputPath
 from utcp_bridge.pipeline.post_processing import FilterDict, LimitStrings, PostProcessing, process
@@ -66,7 +66,7 @@ async def test_the_time_of_reading_belongs_to_the_call() -> None:
 
 async def test_cleaning_and_built_in_processors_become_work_of_the_reader() -> None:
     with reader(patient):
-        assert (await called(cleaning)).value.work == ((clean_in_steps, {}),)
+        assert (await cleaned(Result(Deferred(HEAVY, ())))).value.work == ((clean_in_steps, {}),)
         layer = PostProcessing([FilterDict(exclude_keys=frozenset({"b"})), LimitStrings(limit=3)])
         ((work, given),) = (await called(layer)).value.work
     assert work is process

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.steps import Step, make_call, make_tool, run
 
+from utcp_bridge.client_request import CLIENT_REQUEST, KnownClientRequest
 from utcp_bridge.errors import Busy, ReplyTooLarge
-from utcp_bridge.model import CLIENT_REQUEST, Call, Emit, KnownClientRequest, Tool, discard
+from utcp_bridge.model import Call, Emit, Tool, discard
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.limits import Allowance, Limits, _Gate
 from utcp_bridge.tasks import loop_time, setting

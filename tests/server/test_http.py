@@ -17,8 +17,8 @@ from tests.support.served_here import serve
 from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.access.gatekeeper import Gatekeeper
+from utcp_bridge.client_request import CLIENT_REQUEST
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import CLIENT_REQUEST
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.http import HttpFront, build_app, serve_http
 from utcp_bridge.server.readiness import Readiness

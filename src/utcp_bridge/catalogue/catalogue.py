@@ -533,8 +533,7 @@ class Catalogue:
 
         With short names, every tool has its qualified MCP name as well.
         """
-        if self._generation != self._repository.generation or not self._is_complete:  # else it is a call for nothing
-            self._refresh()
+        self._refresh()
         entry = self._entries.get(name) or self._by_alias.get(name) or self._by_qualified.get(name)
         if entry is None and (tool := self._client.find(name)) is not None:
             entry = self._of_tool.get(tool)

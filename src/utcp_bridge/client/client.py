@@ -22,8 +22,9 @@ from utcp_bridge.auth.login.logins import Logins
 from utcp_bridge.auth.redaction import secrets_in_url
 from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
-from utcp_bridge.client.explaining import Explainer, add_advice, redact_error
+from utcp_bridge.client.explaining import Explainer, redact_error
 from utcp_bridge.client.extensions import Extensions
+from utcp_bridge.client.invoking import Invoking
 from utcp_bridge.client.reconfiguring import Reconfiguring
 from utcp_bridge.client.reference_names import Arguments, ReferenceKeywords, ReferenceNames, keyword_parts
 from utcp_bridge.client.search import FoundTools, ToolSearch
@@ -32,12 +33,12 @@ from utcp_bridge.client.sharing import share
 from utcp_bridge.client.streaming import StreamingRun, plain_value
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
-from utcp_bridge.errors import AuthRequired, ConfigError, UnknownTool, UtcpError
+from utcp_bridge.errors import UnknownTool, UtcpError
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration, certain_tool
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
 from utcp_bridge.manuals.upkeep import Upkeep
-from utcp_bridge.model import Call, Emit, Fault, JsonObject, Outage, Result, Tool, Trust, discard, first_few, made_call
+from utcp_bridge.model import Emit, Fault, JsonObject, Outage, Result, Tool, Trust, discard, first_few, made_call
 from utcp_bridge.net.files.local_file import FileRoots
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
@@ -45,7 +46,6 @@ from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.pipeline import Layer, Next, compose
 from utcp_bridge.pipeline.audit import audits_of
 from utcp_bridge.pipeline.breaker import BreakerRule, Breakers
-from utcp_bridge.pipeline.cleaning import cleaning
 from utcp_bridge.pipeline.deadline import Deadline, LargeReplies
 from utcp_bridge.pipeline.files import FileArguments, OutputPath
 from utcp_bridge.pipeline.limits import Limits, allowance_of
@@ -121,10 +121,11 @@ class UtcpClient(ReferenceNames):
             partial(allowance_of, self.settings), self.shared.limits if self.shared else None, emits=self._emits
         )
         registration = self._registration
+        self._invoking = Invoking(registration, self.redactor, self.find, lambda: self.login_desk)
         self._upkeep = Upkeep(services, registration, self._tasks, self.redactor, self._limits.left, self._forget)
         self._search = ToolSearch(config, services, registration, extensions, self.find)
         self._shadowing = Shadowing(self, self._tasks.spawn, ShadowRecord(extensions.lock_file, self.redactor))
-        self._breakers, repeats = Breakers(self._breaker_rule, self._peer), attrgetter("repeatable")
+        self._breakers, repeats = Breakers(self._breaker_rule, self._invoking.peer), attrgetter("repeatable")
         self._retry = Retry(self._retries, repeats, share=lambda: self.settings.retry_share, emits=self._emits)
         files = FileRoots.of(self.settings, root)
         self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
@@ -135,8 +136,6 @@ class UtcpClient(ReferenceNames):
             self._registration, self.redactor, (self._output_path, self._validation, self._file_arguments)
         )
         self._chains: dict[str, Next] = {}
-        self._targets: dict[Tool, Target[Any]] = {}
-        self._peers: dict[Tool, str | None] = {}
         self._id_prefix, self._call_numbers = secrets.token_hex(4), itertools.count(1)
         self.repository.subscribe(self._on_change)
 
@@ -176,7 +175,6 @@ class UtcpClient(ReferenceNames):
             self._breakers,
             self._retry,
             tracing,
-            cleaning,
         )
 
     @classmethod
@@ -293,8 +291,9 @@ class UtcpClient(ReferenceNames):
         also = also or Reconfiguring()
         before, self.config = self.config, await also.apply(config, self._variables, self._rules, self.redactor)
         under_way = [commit() for commit in also.commits]  # no request is served between the settings and these
-        for known in (self._targets, self._peers, *((self._chains,) if also.settings else ())):
-            known.clear()
+        self._invoking.forget_all()
+        if also.settings:
+            self._chains.clear()
         for renew in self.on_settings if also.settings else ():
             renew()
         for one in under_way:
@@ -478,7 +477,7 @@ class UtcpClient(ReferenceNames):
             tool = self.find_tool(tool)
         chain = self._chains.get(tool.qualified_name)
         if chain is None:
-            chain = self._chains[tool.qualified_name] = compose(tool, self._layers, self._innermost(tool))
+            chain = self._chains[tool.qualified_name] = compose(tool, self._layers, self._invoking.step(tool))
         try:
             work = chain(made_call(tool, arguments, f"{self._id_prefix}-{next(self._call_numbers)}"), emit)
             result = masked_notes(await self.host_ahead.behind(work), self.redactor)
@@ -588,54 +587,6 @@ class UtcpClient(ReferenceNames):
             self.redactor.learn([secret], source=f"entry {entry.name} {number}", is_credential=True)
         return entry
 
-    def _innermost(self, tool: Tool) -> Next:
-        """Return the innermost step: it resolves the tool's template at the first call, and hands calls to its
-        transport. It holds the secrets.
-        """
-        transport = self._registration.transport(tool.kind)
-
-        async def invoke(call: Call, emit: Emit) -> Result:
-            target = self._targets.get(tool) or self._bind(tool)
-            credentials = target.credentials
-            try:
-                try:
-                    if credentials is None:  # the usual case, without the parts
-                        value = await transport.call(target, call, emit)
-                    else:
-                        value = await credentials.with_valid_token(partial(transport.call, target, call), emit)
-                except AuthRequired as needed:
-                    work = partial(transport.call, target, call)
-                    work = work if credentials is None else partial(credentials.with_valid_token, work)
-                    value = await self.login_desk.after_login(tool.manual, partial(work, emit), needed)
-            except UtcpError as error:
-                add_advice(error, tool, has_credentials=credentials is not None)
-                if credentials is not None:  # the redactor must not have forgotten them
-                    self.redactor.learn(credentials.secrets(), source=f"tool {tool.qualified_name}")
-                raise
-            return value if isinstance(value, Result) else Result(value)
-
-        return invoke
-
-    def _bind(self, tool: Tool) -> Target[Any]:
-        target = self._registration.bind(tool)
-        if self.find(tool) is tool:
-            self._targets[tool] = target
-        return target
-
-    def _peer(self, tool: Tool) -> str | None:
-        """Return what the calls of a tool fail together with; None if the arguments of a call choose it."""
-        if tool in self._peers:
-            return self._peers[tool]
-        target = self._targets.get(tool) or self._bind(tool)
-        try:
-            named = self._registration.transport(tool.kind).peer(target.template)
-            peer = tool.name if named is None else None if "{" in named else named
-        except ConfigError:
-            peer = None
-        if tool in self._targets:
-            self._peers[tool] = peer
-        return peer
-
     def is_silent(self, tool: Tool) -> bool:
         """Return whether no call of this tool ever gives partial results, whichever tool answers it."""
         return not self._emits(tool) and shadow_of(tool) is None
@@ -689,12 +640,11 @@ class UtcpClient(ReferenceNames):
         """Drop what was learned of a manual before its entry changed."""
         self._breakers.forget(manual)
         self._retry.forget(manual)
-        self._targets = {tool: one for tool, one in self._targets.items() if tool.manual != manual}
-        self._peers = {tool: one for tool, one in self._peers.items() if tool.manual != manual}
+        self._invoking.forget_manual(manual)
 
     def _on_change(self, change: Change) -> None:
         self._search.changed(change)
-        for tool in (*change.removed, *change.added):
+        tools = (*change.removed, *change.added)
+        self._invoking.forget(tools)
+        for tool in tools:
             self._chains.pop(tool.qualified_name, None)
-            self._targets.pop(tool, None)
-            self._peers.pop(tool, None)

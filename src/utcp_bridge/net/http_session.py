@@ -23,10 +23,11 @@ import anyio.to_thread
 from multidict import CIMultiDict
 from yarl import URL
 
+from utcp_bridge.client_request import CLIENT_REQUEST
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, PolicyError, Rejected, Unreachable
 from utcp_bridge.foreign import SURELY_LIGHT, is_heavy
 from utcp_bridge.late.patterns import late_pattern
-from utcp_bridge.model import CLIENT_REQUEST, Source, TlsOptions
+from utcp_bridge.model import Source, TlsOptions
 from utcp_bridge.net.aiohttp_engine import (
     AiohttpResolver,
     Client,

@@ -18,10 +18,10 @@ import orjson
 
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.auth.results import masked_arguments
+from utcp_bridge.client_request import CLIENT_REQUEST
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.late.records import dataclass
 from utcp_bridge.model import (
-    CLIENT_REQUEST,
     REQUESTER,
     TRAIL,
     Binary,

@@ -15,30 +15,24 @@ from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.foreign import is_clean_data, is_clean_json, plainly_written, visible, visible_json_steps
 from utcp_bridge.model import (
     Binary,
-    Call,
     ContentBlocks,
     Deferred,
     Emit,
     Result,
     StatusMeta,
-    Tool,
     WrittenValue,
-    discard,
     is_list,
     is_object,
 )
-from utcp_bridge.pipeline import Next
 from utcp_bridge.tasks import (
-    HeavyWork,
     Slices,
-    enclosing_work,
     end_heavy_turn,
     in_slices,
     is_heavy_turn,
     pause_if_heavy,
 )
 
-__all__ = ["clean_error_in_steps", "clean_in_steps", "cleaning"]
+__all__ = ["clean_emit", "clean_error", "clean_error_in_steps", "clean_in_steps", "cleaned"]
 
 _LARGE: Final = 65_536
 _KEPT_BYTES: Final = 4_096
@@ -47,30 +41,18 @@ _COUNTED_SECONDS: Final = 0.0002
 """A look at a clean value that takes less is not counted as work in slices: counting would take as long."""
 
 
-def cleaning(tool: Tool, inner: Next) -> Next:
-    """Return a step that cleans what `inner` returns, emits and raises."""
-    del tool
+async def clean_error(error: UtcpError) -> None:
+    """Clean the texts of an error, which ends the turn of its call if that had a large reply."""
+    await in_slices(clean_error_in_steps(error))
+    end_heavy_turn()
 
-    async def cleaned(call: Call, emit: Emit) -> Result:
-        if enclosing_work() is None:
-            with HeavyWork():
-                return await cleaned(call, emit)
-        try:
-            result = await inner(call, emit if emit is discard else _cleaning_emit(emit))
-        except UtcpError as error:
-            await in_slices(clean_error_in_steps(error))
-            end_heavy_turn()
-            raise
-        if result.failure is not None:
-            await in_slices(clean_error_in_steps(result.failure))
+
+async def cleaned(result: Result) -> Result:
+    """Return a result with clean texts, the same one if they were."""
+    if result.failure is not None:
+        await in_slices(clean_error_in_steps(result.failure))
         if result.clean is result.value and (type(result.meta) is StatusMeta or not result.meta):
             return result
-        return await _cleaned(result)
-
-    return cleaned
-
-
-async def _cleaned(result: Result) -> Result:
     written = result.data
     if isinstance(result.value, Deferred):
         value: Any = result.value.then(clean_in_steps)
@@ -87,7 +69,9 @@ async def _cleaned(result: Result) -> Result:
     return result if same else replace(result, value=value, written=written)
 
 
-def _cleaning_emit(emit: Emit) -> Emit:
+def clean_emit(emit: Emit) -> Emit:
+    """Return an `emit` that cleans partial results and passes them on."""
+
     async def emit_clean(partial: Any) -> None:
         await emit(await _clean(partial))
 

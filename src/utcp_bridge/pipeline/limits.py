@@ -1,7 +1,7 @@
 """Limits: calls in flight, calls waiting and calls per second for each manual; partial results for each call.
 
 A slow upstream fills only its own slots. A call that waits for an answer of its host has no slot meanwhile. A call
-beyond the limits is refused at once, so that the caller can continue. Clients (`model.CLIENT_REQUEST`) take turns, so
+beyond the limits is refused at once, so that the caller can continue. Clients (`client_request`) take turns, so
 one that sends many calls at once does not hold up the others.
 
 Bridges that share a store share the rates, and the slots of manuals whose number the operator set
@@ -18,9 +18,10 @@ from typing import Any, Final
 
 import anyio
 
+from utcp_bridge.client_request import CLIENT_REQUEST
 from utcp_bridge.errors import Busy, ReplyTooLarge
 from utcp_bridge.late.records import dataclass
-from utcp_bridge.model import CLIENT_REQUEST, Call, Emit, Result, Tool
+from utcp_bridge.model import Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.stores.limiter import Bucket, Lease, SharedLimits, Slots, Uncovered

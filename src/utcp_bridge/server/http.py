@@ -35,8 +35,9 @@ from utcp_bridge.access.admissions import Admission, address_of, admission_of, n
 from utcp_bridge.access.challenges import WELL_KNOWN, Refused
 from utcp_bridge.access.gatekeeper import Gatekeeper, gatekeeper_for
 from utcp_bridge.access.principals import ANYONE, Principal
+from utcp_bridge.client_request import CLIENT_REQUEST, KnownClientRequest
 from utcp_bridge.console.admin import LockPort
-from utcp_bridge.model import CLIENT_REQUEST, JsonObject, KnownClientRequest, Requester, is_object
+from utcp_bridge.model import JsonObject, Requester, is_object
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.heads.ahead import Ahead
 from utcp_bridge.net.listening import ConnectionLimits, base_url, for_url, listen

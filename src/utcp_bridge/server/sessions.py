@@ -34,15 +34,14 @@ from mcp.server.runner import ServerRunner, aclose_shielded, modern_error_data
 from mcp.shared.dispatcher import CallOptions, as_request_id, coerce_request_id
 from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
-from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
-from starlette.requests import Request
 
 from utcp_bridge.access.admissions import Admission, admission_of
 from utcp_bridge.access.principals import Principal
 from utcp_bridge.model import JsonObject, in_seconds, is_list, is_object
 from utcp_bridge.server.hosts.adapters import capabilities_of
+from utcp_bridge.server.hosts.exchange import SessionExchange, notification_of, params_of
 from utcp_bridge.server.hot.requests import HotRequest
 from utcp_bridge.server.replicas.place import new_ident
 from utcp_bridge.server.replies import PROFILE_ENDS, McpReply, event_of, open_events
@@ -227,7 +226,7 @@ class HandshakeSession:
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
         """Send a notification on the client's event stream. Without a stream, the notification is lost."""
         del opts
-        await self._push(_notification(method, params))
+        await self._push(notification_of(method, params))
 
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
@@ -252,7 +251,7 @@ class HandshakeSession:
         question = self._questions[ident] = _Question()
         seconds = (opts or {}).get("timeout")
         try:
-            await write({"jsonrpc": "2.0", "id": ident, "method": method, **_params(params)})
+            await write({"jsonrpc": "2.0", "id": ident, "method": method, **params_of(params)})
             with anyio.fail_after(seconds):
                 await question.answered.wait()
         except TimeoutError:
@@ -260,7 +259,7 @@ class HandshakeSession:
             raise MCPError(types.REQUEST_TIMEOUT, message) from None
         except anyio.get_cancelled_exc_class():
             with anyio.move_on_after(_TICK_SECONDS, shield=True):
-                await write(_notification("notifications/cancelled", {"requestId": ident}))
+                await write(notification_of("notifications/cancelled", {"requestId": ident}))
             raise
         finally:
             del self._questions[ident]
@@ -361,52 +360,6 @@ class HandshakeSession:
                 await self._events.send(event_of(message))
         elif self._across is not None:  # another bridge may have the stream
             self._across.tell("push", self.connection.session_id, message)
-
-
-@dataclass(slots=True)
-class _Exchange:
-    """The SDK's view of one request: its way back to the client is the reply of the request."""
-
-    session: HandshakeSession
-    reply: McpReply | None
-    request_id: types.RequestId | None
-    transport: TransportContext
-    request: Request | None
-    progress_token: types.ProgressToken | None = None
-    _cancel_requested: anyio.Event | None = None
-
-    @property
-    def cancel_requested(self) -> anyio.Event:
-        """Part of the SDK's interface. The scope of the request cancels it, so nothing sets this."""
-        if self._cancel_requested is None:
-            self._cancel_requested = anyio.Event()
-        return self._cancel_requested
-
-    @property
-    def message_metadata(self) -> ServerMessageMetadata | None:
-        """Carries the HTTP request to the handlers."""
-        return None if self.request is None else ServerMessageMetadata(request_context=self.request)
-
-    @property
-    def can_send_request(self) -> bool:
-        return self.transport.can_send_request and self.reply is not None and not self.reply.has_ended
-
-    async def send_raw_request(
-        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
-    ) -> dict[str, Any]:
-        if self.reply is None or not self.can_send_request:
-            raise NoBackChannelError(method)
-        return await self.session.ask(self.reply.event, method, params, opts)
-
-    async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
-        del opts
-        if self.reply is not None:
-            await self.reply.event(_notification(method, params))
-
-    async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
-        if self.progress_token is not None:
-            fields = {"progressToken": self.progress_token, "progress": progress, "total": total, "message": message}
-            await self.notify("notifications/progress", {key: one for key, one in fields.items() if one is not None})
 
 
 class _ReadRequest(NamedTuple):
@@ -640,7 +593,7 @@ class HandshakeSessions:
     async def _note(self, session: HandshakeSession, method: str, params: JsonObject | None, reply: McpReply) -> None:
         if method == "notifications/cancelled":
             session.cancel(params)
-        exchange = _Exchange(session, None, None, _WITHOUT_EVENTS, reply.request)
+        exchange = SessionExchange(session, None, None, _WITHOUT_EVENTS, reply.request)
         await session.runner.on_notify(exchange, method, params)
 
     async def _answer(
@@ -677,7 +630,7 @@ class HandshakeSessions:
         ident = asked.ident
         transport = _WITH_EVENTS if reply.takes_events else _WITHOUT_EVENTS
         token = progress_token_from_params(asked.params) if hot is None else hot.token
-        exchange = _Exchange(session, reply, ident, transport, reply.request, token)
+        exchange = SessionExchange(session, reply, ident, transport, reply.request, token)
         session.in_flight[ident] = canceller
         if hot is not None:
             return self._server.hot.respond(hot, exchange, session.connection, reply.request)
@@ -703,11 +656,3 @@ def _admission(reply: McpReply) -> Admission | None:
 
 def _error(ident: types.RequestId | None, error: types.ErrorData) -> JsonObject:
     return {"jsonrpc": "2.0", "id": ident, "error": error.model_dump(by_alias=True, mode="json", exclude_none=True)}
-
-
-def _notification(method: str, params: Mapping[str, Any] | None) -> JsonObject:
-    return {"jsonrpc": "2.0", "method": method, **_params(params)}
-
-
-def _params(params: Mapping[str, Any] | None) -> JsonObject:
-    return {} if params is None else {"params": dict(params)}

@@ -18,7 +18,8 @@ from tests.support.served_here import serve
 
 from utcp_bridge.access import gatekeeper
 from utcp_bridge.access.tokens import TokenFile
-from utcp_bridge.model import CLIENT_REQUEST, REQUESTER
+from utcp_bridge.client_request import CLIENT_REQUEST
+from utcp_bridge.model import REQUESTER
 from utcp_bridge.net import asgi_server
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.heads.ahead import SAME, KnownHeads, start_known

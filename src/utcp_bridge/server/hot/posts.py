@@ -30,7 +30,8 @@ from starlette.requests import Request, empty_receive, empty_send
 from utcp_bridge.access.admissions import Admission, admission_of, note_admission
 from utcp_bridge.access.gatekeeper import Gatekeeper
 from utcp_bridge.access.principals import ANYONE
-from utcp_bridge.model import CLIENT_REQUEST, JsonObject
+from utcp_bridge.client_request import CLIENT_REQUEST
+from utcp_bridge.model import JsonObject
 from utcp_bridge.net.heads.ahead import SAME, WriteWhole
 from utcp_bridge.server.callers import known_caller
 from utcp_bridge.server.hot.calls import HotCalls, HotConnection, OneWay
