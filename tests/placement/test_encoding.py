@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.placement.encoding import (
+    MAX_URL,
     compact_json,
     encode_path_segment,
     encode_query,
@@ -86,6 +87,21 @@ def test_a_path_value_must_not_be_empty(value):
 def test_a_query_repeats_names_for_arrays_and_writes_objects_as_json():
     pairs = [("a b", [1, None, "&"]), ("o", {"k": 1}), ("gone", None), ("t", (True,)), ("plus", "+")]
     assert encode_query(pairs) == "a%20b=1&a%20b=%26&o=%7B%22k%22%3A1%7D&t=true&plus=%2B"
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("a", 1), ("b c", "x" * MAX_URL), ("d", 2)],
+        [("a", 1), ("b c", ["x y"] * (MAX_URL // 5)), ("d", 2)],
+        [("a", "x" * (MAX_URL - 8)), ("b c", 1), ("d", 2)],
+    ],
+    ids=["plain", "array", "together"],
+)
+def test_a_query_that_is_too_long_names_the_argument_that_makes_it_so(pairs):
+    with pytest.raises(InvalidArguments, match="Argument 'b c' is part of the URL"):
+        encode_query(pairs)
+    assert encode_query(pairs[:1])
 
 
 @pytest.mark.parametrize(

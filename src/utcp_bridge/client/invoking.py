@@ -81,8 +81,12 @@ class Invoking:
 
     def peer(self, tool: Tool) -> str | None:
         """Return what the calls of a tool fail together with; None if the arguments of a call choose it."""
-        if tool in self._peers:
+        try:
             return self._peers[tool]
+        except KeyError:
+            return self._found_peer(tool)
+
+    def _found_peer(self, tool: Tool) -> str | None:
         target = self._targets.get(tool) or self._bind(tool)
         try:
             named = self._registration.transport(tool.kind).peer(target.template)

@@ -206,6 +206,8 @@ class Limits:
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
         allowance, manual, emits = self.allowance(tool), tool.manual, self.emits(tool)
+        has_rate = allowance.rate is not None
+        shared = self.shared if allowance.is_shared or has_rate else None
 
         async def limited(call: Call, emit: Emit) -> Result:
             gate = self.gates.get(manual)
@@ -213,7 +215,7 @@ class Limits:
                 gate = self.gates[manual] = _Gate(manual, allowance)
             slot: _Gate | _SharedSlot = gate
             clock = current_clock()
-            if gate.free > 0 and allowance.rate is None:
+            if gate.free > 0 and not has_rate:
                 gate.free -= 1
             else:
                 await gate.enter(CLIENT_REQUEST.get().caller)
@@ -224,8 +226,8 @@ class Limits:
             cohort = self.cohorts.get(manual) or self.cohorts.setdefault(manual, _Cohort())
             cohort.running += 1
             try:
-                if self.shared is not None and (allowance.is_shared or allowance.rate is not None):
-                    slot = await _shared_slot(self.shared, gate)
+                if shared is not None:
+                    slot = await _shared_slot(shared, gate)
                     if clock is not None:
                         clock.place, clock.began = slot, loop_time()
                 return await inner(call, _counting(emit, allowance.partials) if emits else emit)

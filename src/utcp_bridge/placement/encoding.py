@@ -38,6 +38,8 @@ __all__ = [
 
 MAX_URL: Final = 262_144
 """Characters of a URL with its arguments. Servers accept 8,000 to 64,000 in a request."""
+_MAX_KEPT_NAMES: Final = 4_096
+_MAX_KEPT_NAME: Final = 128
 
 _MAX_SPACED: Final = 16_384
 _CONTROL = late_pattern(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -178,23 +180,48 @@ def encode_query(pairs: Iterable[tuple[str, Any]]) -> str:
     :raises InvalidArguments: the query alone is above `MAX_URL`.
     """
     encoded: list[str] = []
-    room = MAX_URL
     for name, value in pairs:
-        key = name if name.isascii() and name.isalnum() else percent_encode(name, argument=name)
+        key = _query_names.get(name) or _query_name(name)
         # most values are a number or a plain text, and each call passes here
-        if type(value) is int or (type(value) is str and value.isalnum() and value.isascii()):
-            pair = f"{key}={value}"
-            room -= len(pair) + 1
-            encoded.append(pair)
+        if value.__class__ is int or (value.__class__ is str and value.isalnum() and value.isascii()):
+            encoded.append(f"{key}={value}")
         else:
-            for text in _texts(value):
-                room -= len(key) + len(text) + 2
-                if room < 0:
-                    break
-                encoded.append(f"{key}={percent_encode(text, argument=name)}")
+            _encode_into(encoded, name, key, value)
+    query = "&".join(encoded)
+    if len(query) > MAX_URL:
+        _refuse_long_query(encoded)
+    return query
+
+
+def _encode_into(encoded: list[str], name: str, key: str, value: Any) -> None:
+    room = MAX_URL
+    for text in _texts(value):
+        room -= len(key) + len(text) + 2
         if room < 0:
             refuse_long_url(name)
-    return "&".join(encoded)
+        encoded.append(f"{key}={percent_encode(text, argument=name)}")
+
+
+_query_names: Final[dict[str, str]] = {}
+"""Names of arguments as a query has them."""
+
+
+def _query_name(name: str) -> str:
+    key = name if name.isascii() and name.isalnum() else percent_encode(name, argument=name)
+    if len(name) <= _MAX_KEPT_NAME:
+        if len(_query_names) >= _MAX_KEPT_NAMES:
+            _query_names.clear()
+        _query_names[name] = key
+    return key
+
+
+def _refuse_long_query(encoded: list[str]) -> None:
+    """Raise the error that names the argument with which a query has become too long."""
+    size = -1
+    for pair in encoded:
+        size += 1 + len(pair)
+        if size > MAX_URL:
+            refuse_long_url(unquote(pair.partition("=")[0]))
 
 
 def _texts(value: Any) -> Iterator[str]:
