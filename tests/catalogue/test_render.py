@@ -10,15 +10,14 @@ import mcp_types as types
 import orjson
 import pytest
 from pydantic import TypeAdapter
-from tests.support.steps import make_call, make_tool
 
 from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering, compact, fault_result, render_error, render_result, well_formed
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, Rejected, UnknownTool
 from utcp_bridge.foreign import visible_json
-from utcp_bridge.model import Binary, ContentBlocks, Result, discard
-from utcp_bridge.pipeline.cleaning import cleaning
+from utcp_bridge.model import Binary, ContentBlocks, Result
+from utcp_bridge.pipeline.cleaning import cleaned
 
 BUDGET = Budget(100_000)
 PLAIN = Rendering(BUDGET)
@@ -368,11 +367,7 @@ async def test_no_text_of_a_result_hides_anything(uri, fails):
         [ContentBlocks(content), f"pl{HIDDEN}ain"],
     ]
     for value in values:
-
-        async def inner(_call, _emit, value=value):
-            return Result(value, meta={"link": f"<{uri}{HIDDEN}>"}, truncated=f"cu{HIDDEN}t")
-
-        result = await cleaning(make_tool(), inner)(make_call(), discard)
+        result = await cleaned(Result(value, meta={"link": f"<{uri}{HIDDEN}>"}, truncated=f"cu{HIDDEN}t"))
         rendered = render_result(result, STRUCTURED)
         assert [text for text in all_texts(rendered) if visible_json(text) != text] == []
 

@@ -43,7 +43,7 @@ HARMLESS = {
     "UTCPTool.metadata": "names",
     "_Lookup.arguments": "names",
     "Serving.public_url": "the address of this server",
-    "_Exchange.progress_token": "a number of the protocol",
+    "SessionExchange.progress_token": "a number of the protocol",
     "_Fetch.document": "by its repr",
     "_Probe.message_metadata": "always None",
     "OAuth2Auth.token_url": "an address that errors name",
