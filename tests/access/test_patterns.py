@@ -101,7 +101,7 @@ SAMPLE_IBANS = ("DE89370400440532013000", "GB29NWBK60161331926819")
 
 
 def remainder(text):
-    """Return what is left of the number that a text means, where A is 10 and Z is 35, after division by 97."""
+    """Return the remainder of the number that a text means, where A is 10 and Z is 35, by 97."""
     left = 0
     for one in text:
         value = ord(one) - ord("0") if one.isdigit() else ord(one) - ord("A") + 10
