@@ -33,6 +33,8 @@ class Line:
 
     writer: asyncio.StreamWriter
     may_go: asyncio.Event = field(default_factory=asyncio.Event)
+    waits: bool = False
+    """Whether a reply was withheld."""
 
 
 class Relay:
@@ -79,6 +81,7 @@ class Relay:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 if not line.may_go.is_set():
+                    line.waits = True
                     self.withheld.set()
                     await line.may_go.wait()
                 line.writer.write(data)
@@ -92,11 +95,14 @@ class Relay:
             line.may_go.clear()
 
     async def frozen(self) -> set[Line]:
-        """Wait until a reply is withheld. Return the connections of now, which go on to wait; new ones do not."""
+        """Wait until a reply is withheld. Return its connection, which goes on to wait; idle and new ones do not."""
         with anyio.fail_after(60):
             await self.withheld.wait()
         self._withholds = False
-        return {*self.lines}
+        waiting = {line for line in self.lines if line.waits}
+        for line in self.lines - waiting:
+            line.may_go.set()
+        return waiting
 
     async def ends(self, lines: set[Line]) -> None:
         """Wait until these connections are closed."""
