@@ -7,6 +7,7 @@ import gc
 import inspect
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -44,6 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Mark what this run starts; the processes of xdist are part of it."""
     if can_look() and not hasattr(config, "workerinput"):
         mark_this_run()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # a shell without job control starts background jobs so, and the programs that tests interrupt would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)  # the processes of xdist have been asked to end by then
